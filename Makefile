@@ -1,0 +1,84 @@
+# venv   the development environment, the package built in it       test    every test
+# demo   the main job, on a smaller environment                     bench   the benchmarks
+# check  style, types, and the native tests under sanitizers        fix     what a formatter can mend
+# build  compile the core again after a change in native/           docs    run the worked page again
+# clean  remove what was built (not .venv)
+
+PYTHON ?= python3
+TORCH  ?= torch==2.13.0
+WORKERS ?= 2
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+DEV   := $(VENV)/.dev
+DEMO  := $(VENV)/.demo
+TOOLS := "scikit-build-core>=0.11" "nanobind>=2.9" "cmake>=3.26" "ninja>=1.11"
+# What the compiled core is made of: a change here means a new build.
+CORE  := CMakeLists.txt pyproject.toml $(shell find native -type f -not -path 'native/tests/*' 2>/dev/null)
+NATIVE = $(shell find native -name '*.cpp' -o -name '*.hpp')
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: venv build demo test bench check format lint types native-format sanitize fix docs clean
+
+venv: $(DEV)
+build: $(DEV)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The build tools come first, so that the package is built with them and without a second, isolated environment.
+$(DEV): $(CORE) | $(BIN)/python
+	$(BIN)/pip install --quiet $(TORCH) $(TOOLS)
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[all,dev]'
+	@touch $@
+
+# torch is only one of the peers that the demonstration compares with: `make demo TORCH=` leaves it out.
+$(DEMO): $(CORE) | $(BIN)/python
+	$(BIN)/pip install --quiet $(TOOLS) scikit-learn scipy
+	$(if $(TORCH),-$(BIN)/pip install --quiet $(TORCH))
+	$(BIN)/pip install --quiet --no-build-isolation --editable .
+	@touch $@
+
+demo: $(if $(wildcard $(DEV)),$(DEV),$(DEMO))
+	$(BIN)/python examples/digits.py
+
+test: $(DEV)
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+bench: $(DEV)
+	$(BIN)/python benchmarks/run.py
+
+check: format lint types native-format sanitize
+
+format: $(DEV)
+	$(BIN)/ruff format --check .
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+
+types: $(DEV)
+	$(BIN)/mypy src
+
+native-format: $(DEV)
+	$(BIN)/clang-format --dry-run -Werror $(NATIVE)
+
+sanitize: $(DEV)
+	cmake -S . -B build/asan -G Ninja -DLASTLAYER_TESTS=ON -DLASTLAYER_SANITIZE=address,undefined
+	cmake --build build/asan
+	ctest --test-dir build/asan --output-on-failure
+	cmake -S . -B build/tsan -G Ninja -DLASTLAYER_TESTS=ON -DLASTLAYER_SANITIZE=thread
+	cmake --build build/tsan
+	ctest --test-dir build/tsan --output-on-failure
+
+fix: $(DEV)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $(NATIVE)
+
+docs: $(DEV)
+	$(BIN)/python docs/worked/pictures.py
+	$(BIN)/python docs/build_worked.py
+
+clean:
+	rm -rf build dist $(DEV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis
