@@ -1,0 +1,255 @@
+"""Train a softmax classifier on handwritten digits, and compare each number with the functions in use today.
+
+Run by ``make demo``. Needs NumPy, SciPy and scikit-learn; torch joins the comparison where it is installed.
+Exits with status 1 if the numbers disagree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.special
+from sklearn.datasets import load_digits
+from sklearn.metrics import log_loss
+from sklearn.model_selection import train_test_split
+
+import lastlayer as ll
+
+INK = " .:-=+*#%@"  # 0 to 9 units of ink, lightest first
+
+
+class Digits(NamedTuple):
+    """Pixels between 0 and 1, and the digit that each picture shows."""
+
+    x_train: np.ndarray  # (n, 64) float32
+    x_test: np.ndarray  # (m, 64) float32
+    y_train: np.ndarray  # (n,) int64
+    y_test: np.ndarray  # (m,) int64
+
+
+def load() -> Digits:
+    digits = load_digits()
+    pixels = (digits.data / 16).astype(np.float32)
+    return Digits(
+        *train_test_split(pixels, digits.target, test_size=0.25, random_state=0, stratify=digits.target)
+    )
+
+
+def train(x: np.ndarray, y: np.ndarray, steps: int, rate: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Fit weight (64, 10) and bias (10,) by gradient descent on the mean cross-entropy of all rows."""
+    weight = np.zeros((x.shape[1], 10), dtype=np.float32)
+    bias = np.zeros(10, dtype=np.float32)
+    for step in range(1, steps + 1):
+        loss, dlogits = ll.cross_entropy_grad(x @ weight + bias, y)  # dlogits (n, 10): already divided by n
+        weight -= rate * (x.T @ dlogits)
+        bias -= rate * dlogits.sum(axis=0)
+        if step == 1 or step % max(steps // 5, 1) == 0:
+            print(f"  step {step:5d}   loss {loss:.6f}")
+    return weight, bias
+
+
+def show_mistakes(x: np.ndarray, y: np.ndarray, logits: np.ndarray, count: int = 3) -> None:
+    """Draw the wrong predictions of the highest confidence, side by side."""
+    labels, confidence = ll.predict(logits)
+    wrong = np.flatnonzero(labels != y)
+    worst = wrong[np.argsort(-confidence[wrong])][:count]
+    if not worst.size:
+        print("  no mistakes at all")
+        return
+    probabilities = ll.softmax(logits[worst])  # (count, 10)
+    captions = [
+        f"said {labels[row]} ({confidence[row]:.1%}), is {y[row]} ({probabilities[k, y[row]]:.1%})"
+        for k, row in enumerate(worst)
+    ]
+    pictures = [picture(x[row]) for row in worst]
+    print("  " + "".join(f"{caption:<30}" for caption in captions).rstrip())
+    for lines in zip(*pictures, strict=True):
+        print("  " + "".join(f"{line:<30}" for line in lines).rstrip())
+
+
+def picture(pixels: np.ndarray) -> list[str]:
+    """Return eight lines, two characters a pixel, since a character is about twice as high as it is wide."""
+    shades = np.rint(pixels.reshape(8, 8) * (len(INK) - 1)).astype(int)
+    return ["".join(INK[shade] * 2 for shade in row) for row in shades]
+
+
+class Peer(NamedTuple):
+    """One way to compute a quantity."""
+
+    name: str
+    run: Callable[[], Any]
+
+
+def losses(logits: np.ndarray, y: np.ndarray) -> list[Peer]:
+    """Give the ways from logits to the mean loss, ours first."""
+    rows = np.arange(y.size)
+    peers = [
+        Peer("lastlayer.cross_entropy", lambda: ll.cross_entropy(logits, y)),
+        Peer(
+            "scipy.special.log_softmax, mean",
+            lambda: -scipy.special.log_softmax(logits, axis=1)[rows, y].mean(),
+        ),
+        Peer(
+            "scipy.special.softmax, sklearn log_loss",
+            lambda: log_loss(y, scipy.special.softmax(logits, axis=1), labels=np.arange(10)),
+        ),
+    ]
+    if has_torch():
+        import torch
+
+        tensor, targets = torch.from_numpy(logits), torch.from_numpy(y)
+        peers.append(
+            Peer("torch cross_entropy", lambda: float(torch.nn.functional.cross_entropy(tensor, targets)))
+        )
+    return peers
+
+
+def gradients(logits: np.ndarray, y: np.ndarray) -> list[Peer]:
+    """Give the ways from logits to the mean loss's gradient, ours first."""
+    rows = np.arange(y.size)
+
+    def composed() -> np.ndarray:
+        gradient = scipy.special.softmax(logits, axis=1)
+        gradient[rows, y] -= 1
+        gradient /= y.size
+        return gradient
+
+    peers = [
+        Peer("lastlayer.cross_entropy_grad", lambda: ll.cross_entropy_grad(logits, y)[1]),
+        Peer("scipy.special.softmax, minus one-hot", composed),
+    ]
+    if has_torch():
+        import torch
+
+        tensor, targets = torch.from_numpy(logits).requires_grad_(), torch.from_numpy(y)
+
+        def backward() -> np.ndarray:
+            loss = torch.nn.functional.cross_entropy(tensor, targets)
+            return torch.autograd.grad(loss, tensor)[0].numpy()
+
+        peers.append(Peer("torch cross_entropy, backward", backward))
+    return peers
+
+
+def has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def seconds(run: Callable[[], Any], repeats: int) -> float:
+    """Return the median time of one call, after one call that is not counted."""
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def compare(title: str, peers: list[Peer], truth: Any, repeats: int) -> bool:
+    """Print a table of value, error and time, and say whether all peers agree to five digits."""
+    print(f"  {title}")
+    print(f"  {'':40}{'value':>13}{'error':>10}{'time':>12}")
+    agree, ours = True, None
+    scale = float(np.max(np.abs(truth)))
+    for peer in peers:
+        value = np.asarray(peer.run(), dtype=np.float64)
+        error = float(np.max(np.abs(value - truth))) / scale
+        agree &= error < 1e-5
+        took = seconds(peer.run, repeats)
+        ours = took if ours is None else ours
+        shown = f"{float(value):.8f}" if value.ndim == 0 else "x".join(map(str, value.shape))
+        slower = "" if peer is peers[0] else f"   {took / ours:.1f}x our time"
+        print(f"  {peer.name:40}{shown:>13}{error:>10.1e}{took * 1e3:>9.3f} ms{slower}")
+    print()
+    return agree
+
+
+def show_row_errors(logits: np.ndarray, y: np.ndarray, truth: np.ndarray) -> None:
+    """Print how far the loss of a single row can be off: the mean hides what happens to confident rows."""
+    rows = np.arange(y.size)
+    ways = {
+        "lastlayer.cross_entropy": ll.cross_entropy(logits, y, reduction="none"),
+        "scipy.special.log_softmax": -scipy.special.log_softmax(logits, axis=1)[rows, y],
+    }
+    if has_torch():
+        import torch
+
+        tensor, targets = torch.from_numpy(logits), torch.from_numpy(y)
+        ways["torch cross_entropy"] = torch.nn.functional.cross_entropy(
+            tensor, targets, reduction="none"
+        ).numpy()
+    print(f"  loss of each of {y.size} rows, the smallest {truth.min():.1e}")
+    print(f"  {'':40}{'':13}{'error':>10}   of the row it is largest for")
+    for name, values in ways.items():
+        print(f"  {name:53}{np.max(np.abs(values / truth - 1)):>10.1e}")
+    print()
+
+
+def exact(logits: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return losses (n,) and the gradient (n, 10) of their mean in float64, the yardstick of all errors."""
+    z = logits.astype(np.float64)
+    rows = np.arange(y.size)
+    shifted = z - z.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    sums = exponentials.sum(axis=1, keepdims=True)
+    gradient = exponentials / sums
+    gradient[rows, y] -= 1
+    return np.log(sums[:, 0]) - shifted[rows, y], gradient / y.size
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=2000, help="steps of gradient descent (default 2000)")
+    parser.add_argument("--rows", type=int, default=262_144, help="rows of the large batch (default 262144)")
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="calls that each time is the median of (default 7)"
+    )
+    options = parser.parse_args(argv)
+
+    digits = load()
+    print(f"\nHandwritten digits: {len(digits.y_train)} to learn from, {len(digits.y_test)} held out.\n")
+    print(f"Training: {options.steps} steps of gradient descent with lastlayer.cross_entropy_grad")
+    start = time.perf_counter()
+    weight, bias = train(digits.x_train, digits.y_train, options.steps)
+    print(f"  done in {time.perf_counter() - start:.2f} s\n")
+
+    logits = digits.x_test @ weight + bias  # (m, 10)
+    labels, _ = ll.predict(logits)
+    right = int((labels == digits.y_test).sum())
+    print("Held out")
+    loss = ll.cross_entropy(logits, digits.y_test)
+    print(f"  loss      {loss:.6f} nats (a uniform guess: {math.log(10):.6f})")
+    print(f"  accuracy  {right / labels.size:.2%} ({right} of {labels.size})\n")
+    print("The most confident mistakes")
+    show_mistakes(digits.x_test, digits.y_test, logits)
+
+    print("\nThe same numbers from the functions in use today")
+    print("  error: the largest difference from float64, as a share of the largest value\n")
+    if not has_torch():
+        print("  torch is not installed, so it is not in these tables: pip install torch\n")
+    # The large batch: rows drawn from the training logits, moved a little so that no two are the same.
+    random = np.random.default_rng(0)
+    drawn = random.integers(0, len(digits.y_train), options.rows)
+    large = (digits.x_train @ weight + bias)[drawn] + random.normal(0, 0.1, (options.rows, 10)).astype(
+        np.float32
+    )
+    agree = True
+    for z, y in ((logits, digits.y_test), (large, digits.y_train[drawn])):
+        true_losses, gradient = exact(z, y)
+        agree &= compare(f"mean loss of {y.size} rows", losses(z, y), true_losses.mean(), options.repeats)
+        agree &= compare(f"gradient of {y.size} rows", gradients(z, y), gradient, options.repeats)
+        show_row_errors(z, y, true_losses)
+    print("All numbers agree to five digits." if agree else "The numbers do NOT agree to five digits.")
+    return 0 if agree else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,332 @@
+"""The ``lastlayer`` command: arguments in, a page of text and an exit status out (2 for a wrong call)."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+import lastlayer as ll
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+BAR_CELLS = 20
+
+
+class _Options(NamedTuple):
+    """What ``explain`` was asked, with everything checked."""
+
+    logits: npt.NDArray[np.float64]  # (V,)
+    names: list[str] | None
+    target: int | None
+    temperature: float
+    label_smoothing: float
+    class_weight: npt.NDArray[np.float64] | None  # (V,)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    Parameters
+    ----------
+    argv
+        The arguments after the command's name; those of the process when None.
+
+    Returns
+    -------
+    int
+        0, or 2 for a wrong call, which is explained on the standard error stream.
+    """
+    parser = _parser()
+    try:
+        arguments = parser.parse_args([_shield(word) for word in (sys.argv[1:] if argv is None else argv)])
+        if arguments.command == "explain":
+            _explain(_options(arguments), _console())
+        elif arguments.command == "backends":
+            _backends()
+        else:
+            parser.print_help()
+    except SystemExit as stop:  # argparse has said what was wrong, or printed the help
+        return int(stop.code or 0)
+    except (ll.LastlayerError, _UsageError) as error:
+        print(f"lastlayer: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+class _UsageError(Exception):
+    """A wrong argument of the command line, in words."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lastlayer",
+        description="The last layer of a classifier: softmax, cross-entropy, their gradients.",
+    )
+    parser.add_argument("--version", action="version", version=f"lastlayer {ll.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+
+    explain = commands.add_parser(
+        "explain",
+        help="logits -> exponentials -> probabilities -> loss -> gradient, step by step",
+        description="Show step by step how logits become probabilities, a loss and a gradient.",
+        epilog="example: lastlayer explain 0.1 0.9 4.0 --target 2 --names cat,dog,owl",
+    )
+    explain.add_argument("logits", nargs="+", type=float, metavar="LOGIT", help="one number per class")
+    explain.add_argument("--target", metavar="CLASS", help="the true class: its number, or its name")
+    explain.add_argument("--names", metavar="A,B,C", help="names of the classes")
+    explain.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="divide the logits by T (default 1)"
+    )
+    explain.add_argument(
+        "--label-smoothing",
+        type=float,
+        default=0.0,
+        metavar="E",
+        help="spread the share E of the target evenly",
+    )
+    explain.add_argument("--class-weight", metavar="W,W,W", help="weight of each class in the loss")
+
+    commands.add_parser("backends", help="which backend runs what, and why not otherwise")
+    return parser
+
+
+def _shield(word: str) -> str:
+    """Keep argparse from taking a negative number (-1e-5, -inf) for an option: a leading space says value."""
+    try:
+        float(word)
+    except ValueError:
+        return word
+    return " " + word
+
+
+def _options(arguments: argparse.Namespace) -> _Options:
+    logits = np.array(arguments.logits, dtype=np.float64)
+    for position, value in enumerate(logits):
+        if math.isnan(value) or value == math.inf:
+            raise _UsageError(f"explain: logit {position} is {value}; expected a number below infinity")
+    if logits.max() == -math.inf:
+        raise _UsageError("explain: every logit is -inf; expected at least one possible class")
+
+    names = None
+    if arguments.names is not None:
+        names = [name.strip() for name in arguments.names.split(",")]
+        if len(names) != logits.size:
+            raise _UsageError(
+                f"explain: --names has {len(names)} names; expected {logits.size}, one per logit"
+            )
+
+    weight = None
+    if arguments.class_weight is not None:
+        try:
+            weight = np.array([float(word) for word in arguments.class_weight.split(",")])
+        except ValueError:
+            given = arguments.class_weight.strip()
+            raise _UsageError(
+                f"explain: --class-weight is {given!r}; expected numbers between commas"
+            ) from None
+    target = None
+    if arguments.target is not None:
+        word = arguments.target.strip()
+        if names is not None and word in names:
+            target = names.index(word)
+        else:
+            try:
+                target = int(word)
+            except ValueError:
+                expected = f"one of {', '.join(names)}" if names else f"a class in [0, {logits.size})"
+                raise _UsageError(f"explain: --target is {word!r}; expected {expected}") from None
+        if not 0 <= target < logits.size:
+            raise _UsageError(f"explain: --target is {target}; expected a class in [0, {logits.size})")
+    elif weight is not None or arguments.label_smoothing:
+        raise _UsageError("explain: --class-weight and --label-smoothing change the loss; add --target")
+    return _Options(logits, names, target, arguments.temperature, arguments.label_smoothing, weight)
+
+
+def _console() -> Console:
+    try:
+        from rich.console import Console
+    except ImportError:
+        raise _UsageError("explain: this needs the package rich; run: pip install 'lastlayer[cli]'") from None
+    return Console(highlight=False, soft_wrap=False)
+
+
+def _backends() -> None:
+    shown = ll.show_backends()
+    if shown is not None:
+        print(shown)
+
+
+def _explain(options: _Options, console: Console) -> None:
+    """Print the steps; every number comes from the library, except the exponentials shown on the way."""
+    probabilities = ll.softmax(options.logits, temperature=options.temperature)  # (V,)
+    scaled = options.logits / options.temperature  # (V,)
+    peak = float(scaled.max())
+    exponentials = np.exp(scaled - peak)  # (V,)
+    labels = options.names or [str(number) for number in range(options.logits.size)]
+
+    console.print()
+    if options.temperature != 1.0:
+        _step(console, "Temperature", f"each logit is divided by {options.temperature:g}.")
+    _step(
+        console,
+        "Shift",
+        f"the largest, {_number(peak)}, is subtracted from each. No probability changes, since the shift"
+        " cancels in the ratio; and no exponential can overflow, since the largest is now exp(0) = 1.",
+    )
+    _step(
+        console,
+        "Probability",
+        f"each exponential is divided by their sum, {_number(float(exponentials.sum()))}.",
+    )
+    table = _table("class", "logit", "shifted", "exp", "probability")
+    table.add_column("", no_wrap=True)
+    for position, label in enumerate(labels):
+        table.add_row(
+            _label(label, position == options.target),
+            _number(options.logits[position]),
+            _number(scaled[position] - peak),
+            _number(exponentials[position]),
+            _number(probabilities[position]),
+            _bar(float(probabilities[position]), console),
+            style="bold" if position == options.target else None,
+        )
+    console.print(table)
+    if options.target is None:
+        winner = labels[int(np.argmax(scaled))]
+        console.print(
+            f"\n  The prediction is {winner}. Add --target CLASS for the loss and its gradient.\n",
+            markup=False,
+        )
+        return
+    _explain_loss(options, options.target, labels, probabilities, scaled - peak, console)
+
+
+def _explain_loss(
+    options: _Options,
+    target: int,
+    labels: list[str],
+    probabilities: npt.NDArray[np.float64],  # (V,)
+    shifted: npt.NDArray[np.float64],  # (V,)
+    console: Console,
+) -> None:
+    loss, gradient = ll.cross_entropy_grad(
+        options.logits,
+        target,
+        temperature=options.temperature,
+        label_smoothing=options.label_smoothing,
+        class_weight=options.class_weight,
+        reduction="sum",
+    )
+    winner = int(np.argmax(shifted))
+    rest = float(np.exp(np.delete(shifted, winner)).sum())
+    console.print()
+    plain = not options.label_smoothing and options.class_weight is None
+    if plain:
+        _step(
+            console,
+            "Loss",
+            "-log p of the target, computed as (peak - its logit) + log(1 + rest), where"
+            f" rest = {_number(rest)} is the sum of the exponentials beside the peak's own. Neither term is"
+            " negative: nothing cancels.",
+        )
+        console.print(
+            f"    {_number(-shifted[target])} + {_number(math.log1p(rest))} = [bold]{_number(loss)}[/] nats"
+        )
+    else:
+        _step(
+            console,
+            "Loss",
+            "the sum over the classes of -t log p, where the effective target t holds the class weights"
+            " and the label smoothing.",
+        )
+        console.print(f"    loss = [bold]{_number(loss)}[/] nats")
+    uniform = math.log(len(labels))
+    console.print(f"    A uniform guess would cost log {len(labels)} = {_number(uniform)}.")
+    console.print()
+
+    per = "" if options.temperature == 1.0 else f", divided by the temperature {options.temperature:g}"
+    _step(
+        console,
+        "Gradient",
+        f"{'p - t' if plain else 'p times the sum of t, minus t'}{per}. A step downhill raises the logits"
+        " with a negative gradient and lowers the others.",
+    )
+    effective = _effective_target(options, target)
+    table = _table("class", "probability", "target", "gradient")
+    table.add_column("", no_wrap=True)
+    for position, label in enumerate(labels):
+        table.add_row(
+            _label(label, position == target),
+            _number(probabilities[position]),
+            _number(effective[position]),
+            _signed(gradient[position]),
+            "raise" if gradient[position] < 0 else "lower" if gradient[position] > 0 else "",
+            style="bold" if position == target else None,
+        )
+    console.print(table)
+    if np.argmax(probabilities) == target:
+        console.print(f"\n  The prediction, {labels[target]}, is right.\n", markup=False)
+    else:
+        console.print(
+            f"\n  The prediction, {labels[winner]}, is wrong: the target is {labels[target]}.\n", markup=False
+        )
+
+
+def _effective_target(options: _Options, target: int) -> npt.NDArray[np.float64]:
+    """Return t (V,): the one-hot target with the smoothing and the class weights in it."""
+    size = options.logits.size
+    weight = np.ones(size) if options.class_weight is None else options.class_weight
+    smooth = options.label_smoothing / size * weight
+    smooth[target] += (1.0 - options.label_smoothing) * weight[target]
+    return smooth
+
+
+def _step(console: Console, name: str, text: str) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Padding(Text.assemble((f"{name}: ", "bold cyan"), text), (0, 2)))
+
+
+def _table(first: str, *rest: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, header_style="bold")
+    table.add_column(first, overflow="ellipsis", max_width=18, no_wrap=True)
+    for name in rest:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _label(name: str, is_target: bool) -> str:
+    from rich.markup import escape
+
+    return escape(name) + (" <" if is_target else "")
+
+
+def _number(value: float) -> str:
+    """Six decimals, or six digits where the decimals would say nothing."""
+    value = float(value) + 0.0  # -0.0 is shown as 0
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.6f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.5e}"
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "") + _number(value)
+
+
+def _bar(share: float, console: Console) -> str:
+    eighths = round(share * BAR_CELLS * 8)
+    if not console.encoding.lower().startswith("utf"):
+        return "#" * round(share * BAR_CELLS)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()

@@ -1,0 +1,143 @@
+"""The command line: what it prints, and how it refuses."""
+
+import subprocess
+import sys
+
+import pytest
+
+import lastlayer
+from lastlayer.cli import main
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*argv):
+        status = main(argv)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def test_explain_shows_every_step(run):
+    status, out, err = run("explain", "0.1", "0.9", "4.0", "--target", "2")
+    assert (status, err) == (0, "")
+    steps = ["Shift:", "Probability:", "Loss:", "Gradient:"]
+    assert [out.index(step) for step in steps] == sorted(out.index(step) for step in steps)
+    for number in ("-3.900000", "0.020242", "0.019001", "0.042288", "0.938711", "0.063248", "-0.061289"):
+        assert number in out
+    assert "The prediction, 2, is right." in out
+
+
+def test_explain_fits_eighty_columns_and_has_no_colour_codes(run):
+    names = ",".join(["a class with a very long name indeed", "dog", "owl"])
+    _, out, _ = run(
+        "explain", "-1000", "0.9", "4.0", "--target", "1", "--names", names, "--temperature", "0.5"
+    )
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\x1b" not in out
+
+
+def test_explain_without_target_stops_at_the_probabilities(run):
+    status, out, _ = run("explain", "1", "2")
+    assert status == 0
+    assert "The prediction is 1." in out
+    assert "Gradient" not in out
+
+
+def test_target_by_name_and_a_wrong_prediction(run):
+    _, out, _ = run("explain", "1", "2", "--names", "cat,dog", "--target", "cat")
+    assert "The prediction, dog, is wrong: the target is cat." in out
+    assert "1.000000 + 0.313262 = 1.313262 nats" in out
+
+
+@pytest.mark.parametrize("word", ["-1", "-1.5", "-1e-5", "-inf", "-.5"])
+def test_negative_logits_are_numbers_not_options(run, word):
+    status, out, _ = run("explain", "0", word, "--target", "0")
+    assert status == 0
+    assert f"{float(word):.6f}"[:4] in out or "e-05" in out
+
+
+def test_options_reach_the_loss(run):
+    _, out, _ = run(
+        "explain", "1.0", "1.1", "2.5", "--target", "2", "--label-smoothing", "0.1", "--class-weight", "1,2,3"
+    )
+    expected = lastlayer.cross_entropy(
+        [1.0, 1.1, 2.5], 2, label_smoothing=0.1, class_weight=[1.0, 2.0, 3.0], reduction="sum"
+    )
+    assert f"loss = {expected:.6f} nats" in out
+
+
+def test_temperature_divides_the_gradient(run):
+    _, out, _ = run("explain", "1.0", "1.1", "2.5", "--target", "2", "--temperature", "2")
+    _, gradient = lastlayer.cross_entropy_grad([1.0, 1.1, 2.5], 2, temperature=2.0)
+    for value in gradient:
+        assert f"{value:+.6f}" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["1", "2", "--target", "7"], "explain: --target is 7; expected a class in [0, 2)"),
+        (["1", "2", "--target", "-1"], "explain: --target is -1; expected a class in [0, 2)"),
+        (["1", "2", "--target", "cat"], "explain: --target is 'cat'; expected a class in [0, 2)"),
+        (["1", "2", "--names", "a,b", "--target", "c"], "explain: --target is 'c'; expected one of a, b"),
+        (["1", "2", "--names", "a"], "explain: --names has 1 names; expected 2, one per logit"),
+        (["1", "nan"], "explain: logit 1 is nan; expected a number below infinity"),
+        (["inf", "1"], "explain: logit 0 is inf; expected a number below infinity"),
+        (["-inf", "-inf"], "explain: every logit is -inf; expected at least one possible class"),
+        (
+            ["1", "2", "--class-weight", "1,x", "--target", "0"],
+            "--class-weight is '1,x'; expected numbers between",
+        ),
+        (["1", "2", "--class-weight", "1,2,3", "--target", "0"], "class_weight"),
+        (["1", "2", "--label-smoothing", "0.1"], "add --target"),
+        (["1", "2", "--temperature", "-1"], "temperature"),
+        (["1", "two"], "invalid float value: 'two'"),
+        ([], "required: LOGIT"),
+    ],
+)
+def test_a_wrong_call_is_status_2_and_one_clear_message(run, argv, message):
+    status, out, err = run("explain", *argv)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_without_rich_the_remedy_is_named(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    status, _, err = run("explain", "1", "2")
+    assert status == 2
+    assert "pip install 'lastlayer[cli]'" in err
+
+
+def test_version_help_and_backends(run):
+    assert run("--version") == (0, f"lastlayer {lastlayer.__version__}\n", "")
+    assert "explain" in run()[1]
+    status, out, _ = run("backends")
+    assert status == 0
+    assert "reference" in out
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "lastlayer", "explain", "0.1", "0.9", "4.0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "0.938711" in done.stdout
+
+
+def test_output_without_unicode_draws_bars_with_plain_signs():
+    done = subprocess.run(
+        [sys.executable, "-m", "lastlayer", "explain", "0.1", "0.9", "4.0"],
+        capture_output=True,
+        env={"PYTHONIOENCODING": "ascii", "PATH": "", "PYTHONPATH": ":".join(sys.path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"###" in done.stdout

@@ -1,0 +1,50 @@
+"""The demonstration: it learns, its numbers agree with the peers', and it notices when they do not."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+SCRIPT = Path(__file__).parents[2] / "examples" / "digits.py"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    spec = importlib.util.spec_from_file_location("digits", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_short_run_agrees_with_every_peer(digits, capsys):
+    assert digits.main(["--steps", "200", "--rows", "2000", "--repeats", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "All numbers agree to five digits." in out
+    assert out.count("lastlayer.cross_entropy ") == 2
+    assert out.count("sklearn log_loss") == 2
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_training_learns(digits):
+    data = digits.load()
+    weight, bias = digits.train(data.x_train, data.y_train, 300)
+    labels = np.argmax(data.x_test @ weight + bias, axis=1)
+    assert (labels == data.y_test).mean() > 0.93
+
+
+def test_a_wrong_number_is_noticed(digits):
+    peers = [digits.Peer("right", lambda: 1.0), digits.Peer("wrong", lambda: 1.001)]
+    assert digits.compare("loss", peers, 1.0, 1) is False
+    assert digits.compare("loss", peers[:1], 1.0, 1) is True
+
+
+def test_a_picture_is_eight_lines_of_ink(digits):
+    lines = digits.picture(np.repeat([0.0, 1.0], 32))
+    assert lines == [" " * 16] * 4 + ["@" * 16] * 4
+
+
+def test_no_mistakes_is_said(digits, capsys):
+    digits.show_mistakes(np.zeros((1, 64)), np.array([3]), np.eye(10)[[3]])
+    assert "no mistakes" in capsys.readouterr().out
