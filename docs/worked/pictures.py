@@ -29,6 +29,7 @@ mpl.rcParams.update(
 
 def canvas(panels: int, width: float = 7.0) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, 2.7), layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(wspace=0.12 if panels > 1 else 0)
     return figure, list(np.atleast_1d(figure.subplots(1, panels)))
 
 
@@ -59,12 +60,18 @@ def overflow() -> Figure:
     z = np.array([0.0, 1.0, 2.0]) + shift[:, None]  # (2001, 3)
     with np.errstate(over="ignore", invalid="ignore"):
         naive = (np.exp(z) / np.exp(z).sum(axis=1, keepdims=True))[:, 2]
+    right = naive > 0  # beyond, the sum overflows first (p = 0), then the exponentials (p = nan)
+    naive[~right] = np.nan
     axes.plot(shift, ll.softmax(z)[:, 2], color=BLUE, linewidth=1.5, label="lastlayer.softmax")
     axes.plot(shift, naive, color=ORANGE, linewidth=5, alpha=0.45, label="exp(z) / sum exp(z)")
-    end = shift[np.isfinite(naive)][-1]
-    axes.plot([end], [naive[np.isfinite(naive)][-1]], "x", color=ORANGE, markersize=9, markeredgewidth=2)
+    end, level = shift[right][-1], naive[right][-1]
+    axes.plot([end], [level], "x", color=ORANGE, markersize=9, markeredgewidth=2)
     axes.annotate(
-        "exp overflows float64:\nnan from here on", (end, 0.665), (end + 15, 0.3), color=ORANGE, va="center"
+        "exp overflows float64:\n0, then nan, from here on",
+        (end, level),
+        (end + 15, 0.4),
+        color=ORANGE,
+        va="center",
     )
     axes.set(ylim=(0, 1), xlabel="s, added to every logit", ylabel="p of class 2")
     axes.set_title("softmax of [s, s + 1, s + 2]")
@@ -96,7 +103,7 @@ def gradient() -> Figure:
     bars(left, ll.softmax(LOGITS), "probabilities p", ".4f")
     bars(middle, target, "target t (class 1)", ".0f", GREY)
     bars(right, gradient, "gradient p - t", "+.4f", [ORANGE if value > 0 else BLUE for value in gradient])
-    right.set_xlabel("downhill: raise class 1, lower the others")
+    right.set_xlabel("raise class 1, lower the rest")
     return figure
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 BAR_CELLS = 20
+WIDEST = 88  # columns: longer lines are hard to read
 
 
 class _Options(NamedTuple):
@@ -155,7 +156,9 @@ def _console() -> Console:
         from rich.console import Console
     except ImportError:
         raise _UsageError("explain: this needs the package rich; run: pip install 'lastlayer[cli]'") from None
-    return Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False)
+    console.width = min(console.width, WIDEST)
+    return console
 
 
 def _backends() -> None:
