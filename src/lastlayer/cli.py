@@ -167,49 +167,69 @@ def _backends() -> None:
         print(shown)
 
 
+class _Page:
+    """The page being printed, its steps numbered."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.steps = 0
+
+    def step(self, name: str, text: str) -> None:
+        from rich.padding import Padding
+        from rich.text import Text
+
+        self.steps += 1
+        line = Text.assemble((f"{self.steps}. {name}: ", "bold cyan"), text)
+        self.console.print(Padding(line, (0, 2), expand=False))
+
+    def line(self, text: str = "", style: str | None = None) -> None:
+        self.console.print(f"  {text}" if text else "", style=style, markup=False)
+
+
 def _explain(options: _Options, console: Console) -> None:
     """Print the steps; every number comes from the library, except the exponentials shown on the way."""
     probabilities = ll.softmax(options.logits, temperature=options.temperature)  # (V,)
     scaled = options.logits / options.temperature  # (V,)
-    peak = float(scaled.max())
-    exponentials = np.exp(scaled - peak)  # (V,)
+    winner = int(np.argmax(scaled))
+    shifted = scaled - scaled[winner]  # (V,)
+    exponentials = np.exp(shifted)  # (V,)
     labels = options.names or [str(number) for number in range(options.logits.size)]
 
-    console.print()
+    page = _Page(console)
+    page.line()
     if options.temperature != 1.0:
-        _step(console, "Temperature", f"each logit is divided by {options.temperature:g}.")
-    _step(
-        console,
+        page.step("Temperature", f"each logit is divided by {options.temperature:g}.")
+    page.step(
         "Shift",
-        f"the largest, {_number(peak)}, is subtracted from each. No probability changes, since the shift"
-        " cancels in the ratio; and no exponential can overflow, since the largest is now exp(0) = 1.",
+        f"the largest, {_number(scaled[winner])}, is subtracted from each. No probability changes, since the"
+        " shift cancels in the ratio; and nothing can overflow, since the largest is now 0.",
     )
-    _step(
-        console,
-        "Probability",
-        f"each exponential is divided by their sum, {_number(float(exponentials.sum()))}.",
-    )
+    page.step("Exponentials", f"exp of each shifted logit: positive, {_number(exponentials.sum())} in sum.")
+    page.step("Probabilities", "each exponential divided by that sum.")
     table = _table("class", "logit", "shifted", "exp", "probability")
     table.add_column("", no_wrap=True)
     for position, label in enumerate(labels):
         table.add_row(
             _label(label, position == options.target),
             _number(options.logits[position]),
-            _number(scaled[position] - peak),
+            _number(shifted[position]),
             _number(exponentials[position]),
             _number(probabilities[position]),
             _bar(float(probabilities[position]), console),
             style="bold" if position == options.target else None,
         )
     console.print(table)
+    prediction = f"The prediction is {labels[winner]}"
     if options.target is None:
-        winner = labels[int(np.argmax(scaled))]
-        console.print(
-            f"\n  The prediction is {winner}. Add --target CLASS for the loss and its gradient.\n",
-            markup=False,
+        page.line(f"{prediction}. Add --target CLASS for the loss and its gradient.")
+    else:
+        rest = float(np.delete(exponentials, winner).sum())
+        _explain_loss(
+            options, options.target, labels, probabilities, -float(shifted[options.target]), rest, page
         )
-        return
-    _explain_loss(options, options.target, labels, probabilities, scaled - peak, console)
+        verdict = "right" if winner == options.target else f"wrong: the target is {labels[options.target]}"
+        page.line(f"{prediction}, which is {verdict}.")
+    page.line()
 
 
 def _explain_loss(
@@ -217,8 +237,9 @@ def _explain_loss(
     target: int,
     labels: list[str],
     probabilities: npt.NDArray[np.float64],  # (V,)
-    shifted: npt.NDArray[np.float64],  # (V,)
-    console: Console,
+    gap: float,
+    rest: float,
+    page: _Page,
 ) -> None:
     loss, gradient = ll.cross_entropy_grad(
         options.logits,
@@ -228,42 +249,31 @@ def _explain_loss(
         class_weight=options.class_weight,
         reduction="sum",
     )
-    winner = int(np.argmax(shifted))
-    rest = float(np.exp(np.delete(shifted, winner)).sum())
-    console.print()
+    page.line()
     plain = not options.label_smoothing and options.class_weight is None
     if plain:
-        _step(
-            console,
+        page.step(
             "Loss",
             "-log p of the target, computed as (peak - its logit) + log(1 + rest), where"
             f" rest = {_number(rest)} is the sum of the exponentials beside the peak's own. Neither term is"
             " negative: nothing cancels.",
         )
-        console.print(
-            f"    {_number(-shifted[target])} + {_number(math.log1p(rest))} = [bold]{_number(loss)}[/] nats"
-        )
+        page.line(f"   {_number(gap)} + {_number(math.log1p(rest))} = {_number(loss)} nats", style="bold")
     else:
-        _step(
-            console,
-            "Loss",
-            "the sum over the classes of -t log p, where the effective target t holds the class weights"
-            " and the label smoothing.",
-        )
-        console.print(f"    loss = [bold]{_number(loss)}[/] nats")
-    uniform = math.log(len(labels))
-    console.print(f"    A uniform guess would cost log {len(labels)} = {_number(uniform)}.")
-    console.print()
+        page.step("Loss", "-log p of each class times its target (step below), added up.")
+        page.line(f"   {_number(loss)} nats", style="bold")
+    page.line(f"   A uniform guess would cost log {len(labels)} = {_number(math.log(len(labels)))}.")
+    page.line()
 
-    per = "" if options.temperature == 1.0 else f", divided by the temperature {options.temperature:g}"
-    _step(
-        console,
+    formula = "p - t" if plain else "p times the sum of t, minus t"
+    if options.temperature != 1.0:
+        formula += f", divided by the temperature {options.temperature:g}"
+    page.step(
         "Gradient",
-        f"{'p - t' if plain else 'p times the sum of t, minus t'}{per}. A step downhill raises the logits"
-        " with a negative gradient and lowers the others.",
+        f"{formula}. A step downhill raises the logits with a negative gradient and lowers the others.",
     )
     effective = _effective_target(options, target)
-    table = _table("class", "probability", "target", "gradient")
+    table = _table("class", "probability p", "target t", "gradient")
     table.add_column("", no_wrap=True)
     for position, label in enumerate(labels):
         table.add_row(
@@ -274,13 +284,7 @@ def _explain_loss(
             "raise" if gradient[position] < 0 else "lower" if gradient[position] > 0 else "",
             style="bold" if position == target else None,
         )
-    console.print(table)
-    if np.argmax(probabilities) == target:
-        console.print(f"\n  The prediction, {labels[target]}, is right.\n", markup=False)
-    else:
-        console.print(
-            f"\n  The prediction, {labels[winner]}, is wrong: the target is {labels[target]}.\n", markup=False
-        )
+    page.console.print(table)
 
 
 def _effective_target(options: _Options, target: int) -> npt.NDArray[np.float64]:
@@ -290,13 +294,6 @@ def _effective_target(options: _Options, target: int) -> npt.NDArray[np.float64]
     smooth = options.label_smoothing / size * weight
     smooth[target] += (1.0 - options.label_smoothing) * weight[target]
     return smooth
-
-
-def _step(console: Console, name: str, text: str) -> None:
-    from rich.padding import Padding
-    from rich.text import Text
-
-    console.print(Padding(Text.assemble((f"{name}: ", "bold cyan"), text), (0, 2)))
 
 
 def _table(first: str, *rest: str) -> Table:

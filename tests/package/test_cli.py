@@ -24,11 +24,11 @@ def run(capsys, monkeypatch):
 def test_explain_shows_every_step(run):
     status, out, err = run("explain", "0.1", "0.9", "4.0", "--target", "2")
     assert (status, err) == (0, "")
-    steps = ["Shift:", "Probability:", "Loss:", "Gradient:"]
+    steps = ["1. Shift:", "2. Exponentials:", "3. Probabilities:", "4. Loss:", "5. Gradient:"]
     assert [out.index(step) for step in steps] == sorted(out.index(step) for step in steps)
     for number in ("-3.900000", "0.020242", "0.019001", "0.042288", "0.938711", "0.063248", "-0.061289"):
         assert number in out
-    assert "The prediction, 2, is right." in out
+    assert "The prediction is 2, which is right." in out
 
 
 def test_explain_fits_eighty_columns_and_has_no_colour_codes(run):
@@ -49,7 +49,7 @@ def test_explain_without_target_stops_at_the_probabilities(run):
 
 def test_target_by_name_and_a_wrong_prediction(run):
     _, out, _ = run("explain", "1", "2", "--names", "cat,dog", "--target", "cat")
-    assert "The prediction, dog, is wrong: the target is cat." in out
+    assert "The prediction is dog, which is wrong: the target is cat." in out
     assert "1.000000 + 0.313262 = 1.313262 nats" in out
 
 
@@ -67,7 +67,7 @@ def test_options_reach_the_loss(run):
     expected = lastlayer.cross_entropy(
         [1.0, 1.1, 2.5], 2, label_smoothing=0.1, class_weight=[1.0, 2.0, 3.0], reduction="sum"
     )
-    assert f"loss = {expected:.6f} nats" in out
+    assert f"{expected:.6f} nats" in out
 
 
 def test_temperature_divides_the_gradient(run):
