@@ -1,0 +1,74 @@
+"""The last layer of a classifier or language model: softmax, cross-entropy and their gradients.
+
+>>> import lastlayer as ll
+>>> ll.softmax([0.1, 0.9, 4.0]).round(4).tolist()
+[0.019, 0.0423, 0.9387]
+>>> float(ll.cross_entropy([[1.0, 1.1, 2.5], [3.2, 0.2, 0.9]], [2, 0]).round(4))
+0.2624
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import BackendError, DtypeError, LastlayerError, OptionError, ShapeError, TargetError
+from .functional import (
+    cross_entropy,
+    cross_entropy_grad,
+    log_loss,
+    log_softmax,
+    logsumexp,
+    nll_loss,
+    predict,
+    row_stats,
+    softmax,
+    top_k,
+)
+from .row_stats import RowStats
+from .select import show_backends
+
+if TYPE_CHECKING:
+    from .checks import check
+
+    __version__: str
+
+__all__ = [
+    "BackendError",
+    "DtypeError",
+    "LastlayerError",
+    "OptionError",
+    "RowStats",
+    "ShapeError",
+    "TargetError",
+    "__version__",
+    "check",
+    "cross_entropy",
+    "cross_entropy_grad",
+    "log_loss",
+    "log_softmax",
+    "logsumexp",
+    "nll_loss",
+    "predict",
+    "row_stats",
+    "show_backends",
+    "softmax",
+    "top_k",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """What not every program needs, imported at first use."""
+    if name == "check":
+        from .checks import check
+
+        globals()["check"] = check
+        return check
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lastlayer")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,620 @@
+"""The public functions. In: what the user passes. Out: what the selected backend returns.
+
+Each makes a checked problem and hands it to the first backend that runs it. NumPy arrays (and what NumPy makes arrays of)
+come back as NumPy arrays, arrays of another library as that library's. Inputs are never written to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import problem
+from .arrays import Array, namespace
+from .row_stats import RowStats
+from .select import backend
+
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_grad",
+    "log_loss",
+    "log_softmax",
+    "logsumexp",
+    "nll_loss",
+    "predict",
+    "row_stats",
+    "softmax",
+    "top_k",
+]
+
+_ARGMAX = frozenset({"argmax"})
+_NO_TARGETS = frozenset({"argmax", "spread", "square"})
+_ALL = frozenset({"argmax", "nll", "rank", "spread", "square"})
+
+
+def softmax(
+    x: Any, axis: Any = -1, *, where: Any = None, temperature: float = 1.0, out: Array | None = None
+) -> Array:
+    """Probabilities from logits: positive numbers that sum to one along the class axis.
+
+    ::
+
+        p_j = exp(z_j) / sum_k exp(z_k)        z = x / temperature
+
+    Parameters
+    ----------
+    x : array, any shape with a class axis
+        Logits, in nats. Integers and bools are taken as the library's default float.
+    axis : int, tuple of ints or None
+        The class axis; several, or None for all of them, are taken as one.
+    where : bool array that broadcasts to ``x``, optional
+        False marks impossible classes: probability 0. A row without any possible class is all 0.
+    temperature : float
+        Positive; above 1 flattens, below 1 sharpens.
+    out : array, shape and dtype of the result, optional
+        Where to write the result; may be ``x`` itself.
+
+    Returns
+    -------
+    array, shape and dtype of ``x``
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError
+
+    Notes
+    -----
+    float16 and bfloat16 are computed in float32. A NaN or +inf in a row makes that row NaN, and so does -inf everywhere.
+    Besides the result, one row at most is held, and only if the class axis is not contiguous. Dividing by the
+    temperature is Hinton, Vinyals and Dean, *Distilling the knowledge in a neural network* (2015).
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> ll.softmax([0.1, 0.9, 4.0]).round(4).tolist()
+    [0.019, 0.0423, 0.9387]
+    >>> ll.softmax([1000.0, 1001.0, 1002.0]).round(4).tolist()
+    [0.09, 0.2447, 0.6652]
+    """
+    if type(axis) is not int:
+        return _over_axes("softmax", x, axis, where, temperature, out)
+    scores = problem.scores("softmax", x, axis, where, temperature)
+    if out is None:
+        return backend(scores).softmax(scores, None)
+    return _into(backend(scores).softmax, scores, out)
+
+
+def log_softmax(
+    x: Any, axis: Any = -1, *, where: Any = None, temperature: float = 1.0, out: Array | None = None
+) -> Array:
+    """Logarithms of the softmax, without ever rounding a probability.
+
+    ::
+
+        log p_j = z_j - log sum_k exp(z_k)        z = x / temperature
+
+    Parameters
+    ----------
+    x, axis, where, temperature, out
+        As in `softmax`.
+
+    Returns
+    -------
+    array, shape and dtype of ``x``
+        In nats; -inf where ``where`` is False.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError
+
+    See Also
+    --------
+    softmax : its exponential, rounded for classes of very small probability.
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> ll.log_softmax([0.1, 0.9, 4.0]).round(4).tolist()
+    [-3.9632, -3.1632, -0.0632]
+    """
+    if type(axis) is not int:
+        return _over_axes("log_softmax", x, axis, where, temperature, out)
+    scores = problem.scores("log_softmax", x, axis, where, temperature)
+    if out is None:
+        return backend(scores).log_softmax(scores, None)
+    return _into(backend(scores).log_softmax, scores, out)
+
+
+def logsumexp(x: Any, axis: Any = -1, *, where: Any = None, keepdims: bool = False) -> Array:
+    """Logarithm of the sum of exponentials along the class axis: a smooth maximum.
+
+    ::
+
+        lse = log sum_j exp(x_j)
+
+    Parameters
+    ----------
+    x, axis, where
+        As in `softmax`.
+    keepdims : bool
+        Keep the class axes, with length 1.
+
+    Returns
+    -------
+    array, the shape of ``x`` without the class axes; float64 for float64, else float32
+        In nats; -inf for a row of -inf and for one without a possible class.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> float(ll.logsumexp([1.0, 1.1, 2.5]).round(4))
+    2.8851
+    """
+    if type(axis) is not int:
+        x, where, axes = problem.axes("logsumexp", x, where, axis)
+        result = logsumexp(x, where=where)
+        return axes.keep(result) if keepdims else result
+    scores = problem.scores("logsumexp", x, axis, where)
+    result = backend(scores).logsumexp(scores)
+    return namespace(result).expand_dims(result, axis=scores.axis) if keepdims else result
+
+
+def cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    axis: int = -1,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+    denominator: float | None = None,
+) -> Array:
+    """Loss of a classifier: how surprised its logits are by the targets, in nats.
+
+    ::
+
+        loss_i = mass_i lse_i - sum_j t_ij z_ij + s_i z_loss lse_i^2        mass_i = sum_j t_ij
+        t_ij   = s_i w_j ((1 - e) q_ij + e / V)                             e = label_smoothing
+        z      = softcap tanh(logits / softcap) / temperature               lse = logsumexp(z)
+
+    For an index target ``y`` and default options this is ``lse - z_y``, the negative log-probability of ``y``.
+
+    Parameters
+    ----------
+    logits : array, (..., V), or with the V classes on another ``axis``
+        Unnormalised scores, in nats: the softmax is part of the loss.
+    targets : array of integers, the shape of ``logits`` without the class axis, or of that of ``logits``
+        Class indices in [0, V); or dense targets ``q``: probabilities, or one-hot integers or bools.
+    axis : int
+        The class axis.
+    class_weight : array, (V,), optional
+        ``w``: finite, not negative.
+    sample_weight : array that broadcasts to the shape of ``logits`` without the class axis, optional
+        ``s``: finite, not negative. A row of weight 0 is ignored.
+    ignore_index : int or None
+        Rows with this class index are ignored: loss 0, gradient 0, whatever their logits are.
+    label_smoothing : float in [0, 1]
+        The part of each target that is spread evenly over all classes.
+    temperature : float
+        Positive; divides the logits.
+    softcap : float, optional
+        Positive; holds the logits smoothly within (-softcap, softcap).
+    z_loss : float
+        Not negative; weight of the squared log-normaliser.
+    reduction : {"mean", "sum", "none"}
+        "mean" divides the sum by ``sum_i s_i w[y_i]`` over the rows that are not ignored, for dense targets by
+        ``sum_i s_i``. The mean over nothing is 0.
+    denominator : float, optional
+        For "mean": what to divide the sum by instead, such as the number of tokens of a larger batch.
+
+    Returns
+    -------
+    float, or for "none" an array of the shape of ``logits`` without the class axis
+        float64 for float64 logits, else float32.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError
+    TargetError
+        For a class index outside [0, V) that is not ``ignore_index``.
+
+    See Also
+    --------
+    cross_entropy_grad : the loss and its gradient in one visit of each row.
+    nll_loss, log_loss : the same from log-probabilities and from probabilities.
+
+    Notes
+    -----
+    No temporary memory but a few numbers per row. Label smoothing is Szegedy et al., *Rethinking the Inception
+    architecture* (2016); z-loss is de Brébisson and Vincent, *The Z-loss* (2016); the soft cap is Gemma 2's (2024).
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> logits = [[1.0, 1.1, 2.5], [1.0, 3.1, 0.5], [2.1, 0.1, 0.5]]
+    >>> float(ll.cross_entropy(logits, [2, 1, 0]).round(6))
+    0.28509
+    >>> ll.cross_entropy(logits, [2, 1, -100], reduction="none").round(4).tolist()
+    [0.3851, 0.1796, 0.0]
+    """
+    scores = problem.scores("cross_entropy", logits, axis, None, temperature, softcap)
+    chosen = backend(scores)
+    return chosen.cross_entropy(
+        problem.with_targets(
+            scores,
+            chosen,
+            targets,
+            class_weight,
+            sample_weight,
+            ignore_index,
+            label_smoothing,
+            z_loss,
+            reduction,
+            denominator,
+        )
+    )
+
+
+def cross_entropy_grad(
+    logits: Any,
+    targets: Any,
+    *,
+    axis: int = -1,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+    denominator: float | None = None,
+) -> tuple[Array, Array]:
+    """Loss of a classifier and its gradient with respect to the logits, in one visit of each row.
+
+    ::
+
+        dloss_i/dz_ij = (mass_i + 2 s_i z_loss lse_i) p_ij - t_ij        p = softmax(z)
+        dz/dlogits    = (1 - tanh^2(logits / softcap)) / temperature
+
+    For an index target and default options this is the softmax, less 1 at the target.
+
+    Parameters
+    ----------
+    logits, targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, \
+z_loss, reduction, denominator
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    loss : float or array
+        As `cross_entropy` returns it.
+    dlogits : array, shape and dtype of ``logits``
+        Gradient of the reduced loss; for "none", of the sum. 0 in ignored rows and in a mean over nothing.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError, TargetError
+
+    Notes
+    -----
+    No temporary memory but the results and a few numbers per row.
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> loss, dlogits = ll.cross_entropy_grad([0.1, 0.9, 4.0], 2)
+    >>> float(loss.round(4)), dlogits.round(4).tolist()
+    (0.0632, [0.019, 0.0423, -0.0613])
+    """
+    scores = problem.scores("cross_entropy_grad", logits, axis, None, temperature, softcap)
+    chosen = backend(scores)
+    return chosen.cross_entropy_grad(
+        problem.with_targets(
+            scores,
+            chosen,
+            targets,
+            class_weight,
+            sample_weight,
+            ignore_index,
+            label_smoothing,
+            z_loss,
+            reduction,
+            denominator,
+        )
+    )
+
+
+def nll_loss(
+    log_probs: Any,
+    targets: Any,
+    *,
+    axis: int = -1,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    denominator: float | None = None,
+) -> Array:
+    """Loss of log-probabilities: what `log_softmax` returns, or any other source of normalised logarithms.
+
+    ::
+
+        loss_i = -sum_j t_ij log p_ij        0 times -inf = 0
+
+    Parameters
+    ----------
+    log_probs : array, (..., V), or with the V classes on another ``axis``
+        Logarithms of probabilities, in nats; that they are normalised is not checked (see `check`).
+    targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction, denominator
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    float, or for "none" an array of the shape of ``log_probs`` without the class axis
+        float64 for float64, else float32.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError, TargetError
+
+    See Also
+    --------
+    cross_entropy : from logits; it keeps the digits that a stored log-probability has lost.
+
+    Notes
+    -----
+    For index targets without smoothing one number of each row is read.
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> log_probs = ll.log_softmax([1.0, 1.1, 2.5])
+    >>> float(ll.nll_loss(log_probs, 2).round(4))
+    0.3851
+    """
+    scores = problem.scores("nll_loss", log_probs, axis)
+    chosen = backend(scores)
+    return chosen.pick_loss(
+        problem.with_targets(
+            scores,
+            chosen,
+            targets,
+            class_weight,
+            sample_weight,
+            ignore_index,
+            label_smoothing,
+            0.0,
+            reduction,
+            denominator,
+        ),
+        False,
+    )
+
+
+def log_loss(
+    probs: Any,
+    targets: Any,
+    *,
+    axis: int = -1,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    denominator: float | None = None,
+) -> Array:
+    """Loss of probabilities: the negative logarithm of what each row gave to its target.
+
+    ::
+
+        loss_i = -sum_j t_ij log p_ij        0 log 0 = 0
+
+    Parameters
+    ----------
+    probs : array, (..., V), or with the V classes on another ``axis``
+        Probabilities; that rows sum to one is not checked (see `check`), and nothing is clipped.
+    targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction, denominator
+        As in `cross_entropy`. Unlike scikit-learn's function of this name, the scores come first.
+
+    Returns
+    -------
+    float, or for "none" an array of the shape of ``probs`` without the class axis
+        In nats; +inf for a target of probability 0, NaN for one of a negative "probability". float64 for float64,
+        else float32.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError, TargetError
+
+    See Also
+    --------
+    cross_entropy : from logits; it keeps the digits that a probability near 0 or 1 has lost.
+
+    Notes
+    -----
+    For index targets without smoothing one number of each row is read.
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> float(ll.log_loss([0.1, 0.1, 0.8], 2).round(8)), float(ll.log_loss([0.8, 0.1, 0.1], 2).round(8))
+    (0.22314355, 2.30258509)
+    """
+    scores = problem.scores("log_loss", probs, axis)
+    chosen = backend(scores)
+    return chosen.pick_loss(
+        problem.with_targets(
+            scores,
+            chosen,
+            targets,
+            class_weight,
+            sample_weight,
+            ignore_index,
+            label_smoothing,
+            0.0,
+            reduction,
+            denominator,
+        ),
+        True,
+    )
+
+
+def row_stats(
+    logits: Any,
+    targets: Any = None,
+    *,
+    axis: int = -1,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+) -> RowStats:
+    """All that is usually asked of each row, from one pass over the logits.
+
+    Parameters
+    ----------
+    logits, targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap
+        As in `cross_entropy`. Without targets, the result has neither ``nll`` nor ``rank``.
+
+    Returns
+    -------
+    RowStats
+        Arrays of the shape of ``logits`` without the class axis: ``lse``, ``nll`` (the loss), ``entropy``,
+        ``confidence`` (the largest probability) and ``sum_p2`` in float64 for float64 logits, else float32;
+        ``argmax`` and, for index targets, ``rank`` (0: the target is on top) in int64, ``correct`` in bool.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError, TargetError
+
+    Notes
+    -----
+    Ties count for the lowest class index. A row with a NaN has ``argmax`` and ``rank`` -1.
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> stats = ll.row_stats([[3.2, 0.2, 0.9], [0.2, 3.2, 0.1]], [2, 1])
+    >>> stats.rank.tolist(), stats.nll.round(4).tolist(), stats.entropy.round(4).tolist()
+    ([1, 0], [2.4398, 0.0906], [0.4702, 0.3546])
+    """
+    scores = problem.scores("row_stats", logits, axis, None, temperature, softcap)
+    chosen = backend(scores)
+    if targets is None:
+        return chosen.row_stats(problem.without_targets(scores), _NO_TARGETS)
+    return chosen.row_stats(
+        problem.with_targets(
+            scores,
+            chosen,
+            targets,
+            class_weight,
+            sample_weight,
+            ignore_index,
+            label_smoothing,
+            0.0,
+            "none",
+        ),
+        _ALL,
+    )
+
+
+def predict(
+    logits: Any, *, axis: int = -1, temperature: float = 1.0, softcap: float | None = None
+) -> tuple[Array, Array]:
+    """The most probable class of each row, and its probability.
+
+    ::
+
+        label = argmax_j z_j        prob = max_j p_j
+
+    Parameters
+    ----------
+    logits, axis, temperature, softcap
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    label : int64 array, the shape of ``logits`` without the class axis
+        The lowest index on ties; -1 in a row with a NaN.
+    prob : array of the same shape, float64 for float64 logits, else float32
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> label, prob = ll.predict([[1.0, 1.1, 2.5], [3.2, 0.2, 0.9]])
+    >>> label.tolist(), prob.round(4).tolist()
+    ([2, 0], [0.6804, 0.8695])
+    """
+    scores = problem.scores("predict", logits, axis, None, temperature, softcap)
+    stats = backend(scores).row_stats(problem.without_targets(scores), _ARGMAX)
+    return stats.argmax, stats.confidence
+
+
+def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float = 1.0) -> tuple[Array, Array]:
+    """The k most probable classes of each row, best first, and their probabilities.
+
+    Parameters
+    ----------
+    logits, axis, temperature
+        As in `cross_entropy`.
+    k : int in [1, V]
+        How many.
+
+    Returns
+    -------
+    labels : int64 array, the shape of ``logits`` without the class axis, and k at the end
+        Ties are ordered by class index; -1 in a row with a NaN.
+    probs : array of the same shape, float64 for float64 logits, else float32
+        Softmax over all classes, so their sum is below one unless k = V.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> labels, probs = ll.top_k([0.1, 0.9, 4.0], 2)
+    >>> labels.tolist(), probs.round(4).tolist()
+    ([2, 1], [0.9387, 0.0423])
+    """
+    scores = problem.scores("top_k", logits, axis, None, temperature)
+    return backend(scores).top_k(scores, problem.top(scores, k))
+
+
+def _into(compute: Any, scores: problem.Scores, out: Array) -> Array:
+    """``compute(scores)`` in ``out``, which may overlap the scores in any way."""
+    out = problem.out(scores, out)
+    if problem.writes_safely(scores, out):
+        compute(scores, out)
+    else:
+        out[...] = compute(scores, None)
+    return out
+
+
+def _over_axes(function: str, x: Any, axis: Any, where: Any, temperature: float, out: Array | None) -> Array:
+    """softmax or log_softmax over several axes at once."""
+    x, where, axes = problem.axes(function, x, where, axis)
+    scores = problem.scores(function, x, -1, where, temperature)
+    result = axes.unfold(getattr(backend(scores), function)(scores, None))
+    if out is None:
+        return result
+    out = problem.out(scores._replace(array=result), out)
+    out[...] = result
+    return out

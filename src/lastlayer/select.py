@@ -1,0 +1,138 @@
+"""A problem -> the backend that runs it. In: checked scores. Out: a module with the functions of ``Backend``.
+
+The first backend of the list whose ``why_not`` has no objection: the native core for NumPy arrays, the reference for the
+rest. ``LASTLAYER_BACKEND=reference`` or ``native`` leaves only that one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
+
+from . import reference
+from .arrays import Array
+from .errors import BackendError
+from .problem import Problem, Scores, Targets
+from .row_stats import RowStats
+
+__all__ = ["Availability", "Backend", "backend", "show_backends", "use"]
+
+
+class Backend(Protocol):
+    """What a backend offers: functions on problems in canonical form."""
+
+    name: str
+
+    def why_not(self, scores: Scores) -> str | None: ...
+    def softmax(self, scores: Scores, out: Array | None) -> Array: ...
+    def log_softmax(self, scores: Scores, out: Array | None) -> Array: ...
+    def logsumexp(self, scores: Scores) -> Array: ...
+    def target_totals(self, scores: Scores, targets: Targets, mean: bool) -> tuple[int, float]: ...
+    def row_stats(self, problem: Problem, fields: frozenset[str]) -> RowStats: ...
+    def cross_entropy(self, problem: Problem) -> Array: ...
+    def cross_entropy_grad(self, problem: Problem) -> tuple[Array, Array]: ...
+    def pick_loss(self, problem: Problem, log: bool) -> Array: ...
+    def top_k(self, scores: Scores, k: int) -> tuple[Array, Array]: ...
+    def softmax_backward(self, grad: Array, y: Array, axis: int) -> Array: ...
+    def log_softmax_backward(self, grad: Array, y: Array, axis: int) -> Array: ...
+
+
+_known: dict[str, Backend] = {}
+_missing: dict[str, str] = {}
+try:
+    from . import native
+
+    _known["native"] = native
+except ImportError as error:
+    _missing["native"] = f"the compiled core does not import: {error}"
+_known["reference"] = reference
+
+_order: tuple[Backend, ...] = ()
+
+
+def backend(scores: Scores) -> Backend:
+    """The first backend that runs these scores."""
+    for candidate in _order:
+        if candidate.why_not(scores) is None:
+            return candidate
+    reasons = [f"{candidate.name}: {candidate.why_not(scores)}" for candidate in _order]
+    raise BackendError(f"{scores.function}: no backend can run this ({'; '.join(reasons)})")
+
+
+def _restrict(name: str | None) -> None:
+    """Leave only the backend of this name; None: every one."""
+    global _order
+    if name is None:
+        _order = tuple(_known.values())
+    elif name in _known:
+        _order = (_known[name],)
+    elif name in _missing:
+        raise BackendError(f"select: LASTLAYER_BACKEND is {name!r}; expected an available backend ({_missing[name]})")
+    else:
+        rule = ", ".join(map(repr, [*_known, *_missing]))
+        raise BackendError(f"select: LASTLAYER_BACKEND is {name!r}; expected one of {rule}")
+
+
+@contextmanager
+def use(name: str | None) -> Iterator[None]:
+    """Run everything on one backend inside a ``with`` block; for comparisons and tests, not safe across threads."""
+    global _order
+    before = _order
+    _restrict(name)
+    try:
+        yield
+    finally:
+        _order = before
+
+
+class Availability(NamedTuple):
+    """One backend, and whether it runs here."""
+
+    name: str
+    arrays: str
+    why_not: str | None
+
+
+class Backends(tuple[Availability, ...]):
+    """What ``show_backends`` found; prints as a table."""
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, arrays, why_not in self:
+            lines.append(f"{name:<10} {arrays if why_not is None else 'not available: ' + why_not}")
+        return "\n".join(lines)
+
+
+def show_backends() -> Backends:
+    """What runs where, and why not otherwise.
+
+    Returns
+    -------
+    Backends
+        A tuple of ``(name, arrays, why_not)``, first choice first; ``why_not`` is None for a backend that can run.
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> ll.show_backends()[-1].name
+    'reference'
+    """
+    found = []
+    for name in ("native", "reference"):
+        why_not = _missing.get(name)
+        if why_not is None and _known[name] not in _order:
+            why_not = "left out by LASTLAYER_BACKEND"
+        found.append(Availability(name, _describe(name), why_not))
+    return Backends(found)
+
+
+def _describe(name: str) -> str:
+    if name == "reference":
+        return "arrays of every array-API library, float64 inside"
+    describe = getattr(_known.get(name), "describe", None)
+    return f"NumPy arrays{', ' + describe() if describe is not None else ''}"
+
+
+_restrict(os.environ.get("LASTLAYER_BACKEND") or None)
