@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-BAR_CELLS = 20
-WIDEST = 88  # columns: longer lines are hard to read
+# In columns. Together with four numbers of at most ten, a name and a bar fill eighty.
+BAR, NAME = 16, 9
+WIDEST = 88  # longer lines are hard to read
 
 
 class _Options(NamedTuple):
@@ -30,6 +31,11 @@ class _Options(NamedTuple):
     temperature: float
     label_smoothing: float
     class_weight: npt.NDArray[np.float64] | None  # (V,)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the loss is -log p of the target, and nothing else."""
+        return not self.label_smoothing and self.class_weight is None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,10 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     try:
         arguments = parser.parse_args([_shield(word) for word in (sys.argv[1:] if argv is None else argv)])
-        if arguments.command == "explain":
+        if arguments.version:
+            print(f"lastlayer {ll.__version__}")
+        elif arguments.command == "explain":
             _explain(_options(arguments), _console())
         elif arguments.command == "backends":
-            _backends()
+            print(ll.show_backends())
         else:
             parser.print_help()
     except SystemExit as stop:  # argparse has said what was wrong, or printed the help
@@ -71,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="lastlayer",
         description="The last layer of a classifier: softmax, cross-entropy, their gradients.",
     )
-    parser.add_argument("--version", action="version", version=f"lastlayer {ll.__version__}")
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="command")
 
     explain = commands.add_parser(
@@ -161,12 +169,6 @@ def _console() -> Console:
     return console
 
 
-def _backends() -> None:
-    shown = ll.show_backends()
-    if shown is not None:
-        print(shown)
-
-
 class _Page:
     """The page being printed, its steps numbered."""
 
@@ -189,6 +191,7 @@ class _Page:
 def _explain(options: _Options, console: Console) -> None:
     """Print the steps; every number comes from the library, except the exponentials shown on the way."""
     probabilities = ll.softmax(options.logits, temperature=options.temperature)  # (V,)
+    loss, gradient = _loss_and_gradient(options)
     scaled = options.logits / options.temperature  # (V,)
     winner = int(np.argmax(scaled))
     shifted = scaled - scaled[winner]  # (V,)
@@ -223,35 +226,32 @@ def _explain(options: _Options, console: Console) -> None:
     if options.target is None:
         page.line(f"{prediction}. Add --target CLASS for the loss and its gradient.")
     else:
-        rest = float(np.delete(exponentials, winner).sum())
-        _explain_loss(
-            options, options.target, labels, probabilities, -float(shifted[options.target]), rest, page
-        )
+        gap, rest = -float(shifted[options.target]), float(np.delete(exponentials, winner).sum())
+        _explain_loss(options, loss, gap, rest, page)
+        _explain_gradient(options, options.target, labels, probabilities, gradient, page)
         verdict = "right" if winner == options.target else f"wrong: the target is {labels[options.target]}"
         page.line(f"{prediction}, which is {verdict}.")
     page.line()
 
 
-def _explain_loss(
-    options: _Options,
-    target: int,
-    labels: list[str],
-    probabilities: npt.NDArray[np.float64],  # (V,)
-    gap: float,
-    rest: float,
-    page: _Page,
-) -> None:
+def _loss_and_gradient(options: _Options) -> tuple[float, npt.NDArray[np.float64]]:
+    """Return the loss and its gradient (V,); zeros without a target."""
+    if options.target is None:
+        return 0.0, np.zeros_like(options.logits)
     loss, gradient = ll.cross_entropy_grad(
         options.logits,
-        target,
+        options.target,
         temperature=options.temperature,
         label_smoothing=options.label_smoothing,
         class_weight=options.class_weight,
         reduction="sum",
     )
+    return float(loss), gradient
+
+
+def _explain_loss(options: _Options, loss: float, gap: float, rest: float, page: _Page) -> None:
     page.line()
-    plain = not options.label_smoothing and options.class_weight is None
-    if plain:
+    if options.plain:
         page.step(
             "Loss",
             "-log p of the target, computed as (peak - its logit) + log(1 + rest), where"
@@ -262,10 +262,20 @@ def _explain_loss(
     else:
         page.step("Loss", "-log p of each class times its target (step below), added up.")
         page.line(f"   {_number(loss)} nats", style="bold")
-    page.line(f"   A uniform guess would cost log {len(labels)} = {_number(math.log(len(labels)))}.")
+    size = options.logits.size
+    page.line(f"   A uniform guess would cost log {size} = {_number(math.log(size))}.")
     page.line()
 
-    formula = "p - t" if plain else "p times the sum of t, minus t"
+
+def _explain_gradient(
+    options: _Options,
+    target: int,
+    labels: list[str],
+    probabilities: npt.NDArray[np.float64],  # (V,)
+    gradient: npt.NDArray[np.float64],  # (V,)
+    page: _Page,
+) -> None:
+    formula = "p - t" if options.plain else "p times the sum of t, minus t"
     if options.temperature != 1.0:
         formula += f", divided by the temperature {options.temperature:g}"
     page.step(
@@ -300,25 +310,29 @@ def _table(first: str, *rest: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, header_style="bold")
-    table.add_column(first, overflow="ellipsis", max_width=18, no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), header_style="bold")
+    table.add_column(first, no_wrap=True)
     for name in rest:
         table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
 def _label(name: str, is_target: bool) -> str:
+    from rich.cells import cell_len, set_cell_size
     from rich.markup import escape
 
-    return escape(name) + (" <" if is_target else "")
+    short = name if cell_len(name) <= NAME else set_cell_size(name, NAME - 1) + "…"
+    return escape(short) + (" <" if is_target else "")
 
 
 def _number(value: float) -> str:
-    """Six decimals, or six digits where the decimals would say nothing."""
+    """Ten characters at most: six decimals, or digits that say more."""
     value = float(value) + 0.0  # -0.0 is shown as 0
     if not math.isfinite(value):
         return str(value)
-    return f"{value:.6f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.5e}"
+    if value != 0 and not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.3e}"
+    return f"{value:.6f}" if abs(value) < 100 else f"{value:.7g}"
 
 
 def _signed(value: float) -> str:
@@ -326,7 +340,7 @@ def _signed(value: float) -> str:
 
 
 def _bar(share: float, console: Console) -> str:
-    eighths = round(share * BAR_CELLS * 8)
+    eighths = round(share * BAR * 8)
     if not console.encoding.lower().startswith("utf"):
-        return "#" * round(share * BAR_CELLS)
+        return "#" * round(share * BAR)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()

@@ -33,11 +33,12 @@ def test_explain_shows_every_step(run):
 
 def test_explain_fits_eighty_columns_and_has_no_colour_codes(run):
     names = ",".join(["a class with a very long name indeed", "dog", "owl"])
-    _, out, _ = run(
-        "explain", "-1000", "0.9", "4.0", "--target", "1", "--names", names, "--temperature", "0.5"
-    )
-    assert max(map(len, out.splitlines())) <= 80
-    assert "\x1b" not in out
+    for logits in (["-1000", "0.9", "4.0"], ["-123456.789", "-1e-7", "-12.345678"], ["1e300", "-1e300", "7"]):
+        _, out, _ = run("explain", *logits, "--target", "0", "--names", names, "--temperature", "0.5")
+        assert max(map(len, out.splitlines())) <= 80
+        assert "\x1b" not in out
+        assert out.count("…") == 2  # the long name, in both tables: no number is cut
+        assert "a class … <" in out
 
 
 def test_explain_without_target_stops_at_the_probabilities(run):

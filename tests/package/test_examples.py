@@ -22,7 +22,7 @@ def test_a_short_run_agrees_with_every_peer(digits, capsys):
     assert digits.main(["--steps", "200", "--rows", "2000", "--repeats", "1"]) == 0
     out = capsys.readouterr().out
     assert "All numbers agree to five digits." in out
-    assert out.count("lastlayer.cross_entropy ") == 2
+    assert out.count("lastlayer.cross_entropy ") == 4
     assert out.count("sklearn log_loss") == 2
     assert max(map(len, out.splitlines())) <= 100
 
