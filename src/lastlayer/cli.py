@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# In columns. Together with four numbers of at most ten, a name and a bar fill eighty.
-BAR, NAME = 16, 9
+# In columns. Together with four numbers of at most eleven, a name and a bar fill eighty.
+BAR, NAME = 14, 9
 WIDEST = 88  # longer lines are hard to read
 
 
@@ -326,7 +326,7 @@ def _label(name: str, is_target: bool) -> str:
 
 
 def _number(value: float) -> str:
-    """Ten characters at most: six decimals, or digits that say more."""
+    """Eleven characters at most: six decimals, or digits that say more."""
     value = float(value) + 0.0  # -0.0 is shown as 0
     if not math.isfinite(value):
         return str(value)
