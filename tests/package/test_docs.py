@@ -38,6 +38,18 @@ def test_links_lead_somewhere(page):
             assert (page.parent / link).exists(), link
 
 
+def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
+    pytest.importorskip("rich")
+    from lastlayer.cli import main
+
+    monkeypatch.setenv("COLUMNS", "80")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    command, shown = re.search(r"```console\n\$ lastlayer (.*)\n(.*?)```", readme, re.DOTALL).groups()
+    assert main(command.split()) == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.strip("\n").splitlines()]
+    assert shown.splitlines() == printed
+
+
 def test_pre_commit_runs_what_make_check_runs():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     checks = re.search(r"^check: (.*)$", makefile, re.MULTILINE)[1].split()
