@@ -44,7 +44,7 @@ def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
 
     monkeypatch.setenv("COLUMNS", "80")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    command, shown = re.search(r"```console\n\$ lastlayer (.*)\n(.*?)```", readme, re.DOTALL).groups()
+    command, shown = re.search(r"```console\n\$ lastlayer ([^\n]*)\n(.*?)```", readme, re.DOTALL).groups()
     assert main(command.split()) == 0
     printed = [line.rstrip() for line in capsys.readouterr().out.strip("\n").splitlines()]
     assert shown.splitlines() == printed

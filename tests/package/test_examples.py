@@ -14,8 +14,11 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "digits.py"
 def digits():
     spec = importlib.util.spec_from_file_location("digits", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LASTLAYER_NUM_THREADS", "2")
+        spec.loader.exec_module(module)
+        patch.setattr(module, "has_torch", lambda: False)
+        yield module
 
 
 def test_a_short_run_agrees_with_every_peer(digits, capsys):
@@ -25,6 +28,14 @@ def test_a_short_run_agrees_with_every_peer(digits, capsys):
     assert out.count("lastlayer.cross_entropy ") == 4
     assert out.count("sklearn log_loss") == 2
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_torch_is_among_the_peers(digits, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(digits, "has_torch", lambda: True)
+    logits, y = np.zeros((2, 10), dtype=np.float32), np.array([1, 2])
+    assert [peer.run() for peer in digits.losses(logits, y)] == pytest.approx([np.log(10)] * 4)
+    assert len(digits.gradients(logits, y)) == 3
 
 
 def test_training_learns(digits):
