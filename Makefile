@@ -15,7 +15,7 @@ DEMO  := $(VENV)/.demo
 TOOLS := "scikit-build-core>=0.11" "nanobind>=2.9" "cmake>=3.26" "ninja>=1.11"
 # What the compiled core is made of: a change here means a new build.
 CORE  := CMakeLists.txt pyproject.toml $(shell find native -type f -not -path 'native/tests/*' 2>/dev/null)
-NATIVE = $(shell find native -name '*.cpp' -o -name '*.hpp')
+NATIVE = $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 

@@ -1,10 +1,14 @@
 """The pages: their examples print what they say, their links lead somewhere, their facts agree."""
 
 import doctest
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+
+import lastlayer
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -23,6 +27,18 @@ def test_the_examples_of_a_page_print_what_it_says(page):
     test = doctest.DocTestParser().get_doctest(examples(page), {}, page.name, str(page), 0)
     failures = []
     doctest.DocTestRunner(optionflags=FLAGS).run(test, out=failures.append)
+    assert not failures, "".join(failures)
+
+
+@pytest.mark.parametrize("name", sorted(module.name for module in pkgutil.iter_modules(lastlayer.__path__)))
+def test_the_examples_of_a_module_print_what_it_says(name):
+    if name == "__main__":
+        return  # importing it runs the command
+    failures = []
+    module = importlib.import_module(f"lastlayer.{name}")
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    for test in doctest.DocTestFinder().find(module):
+        runner.run(test, out=failures.append)
     assert not failures, "".join(failures)
 
 
@@ -58,8 +74,6 @@ def test_pre_commit_runs_what_make_check_runs():
 
 
 def test_one_version_everywhere():
-    import lastlayer
-
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     version = re.search(r'^version = "(.*)"$', project, re.MULTILINE)[1]
     assert lastlayer.__version__ == version
