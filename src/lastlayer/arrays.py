@@ -8,7 +8,18 @@ import numpy as np
 
 from .errors import BackendError
 
-__all__ = ["Array", "cast", "is_foreign", "namespace", "result_dtype"]
+__all__ = [
+    "Array",
+    "cast",
+    "device",
+    "is_foreign",
+    "library",
+    "namespace",
+    "numbers",
+    "result_dtype",
+    "wide",
+    "widest",
+]
 
 Array = Any  # an array of any array-API library
 
@@ -18,9 +29,15 @@ _WRAPPED = ("torch", "dask", "cupy", "jax", "jaxlib", "ndonnx", "sparse")
 
 def is_foreign(x: Any) -> bool:
     """Whether ``x`` is an array of another library than NumPy: computed by it and returned as its kind."""
-    if isinstance(x, (np.ndarray, np.generic)):
+    kind = type(x)
+    if kind is np.ndarray or kind is list or kind is tuple or isinstance(x, (np.ndarray, np.generic)):
         return False
-    return hasattr(x, "__array_namespace__") or type(x).__module__.partition(".")[0] in _WRAPPED
+    return hasattr(x, "__array_namespace__") or library(x) in _WRAPPED
+
+
+def library(x: Any) -> str:
+    """The top-level package that an array's type comes from."""
+    return type(x).__module__.partition(".")[0]
 
 
 def namespace(x: Any, function: str = "lastlayer") -> Any:
@@ -32,16 +49,15 @@ def namespace(x: Any, function: str = "lastlayer") -> Any:
     try:
         import array_api_compat
     except ImportError:
-        kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__qualname__}"
         raise BackendError(
-            f"{function}: an argument is a {kind}; expected a NumPy array, or array-api-compat to be "
-            "installed (pip install array-api-compat)"
+            f"{function}: an argument is a {library(x)}.{type(x).__qualname__}; expected a NumPy array, or "
+            "array-api-compat to be installed (pip install array-api-compat)"
         ) from None
     return array_api_compat.array_namespace(x)
 
 
 def result_dtype(xp: Any, dtype: Any) -> Any:
-    """The dtype of losses and log-sums for scores of this dtype: float64 for float64, float32 for the rest."""
+    """The dtype of losses and log-sums for scores of this dtype: float64 for float64, else float32."""
     return xp.float64 if dtype == xp.float64 else xp.float32
 
 
@@ -50,3 +66,23 @@ def cast(xp: Any, x: Array, dtype: Any) -> Array:
     if xp is np:
         return np.asarray(x).astype(dtype, copy=False)[()]
     return xp.astype(x, dtype, copy=False)
+
+
+def widest(xp: Any) -> Any:
+    """The dtype to compute in: float64, or float32 in a library without it."""
+    return getattr(xp, "float64", xp.float32)
+
+
+def wide(xp: Any, x: Array) -> Array:
+    """``x`` in the widest float."""
+    return x.astype(np.float64) if xp is np else xp.astype(x, widest(xp))
+
+
+def device(x: Array) -> Any:
+    """Where ``x`` lives, as its library's functions take it; None where the library has no such notion."""
+    return getattr(x, "device", None)
+
+
+def numbers(xp: Any, x: Array, count: int | None = None) -> Array:
+    """0, 1, ... up to ``count``, or to the length of the last axis of ``x``; int64, where ``x`` lives."""
+    return xp.arange(x.shape[-1] if count is None else count, dtype=xp.int64, device=device(x))

@@ -1,7 +1,8 @@
 """The public functions. In: what the user passes. Out: what the selected backend returns.
 
-Each makes a checked problem and hands it to the first backend that runs it. NumPy arrays (and what NumPy makes arrays of)
-come back as NumPy arrays, arrays of another library as that library's. Inputs are never written to.
+Each makes a checked problem and hands it to the first backend that runs it. NumPy arrays (and what NumPy
+makes arrays of) come back as NumPy arrays, arrays of another library as that library's. Inputs are never
+written to.
 """
 
 from __future__ import annotations
@@ -61,11 +62,9 @@ def softmax(
     ------
     ShapeError, DtypeError, OptionError
 
-    Notes
-    -----
-    float16 and bfloat16 are computed in float32. A NaN or +inf in a row makes that row NaN, and so does -inf everywhere.
-    Besides the result, one row at most is held, and only if the class axis is not contiguous. Dividing by the
-    temperature is Hinton, Vinyals and Dean, *Distilling the knowledge in a neural network* (2015).
+    Notes ----- float16 and bfloat16 are computed in float32. A NaN or +inf in a row makes that row NaN, and
+    so does -inf everywhere. Besides the result, a few rows are held at most. Dividing by the temperature is
+    Hinton, Vinyals and Dean, *Distilling the knowledge in a neural network* (2015).
 
     Examples
     --------
@@ -185,7 +184,8 @@ def cross_entropy(
         t_ij   = s_i w_j ((1 - e) q_ij + e / V)                             e = label_smoothing
         z      = softcap tanh(logits / softcap) / temperature               lse = logsumexp(z)
 
-    For an index target ``y`` and default options this is ``lse - z_y``, the negative log-probability of ``y``.
+    For an index target ``y`` and default options this is ``lse - z_y``, the negative log-probability of
+    ``y``.
 
     Parameters
     ----------
@@ -210,8 +210,8 @@ def cross_entropy(
     z_loss : float
         Not negative; weight of the squared log-normaliser.
     reduction : {"mean", "sum", "none"}
-        "mean" divides the sum by ``sum_i s_i w[y_i]`` over the rows that are not ignored, for dense targets by
-        ``sum_i s_i``. The mean over nothing is 0.
+        "mean" divides the sum by ``sum_i s_i w[y_i]`` over the rows that are not ignored, for dense targets
+        by ``sum_i s_i``. The mean over nothing is 0.
     denominator : float, optional
         For "mean": what to divide the sum by instead, such as the number of tokens of a larger batch.
 
@@ -231,10 +231,9 @@ def cross_entropy(
     cross_entropy_grad : the loss and its gradient in one visit of each row.
     nll_loss, log_loss : the same from log-probabilities and from probabilities.
 
-    Notes
-    -----
-    No temporary memory but a few numbers per row. Label smoothing is Szegedy et al., *Rethinking the Inception
-    architecture* (2016); z-loss is de Brébisson and Vincent, *The Z-loss* (2016); the soft cap is Gemma 2's (2024).
+    Notes ----- No temporary memory but a few numbers per row. Label smoothing is Szegedy et al., *Rethinking
+    the Inception architecture* (2016); z-loss is de Brébisson and Vincent, *The Z-loss* (2016); the soft cap
+    is Gemma 2's (2024).
 
     Examples
     --------
@@ -429,8 +428,8 @@ def log_loss(
     Returns
     -------
     float, or for "none" an array of the shape of ``probs`` without the class axis
-        In nats; +inf for a target of probability 0, NaN for one of a negative "probability". float64 for float64,
-        else float32.
+        In nats; +inf for a target of probability 0, NaN for one of a negative "probability". float64 for
+        float64, else float32.
 
     Raises
     ------
@@ -601,7 +600,7 @@ def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float = 1.0) -> t
 def _into(compute: Any, scores: problem.Scores, out: Array) -> Array:
     """``compute(scores)`` in ``out``, which may overlap the scores in any way."""
     out = problem.out(scores, out)
-    if problem.writes_safely(scores, out):
+    if problem.can_write(scores, out):
         compute(scores, out)
     else:
         out[...] = compute(scores, None)
@@ -609,7 +608,7 @@ def _into(compute: Any, scores: problem.Scores, out: Array) -> Array:
 
 
 def _over_axes(function: str, x: Any, axis: Any, where: Any, temperature: float, out: Array | None) -> Array:
-    """softmax or log_softmax over several axes at once."""
+    """One of the two softmaxes over several axes at once."""
     x, where, axes = problem.axes(function, x, where, axis)
     scores = problem.scores(function, x, -1, where, temperature)
     result = axes.unfold(getattr(backend(scores), function)(scores, None))

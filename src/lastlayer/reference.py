@@ -1,15 +1,15 @@
-"""The backend that specifies the others: the whole mathematics on one page, for any array library. Never tuned.
+"""The backend that specifies the others: the whole mathematics on one page, for any array library, untuned.
 
-In: a problem in canonical form. Out: arrays of the caller's own library. Everything is computed in float64 (or the widest
-float the library has) with the class axis last, from
+In: a problem in canonical form. Out: arrays of the caller's own library. Everything is computed in float64
+(or the widest float the library has) with the class axis last, from
 
-    z      = softcap tanh(raw / softcap) / temperature, and -inf where masked               dz/draw in `_slope`
-    t_ij   = s_i w_j (on q_ij + off)                                                        `_effective_targets`
-    loss_i = sum_j t_ij (lse_i - z_ij) + s_i z_loss lse_i^2                                 `cross_entropy`
-    dloss_i/dz_ij = (mass_i + 2 s_i z_loss lse_i) p_ij - t_ij                               `cross_entropy_grad`
+    z      = softcap tanh(raw / softcap) / temperature, and -inf where masked          (dz/draw in `_slope`)
+    t_ij   = s_i w_j (on q_ij + off)                                                   (`_effective_targets`)
+    loss_i = sum_j t_ij (lse_i - z_ij) + s_i z_loss lse_i^2                            (`cross_entropy`)
+    dloss_i/dz_ij = (mass_i + 2 s_i z_loss lse_i) p_ij - t_ij                          (`cross_entropy_grad`)
 
-With peak = max_j z_j and rest = the sum of exp(z_j - peak) over all other classes, no formula below subtracts two large
-numbers to get a small one: lse = peak + log1p(rest), and where p is near 1 it is 1 - rest / (1 + rest).
+With peak = max_j z_j and rest = the sum of exp(z_j - peak) over all other classes, no formula below subtracts
+two large numbers to get a small one: lse = peak + log1p(rest), and a p near 1 is 1 - rest / (1 + rest).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array, cast, namespace, result_dtype
+from .arrays import Array, cast, device, namespace, numbers, result_dtype, wide, widest
 from .problem import Problem, Scores, Targets
 from .row_stats import RowStats
 
 name = "reference"
 
 
-def why_not(scores: Scores) -> str | None:
-    """It can run everything."""
+def why_not(scores: Scores) -> str | None:  # noqa: ARG001 - other backends look at them
+    """None: it can run everything."""
     return None
 
 
-# --- softmax ------------------------------------------------------------------------------------------------------------
+# --- softmax ------------------------------------------------------------------------------------------------
 
 
 class _Rows(NamedTuple):
@@ -46,24 +46,33 @@ class _Rows(NamedTuple):
 
 def _rows(scores: Scores) -> _Rows:
     xp = namespace(scores.array)
-    z = _wide(xp, _last(xp, scores.array, scores.axis))
+    z = wide(xp, xp.moveaxis(scores.array, scores.axis, -1))
     if scores.softcap is not None:
         z = scores.softcap * xp.tanh(z / scores.softcap)
     z = z / scores.temperature
     if scores.where is not None:
-        z = xp.where(_last(xp, scores.where, scores.axis), z, -xp.inf)
+        z = xp.where(xp.moveaxis(scores.where, scores.axis, -1), z, -xp.inf)
     peak = xp.max(z, axis=-1, keepdims=True)
-    is_top = _numbers(xp, z) == xp.argmax(z, axis=-1, keepdims=True)
-    exp = xp.exp(z - peak)
+    is_top = numbers(xp, z) == xp.argmax(z, axis=-1, keepdims=True)
+    fall, lost = _minus(xp, z, peak)
+    exp = xp.exp(fall) * (1 + lost)
     rest = xp.sum(xp.where(is_top, 0.0, exp), axis=-1, keepdims=True)
     rest = xp.where(peak == -xp.inf, 0.0, xp.where(peak == xp.inf, xp.nan, rest))
     return _Rows(xp, z, peak, rest, is_top, exp)
 
 
+def _minus(xp: Any, a: Array, b: Array) -> tuple[Array, Array]:
+    """a - b as a rounded difference and what the rounding lost of it (Knuth's TwoSum)."""
+    difference = a - b
+    part = difference - a
+    lost = (a - (difference - part)) - (b + part)
+    return difference, xp.where(xp.isfinite(lost), lost, 0.0)
+
+
 def softmax(scores: Scores, out: Array | None) -> Array:
     """p = exp(z - peak) / (1 + rest); 0 where masked."""
     with np.errstate(all="ignore"):
-        xp, _, _, rest, _, exp = _rows(scores)
+        _, _, _, rest, _, exp = _rows(scores)
         return _like_scores(scores, _masked(scores, exp / (1 + rest), 0.0), out)
 
 
@@ -83,12 +92,12 @@ def logsumexp(scores: Scores) -> Array:
 
 
 def top_k(scores: Scores, k: int) -> tuple[Array, Array]:
-    """The k classes of largest z, ties lowest class first, and their probabilities; in a row with a NaN -1 and NaN."""
+    """The k classes of largest z, ties lowest first, and their probabilities; -1 and NaN in a NaN row."""
     with np.errstate(all="ignore"):
         xp, z, peak, rest, _, exp = _rows(scores)
         unknown = xp.isnan(peak)
         order = xp.argsort(-z, axis=-1, stable=True)[..., :k]
-        p = xp.take_along_axis(exp / (1 + rest), order, axis=-1)
+        p = -xp.sort(-exp / (1 + rest), axis=-1)[..., :k]
         labels = xp.where(unknown, -1, order)
         return cast(xp, labels, xp.int64), cast(xp, p, result_dtype(xp, scores.array.dtype))
 
@@ -97,7 +106,7 @@ def softmax_backward(grad: Array, y: Array, axis: int) -> Array:
     """dx = y (grad - sum_j grad_j y_j), from the output y of softmax."""
     with np.errstate(all="ignore"):
         xp = namespace(y)
-        g, p = _wide(xp, grad), _wide(xp, y)
+        g, p = wide(xp, grad), wide(xp, y)
         return cast(xp, p * (g - xp.sum(g * p, axis=axis, keepdims=True)), y.dtype)
 
 
@@ -105,15 +114,15 @@ def log_softmax_backward(grad: Array, y: Array, axis: int) -> Array:
     """dx = grad - exp(y) sum_j grad_j, from the output y of log_softmax."""
     with np.errstate(all="ignore"):
         xp = namespace(y)
-        g, p = _wide(xp, grad), xp.exp(_wide(xp, y))
+        g, p = wide(xp, grad), xp.exp(wide(xp, y))
         return cast(xp, g - p * xp.sum(g, axis=axis, keepdims=True), y.dtype)
 
 
-# --- targets ------------------------------------------------------------------------------------------------------------
+# --- targets ------------------------------------------------------------------------------------------------
 
 
 def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, float]:
-    """The flat position of the first class index that is none, or -1; and for a mean what it is divided by."""
+    """The flat position of the first class index that is none, or -1; and what a mean is divided by."""
     xp = namespace(scores.array)
     classes = scores.array.shape[scores.axis]
     if targets.kind == "index":
@@ -127,34 +136,36 @@ def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, fl
     weight = _sample_weights(xp, scores, targets)
     if targets.kind == "index":
         if targets.class_weight is not None:
-            chosen = _numbers(xp, scores.array, classes) == y[..., None]
-            w = _wide(xp, targets.class_weight)
+            chosen = numbers(xp, scores.array, classes) == y[..., None]
+            w = wide(xp, targets.class_weight)
             weight = weight * xp.sum(xp.where(chosen, w, 0.0), axis=-1)
         weight = xp.where(ignored, 0.0, weight)
     return -1, float(xp.sum(weight))
 
 
-def _effective_targets(scores: Scores, targets: Targets) -> tuple[Array, Array]:
+def _effective_targets(problem: Problem) -> tuple[Array, Array]:
     """t and the sample weights s, class axis last; both 0 in ignored rows."""
+    scores, targets = problem.scores, problem.targets
+    assert targets is not None
     xp = namespace(scores.array)
     classes = scores.array.shape[scores.axis]
     s = _sample_weights(xp, scores, targets)
     if targets.kind == "index":
-        q = _wide(xp, _numbers(xp, scores.array, classes) == _classes(xp, targets.array)[..., None])
+        q = wide(xp, numbers(xp, scores.array, classes) == _classes(xp, targets.array)[..., None])
         s = xp.where(_ignored(xp, targets), 0.0, s)
     else:
-        q = _wide(xp, _last(xp, targets.array, scores.axis))
+        q = wide(xp, xp.moveaxis(targets.array, scores.axis, -1))
     t = targets.on * q + targets.off
     if targets.class_weight is not None:
-        t = t * _wide(xp, targets.class_weight)
+        t = t * wide(xp, targets.class_weight)
     return xp.where(s[..., None] == 0, 0.0, s[..., None] * t), s
 
 
 def _sample_weights(xp: Any, scores: Scores, targets: Targets) -> Array:
     if targets.sample_weight is not None:
-        return _wide(xp, targets.sample_weight)
+        return wide(xp, targets.sample_weight)
     rows = scores.array.shape[: scores.axis] + scores.array.shape[scores.axis + 1 :]
-    return xp.ones(rows, dtype=_widest(xp), device=_device(scores.array))
+    return xp.ones(rows, dtype=widest(xp), device=device(scores.array))
 
 
 def _ignored(xp: Any, targets: Targets) -> Array:
@@ -170,14 +181,15 @@ def _classes(xp: Any, y: Array) -> Array:
     return xp.astype(y, xp.int64) if xp is not np else y.astype(np.int64)
 
 
-# --- losses -------------------------------------------------------------------------------------------------------------
+# --- losses -------------------------------------------------------------------------------------------------
 
 
 def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
     """The statistics of every row, with the given ones of argmax, nll, rank, spread and square."""
     scores, targets = problem.scores, problem.targets
     with np.errstate(all="ignore"):
-        rows = xp, z, peak, rest, is_top, exp = _rows(scores)
+        rows = _rows(scores)
+        xp, z, peak, rest, is_top, exp = rows
         unknown = xp.isnan(peak[..., 0])
         values: dict[str, Array] = {"peak": peak[..., 0], "rest": rest[..., 0]}
         if "argmax" in fields:
@@ -187,10 +199,10 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
         if "square" in fields:
             values["square"] = xp.sum(xp.where(is_top, 0.0, exp**2), axis=-1)
         if targets is not None and "nll" in fields:
-            t, _ = _effective_targets(scores, targets)
+            t, _ = _effective_targets(problem)
             values["gap"], values["mass"] = _gap(rows, t), xp.sum(t, axis=-1)
         if targets is not None and targets.kind == "index" and "rank" in fields:
-            y, j = _classes(xp, targets.array)[..., None], _numbers(xp, z)
+            y, j = _classes(xp, targets.array)[..., None], numbers(xp, z)
             z_y = xp.sum(xp.where(j == y, z, 0.0), axis=-1, keepdims=True)
             rank = xp.sum(cast(xp, (z > z_y) | ((z == z_y) & (j < y)), xp.int64), axis=-1)
             lost = unknown | _ignored(xp, targets) | (_sample_weights(xp, scores, targets) == 0)
@@ -202,22 +214,22 @@ def cross_entropy(problem: Problem) -> Array:
     """loss = gap + mass log1p(rest) + s z_loss lse^2, where gap = sum_j t_j (peak - z_j)."""
     with np.errstate(all="ignore"):
         rows = _rows(problem.scores)
-        t, s = _effective_targets(problem.scores, _targets(problem))
-        return _reduced(problem, _losses(rows, t, s, _targets(problem).z_loss))
+        t, s = _effective_targets(problem)
+        return _reduced(problem, _losses(problem, rows, t, s))
 
 
 def cross_entropy_grad(problem: Problem) -> tuple[Array, Array]:
     """The loss, and dloss/draw = dz/draw ((mass + 2 s z_loss lse) p - t)."""
-    scores, targets = problem.scores, _targets(problem)
+    scores = problem.scores
     with np.errstate(all="ignore"):
-        rows = xp, _, peak, rest, is_top, exp = _rows(scores)
-        t, s = _effective_targets(scores, targets)
-        loss = _reduced(problem, _losses(rows, t, s, targets.z_loss))
-        p, lse = exp / (1 + rest), peak + xp.log1p(rest)
-        s = s[..., None]
+        rows = _rows(scores)
+        xp, _, peak, rest, is_top, exp = rows
+        t, s = _effective_targets(problem)
+        loss = _reduced(problem, _losses(problem, rows, t, s))
+        p, lse, s = exp / (1 + rest), peak + xp.log1p(rest), s[..., None]
         c = xp.sum(t, axis=-1, keepdims=True)
-        if targets.z_loss:
-            c = c + 2 * s * targets.z_loss * lse
+        if problem.targets and problem.targets.z_loss:
+            c = c + 2 * s * problem.targets.z_loss * lse
         at_top = (c - t) - c * (rest / (1 + rest))  # 1 - p without the cancellation
         grad = xp.where(is_top, at_top, c * p - t) * _slope(xp, scores) * problem.scale
         alive = (s != 0) & (problem.scale != 0)
@@ -229,17 +241,18 @@ def pick_loss(problem: Problem, log: bool) -> Array:
     scores = problem.scores
     with np.errstate(all="ignore"):
         xp = namespace(scores.array)
-        logp = _wide(xp, _last(xp, scores.array, scores.axis))
+        logp = wide(xp, xp.moveaxis(scores.array, scores.axis, -1))
         logp = xp.log(logp) if log else logp
-        t, _ = _effective_targets(scores, _targets(problem))
+        t, _ = _effective_targets(problem)
         return _reduced(problem, -xp.sum(xp.where(t == 0, 0.0, t * logp), axis=-1))
 
 
-def _losses(rows: _Rows, t: Array, s: Array, z_loss: float) -> Array:
-    xp = rows.xp
-    stats = RowStats(peak=rows.peak[..., 0], rest=rows.rest[..., 0], gap=_gap(rows, t), mass=xp.sum(t, axis=-1))
-    loss = stats.nll
-    return loss + xp.where(s == 0, 0.0, s * z_loss * stats.lse**2) if z_loss else loss
+def _losses(problem: Problem, rows: _Rows, t: Array, s: Array) -> Array:
+    xp, peak, rest = rows.xp, rows.peak[..., 0], rows.rest[..., 0]
+    stats = RowStats(peak=peak, rest=rest, gap=_gap(rows, t), mass=xp.sum(t, axis=-1))
+    if problem.targets and problem.targets.z_loss:
+        return stats.nll + xp.where(s == 0, 0.0, s * problem.targets.z_loss * stats.lse**2)
+    return stats.nll
 
 
 def _gap(rows: _Rows, t: Array) -> Array:
@@ -263,20 +276,11 @@ def _slope(xp: Any, scores: Scores) -> Array | float:
     """dz/draw = (1 - tanh^2(raw / softcap)) / temperature; with 1 / cosh^2, which does not cancel."""
     if scores.softcap is None:
         return 1 / scores.temperature
-    raw = _wide(xp, _last(xp, scores.array, scores.axis))
+    raw = wide(xp, xp.moveaxis(scores.array, scores.axis, -1))
     return 1 / xp.cosh(raw / scores.softcap) ** 2 / scores.temperature
 
 
-def _targets(problem: Problem) -> Targets:
-    assert problem.targets is not None
-    return problem.targets
-
-
-# --- arrays -------------------------------------------------------------------------------------------------------------
-
-
-def _last(xp: Any, x: Array, axis: int) -> Array:
-    return xp.moveaxis(x, axis, -1)
+# --- arrays -------------------------------------------------------------------------------------------------
 
 
 def _like_scores(scores: Scores, y: Array, out: Array | None) -> Array:
@@ -293,21 +297,4 @@ def _masked(scores: Scores, y: Array, value: float) -> Array:
     if scores.where is None:
         return y
     xp = namespace(y)
-    return xp.where(_last(xp, scores.where, scores.axis), y, value)
-
-
-def _numbers(xp: Any, x: Array, classes: int | None = None) -> Array:
-    """The classes' numbers 0, 1, ... V - 1."""
-    return xp.arange(x.shape[-1] if classes is None else classes, dtype=xp.int64, device=_device(x))
-
-
-def _widest(xp: Any) -> Any:
-    return getattr(xp, "float64", xp.float32)
-
-
-def _wide(xp: Any, x: Array) -> Array:
-    return x.astype(np.float64) if xp is np else xp.astype(x, _widest(xp))
-
-
-def _device(x: Array) -> Any:
-    return getattr(x, "device", None)
+    return xp.where(xp.moveaxis(scores.where, scores.axis, -1), y, value)

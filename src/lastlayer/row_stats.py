@@ -22,12 +22,12 @@ __all__ = ["RowStats"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowStats:
-    """What softmax and cross-entropy need to know of each row: arrays of the rows' shape, or None if not asked for.
+    """What softmax and cross-entropy need to know of each row: arrays of the rows' shape, or None.
 
     With effective targets ``t`` (see ``docs/semantics.md``) and logits ``z``::
 
         peak   = max_j z_j                                rest   = sum_{j != argmax} exp(z_j - peak)
-        argmax = lowest j with z_j = peak                 rank   = how many classes beat the target (0: on top)
+        argmax = lowest j with z_j = peak                 rank   = how many classes beat the target
         gap    = sum_j t_j (peak - z_j)                   mass   = sum_j t_j
         spread = sum_j exp(z_j - peak) (peak - z_j)       square = sum_{j != argmax} exp(z_j - peak)^2
 
@@ -119,8 +119,9 @@ class RowStats:
     def merge(self, other: RowStats) -> RowStats:
         """The state of both parts' classes together: associative, and exact but for rounding.
 
-        The classes of ``other`` come after those of ``self``, and its ``argmax`` already counts from the row's
-        first class. A field that one part lacks is absent from the result. With ``high`` the part of the larger
+        The classes of ``other`` come after those of ``self``, and its ``argmax`` already counts from the
+        row's first class. A field that one part lacks is absent from the result. With ``high`` the part of
+        the larger
         peak, ``low`` the other, ``drop = high.peak - low.peak`` and ``share = exp(-drop)``::
 
             rest   = high.rest + share (1 + low.rest)
@@ -178,7 +179,9 @@ class RowStats:
     def _need(self, name: str) -> Array:
         value = getattr(self, name)
         if value is None:
-            raise AttributeError(f"these row statistics lack {name!r}: they were made without it or without targets")
+            raise AttributeError(
+                f"these row statistics lack {name!r}: they were made without it or without targets"
+            )
         return value
 
     def _result(self, value: Array) -> Array:

@@ -1,7 +1,7 @@
 """A problem -> the backend that runs it. In: checked scores. Out: a module with the functions of ``Backend``.
 
-The first backend of the list whose ``why_not`` has no objection: the native core for NumPy arrays, the reference for the
-rest. ``LASTLAYER_BACKEND=reference`` or ``native`` leaves only that one.
+The first backend of the list whose ``why_not`` has no objection: the native core for NumPy arrays, the
+reference for the rest. ``LASTLAYER_BACKEND=reference`` or ``native`` leaves only that one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Availability", "Backend", "backend", "show_backends", "use"]
 
 
 class Backend(Protocol):
-    """What a backend offers: functions on problems in canonical form."""
+    """What a backend offers: functions on problems in canonical form; `reference` says what each computes."""
 
     name: str
 
@@ -69,15 +69,15 @@ def _restrict(name: str | None) -> None:
     elif name in _known:
         _order = (_known[name],)
     elif name in _missing:
-        raise BackendError(f"select: LASTLAYER_BACKEND is {name!r}; expected an available backend ({_missing[name]})")
+        raise BackendError(f"backend is {name!r}; expected one that is available ({_missing[name]})")
     else:
-        rule = ", ".join(map(repr, [*_known, *_missing]))
-        raise BackendError(f"select: LASTLAYER_BACKEND is {name!r}; expected one of {rule}")
+        rule = " or ".join(map(repr, [*_missing, *_known]))
+        raise BackendError(f"backend is {name!r}; expected {rule}")
 
 
 @contextmanager
 def use(name: str | None) -> Iterator[None]:
-    """Run everything on one backend inside a ``with`` block; for comparisons and tests, not safe across threads."""
+    """Run everything on one backend inside a ``with`` block, in all threads: for comparisons and tests."""
     global _order
     before = _order
     _restrict(name)
@@ -111,7 +111,7 @@ def show_backends() -> Backends:
     Returns
     -------
     Backends
-        A tuple of ``(name, arrays, why_not)``, first choice first; ``why_not`` is None for a backend that can run.
+        A tuple of ``(name, arrays, why_not)``, first choice first; ``why_not`` is None for one that can run.
 
     Examples
     --------
