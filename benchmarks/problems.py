@@ -62,7 +62,7 @@ PROBLEMS = {
         Problem("images", (8, 21, 512, 512), "segmentation, classes on axis 1", axis=1),
         Problem("1024x32000 bfloat16", (1024, 32000), "the same in 16 bits", dtype="bfloat16"),
         Problem("1024x32000 float16", (1024, 32000), "the same in 16 bits", dtype="float16"),
-        # scikit-learn clips probabilities below 1.2e-7: at scale 1 there are none, and the answers are the same
+        # scikit-learn clips probabilities below 1.2e-7: at scale 1 there are none, so the answers agree
         Problem("1000000x100", (1_000_000, 100), "probabilities of a large test set", scale=1.0),
     )
 }
