@@ -1,0 +1,283 @@
+// One call on one instruction set: blocks of rows through load -> peak -> exponentials -> finish -> write.
+// The two forms (rows.hpp, lanes.hpp) differ in the passes; what a pass computes is the same.
+
+LL_INLINE char* align64(char* p) { return (char*)(((std::uintptr_t)p + 63) & ~(std::uintptr_t)63); }
+LL_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+LL_INLINE std::int64_t most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+LL_INLINE std::int64_t round_up(std::int64_t a, std::int64_t to) { return (a + to - 1) / to * to; }
+
+template <class C>
+constexpr Dtype dtype_of = sizeof(C) == 4 ? Dtype::f32 : Dtype::f64;
+
+LL_INLINE bool has_second(const Job& job) {
+  return job.target == Target::dense || job.op == Op::softmax_backward || job.op == Op::log_softmax_backward;
+}
+LL_INLINE bool writes_matrix(Op op) { return op != Op::stats && op != Op::pick; }
+LL_INLINE bool wants_moments(const Job& job) { return job.rows_out.spread || job.rows_out.square; }
+LL_INLINE bool has_transform(const Job& job) {
+  return job.softcap != 0 || job.temperature != 1 || job.take_log || job.mask.data;
+}
+// Only the loss or gradient is wanted: ignored rows need no work.
+LL_INLINE bool skips_ignored(const Job& job) {
+  const RowResults& o = job.rows_out;
+  return job.op == Op::grad ||
+         (job.op == Op::stats && o.loss && !o.lse && !o.peak && !o.confidence && !o.rest && !o.argmax && !o.rank);
+}
+
+// Pointers to `count` rows from `row` on.
+inline void locate(const Job& job, const Operand& a, std::int64_t row, int count, char** to) {
+  if (job.axes <= 1) {
+    for (int i = 0; i < count; ++i) to[i] = a.data + (row + i) * a.stride[0];
+    return;
+  }
+  std::int64_t at[max_axes];
+  char* p = a.data;
+  for (int d = job.axes - 1; d >= 0; --d) {
+    at[d] = row % job.extent[d], row /= job.extent[d];
+    p += at[d] * a.stride[d];
+  }
+  for (int i = 0; i < count; ++i) {
+    to[i] = p;
+    for (int d = job.axes - 1; d >= 0; --d) {
+      p += a.stride[d];
+      if (++at[d] < job.extent[d]) break;
+      p -= at[d] * a.stride[d], at[d] = 0;
+    }
+  }
+}
+
+// Buffers of a thread, in the computing type.
+template <class C>
+struct Buffers {
+  C *z, *q, *slope, *e, *rows;
+  char** pointers;
+};
+
+template <class C>
+void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C peak, C inverse) {
+  using S = Simd<C>;
+  std::int64_t* label = job.top_label + row * job.k;
+  std::int64_t have = 0;
+  const ExpAt<C> k = ExpAt<C>::make(S::set1(peak));
+  for (std::int64_t j = 0; j < job.classes; ++j) {
+    if (have == job.k) {
+      const C last = z[label[have - 1] * ld];
+      if (ld == 1)  // whole vectors that hold nothing better are passed over
+        while (j + S::W <= job.classes && !S::bits(S::lt(S::set1(last), S::load(z + j)))) j += S::W;
+      if (j >= job.classes) break;
+      if (!(z[j * ld] > last)) continue;
+    }
+    std::int64_t i = have < job.k ? have++ : have - 1;
+    for (; i > 0 && z[j * ld] > z[label[i - 1] * ld]; --i) label[i] = label[i - 1];
+    label[i] = j;
+  }
+  for (std::int64_t i = 0; i < job.k; ++i) {
+    C p[S::W];
+    S::store(p, exp_of<C>(k, S::set1(z[label[i] * ld])) * S::set1(inverse + (peak - peak)));
+    if (peak != peak) label[i] = -1;
+    if (job.rows_out.wide)
+      ((double*)job.top_probability)[row * job.k + i] = (double)p[0];
+    else
+      ((float*)job.top_probability)[row * job.k + i] = (float)p[0];
+  }
+}
+
+// Per-row results that look at single scores again.
+template <class C, class P>
+void look_again(const Job& job, const State<C>& st, std::int64_t row, int rows, P&& scores, std::int64_t ld) {
+  const RowResults& o = job.rows_out;
+  for (int i = 0; i < rows; ++i) {
+    const C* z = scores(i);
+    if (o.argmax)
+      o.argmax[row + i] = ld == 1 ? RowPasses<C>::argmax(z, job.classes, st.peak[i])
+                                  : LanePasses<C>::argmax(z, ld, job.classes, st.peak[i]);
+    if (o.rank)
+      o.rank[row + i] = st.y[i] < 0 || st.peak[i] != st.peak[i] ? -1
+                        : ld == 1   ? RowPasses<C>::rank(z, job.classes, st.y[i])
+                                    : LanePasses<C>::rank(z, ld, job.classes, st.y[i]);
+    if (job.k) select_top<C>(job, z, ld, row + i, st.peak[i], st.inverse[i]);
+  }
+}
+
+LL_INLINE bool all_masked(const Job& job, const char* mask) {
+  for (std::int64_t j = 0; j < job.classes; ++j)
+    if (mask[j * job.mask.class_stride]) return false;
+  return true;
+}
+
+// What a mask leaves of a row besides numbers, in st.y: 1, nothing: probability 0 everywhere, log-probability -inf;
+// 2, NaN, which may not reach the masked classes.
+template <class C>
+void find_masked_rows(const Job& job, State<C>& st, std::int64_t row, int rows) {
+  for (int i = 0; i < rows; ++i) st.y[i] = 0;
+  if (!job.mask.data) return;
+  char** mask = st.x_row + State<C>::most;
+  locate(job, job.mask, row, rows, mask);
+  for (int i = 0; i < rows; ++i)
+    if (!(st.peak[i] - st.peak[i] == 0)) st.y[i] = all_masked(job, mask[i]) ? 1 : 2;
+}
+template <class C>
+void clear_masked(const Job& job, const State<C>& st, int i, C* to, std::int64_t ld) {
+  const char* mask = st.x_row[State<C>::most + i];
+  for (std::int64_t j = 0; j < job.classes; ++j)
+    if (!mask[j * job.mask.class_stride]) to[j * ld] = job.op == Op::softmax ? 0 : (C)-__builtin_inf();
+}
+
+// loss = -sum t log p, found in `gap` with a peak of 0.
+template <class C>
+void finish_pick(State<C>& st, int rows) {
+  for (int i = 0; i < rows; ++i) st.loss[i] = st.weight[i] != 0 ? st.weight[i] * st.gap[i] : 0;
+}
+
+// The numbers that the write pass multiplies with, after the passes over the scores.
+template <class C>
+void finish(const Job& job, State<C>& st, std::int64_t row, int rows) {
+  switch (job.op) {
+    case Op::softmax:
+      finish_rest<C, false>(st, rows);
+      finish_softmax(st, rows);
+      find_masked_rows(job, st, row, rows);
+      break;
+    case Op::log_softmax:
+      finish_rest<C, true>(st, rows);
+      for (int i = 0; i < rows; ++i) st.log1p[i] += st.peak[i] - st.peak[i];  // an infinite peak: NaN
+      find_masked_rows(job, st, row, rows);
+      break;
+    case Op::stats:
+    case Op::grad:
+      finish_rest<C, true>(st, rows);
+      if (job.target == Target::index)
+        index_mass_and_gap(job, st, rows);
+      else if (job.target == Target::dense)
+        for (int i = 0; i < rows; ++i) st.mass[i] *= st.weight[i], st.gap[i] *= st.weight[i];
+      else
+        break;
+      finish_loss(job, st, rows);
+      if (job.op == Op::grad) finish_grad(job, st, rows);
+      break;
+    default: break;
+  }
+}
+
+#include "lane_block.hpp"
+//
+#include "row_block.hpp"
+
+// pick of one probability a row: nothing else of the row is read.
+template <class C>
+void pick_block(const Job& job, State<C>& st, std::int64_t row, int rows) {
+  using S = Simd<C>;
+  take_targets(job, st, row, rows);
+  locate(job, job.x, row, rows, st.x_row);
+  for (int i = 0; i < rows; ++i) {
+    st.zy[i] = 1;
+    if (st.y[i] >= 0) load_run<C>(job.x.dtype, st.x_row[i] + st.y[i] * job.x.class_stride, 0, 1, st.zy + i);
+  }
+  const C* w = (const C*)job.class_weight;
+  if (job.take_log)
+    for (int i = 0; i < rows; i += S::W) S::store(st.zy + i, log_of<C>(S::load(st.zy + i)));
+  for (int i = 0; i < rows; ++i) {
+    const C t = st.y[i] < 0 ? 0 : (C)((double)st.weight[i] * (w ? (double)w[st.y[i]] : 1.0) * job.on);
+    st.loss[i] = t == 0 ? 0 : -t * st.zy[i];
+  }
+}
+
+inline bool picks_one(const Job& job) {
+  return job.op == Op::pick && job.target == Target::index && job.off == 0 && !job.mask.data && job.temperature == 1 &&
+         job.softcap == 0;
+}
+
+template <class C>
+void plan_as(Job& job) {
+  constexpr int W = Simd<C>::W;
+  const int size = size_of(job.x.dtype);
+  const std::int64_t V = job.classes, bytes = V * (std::int64_t)sizeof(C);
+  const bool beside = job.x.class_stride == size || V == 1;
+  const bool across = job.axes > 0 && job.x.stride[job.axes - 1] == size;
+  const std::int64_t out_bytes = writes_matrix(job.op) ? job.rows * V * size_of(job.out.dtype) : 0;
+  job.streaming = out_bytes > (std::int64_t)4 << 20;
+  job.lanes = V <= 64 || (!beside && across);
+  if (picks_one(job)) {
+    job.lanes = true, job.block = 256;
+    job.arena = State<C>::bytes() + 64;
+    return;
+  }
+  std::int64_t tiles = 1 + has_second(job) + (job.softcap != 0 && job.op == Op::grad);
+  if (job.lanes) {
+    // adjacent rows: segments as long as the cache allows; transposed rows: four vectors of them
+    const std::int64_t want = beside ? 4 * W : (32 << 10) / bytes / tiles / W * W;
+    job.block = most(beside ? W : bytes * 64 <= (512 << 10) ? 64 : W, least(want, State<C>::most));
+    job.block = least(job.block, round_up(job.rows, W));
+    tiles += 1;  // rows on their way through the transposition
+    job.arena = State<C>::bytes() + tiles * round_up(bytes * job.block, 64) + 256 + bytes * 2 * W;
+  } else {
+    job.block = most(1, least(least(W, job.rows), (128 << 10) / bytes));
+    const bool direct = beside && job.x.dtype == dtype_of<C> && !has_transform(job);
+    tiles += (writes_matrix(job.op) ? 1 : 0) - (direct ? 1 : 0);
+    job.arena = State<C>::bytes() + tiles * round_up(bytes * job.block, 64) + 512;
+  }
+}
+
+template <class C>
+void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
+  State<C> st;
+  Buffers<C> buf;
+  char* p = align64(st.place(align64(arena)));
+  if (picks_one(job)) {
+    for (std::int64_t row = begin; row < end; row += job.block) {
+      const int n = (int)least(job.block, end - row);
+      pick_block(job, st, row, n);
+      put_rows(job, st, row, n);
+    }
+    return;
+  }
+  const std::int64_t tile = round_up(job.classes * job.block * (std::int64_t)sizeof(C), 64);
+  auto take = [&](bool wanted) {
+    C* at = (C*)p;
+    if (wanted) p += tile;
+    return wanted ? at : nullptr;
+  };
+  const bool direct = !job.lanes && job.x.class_stride == (std::int64_t)sizeof(C) && job.x.dtype == dtype_of<C> &&
+                      !has_transform(job);
+  buf.z = take(!direct);
+  buf.q = take(has_second(job));
+  buf.slope = take(job.softcap != 0 && job.op == Op::grad);
+  buf.e = job.lanes ? buf.z : take(writes_matrix(job.op));
+  buf.rows = (C*)p;
+  if (!job.lanes)
+    for (int i = 0; i < 6 * Simd<C>::W * Simd<C>::W; ++i) st.lanes[i] = 0;
+  for (std::int64_t row = begin; row < end; row += job.block) {
+    const int n = (int)least(job.block, end - row);
+    take_targets(job, st, row, n);
+    if (job.lanes)
+      lane_block(job, st, buf, row, n);
+    else
+      row_block(job, st, buf, row, n);
+    if (!writes_matrix(job.op) || job.op == Op::grad) put_rows(job, st, row, n);
+  }
+}
+
+inline void plan(Job& job) { job.in_double ? plan_as<double>(job) : plan_as<float>(job); }
+inline void run(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
+  job.in_double ? run_as<double>(job, begin, end, arena) : run_as<float>(job, begin, end, arena);
+}
+
+template <class C>
+void exp_alone(const C* x, C* y, std::int64_t n) {
+  using S = Simd<C>;
+  const ExpAt<C> k = ExpAt<C>::make(S::set1(0));
+  for (std::int64_t j = 0; j < n; j += S::W) {
+    const int m = (int)least(S::W, n - j);
+    S::storen(y + j, exp_of<C>(k, S::loadn(x + j, m, 0)), m);
+  }
+}
+template <class C>
+void log1p_alone(const C* x, C* y, std::int64_t n) {
+  using S = Simd<C>;
+  for (std::int64_t j = 0; j < n; j += S::W) {
+    const int m = (int)least(S::W, n - j);
+    typename S::V hi, lo;
+    log1p_pair<C>(S::loadn(x + j, m, 0), S::set1(0), hi, lo);
+    S::storen(y + j, hi + lo, m);
+  }
+}

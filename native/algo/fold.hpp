@@ -1,0 +1,105 @@
+// What is summed over the classes of a row, one vector at a time.
+//
+//   rest     sum of exp(z - peak), without the lanes that equal the peak, which are counted instead: their exponential
+//            is exactly 1, so a small rest keeps all its digits (docs/design.md, "peak and rest")
+//   moments  the same, and sum exp * (peak - z) and sum exp^2: entropy, sum of p^2
+//
+// s and w s are summed apart, so s(1 + w) is never rounded; sums run in blocks of 4 vectors, and the blocks' sums are
+// added as unevaluated pairs (hi, lo): the error does not grow with V.
+// All exponentials carry the factor 2^BIAS of math.hpp; the squares carry its square.
+
+enum class Take { rest, moments };
+
+template <class C>
+struct Pair {
+  typename Simd<C>::V hi, lo;
+  LL_INLINE void zero() { hi = lo = Simd<C>::set1(0); }
+  LL_INLINE void add(typename Simd<C>::V a) {
+    typename Simd<C>::V h, e;
+    two_sum(hi, a, h, e);
+    hi = h;
+    lo = lo + e;
+  }
+};
+
+template <class C, Take TAKE, bool FINE = false>
+struct Fold {
+  using S = Simd<C>;
+  using V = typename S::V;
+  static constexpr int block = FINE ? 1 : 4;
+  V s, w, w_lo, count, spread, square;  // of this block, but for the count
+  Pair<C> total, spreads, squares;
+
+  LL_INLINE Fold() {
+    s = w = w_lo = count = spread = square = S::set1(0);
+    total.zero(), spreads.zero(), squares.zero();
+  }
+  // Takes one vector in; gives exp(z - peak) * 2^BIAS.
+  template <bool WANT_E>
+  LL_INLINE V step(const ExpAt<C>& k, V peak, V z) {
+    V ps, pw, pw_lo, e = z;
+    typename S::M live;
+    exp_parts<C, FINE>(k, z, ps, pw, live, &pw_lo);
+    if constexpr (WANT_E) e = S::keep(live, S::fma(pw, ps, ps));
+    const auto top = S::eq(z, peak);
+    const auto other = S::without(live, top);
+    count = S::add_where(count, top, S::set1(1));
+    s = S::add_where(s, other, ps);
+    w = S::fma_where(w, other, pw, ps);
+    if constexpr (FINE) w_lo = S::fma_where(w_lo, other, pw_lo, ps);
+    if constexpr (TAKE == Take::moments) {
+      const V x = S::keep(other, S::fma(pw, ps, ps));
+      spread = S::fma_where(spread, other, x, peak - z);
+      square = S::fma(x, x, square);
+    }
+    return e;
+  }
+  LL_INLINE void flush() {
+    V h, e;
+    fast_two_sum(s, w, h, e);  // |w| <= 0.42 s, term by term
+    total.add(h);
+    total.lo = total.lo + e;
+    if constexpr (FINE) total.lo = total.lo + w_lo;
+    s = w = w_lo = S::set1(0);
+    if constexpr (TAKE == Take::moments) {
+      spreads.add(spread);
+      squares.add(square);
+      spread = square = S::set1(0);
+    }
+  }
+};
+
+// mass = sum t and gap = sum t (peak - z) for t = w (on q + off), where 0 * inf = 0 and peak - peak = 0.
+template <class C>
+struct GapFold {
+  using S = Simd<C>;
+  using V = typename S::V;
+  V m, g;
+  Pair<C> mass, gap;
+  LL_INLINE GapFold() {
+    m = g = S::set1(0);
+    mass.zero(), gap.zero();
+  }
+  LL_INLINE void step(V t, V below, typename S::M apart) {  // below = peak - z; apart: z is not the peak
+    m = m + t;
+    g = g + S::keep(S::both(S::neq(t, S::set1(0)), apart), t * below);
+  }
+  LL_INLINE void flush() {
+    mass.add(m), gap.add(g);
+    m = g = S::set1(0);
+  }
+};
+
+// Calls f(j, n) for j = 0, W, 2W, ... with n = W, or fewer at the end, and flush() every 4 vectors.
+template <class C, class F, class G>
+LL_INLINE void each_vector(std::int64_t n, F&& f, G&& flush) {
+  constexpr int W = Simd<C>::W;
+  std::int64_t j = 0;
+  for (; j + 4 * W <= n; j += 4 * W) {
+    f(j, W), f(j + W, W), f(j + 2 * W, W), f(j + 3 * W, W);
+    flush();
+  }
+  for (; j + W <= n; j += W) f(j, W);
+  if (j < n) f(j, (int)(n - j));
+  flush();
+}

@@ -1,0 +1,192 @@
+// A block whose vectors run across rows (lanes.hpp).
+
+// A tile[class][row] from the caller's memory, and back.
+template <class C>
+void load_tile(const Job& job, const Operand& a, char** at, int rows, C* tile, C* scratch) {
+  constexpr int W = Simd<C>::W;
+  const std::int64_t V = job.classes, ld = job.block, size = size_of(a.dtype);
+  const std::int64_t whole = round_up(rows, W);
+  if (job.axes > 0 && a.stride[job.axes - 1] == size && a.class_stride != size) {
+    for (int i = 0, n; i < rows; i += n) {  // runs of rows that lie side by side
+      for (n = 1; i + n < rows && at[i + n] - at[i] == n * size;) ++n;
+      for (std::int64_t j = 0; j < V; ++j) load_run<C>(a.dtype, at[i] + j * a.class_stride, size, n, tile + j * ld + i);
+    }
+    for (std::int64_t j = 0; j < V; ++j)
+      for (std::int64_t i = rows; i < whole; ++i) tile[j * ld + i] = 0;
+    return;
+  }
+  const bool direct = a.class_stride == size && a.dtype == dtype_of<C>;
+  for (int i = 0; i < whole; i += W) {
+    const C* from[W];
+    for (int r = 0; r < W; ++r) {
+      const int row = i + r < rows ? i + r : i;
+      if (direct) {
+        from[r] = (const C*)at[row];
+      } else {
+        if (i + r < rows) load_run<C>(a.dtype, at[row], a.class_stride, V, scratch + r * V);
+        from[r] = scratch + (row - i) * V;
+      }
+    }
+    rows_to_lanes<C>(from, V, tile + i, ld);
+  }
+}
+
+template <class C>
+void store_tile(const Job& job, char** at, int rows, const C* tile, C* scratch) {
+  constexpr int W = Simd<C>::W;
+  const Operand& a = job.out;
+  const std::int64_t V = job.classes, ld = job.block, size = size_of(a.dtype);
+  const bool plain = a.dtype == dtype_of<C>;
+  if (job.axes > 0 && a.stride[job.axes - 1] == size && a.class_stride != size) {
+    for (int i = 0, n; i < rows; i += n) {
+      for (n = 1; i + n < rows && at[i + n] - at[i] == n * size;) ++n;
+      for (std::int64_t j = 0; j < V; ++j) {
+        char* to = at[i] + j * a.class_stride;
+        if (plain && job.streaming)
+          stream_copy<C>(tile + j * ld + i, (C*)to, n);
+        else
+          store_run<C>(a.dtype, tile + j * ld + i, to, size, n);
+      }
+    }
+    return;
+  }
+  const bool direct = plain && a.class_stride == size;
+  const bool linear = direct && job.streaming && rows > 1 && at[rows - 1] - at[0] == (rows - 1) * V * size &&
+                      at[1] - at[0] == V * size;
+  for (int i = 0; i < rows; i += W) {
+    const int n = (int)least(W, rows - i);
+    C* to[W];
+    for (int r = 0; r < n; ++r) to[r] = linear ? scratch + (i + r) * V : direct ? (C*)at[i + r] : scratch + r * V;
+    lanes_to_rows<C>(tile + i, ld, V, to, n);
+    if (!direct)
+      for (int r = 0; r < n; ++r) store_run<C>(a.dtype, to[r], at[i + r], a.class_stride, V);
+  }
+  if (linear) stream_copy<C>(scratch, (C*)at[0], rows * V);
+}
+
+template <class C>
+void lane_sums(const Job& job, State<C>& st, C* t, std::int64_t ld, int rows) {
+  using P = LanePasses<C>;
+  const std::int64_t V = job.classes;
+  for (int i = 0; i < rows; i += P::W) switch (job.op) {
+      case Op::softmax:
+      case Op::grad: P::template sum_exp<Take::rest, true>(st, i, t + i, ld, V); break;
+      default:
+        if (wants_moments(job))
+          P::template sum_exp<Take::moments, false>(st, i, t + i, ld, V);
+        else
+          P::template sum_exp<Take::rest, false>(st, i, t + i, ld, V);
+    }
+}
+
+// The tile of results, in place of the scores or their exponentials.
+template <class C>
+void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, int rows) {
+  using S = Simd<C>;
+  using V = typename S::V;
+  const std::int64_t n = job.classes, ld = job.block;
+  const C* w = (const C*)job.class_weight;
+  for (int i = 0; i < rows; i += S::W) {
+    C *t = buf.z + i, *q = buf.q + i, *slope = buf.slope + i;
+    const V times = S::load(st.times + i), times_lo = S::load(st.times_lo + i), minus = S::load(st.minus + i);
+    auto scaled = [&](V e) LL_INLINE_LAMBDA { return S::fma(e, times, e * times_lo); };
+    if (job.op == Op::softmax) {
+      for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, scaled(S::load(t + j * ld)));
+    } else if (job.op == Op::log_softmax) {
+      const V peak = S::load(st.peak + i), l = S::load(st.log1p + i);
+      for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, (S::load(t + j * ld) - peak) - l);
+    } else if (job.target == Target::dense) {
+      const V on = S::set1((C)job.on), off = S::set1((C)job.off);
+      for (std::int64_t j = 0; j < n; ++j) {
+        V x = S::set1(w[j]) * S::fma(on, S::load(q + j * ld), off);
+        S::store(t + j * ld, scaled(S::load(t + j * ld)) - x * minus);
+      }
+    } else if (job.off != 0) {
+      for (std::int64_t j = 0; j < n; ++j)
+        S::store(t + j * ld, scaled(S::load(t + j * ld)) - S::set1((C)(w[j] * job.off)) * minus);
+    } else {
+      for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, scaled(S::load(t + j * ld)));
+    }
+    if (job.op == Op::grad) {
+      const int m = (int)least(S::W, rows - i);
+      for (int r = 0; r < m; ++r)
+        if (st.y[i + r] >= 0) t[st.y[i + r] * ld + r] = st.at_target[i + r];
+      if (job.softcap != 0)
+        for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, S::load(t + j * ld) * S::load(slope + j * ld));
+      for (int r = 0; r < m; ++r)
+        if (st.weight[i + r] == 0)
+          for (std::int64_t j = 0; j < n; ++j) t[j * ld + r] = 0;
+    } else if (job.mask.data) {
+      for (int r = 0; r < (int)least(S::W, rows - i); ++r)
+        if (st.y[i + r] != 0) clear_masked(job, st, i + r, t + r, ld);
+    }
+  }
+}
+
+// dx from the operation's output y (buf.z) and dy (buf.q).
+template <class C>
+void lane_backward(const Job& job, const Buffers<C>& buf, int rows) {
+  using S = Simd<C>;
+  using V = typename S::V;
+  const std::int64_t n = job.classes, ld = job.block;
+  const ExpAt<C> k = ExpAt<C>::make(S::set1(0));
+  for (int i = 0; i < rows; i += S::W) {
+    C *y = buf.z + i, *g = buf.q + i;
+    Pair<C> sum;
+    sum.zero();
+    for (std::int64_t j = 0; j < n; ++j)
+      sum.add(job.op == Op::softmax_backward ? S::load(y + j * ld) * S::load(g + j * ld) : S::load(g + j * ld));
+    const V total = sum.hi + sum.lo;
+    for (std::int64_t j = 0; j < n; ++j) {
+      V v = S::load(y + j * ld), d = S::load(g + j * ld);
+      S::store(y + j * ld, job.op == Op::softmax_backward ? v * (d - total) : S::fnma(exp_of<C>(k, v), total, d));
+    }
+  }
+}
+
+template <class C>
+void lane_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_t row, int rows) {
+  using S = Simd<C>;
+  using P = LanePasses<C>;
+  const std::int64_t n = job.classes, ld = job.block;
+  char** at = st.x_row;
+  locate(job, job.x, row, rows, at);
+  load_tile(job, job.x, at, rows, buf.z, buf.rows);
+  if (has_second(job)) {
+    locate(job, job.q, row, rows, at);
+    load_tile(job, job.q, at, rows, buf.q, buf.rows);
+  }
+  transform(job, buf.z, buf.slope, n * ld);
+  if (job.mask.data) {
+    locate(job, job.mask, row, rows, at);
+    for (int i = 0; i < rows; ++i)
+      for (std::int64_t j = 0; j < n; ++j)
+        if (!at[i][j * job.mask.class_stride]) buf.z[j * ld + i] = (C)-__builtin_inf();
+  }
+  for (int i = rows; i % S::W; ++i) st.y[i] = -1, st.weight[i] = 0;
+  if (job.op == Op::softmax_backward || job.op == Op::log_softmax_backward) {
+    lane_backward(job, buf, rows);
+  } else {
+    for (int i = 0; i < rows; i += S::W) {
+      S::store(st.peak + i, job.op == Op::pick ? S::set1(0) : P::peak(buf.z + i, ld, n));
+      ExpAt<C>::make(S::load(st.peak + i)).store(st.at + i, State<C>::most);
+      if (job.target == Target::dense || (job.target == Target::index && job.off != 0))
+        P::gaps(job, st, i, buf.z + i, job.target == Target::dense ? buf.q + i : nullptr, ld, n);
+    }
+    for (int i = 0; i < rows; ++i) st.zy[i] = st.y[i] >= 0 ? buf.z[st.y[i] * ld + i] : 0;
+    if (job.op == Op::pick) {
+      if (job.target == Target::index) index_mass_and_gap(job, st, rows);
+      if (job.target == Target::dense) finish_pick(st, rows);
+      else
+        for (int i = 0; i < rows; ++i) st.loss[i] = st.weight[i] != 0 ? st.gap[i] : 0;
+      return;
+    }
+    lane_sums(job, st, buf.z, ld, rows);
+    finish(job, st, row, rows);
+    look_again<C>(job, st, row, rows, [&](int i) { return buf.z + i; }, ld);
+    if (!writes_matrix(job.op)) return;
+    lane_write(job, st, buf, rows);
+  }
+  locate(job, job.out, row, rows, at);
+  store_tile(job, at, rows, buf.z, buf.rows);
+}

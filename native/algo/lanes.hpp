@@ -1,0 +1,77 @@
+// Vectors run across rows: for a few classes, and where the class axis is not the last.
+//
+// A block is a tile[class][row] in scratch, small enough for the first-level cache where the classes are few; all
+// reductions over classes are then plain loops, one row a lane, and nothing is ever folded across lanes.
+// Traffic a score: one read from memory, one write; rows with adjacent classes are transposed on the way.
+
+template <class C>
+struct LanePasses {
+  using S = Simd<C>;
+  using V = typename S::V;
+  static constexpr int W = S::W;
+
+  // The peaks of W rows.
+  static LL_INLINE V peak(const C* t, std::int64_t ld, std::int64_t n) {
+    V a = S::set1((C)-__builtin_inf());
+    for (std::int64_t j = 0; j < n; ++j) a = S::max(S::load(t + j * ld), a);
+    return a;
+  }
+
+  // Sums the exponentials of W rows (lanes `i`...) and leaves them in the tile if WANT_E.
+  template <Take TAKE, bool WANT_E>
+  static LL_INLINE void sum_exp(State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n) {
+    if (n <= 8)
+      sum_exp_as<TAKE, WANT_E, true>(st, i, t, ld, n);
+    else
+      sum_exp_as<TAKE, WANT_E, false>(st, i, t, ld, n);
+  }
+  template <Take TAKE, bool WANT_E, bool FINE>
+  static LL_INLINE void sum_exp_as(State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n) {
+    const V top = S::load(st.peak + i);
+    const ExpAt<C> k = ExpAt<C>::load(st.at + i, State<C>::most);
+    Fold<C, TAKE, FINE> f;
+    std::int64_t j = 0;
+    while (j < n) {
+      const std::int64_t stop = n - j < f.block ? n : j + f.block;
+      for (; j < stop; ++j) {
+        V e = f.template step<WANT_E>(k, top, S::load(t + j * ld));
+        if constexpr (WANT_E) S::store(t + j * ld, e);
+      }
+      f.flush();
+    }
+    S::store(st.hi + i, f.total.hi), S::store(st.lo + i, f.total.lo), S::store(st.count + i, f.count);
+    if constexpr (TAKE == Take::moments) {
+      S::store(st.spread + i, f.spreads.hi + f.spreads.lo);
+      S::store(st.square + i, f.squares.hi + f.squares.lo);
+    }
+  }
+
+  // sum t and sum t (peak - z) for t = w (on q + off), or t = w where q is absent.
+  static LL_INLINE void gaps(const Job& job, State<C>& st, int i, const C* t, const C* q, std::int64_t ld,
+                             std::int64_t n) {
+    const C* w = (const C*)job.class_weight;
+    const V top = S::load(st.peak + i), on = S::set1((C)job.on), off = S::set1((C)job.off);
+    GapFold<C> f;
+    for (std::int64_t j = 0; j < n; ++j) {
+      V x = S::set1(w[j]);
+      if (q) x = x * S::fma(on, S::load(q + j * ld), off);
+      const V v = S::load(t + j * ld);
+      f.step(x, top - v, S::neq(v, top));
+      if (j % 16 == 15) f.flush();
+    }
+    f.flush();
+    S::store(st.mass + i, f.mass.hi + f.mass.lo), S::store(st.gap + i, f.gap.hi + f.gap.lo);
+  }
+
+  // As in RowPasses, one row at a time: these are asked for seldom.
+  static std::int64_t argmax(const C* t, std::int64_t ld, std::int64_t n, C peak) {
+    for (std::int64_t j = 0; j < n; ++j)
+      if (t[j * ld] == peak) return j;
+    return -1;
+  }
+  static std::int64_t rank(const C* t, std::int64_t ld, std::int64_t n, std::int64_t y) {
+    std::int64_t r = 0;
+    for (std::int64_t j = 0; j < n; ++j) r += t[j * ld] > t[y * ld] || (j < y && t[j * ld] == t[y * ld]);
+    return r;
+  }
+};

@@ -1,0 +1,245 @@
+// exp, log1p, log and tanh on vectors, for the one use that softmax makes of them.
+//
+// exp(z - peak) is never computed from the rounded difference. With ln2 = HI + LO (HI of so few bits that n*HI is
+// exact), np = round(peak/ln2) and n = round((z - peak)/ln2):
+//
+//     z - peak = n ln2 + r        r = ((z - (n + np) HI) - (peak - np HI)) - n LO
+//
+// Both brackets are exact, so the part of z - peak that a subtraction would round away (65 ULP of the result at
+// logits of scale 20) costs no instruction to keep. Where |peak| is large, z - peak itself is exact for every z near
+// enough to count (Sterbenz), and `shift` subtracts it first.
+//
+//     exp(z - peak) = s (1 + w)   s = 2^n exactly,  1 + w = exp(r) by a minimax polynomial, |r| <= 0.35
+//
+// s carries a bias of 2^BIAS, so that no intermediate is subnormal; the caller's factor takes it out again.
+// Error of s(1 + w): below 1.1 ULP (float), 1.1 ULP (double). log1p: below 1 ULP as hi + lo rounded once.
+// Values below exp(-CUT) of the peak are 0: they cannot be seen in a result of this type.
+
+template <class C>
+struct Constant;
+
+template <>
+struct Constant<float> {
+  static constexpr int BIAS = 40;
+  static constexpr float bias = 0x1p40f, unbias = 0x1p-40f;
+  static constexpr float magic = 0x1.8p23f + 127 + BIAS;  // adding it rounds to an integer and leaves n + 127 + BIAS below
+  static constexpr float log2e = 0x1.715476p0f;
+  static constexpr float hi = 0x1.62ep-1f;  // ln2 in 12 bits
+  static constexpr float lo = 0x1.0bfbe8p-15f;
+  static constexpr float cut = 115.0f, far = 256.0f;
+  static constexpr float exp[] = {0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558fcp-5f, 0x1.123b6ap-7f, 0x1.6a21a6p-10f};
+  static constexpr float ln2_hi = 0x1.62ep-1f, ln2_lo = 0x1.0bfbe8p-15f;
+  static constexpr float log[] = {0x1.555554p-1f, 0x1.999be4p-2f, 0x1.23e7f8p-2f, 0x1.edbdbcp-3f};
+  static constexpr float smallest_normal = 0x1p-126f, upscale = 0x1p32f, upscale_log2 = 32;
+};
+
+template <>
+struct Constant<double> {
+  static constexpr int BIAS = 100;
+  static constexpr double bias = 0x1p100, unbias = 0x1p-100;
+  static constexpr double magic = 0x1.8p52 + 1023 + BIAS;
+  static constexpr double log2e = 0x1.71547652b82fep0;
+  static constexpr double hi = 0x1.62e42fefap-1;  // ln2 in 36 bits
+  static constexpr double lo = 0x1.cf79abc9e3b3ap-40;
+  static constexpr double cut = 777.0, far = 2048.0;
+  static constexpr double exp[] = {0x1p-1,
+                                   0x1.555555555555cp-3,
+                                   0x1.5555555555501p-5,
+                                   0x1.111111110eb9ep-7,
+                                   0x1.6c16c16c30d21p-10,
+                                   0x1.a01a01b3ca1d9p-13,
+                                   0x1.a01a0134e1856p-16,
+                                   0x1.71ddef5f7161fp-19,
+                                   0x1.27e5b648c7af8p-22,
+                                   0x1.af6d3ee118fe9p-26,
+                                   0x1.1e3c182ee481fp-29};
+  static constexpr double ln2_hi = 0x1.62e42fefap-1, ln2_lo = 0x1.cf79abc9e3b3ap-40;
+  static constexpr double log[] = {0x1.555555555554fp-1, 0x1.999999999c268p-2, 0x1.24924921d6c6dp-2,
+                                   0x1.c71c749b52f98p-3, 0x1.745c4837cba35p-3, 0x1.3b36153657c9cp-3,
+                                   0x1.0dc6233d6c787p-3, 0x1.1ba5e90334e10p-3};
+  static constexpr double smallest_normal = 0x1p-1022, upscale = 0x1p64, upscale_log2 = 64;
+};
+
+template <class C, int N>
+LL_INLINE typename Simd<C>::V horner(typename Simd<C>::V x, const C (&c)[N]) {
+  auto y = Simd<C>::set1(c[N - 1]);
+  for (int i = N - 2; i >= 0; --i) y = Simd<C>::fma(y, x, Simd<C>::set1(c[i]));
+  return y;
+}
+
+// hi + lo = a + b exactly.
+template <class V>
+LL_INLINE void two_sum(V a, V b, V& hi, V& lo) {
+  V s = a + b;
+  V t = s - a;
+  lo = (a - (s - t)) + (b - t);
+  hi = s;
+}
+
+// The same for |a| >= |b|.
+template <class V>
+LL_INLINE void fast_two_sum(V a, V b, V& hi, V& lo) {
+  V s = a + b;
+  lo = b - (s - a);
+  hi = s;
+}
+
+// hi + lo = a * b exactly: by the fused instruction, or by splitting both factors (Dekker).
+template <class C, class V>
+LL_INLINE void two_prod(V a, V b, V& hi, V& lo) {
+  hi = a * b;
+#if defined(__FMA__) || defined(__AVX512F__) || defined(__aarch64__)
+  lo = Simd<C>::fma(a, b, -hi);
+#else
+  const V split = Simd<C>::set1(sizeof(C) == 4 ? (C)4097 : (C)134217729);
+  V a1 = a * split, b1 = b * split;
+  a1 = a1 - (a1 - a), b1 = b1 - (b1 - b);
+  V a2 = a - a1, b2 = b - b1;
+  lo = ((a1 * b1 - hi) + a1 * b2 + a2 * b1) + a2 * b2;
+#endif
+}
+
+// (hi, lo) = (a, a_lo) * (b, b_lo)
+template <class C, class V>
+LL_INLINE void pair_product(V a, V a_lo, V b, V b_lo, V& hi, V& lo) {
+  V h, e;
+  two_prod<C>(a, b, h, e);
+  fast_two_sum(h, e + (a * b_lo + a_lo * b), hi, lo);
+}
+
+// (hi, lo) = 1 / (a + a_lo)
+template <class C, class V>
+LL_INLINE void pair_inverse(V a, V a_lo, V& hi, V& lo) {
+  V h, e;
+  hi = Simd<C>::set1(1) / a;
+  two_prod<C>(hi, a, h, e);
+  lo = hi * (((Simd<C>::set1(1) - h) - e) - hi * a_lo);
+}
+
+// What exp needs to know of the peak: five numbers a row.
+template <class C>
+struct ExpAt {
+  using S = Simd<C>;
+  using V = typename S::V;
+  V shift, scaled, turn, base, least;
+
+  static LL_INLINE ExpAt make(V peak) {
+    using K = Constant<C>;
+    ExpAt k;
+    // large and infinite peaks are subtracted at once (the difference is exact where it matters)
+    auto near = S::lt(S::abs(peak), S::set1(K::far));
+    auto none = S::eq(peak, S::set1((C)-__builtin_inf()));
+    k.shift = S::blend(near, S::set1(0), S::blend(none, S::set1(0), peak));
+    V p = S::keep(near, peak);
+    k.scaled = p * S::set1(-K::log2e);
+    V m = S::set1(K::magic) - k.scaled;
+    V np = m - S::set1(K::magic);
+    k.turn = S::set1(K::magic) - np;
+    k.base = S::fnma(np, S::set1(K::hi), p);
+    k.least = S::blend(none, S::set1(0), peak - S::set1(K::cut));
+    return k;
+  }
+  LL_INLINE void store(C* at, int ld) const {
+    S::store(at, shift), S::store(at + ld, scaled), S::store(at + 2 * ld, turn), S::store(at + 3 * ld, base),
+        S::store(at + 4 * ld, least);
+  }
+  static LL_INLINE ExpAt load(const C* at, int ld) {
+    return {S::load(at), S::load(at + ld), S::load(at + 2 * ld), S::load(at + 3 * ld), S::load(at + 4 * ld)};
+  }
+  static LL_INLINE ExpAt broadcast(const C* at, int ld) {
+    return {S::set1(at[0]), S::set1(at[ld]), S::set1(at[2 * ld]), S::set1(at[3 * ld]), S::set1(at[4 * ld])};
+  }
+};
+
+// exp(z - peak) * 2^BIAS = s (1 + w) where `live`; elsewhere the true value is taken as 0 and s, w mean nothing.
+// FINE: s (1 + w + w_lo), with the roundings of r and w recovered: one exponential is then right to 2^-5 ULP. For rows
+// of so few classes that the error of a single one shows in the logarithm of the sum.
+template <class C, bool FINE = false>
+LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<C>::V& s, typename Simd<C>::V& w,
+                         typename Simd<C>::M& live, typename Simd<C>::V* w_lo = nullptr) {
+  using S = Simd<C>;
+  using K = Constant<C>;
+  using V = typename S::V;
+  live = S::nlt(z, k.least);
+  V d = z - k.shift;
+  V m = S::fma(d, S::set1(K::log2e), k.scaled) + S::set1(K::magic);
+  V n = m - S::set1(K::magic);
+  V a = S::fnma(m - k.turn, S::set1(K::hi), d);
+  s = S::pow2(m);
+  if constexpr (FINE) {
+    V t, t_lo, r, r_lo;
+    two_sum(a, -k.base, t, t_lo);
+    fast_two_sum(t, n * S::set1(-K::lo), r, r_lo);
+    fast_two_sum(r, S::fma(r * r, horner<C>(r, K::exp), t_lo + r_lo), w, *w_lo);
+  } else {
+    V r = S::fnma(n, S::set1(K::lo), a - k.base);
+    w = S::fma(r * r, horner<C>(r, K::exp), r);
+  }
+}
+
+// log(u + e) = hi + lo for u > 0 normal, |e| below an ULP of u.
+template <class C>
+LL_INLINE void log_pair(typename Simd<C>::V u, typename Simd<C>::V e, typename Simd<C>::V& hi,
+                        typename Simd<C>::V& lo) {
+  using S = Simd<C>;
+  using K = Constant<C>;
+  typename S::V f, k;
+  S::split(u, f, k);
+  f = f - S::set1(1);
+  auto q = f / (f + S::set1(2));  // log(1+f) = log((1+q)/(1-q)) = f - (f^2/2 - q (f^2/2 + R(q^2)))
+  auto q2 = q * q;
+  auto R = q2 * horner<C>(q2, K::log);
+  typename S::V half, half_lo, h, l, g, l2;
+  two_prod<C>(f * S::set1((C)0.5), f, half, half_lo);
+  fast_two_sum(k * S::set1(K::ln2_hi), f, h, l);
+  two_sum(h, -half, g, l2);
+  auto tail = S::fma(q, half + R, S::fma(k, S::set1(K::ln2_lo), e / u));
+  fast_two_sum(g, tail + ((l + l2) - half_lo), hi, lo);
+}
+
+// log(1 + a) = hi + lo for a = a_hi + a_lo >= 0.
+template <class C>
+LL_INLINE void log1p_pair(typename Simd<C>::V a_hi, typename Simd<C>::V a_lo, typename Simd<C>::V& hi,
+                          typename Simd<C>::V& lo) {
+  typename Simd<C>::V u, e;
+  two_sum(Simd<C>::set1(1), a_hi, u, e);
+  log_pair<C>(u, e + a_lo, hi, lo);
+}
+
+// log(p) of a probability: -inf at 0, NaN below.
+template <class C>
+LL_INLINE typename Simd<C>::V log_of(typename Simd<C>::V p) {
+  using S = Simd<C>;
+  using K = Constant<C>;
+  const C inf = (C)__builtin_inf();
+  auto tiny = S::lt(p, S::set1(K::smallest_normal));
+  typename S::V hi, lo;
+  log_pair<C>(S::blend(tiny, p * S::set1(K::upscale), p), S::set1(0), hi, lo);
+  // upscale_log2 * ln2 has few enough bits in its high part to be exact
+  auto up = S::keep(tiny, S::set1(K::upscale_log2));
+  auto y = (hi - up * S::set1(K::ln2_hi)) + (lo - up * S::set1(K::ln2_lo));
+  y = S::blend(S::eq(p, S::set1(0)), S::set1(-inf), y);
+  y = S::blend(S::both(S::nlt(p, S::set1(0)), S::eq(p, p)), y, S::set1((C)__builtin_nan("")));
+  return S::blend(S::eq(p, S::set1(inf)), p, y);
+}
+
+// tanh(x) and its derivative 1 - tanh^2, each to a few ULP wherever they are: with t = exp(-2|x|) = s (1 + w),
+// 1 - t = (1 - s) - s w loses nothing for small x, and the derivative is 4t/(1+t)^2, not a difference.
+template <class C>
+LL_INLINE void tanh_of(typename Simd<C>::V x, typename Simd<C>::V& y, typename Simd<C>::V& slope) {
+  using S = Simd<C>;
+  using K = Constant<C>;
+  typename S::V s, w;
+  typename S::M live;
+  auto a = S::abs(x);
+  exp_parts<C>(ExpAt<C>::make(S::set1(0)), a * S::set1(-2), s, w, live);
+  s = S::keep(live, s * S::set1(K::unbias));
+  w = S::keep(live, w);
+  auto t = S::fma(s, w, s);
+  auto u = S::set1(1) + t;
+  y = S::fnma(s, w, S::set1(1) - s) / u;
+  y = S::blend(S::lt(x, S::set1(0)), -y, y);
+  y = S::blend(S::eq(x, x), y, x);
+  slope = S::set1(4) * t / (u * u);
+  slope = S::blend(S::eq(x, x), slope, x);
+}

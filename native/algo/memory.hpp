@@ -1,0 +1,214 @@
+// Moving scores between the caller's memory (any dtype, any strides) and scratch in the computing type C, and the
+// transposition that lets vectors run across rows. Everything here is one read and one write an element.
+
+template <class T>
+LL_INLINE T read_at(const char* p) {
+  T v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T>
+LL_INLINE void write_at(char* p, T v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+
+LL_INLINE float float_of_bits(std::uint32_t b) {
+  float f;
+  __builtin_memcpy(&f, &b, 4);
+  return f;
+}
+LL_INLINE std::uint32_t bits_of_float(float f) {
+  std::uint32_t b;
+  __builtin_memcpy(&b, &f, 4);
+  return b;
+}
+
+// IEEE half <-> float by integer arithmetic; the compilers vectorise both.
+LL_INLINE float float_of_half(std::uint16_t h) {
+  std::uint32_t sign = (std::uint32_t)(h & 0x8000u) << 16;
+  std::uint32_t rest = (std::uint32_t)(h & 0x7fffu) << 13;
+  // a subnormal half is a normal float: the multiplication by 2^112 rebiases both kinds exactly
+  float f = float_of_bits(rest) * 0x1p112f;
+  std::uint32_t b = bits_of_float(f);
+  b = rest >= 0x0f800000u ? (rest | 0x7f800000u) : b;  // inf and NaN keep their payload
+  return float_of_bits(b | sign);
+}
+LL_INLINE std::uint16_t half_of_float(float f) {
+  std::uint32_t b = bits_of_float(f), sign = (b >> 16) & 0x8000u, a = b & 0x7fffffffu;
+  // normal: round to nearest even on bit 13; subnormal: the float addition of 0.5 rounds at bit 2^-24
+  std::uint32_t normal = (a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13;
+  std::uint32_t small = bits_of_float(float_of_bits(a) + 0.5f) - 0x3f000000u;
+  std::uint32_t big = a > 0x7f800000u ? 0x7e00u : 0x7c00u;
+  std::uint32_t r = a < 0x38800000u ? small : normal;
+  r = a >= 0x477ff000u ? big : r;
+  return (std::uint16_t)(r | sign);
+}
+LL_INLINE float float_of_bfloat(std::uint16_t h) { return float_of_bits((std::uint32_t)h << 16); }
+LL_INLINE std::uint16_t bfloat_of_float(float f) {
+  std::uint32_t b = bits_of_float(f);
+  std::uint32_t r = (b + 0x7fffu + ((b >> 16) & 1u)) >> 16;
+  return (std::uint16_t)((b & 0x7fffffffu) > 0x7f800000u ? (b >> 16) | 0x40u : r);
+}
+
+struct Half {
+  std::uint16_t bits;
+};
+struct Bfloat {
+  std::uint16_t bits;
+};
+LL_INLINE float widen(Half h) { return float_of_half(h.bits); }
+LL_INLINE float widen(Bfloat h) { return float_of_bfloat(h.bits); }
+template <class T>
+LL_INLINE T widen(T v) {
+  return v;
+}
+template <class T>
+LL_INLINE T narrow(float v) {
+  if constexpr (__is_same(T, Half))
+    return {half_of_float(v)};
+  else if constexpr (__is_same(T, Bfloat))
+    return {bfloat_of_float(v)};
+  else
+    return (T)v;
+}
+template <class T>
+LL_INLINE T narrow(double v) {
+  if constexpr (sizeof(T) == 2)
+    return narrow<T>((float)v);  // the computing type of 16-bit scores is float: never taken
+  else
+    return (T)v;
+}
+
+template <class T, class C>
+void load_as(const char* from, std::int64_t stride, std::int64_t n, C* to) {
+  if (stride == (std::int64_t)sizeof(T))
+    for (std::int64_t i = 0; i < n; ++i) to[i] = (C)widen(read_at<T>(from + i * (std::int64_t)sizeof(T)));
+  else
+    for (std::int64_t i = 0; i < n; ++i) to[i] = (C)widen(read_at<T>(from + i * stride));
+}
+template <class T, class C>
+void store_as(const C* from, char* to, std::int64_t stride, std::int64_t n) {
+  if (stride == (std::int64_t)sizeof(T))
+    for (std::int64_t i = 0; i < n; ++i) write_at<T>(to + i * (std::int64_t)sizeof(T), narrow<T>(from[i]));
+  else
+    for (std::int64_t i = 0; i < n; ++i) write_at<T>(to + i * stride, narrow<T>(from[i]));
+}
+
+#if defined(__AVX512F__) || defined(__F16C__)
+// The conversion instructions, where the machine has them.
+template <>
+inline void load_as<Half, float>(const char* from, std::int64_t stride, std::int64_t n, float* to) {
+  std::int64_t i = 0;
+  if (stride == 2)
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(from + 2 * i))));
+  for (; i < n; ++i) to[i] = float_of_half(read_at<std::uint16_t>(from + i * stride));
+}
+template <>
+inline void store_as<Half, float>(const float* from, char* to, std::int64_t stride, std::int64_t n) {
+  std::int64_t i = 0;
+  if (stride == 2)
+    for (; i + 8 <= n; i += 8)
+      _mm_storeu_si128((__m128i*)(to + 2 * i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+  for (; i < n; ++i) write_at<std::uint16_t>(to + i * stride, half_of_float(from[i]));
+}
+#endif
+
+// n elements of dtype d, `stride` bytes apart, into consecutive C.
+template <class C>
+void load_run(Dtype d, const char* from, std::int64_t stride, std::int64_t n, C* to) {
+  switch (d) {
+    case Dtype::f16: return load_as<Half>(from, stride, n, to);
+    case Dtype::bf16: return load_as<Bfloat>(from, stride, n, to);
+    case Dtype::f32: return load_as<float>(from, stride, n, to);
+    case Dtype::f64: return load_as<double>(from, stride, n, to);
+    case Dtype::i8: return load_as<std::int8_t>(from, stride, n, to);
+    case Dtype::u8: return load_as<std::uint8_t>(from, stride, n, to);
+    case Dtype::i16: return load_as<std::int16_t>(from, stride, n, to);
+    case Dtype::u16: return load_as<std::uint16_t>(from, stride, n, to);
+    case Dtype::i32: return load_as<std::int32_t>(from, stride, n, to);
+    case Dtype::u32: return load_as<std::uint32_t>(from, stride, n, to);
+    case Dtype::i64: return load_as<std::int64_t>(from, stride, n, to);
+    case Dtype::u64: return load_as<std::uint64_t>(from, stride, n, to);
+  }
+}
+template <class C>
+void store_run(Dtype d, const C* from, char* to, std::int64_t stride, std::int64_t n) {
+  switch (d) {
+    case Dtype::f16: return store_as<Half>(from, to, stride, n);
+    case Dtype::bf16: return store_as<Bfloat>(from, to, stride, n);
+    case Dtype::f32: return store_as<float>(from, to, stride, n);
+    default: return store_as<double>(from, to, stride, n);
+  }
+}
+
+// The class index of row i: -1 where it is negative or beyond what 63 bits hold.
+LL_INLINE std::int64_t index_at(const char* p, Dtype d, std::int64_t i) {
+  switch (d) {
+    case Dtype::i8: return read_at<std::int8_t>(p + i);
+    case Dtype::u8: return read_at<std::uint8_t>(p + i);
+    case Dtype::i16: return read_at<std::int16_t>(p + 2 * i);
+    case Dtype::u16: return read_at<std::uint16_t>(p + 2 * i);
+    case Dtype::i32: return read_at<std::int32_t>(p + 4 * i);
+    case Dtype::u32: return read_at<std::uint32_t>(p + 4 * i);
+    default: return read_at<std::int64_t>(p + 8 * i);  // u64 beyond 2^63 reads as negative
+  }
+}
+
+// W rows of W lanes transposed in registers: log2(W) perfect shuffles.
+template <class C, int... I>
+LL_INLINE void shuffle_pairs(typename Simd<C>::V* r, std::integer_sequence<int, I...>) {
+  constexpr int W = Simd<C>::W;
+  typename Simd<C>::V t[W];
+  for (int i = 0; i < W / 2; ++i) {
+    t[2 * i] = __builtin_shufflevector(r[i], r[i + W / 2], ((I & 1) ? W + I / 2 : I / 2)...);
+    t[2 * i + 1] = __builtin_shufflevector(r[i], r[i + W / 2], ((I & 1) ? W + W / 2 + I / 2 : W / 2 + I / 2)...);
+  }
+  for (int i = 0; i < W; ++i) r[i] = t[i];
+}
+template <class C>
+LL_INLINE void transpose(typename Simd<C>::V* r) {
+  for (int n = Simd<C>::W; n > 1; n /= 2) shuffle_pairs<C>(r, std::make_integer_sequence<int, Simd<C>::W>{});
+}
+
+// Sums (or another fold) of the W lanes of each of W stored vectors: at[i*W + lane] -> one lane a vector.
+template <class C>
+LL_INLINE void transpose_block(const C* at, typename Simd<C>::V* r) {
+  for (int i = 0; i < Simd<C>::W; ++i) r[i] = Simd<C>::load(at + i * Simd<C>::W);
+  transpose<C>(r);
+}
+
+// rows[i][0..n) for i < W into tile[j*ld + i], and back.
+template <class C>
+void rows_to_lanes(const C* const* rows, std::int64_t n, C* tile, std::int64_t ld) {
+  using S = Simd<C>;
+  constexpr int W = S::W;
+  for (std::int64_t j = 0; j < n; j += W) {
+    int m = n - j < W ? (int)(n - j) : W;
+    typename S::V r[W];
+    for (int i = 0; i < W; ++i) r[i] = S::loadn(rows[i] + j, m, 0);
+    transpose<C>(r);
+    for (int i = 0; i < m; ++i) S::store(tile + (j + i) * ld, r[i]);
+  }
+}
+template <class C>
+void lanes_to_rows(const C* tile, std::int64_t ld, std::int64_t n, C* const* rows, int count) {
+  using S = Simd<C>;
+  constexpr int W = S::W;
+  for (std::int64_t j = 0; j < n; j += W) {
+    int m = n - j < W ? (int)(n - j) : W;
+    typename S::V r[W];
+    for (int i = 0; i < W; ++i) r[i] = S::load(tile + (j + (i < m ? i : 0)) * ld);
+    transpose<C>(r);
+    for (int i = 0; i < count; ++i) S::storen(rows[i] + j, r[i], m);
+  }
+}
+
+// memcpy past the cache: whole vectors once `to` is aligned.
+template <class C>
+void stream_copy(const C* from, C* to, std::int64_t n) {
+  using S = Simd<C>;
+  std::int64_t i = 0;
+  for (; i < n && ((std::uintptr_t)(to + i) % (S::W * sizeof(C))) != 0; ++i) to[i] = from[i];
+  for (; i + S::W <= n; i += S::W) S::stream(to + i, S::load(from + i));
+  for (; i < n; ++i) to[i] = from[i];
+}

@@ -1,0 +1,164 @@
+// A block whose vectors run along the classes (rows.hpp).
+
+// The scores of a row in the computing type: the caller's memory where it is already that.
+template <class C>
+const C* load_row(const Job& job, const Operand& a, const char* from, C* to) {
+  if (!to) return (const C*)from;
+  load_run<C>(a.dtype, from, a.class_stride, job.classes, to);
+  return to;
+}
+
+template <class C>
+void row_backward(const Job& job, C* y, const C* g, C* to) {
+  using S = Simd<C>;
+  using V = typename S::V;
+  using P = RowPasses<C>;
+  const std::int64_t n = job.classes;
+  const bool soft = job.op == Op::softmax_backward;
+  Pair<C> sum;
+  sum.zero();
+  V part = S::set1(0);
+  each_vector<C>(
+      n,
+      [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+        V d = S::loadn(g + j, m, 0);
+        part = soft ? S::fma(S::loadn(y + j, m, 0), d, part) : part + d;
+      },
+      [&]() LL_INLINE_LAMBDA { sum.add(part), part = S::set1(0); });
+  C lane[S::W];
+  S::store(lane, sum.hi + sum.lo);
+  C all = 0;
+  for (int i = 0; i < S::W; ++i) all += lane[i];
+  const V total = S::set1(all);
+  const ExpAt<C> k = ExpAt<C>::make(S::set1(0));
+  P::write(to, n, false, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+    V v = S::loadn(y + j, m, 0), d = S::loadn(g + j, m, 0);
+    return soft ? v * (d - total) : S::fnma(exp_of<C>(k, v), total, d);
+  });
+}
+
+// Row i of the result.
+template <class C>
+void row_write(const Job& job, const State<C>& st, int i, const C* z, const C* q, const C* slope, const C* e, C* to,
+               bool streaming) {
+  using S = Simd<C>;
+  using V = typename S::V;
+  using P = RowPasses<C>;
+  const std::int64_t n = job.classes;
+  const C* w = (const C*)job.class_weight;
+  const V times = S::set1(st.times[i]), times_lo = S::set1(st.times_lo[i]), minus = S::set1(st.minus[i]);
+  auto scaled = [&](V v) LL_INLINE_LAMBDA { return S::fma(v, times, v * times_lo); };
+  auto write = [&](std::int64_t at, C value, auto&& f) LL_INLINE_LAMBDA {
+    if (slope)
+      P::write(to, n, streaming, at, at >= 0 ? value * slope[at] : value,
+               [&](std::int64_t j, int m) LL_INLINE_LAMBDA { return f(j, m) * S::loadn(slope + j, m, 0); });
+    else
+      P::write(to, n, streaming, at, value, f);
+  };
+  if (job.op == Op::grad && st.weight[i] == 0)
+    return P::write(to, n, streaming, -1, 0, [&](std::int64_t, int) LL_INLINE_LAMBDA { return S::set1(0); });
+  if (job.op == Op::log_softmax) {
+    const V peak = S::set1(st.peak[i]), l = S::set1(st.log1p[i]);
+    return P::write(to, n, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+      return (S::loadn(z + j, m, 0) - peak) - l;
+    });
+  }
+  if (job.op == Op::softmax || (job.target == Target::index && job.off == 0)) {
+    return write(job.op == Op::softmax ? -1 : st.y[i], st.at_target[i],
+                 [&](std::int64_t j, int m) LL_INLINE_LAMBDA { return scaled(S::loadn(e + j, m, 0)); });
+  }
+  if (job.target == Target::index) {
+    const V k = S::set1((C)((double)st.weight[i] * job.scale / job.temperature * job.off));
+    return write(st.y[i], st.at_target[i], [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+      return scaled(S::loadn(e + j, m, 0)) - S::loadn(w + j, m, 0) * k;
+    });
+  }
+  const V on = S::set1((C)job.on), off = S::set1((C)job.off);
+  write(-1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+    V t = S::loadn(w + j, m, 0) * S::fma(on, S::loadn(q + j, m, 0), off);
+    return scaled(S::loadn(e + j, m, 0)) - t * minus;
+  });
+}
+
+template <class C>
+void row_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_t row, int rows) {
+  using S = Simd<C>;
+  using P = RowPasses<C>;
+  constexpr int most_rows = S::W;
+  const std::int64_t n = job.classes;
+  const C *z[most_rows], *q[most_rows];
+  char* at[most_rows];
+  bool skip[most_rows];
+  auto part = [&](C* base, int i) { return base ? base + i * n : nullptr; };
+
+  locate(job, job.x, row, rows, at);
+  for (int i = 0; i < rows; ++i) {
+    skip[i] = skips_ignored(job) && st.weight[i] == 0;
+    z[i] = skip[i] ? nullptr : load_row(job, job.x, at[i], part(buf.z, i));
+    if (!skip[i] && buf.z) transform(job, part(buf.z, i), part(buf.slope, i), n);
+  }
+  if (job.mask.data) {
+    locate(job, job.mask, row, rows, at);
+    for (int i = 0; i < rows; ++i)
+      if (!skip[i]) apply_mask(at[i], job.mask.class_stride, n, part(buf.z, i));
+  }
+  if (has_second(job)) {
+    locate(job, job.q, row, rows, at);
+    for (int i = 0; i < rows; ++i) q[i] = skip[i] ? nullptr : load_row(job, job.q, at[i], part(buf.q, i));
+  }
+  const bool backward = job.op == Op::softmax_backward || job.op == Op::log_softmax_backward;
+  if (!backward) {
+    for (int i = 0; i < rows; ++i)
+      if (!skip[i]) S::store(st.lanes + i * S::W, job.op == Op::pick ? S::set1(0) : P::peak(z[i], n));
+    S::store(st.peak, P::fold_max(st.lanes));
+    ExpAt<C>::make(S::load(st.peak)).store(st.at, State<C>::most);
+    const bool all_classes = job.target == Target::dense || (job.target == Target::index && job.off != 0);
+    for (int i = 0; i < rows; ++i) {
+      if (skip[i]) continue;
+      if (all_classes)
+        P::gaps(job, st.peak[i], z[i], (const C*)job.class_weight, job.target == Target::dense ? q[i] : nullptr, n,
+                st.mass[i], st.gap[i]);
+      st.zy[i] = st.y[i] >= 0 ? z[i][st.y[i]] : 0;
+    }
+    if (job.op == Op::pick) {
+      if (job.target == Target::index) {
+        index_mass_and_gap(job, st, rows);
+        for (int i = 0; i < rows; ++i) st.loss[i] = st.weight[i] != 0 ? st.gap[i] : 0;
+      } else {
+        finish_pick(st, rows);
+      }
+      return;
+    }
+    for (int i = 0; i < rows; ++i) {
+      if (skip[i]) continue;
+      if (job.op == Op::softmax || job.op == Op::grad)
+        P::template sum_exp<Take::rest, true>(st, i, z[i], n, part(buf.e, i));
+      else if (wants_moments(job))
+        P::template sum_exp<Take::moments, false>(st, i, z[i], n, nullptr);
+      else
+        P::template sum_exp<Take::rest, false>(st, i, z[i], n, nullptr);
+    }
+    if (wants_moments(job))
+      P::template fold_sums<Take::moments>(st);
+    else
+      P::template fold_sums<Take::rest>(st);
+    finish(job, st, row, rows);
+    look_again<C>(job, st, row, rows, [&](int i) { return z[i]; }, 1);
+    if (!writes_matrix(job.op)) return;
+  }
+  locate(job, job.out, row, rows, at);
+  const bool direct = job.out.dtype == dtype_of<C> && job.out.class_stride == (std::int64_t)sizeof(C);
+  // short rows leave the cache together, in whole lines
+  const bool linear = direct && job.streaming && rows > 1 && n < 1024 && at[1] - at[0] == n * (int)sizeof(C) &&
+                      at[rows - 1] - at[0] == (rows - 1) * n * (int)sizeof(C);
+  for (int i = 0; i < rows; ++i) {
+    C* to = direct && !linear ? (C*)at[i] : part(buf.e, i);
+    if (backward)
+      row_backward(job, (C*)z[i], q[i], to);
+    else
+      row_write(job, st, i, z[i], q[i], part(buf.slope, i), part(buf.e, i), to, job.streaming && direct && !linear);
+    if (job.mask.data && !backward && job.op != Op::grad && st.y[i] != 0) clear_masked(job, st, i, to, 1);
+    if (!direct) store_run<C>(job.out.dtype, to, at[i], job.out.class_stride, n);
+  }
+  if (linear) stream_copy<C>(buf.e, (C*)at[0], rows * n);
+}

@@ -1,0 +1,149 @@
+// Vectors run along the classes of a row: for more than a few classes that lie side by side in memory.
+//
+// A block is up to W rows that stay in cache together. Each pass goes over all rows of the block before the next one
+// starts, so that the latency of one row's reduction hides behind the next row's work; lanes are folded for W rows at
+// once by a transposition. Traffic a score: one read from memory, one write (past the cache where the result is
+// large); the exponentials wait in scratch.
+
+template <class C>
+struct RowPasses {
+  using S = Simd<C>;
+  using V = typename S::V;
+  static constexpr int W = S::W;
+
+  static LL_INLINE C nothing() { return (C)-__builtin_inf(); }
+
+  // A vector whose lanes' maximum is the row's, NaN left aside.
+  static V peak(const C* z, std::int64_t n) {
+    V a = S::set1(nothing()), b = a, c = a, d = a;
+    std::int64_t j = 0;
+    for (; j + 4 * W <= n; j += 4 * W) {
+      a = S::max(S::load(z + j), a), b = S::max(S::load(z + j + W), b);
+      c = S::max(S::load(z + j + 2 * W), c), d = S::max(S::load(z + j + 3 * W), d);
+    }
+    for (; j + W <= n; j += W) a = S::max(S::load(z + j), a);
+    if (j < n) a = S::max(S::loadn(z + j, (int)(n - j), nothing()), a);
+    return S::max(S::max(a, b), S::max(c, d));
+  }
+
+  // Lane i of the result: the maximum over the lanes of the i-th stored vector.
+  static V fold_max(const C* at) {
+    V r[W];
+    transpose_block<C>(at, r);
+    for (int i = 1; i < W; ++i) r[0] = S::max(r[i], r[0]);
+    return r[0];
+  }
+  static Pair<C> fold_pairs(const C* hi, const C* lo) {
+    V r[W], q[W];
+    transpose_block<C>(hi, r), transpose_block<C>(lo, q);
+    Pair<C> sum{r[0], q[0]};
+    for (int i = 1; i < W; ++i) sum.add(r[i]), sum.lo = sum.lo + q[i];
+    return sum;
+  }
+  static V fold_sum(const C* at) {
+    V r[W];
+    transpose_block<C>(at, r);
+    for (int i = 1; i < W; ++i) r[0] = r[0] + r[i];
+    return r[0];
+  }
+
+  // Sums the exponentials of row i into the matrices st.lanes, and stores them in e if it is given.
+  template <Take TAKE, bool WANT_E>
+  static void sum_exp(State<C>& st, int i, const C* z, std::int64_t n, C* e) {
+    const ExpAt<C> k = ExpAt<C>::broadcast(st.at + i, State<C>::most);
+    const V top = S::set1(st.peak[i]);
+    Fold<C, TAKE> f;
+    each_vector<C>(
+        n,
+        [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+          V v = f.template step<WANT_E>(k, top, S::loadn(z + j, m, nothing()));
+          if constexpr (WANT_E) S::storen(e + j, v, m);
+        },
+        [&]() LL_INLINE_LAMBDA { f.flush(); });
+    C* at = st.lanes + i * W;
+    S::store(at, f.total.hi), S::store(at + W * W, f.total.lo), S::store(at + 2 * W * W, f.count);
+    if constexpr (TAKE == Take::moments) {
+      S::store(at + 3 * W * W, f.spreads.hi + f.spreads.lo);
+      S::store(at + 4 * W * W, f.squares.hi + f.squares.lo);
+    }
+  }
+  template <Take TAKE>
+  static void fold_sums(State<C>& st) {
+    Pair<C> sum = fold_pairs(st.lanes, st.lanes + W * W);
+    S::store(st.hi, sum.hi), S::store(st.lo, sum.lo);
+    S::store(st.count, fold_sum(st.lanes + 2 * W * W));
+    if constexpr (TAKE == Take::moments) {
+      S::store(st.spread, fold_sum(st.lanes + 3 * W * W));
+      S::store(st.square, fold_sum(st.lanes + 4 * W * W));
+    }
+  }
+
+  // sum t and sum t (peak - z) for t = w (on q + off), or t = w where q is absent.
+  static void gaps(const Job& job, C peak, const C* z, const C* w, const C* q, std::int64_t n, C& mass, C& gap) {
+    GapFold<C> f;
+    const V top = S::set1(peak), on = S::set1((C)job.on), off = S::set1((C)job.off);
+    each_vector<C>(
+        n,
+        [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+          V t = S::loadn(w + j, m, 0);
+          if (q) t = t * S::fma(on, S::loadn(q + j, m, 0), off);
+          const V v = S::loadn(z + j, m, 0);
+          f.step(t, top - v, S::neq(v, top));
+        },
+        [&]() LL_INLINE_LAMBDA { f.flush(); });
+    C a[W], b[W];
+    S::store(a, f.mass.hi + f.mass.lo), S::store(b, f.gap.hi + f.gap.lo);
+    mass = gap = 0;
+    for (int i = 0; i < W; ++i) mass += a[i], gap += b[i];
+  }
+
+  // Lowest class whose score is the row's peak; -1 in a row with a NaN.
+  static std::int64_t argmax(const C* z, std::int64_t n, C peak) {
+    const V top = S::set1(peak);
+    for (std::int64_t j = 0; j < n && peak == peak; j += W) {
+      unsigned hit = S::bits(S::eq(S::loadn(z + j, n - j < W ? (int)(n - j) : W, (C)__builtin_nan("")), top));
+      if (hit) return j + __builtin_ctz(hit);
+    }
+    return -1;
+  }
+  // Classes that beat the target: a higher score, or the same score at a lower index.
+  static std::int64_t rank(const C* z, std::int64_t n, std::int64_t y) {
+    const V t = S::set1(z[y]);
+    std::int64_t r = 0;
+    for (std::int64_t j = 0; j < n; j += W) {
+      V v = S::loadn(z + j, n - j < W ? (int)(n - j) : W, nothing());
+      unsigned above = S::bits(S::lt(t, v));
+      if (j <= y) {
+        unsigned same = S::bits(S::eq(t, v));
+        above |= y - j < W ? same & ((1u << (y - j)) - 1u) : same;
+      }
+      r += __builtin_popcount(above);
+    }
+    return r;
+  }
+
+  // to[j..j+m) = f(j, m) for every vector, past the cache if `streaming`; then to[at] = value where at >= 0.
+  template <class F>
+  static LL_INLINE void write(C* to, std::int64_t n, bool streaming, std::int64_t at, C value, F&& f) {
+    std::int64_t j = 0;
+    if (streaming) {
+      const std::int64_t head = (std::int64_t)(-((std::uintptr_t)to / sizeof(C)) & (W - 1));
+      if (head > 0 && head <= n) S::storen(to, f(j, (int)head), (int)head), j = head;
+      const std::int64_t whole = j + (n - j) / W * W;
+      if (head <= n && at >= j && at < whole) {  // a vector with the target in it goes out whole
+        const std::int64_t with = j + (at - j) / W * W;
+        for (; j < with; j += W) S::stream(to + j, f(j, W));
+        C one[W];
+        S::store(one, f(j, W));
+        one[at - j] = value;
+        S::stream(to + j, S::load(one));
+        j += W, at = -1;
+      }
+      if (head <= n)
+        for (; j < whole; j += W) S::stream(to + j, f(j, W));
+    }
+    for (; j + W <= n; j += W) S::store(to + j, f(j, W));
+    if (j < n) S::storen(to + j, f(j, (int)(n - j)), (int)(n - j));
+    if (at >= 0) to[at] = value;
+  }
+};

@@ -1,0 +1,435 @@
+// Python objects -> Job. Arrays arrive through the buffer protocol (NumPy's cheapest), are held for the length of the
+// call, and are checked here for everything that memory safety rests on: shape, dtype, writability. What they mean is
+// checked in problem.py; errors raised here are the package's own mistakes.
+#include <Python.h>
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <atomic>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "dispatch.hpp"
+#include "pool.hpp"
+
+namespace nb = nanobind;
+using namespace lastlayer;
+
+namespace {
+
+std::atomic<int> thread_count{0};
+
+int threads() {
+  int n = thread_count.load(std::memory_order_relaxed);
+  if (n == 0) thread_count.store(n = default_threads(), std::memory_order_relaxed);
+  return n;
+}
+
+class Buffer {
+ public:
+  Buffer() { view.obj = nullptr; }
+  ~Buffer() {
+    if (view.obj) PyBuffer_Release(&view);
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  void open(nb::handle object, bool writable, bool bfloat, const char* name) {
+    if (PyObject_GetBuffer(object.ptr(), &view, PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) != 0) {
+      view.obj = nullptr;
+      throw nb::python_error();
+    }
+    dtype = parse(view.format ? view.format : "B", bfloat, name);
+    if (view.itemsize != size_of(dtype)) throw std::invalid_argument(std::string(name) + ": unexpected item size");
+    if (view.ndim > max_axes) throw std::invalid_argument(std::string(name) + ": too many axes");
+  }
+  std::int64_t items() const { return view.itemsize ? view.len / view.itemsize : 0; }
+  bool contiguous() const { return PyBuffer_IsContiguous(&view, 'C') != 0; }
+
+  Py_buffer view;
+  Dtype dtype = Dtype::f32;
+
+ private:
+  static Dtype parse(const char* f, bool bfloat, const char* name) {
+    if (*f == '@' || *f == '=' || *f == '<') ++f;
+    if (f[0] != 0 && f[1] == 0) {
+      const bool long64 = sizeof(long) == 8;
+      switch (*f) {
+        case 'e': return Dtype::f16;
+        case 'f': return Dtype::f32;
+        case 'd': return Dtype::f64;
+        case '?':
+        case 'B': return Dtype::u8;
+        case 'b': return Dtype::i8;
+        case 'h': return Dtype::i16;
+        case 'H': return bfloat ? Dtype::bf16 : Dtype::u16;
+        case 'i': return Dtype::i32;
+        case 'I': return Dtype::u32;
+        case 'l': return long64 ? Dtype::i64 : Dtype::i32;
+        case 'L': return long64 ? Dtype::u64 : Dtype::u32;
+        case 'q': return Dtype::i64;
+        case 'Q': return Dtype::u64;
+        default: break;
+      }
+    }
+    throw std::invalid_argument(std::string(name) + ": unsupported format " + f);
+  }
+};
+
+bool interrupted() {
+  nb::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+// A call in the making: the Job and what must stay alive under it.
+struct Request {
+  Job job;
+  Buffer x, out, mask, target, class_weight, sample_weight;
+  std::vector<double> weights_double;
+  std::vector<float> weights_float;
+  std::vector<std::unique_ptr<Buffer>> results;
+  int axis = 0;
+
+  static bool floating(Dtype d) { return d <= Dtype::f64; }
+
+  void scores(nb::handle array, int class_axis, bool bfloat, double temperature, double softcap) {
+    x.open(array, false, bfloat, "scores");
+    if (!floating(x.dtype)) throw std::invalid_argument("scores: not floating point");
+    if (class_axis < 0 || class_axis >= x.view.ndim) throw std::invalid_argument("axis: out of range");
+    axis = class_axis;
+    job.classes = x.view.shape[axis];
+    if (job.classes < 1) throw std::invalid_argument("scores: no classes");
+    job.rows = x.items() / job.classes;
+    job.temperature = temperature;
+    job.softcap = softcap;
+    // Dividing by a temperature rounds the scores; in double that is out of sight.
+    job.in_double = x.dtype == Dtype::f64 || (x.dtype == Dtype::f32 && (temperature != 1 || softcap != 0));
+    job.rows_out.wide = x.dtype == Dtype::f64;
+  }
+  void same_shape(const Buffer& b, const char* name) const {
+    if (b.view.ndim != x.view.ndim) throw std::invalid_argument(std::string(name) + ": not the scores' shape");
+    for (int d = 0; d < b.view.ndim; ++d)
+      if (b.view.shape[d] != x.view.shape[d]) throw std::invalid_argument(std::string(name) + ": not the scores' shape");
+  }
+  void result(nb::handle array) {
+    out.open(array, true, x.dtype == Dtype::bf16, "out");
+    if (out.dtype != x.dtype) throw std::invalid_argument("out: not the scores' dtype");
+    same_shape(out, "out");
+  }
+  void where(nb::handle array) {
+    if (array.is_none()) return;
+    mask.open(array, false, false, "where");
+    if (mask.dtype != Dtype::u8) throw std::invalid_argument("where: not boolean");
+    same_shape(mask, "where");
+  }
+  void second(nb::handle array, bool bfloat, const char* name) {
+    target.open(array, false, bfloat, name);
+    same_shape(target, name);
+  }
+  void targets(nb::handle array, bool dense, bool bfloat, nb::handle class_weights, nb::handle sample_weights,
+               nb::handle ignore, double on, double off, double z_loss, double scale) {
+    if (array.is_none()) return;
+    job.on = on, job.off = off, job.z_loss = z_loss, job.scale = scale;
+    if (dense) {
+      job.target = Target::dense;
+      second(array, bfloat, "targets");
+    } else {
+      job.target = Target::index;
+      target.open(array, false, false, "targets");
+      if (floating(target.dtype) || !target.contiguous() || target.items() != job.rows)
+        throw std::invalid_argument("targets: not one contiguous integer a row");
+      job.index = (const char*)target.view.buf, job.index_dtype = target.dtype;
+      if (!ignore.is_none()) job.has_ignore = true, job.ignore = nb::cast<std::int64_t>(ignore);
+    }
+    if (!sample_weights.is_none()) {
+      vector_of(sample_weight, sample_weights, job.rows, "sample_weight");
+      job.sample_weight = (const double*)sample_weight.view.buf;
+    }
+    const bool given = !class_weights.is_none();
+    if (given) vector_of(class_weight, class_weights, job.classes, "class_weight");
+    if (!given && !dense && off == 0) return;
+    const double* w = given ? (const double*)class_weight.view.buf : nullptr;
+    for (std::int64_t j = 0; j < job.classes; ++j) job.class_weight_sum += w ? w[j] : 1.0;
+    if (job.in_double) {
+      weights_double.resize((std::size_t)job.classes);
+      for (std::int64_t j = 0; j < job.classes; ++j) weights_double[j] = w ? w[j] : 1.0;
+      job.class_weight = weights_double.data();
+    } else {
+      weights_float.resize((std::size_t)job.classes);
+      for (std::int64_t j = 0; j < job.classes; ++j) weights_float[j] = w ? (float)w[j] : 1.0f;
+      job.class_weight = weights_float.data();
+    }
+  }
+  static void vector_of(Buffer& b, nb::handle array, std::int64_t n, const char* name) {
+    b.open(array, false, false, name);
+    if (b.dtype != Dtype::f64 || !b.contiguous() || b.items() != n)
+      throw std::invalid_argument(std::string(name) + ": not contiguous float64 of the right length");
+  }
+  // A contiguous array of one number a row (or `each` of them).
+  void* row_result(nb::handle array, Dtype dtype, const char* name, std::int64_t each = 1) {
+    if (array.is_none()) return nullptr;
+    results.push_back(std::make_unique<Buffer>());
+    Buffer& b = *results.back();
+    b.open(array, true, false, name);
+    if (b.dtype != dtype || !b.contiguous() || b.items() != job.rows * each)
+      throw std::invalid_argument(std::string(name) + ": wrong dtype, shape or layout");
+    return b.view.buf;
+  }
+  Dtype row_dtype() const { return job.rows_out.wide ? Dtype::f64 : Dtype::f32; }
+
+  // The rows' axes, merged where every operand allows, and each operand's strides over them.
+  void lay_out() {
+    const Buffer* buffers[4] = {&x, &out, &mask, job.target == Target::index ? &mask : &target};
+    Operand* operands[4] = {&job.x, &job.out, &job.mask, &job.q};
+    const bool present[4] = {true, out.view.obj != nullptr, mask.view.obj != nullptr,
+                             job.target != Target::index && target.view.obj != nullptr};
+    for (int k = 0; k < 4; ++k) {
+      if (!present[k]) continue;
+      operands[k]->data = (char*)buffers[k]->view.buf;
+      operands[k]->dtype = buffers[k]->dtype;
+      operands[k]->class_stride = buffers[k]->view.strides[axis];
+    }
+    int n = 0;
+    for (int d = 0; d < x.view.ndim; ++d) {
+      if (d == axis || x.view.shape[d] == 1) continue;
+      bool merges = n > 0;
+      for (int k = 0; k < 4 && merges; ++k)
+        if (present[k])
+          merges = operands[k]->stride[n - 1] == buffers[k]->view.strides[d] * x.view.shape[d];
+      if (!merges) job.extent[n++] = 1;
+      job.extent[n - 1] *= x.view.shape[d];
+      for (int k = 0; k < 4; ++k)
+        if (present[k]) operands[k]->stride[n - 1] = buffers[k]->view.strides[d];
+    }
+    job.axes = n;
+  }
+
+  void run() {
+    lay_out();
+    if (job.rows == 0) return;
+    bool stopped = false;
+    if (job.rows * job.classes < 4096) {
+      run_job(job, 1, nullptr, &stopped);
+    } else {
+      const int n = threads();
+      nb::gil_scoped_release nogil;
+      run_job(job, n, interrupted, &stopped);
+    }
+    if (stopped) throw nb::python_error();
+  }
+};
+
+void softmax(nb::handle x, int axis, nb::handle out, bool log, nb::handle where, double temperature, double softcap,
+             bool bfloat) {
+  Request r;
+  r.job.op = log ? Op::log_softmax : Op::softmax;
+  r.scores(x, axis, bfloat, temperature, softcap);
+  r.result(out);
+  r.where(where);
+  r.run();
+}
+
+void softmax_backward(nb::handle grad, nb::handle y, int axis, nb::handle out, bool log, bool bfloat) {
+  Request r;
+  r.job.op = log ? Op::log_softmax_backward : Op::softmax_backward;
+  r.scores(y, axis, bfloat, 1.0, 0.0);
+  r.second(grad, bfloat, "grad");
+  if (r.target.dtype != r.x.dtype) throw std::invalid_argument("grad: not the output's dtype");
+  r.result(out);
+  r.run();
+}
+
+void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double temperature, double softcap,
+               nb::handle target, bool dense, bool target_bfloat, nb::handle ignore, nb::dict into, std::int64_t k) {
+  Request r;
+  r.job.op = Op::stats;
+  r.scores(x, axis, bfloat, temperature, softcap);
+  r.where(where);
+  r.targets(target, dense, target_bfloat, nb::none(), nb::none(), ignore, 1.0, 0.0, 0.0, 1.0);
+  auto slot = [&](const char* name, Dtype dtype, std::int64_t each = 1) -> void* {
+    PyObject* array = PyDict_GetItemString(into.ptr(), name);
+    return array ? r.row_result(array, dtype, name, each) : nullptr;
+  };
+  RowResults& o = r.job.rows_out;
+  o.loss = slot("nll", r.row_dtype());
+  o.lse = slot("lse", r.row_dtype());
+  o.peak = slot("peak", r.row_dtype());
+  o.confidence = slot("confidence", r.row_dtype());
+  o.rest = (double*)slot("rest", Dtype::f64);
+  o.gap = (double*)slot("gap", Dtype::f64);
+  o.mass = (double*)slot("mass", Dtype::f64);
+  o.spread = (double*)slot("spread", Dtype::f64);
+  o.square = (double*)slot("square", Dtype::f64);
+  o.argmax = (std::int64_t*)slot("argmax", Dtype::i64);
+  o.rank = (std::int64_t*)slot("rank", Dtype::i64);
+  if (o.rank && r.job.target != Target::index) throw std::invalid_argument("rank: needs index targets");
+  if ((o.loss || o.gap || o.mass) && r.job.target == Target::none) throw std::invalid_argument("nll: needs targets");
+  if (k != 0) {
+    if (k < 1 || k > r.job.classes) throw std::invalid_argument("k: out of range");
+    r.job.top_label = (std::int64_t*)slot("top_label", Dtype::i64, k);
+    r.job.top_probability = slot("top_probability", r.row_dtype(), k);
+    if (!r.job.top_label || !r.job.top_probability) throw std::invalid_argument("k: nowhere to put the result");
+    r.job.k = k;
+  }
+  r.run();
+}
+
+template <class T>
+double total_of(const T* a, std::int64_t n) {
+  // a fixed order, whatever the threads did
+  double part[8] = {};
+  std::int64_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (int l = 0; l < 8; ++l) part[l] += (double)a[i + l];
+  for (; i < n; ++i) part[i & 7] += (double)a[i];
+  return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
+}
+
+enum class Kind { loss, grad, pick, pick_log };
+
+// The rows' losses into `losses` if given; their sum times `scale` as the result.
+double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, double softcap, nb::handle target,
+                     bool dense, bool target_bfloat, nb::handle class_weight, nb::handle sample_weight,
+                     nb::handle ignore, double on, double off, double z_loss, double scale, int kind,
+                     nb::handle losses, nb::handle grad) {
+  Request r;
+  const Kind what = (Kind)kind;
+  r.job.op = what == Kind::loss ? Op::stats : what == Kind::grad ? Op::grad : Op::pick;
+  r.job.take_log = what == Kind::pick_log;
+  if (target.is_none()) throw std::invalid_argument("targets: missing");
+  r.scores(x, axis, bfloat, temperature, softcap);
+  if (what == Kind::pick_log && r.x.dtype == Dtype::f32) r.job.in_double = false;
+  r.targets(target, dense, target_bfloat, class_weight, sample_weight, ignore, on, off, z_loss, scale);
+  if (what == Kind::grad) r.result(grad);
+  std::vector<double> as_double;
+  std::vector<float> as_float;
+  const std::size_t n = (std::size_t)r.job.rows;
+  if (!losses.is_none()) {
+    r.job.rows_out.loss = r.row_result(losses, r.row_dtype(), "losses");
+  } else if (r.job.rows_out.wide) {
+    as_double.resize(n);
+    r.job.rows_out.loss = as_double.data();
+  } else {
+    as_float.resize(n);
+    r.job.rows_out.loss = as_float.data();
+  }
+  r.run();
+  if (!losses.is_none()) return 0.0;
+  return scale == 0 ? 0.0 : scale * (r.job.rows_out.wide ? total_of(as_double.data(), r.job.rows)
+                                                         : total_of(as_float.data(), r.job.rows));
+}
+
+template <class T>
+std::int64_t scan(const T* y, std::int64_t n, std::int64_t classes, bool has_ignore, std::int64_t ignore,
+                  std::int64_t& kept) {
+  // read as signed: a u64 beyond 2^63 comes out negative, which is out of range as it should
+  std::int64_t ignored = 0, bad = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t v = (std::int64_t)y[i];
+    const bool skip = has_ignore && v == ignore;
+    ignored += skip;
+    bad += !skip && (v < 0 || v >= classes);
+  }
+  kept = n - ignored;
+  if (bad == 0) return -1;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t v = (std::int64_t)y[i];
+    if (!(has_ignore && v == ignore) && (v < 0 || v >= classes)) return i;
+  }
+  return -1;
+}
+
+// (position of the first index outside [0, classes) that is not `ignore`, or -1;
+//  sum over the other rows of sample_weight[i] * class_weight[targets[i]])
+nb::tuple target_totals(nb::handle targets, std::int64_t classes, nb::handle ignore, nb::handle class_weight,
+                        nb::handle sample_weight) {
+  Buffer t, w, s;
+  t.open(targets, false, false, "targets");
+  if (!t.contiguous()) throw std::invalid_argument("targets: not contiguous");
+  const std::int64_t n = t.items();
+  const bool has_ignore = !ignore.is_none();
+  const std::int64_t skip = has_ignore ? nb::cast<std::int64_t>(ignore) : 0;
+  if (!class_weight.is_none()) Request::vector_of(w, class_weight, classes, "class_weight");
+  if (!sample_weight.is_none()) Request::vector_of(s, sample_weight, n, "sample_weight");
+  std::int64_t kept = n, bad = -1;
+  double total = 0;
+  {
+    auto each = [&](auto* y) {
+      bad = scan(y, n, classes, has_ignore, skip, kept);
+      if (bad >= 0) return;
+      total = (double)kept;
+      if (!w.view.obj && !s.view.obj) return;
+      const double *wp = w.view.obj ? (const double*)w.view.buf : nullptr,
+                   *sp = s.view.obj ? (const double*)s.view.buf : nullptr;
+      total = 0;
+      for (std::int64_t i = 0; i < n; ++i) {
+        const std::int64_t v = (std::int64_t)y[i];
+        if ((has_ignore && v == skip) || v < 0 || v >= classes) continue;
+        total += (wp ? wp[v] : 1.0) * (sp ? sp[i] : 1.0);
+      }
+    };
+    const void* p = t.view.buf;
+    switch (t.dtype) {
+      case Dtype::i8: each((const std::int8_t*)p); break;
+      case Dtype::u8: each((const std::uint8_t*)p); break;
+      case Dtype::i16: each((const std::int16_t*)p); break;
+      case Dtype::u16: each((const std::uint16_t*)p); break;
+      case Dtype::i32: each((const std::int32_t*)p); break;
+      case Dtype::u32: each((const std::uint32_t*)p); break;
+      case Dtype::i64:
+      case Dtype::u64: each((const std::int64_t*)p); break;
+      default: throw std::invalid_argument("targets: not integers");
+    }
+  }
+  return nb::make_tuple(bad, total);
+}
+
+template <class T, Dtype D>
+void elementary(nb::handle x, nb::handle out, void (*f)(const T*, T*, std::int64_t)) {
+  Buffer a, b;
+  a.open(x, false, false, "x"), b.open(out, true, false, "out");
+  if (a.dtype != D || b.dtype != D || !a.contiguous() || !b.contiguous() || a.items() != b.items())
+    throw std::invalid_argument("elementary function: wrong dtype or layout");
+  f((const T*)a.view.buf, (T*)b.view.buf, a.items());
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  m.doc() = "The native core of lastlayer: see native.py, its only caller.";
+  m.def("softmax", &softmax, nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
+        nb::arg());
+  m.def("softmax_backward", &softmax_backward);
+  m.def("row_stats", &row_stats, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
+        nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg());
+  m.def("cross_entropy", &cross_entropy, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+        nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+        nb::arg(), nb::arg().none(), nb::arg().none());
+  m.def("target_totals", &target_totals, nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg().none());
+  m.def("get_num_threads", &threads, "Threads that large calls are divided over.");
+  m.def(
+      "set_num_threads",
+      [](int n) {
+        if (n < 1) throw std::invalid_argument("set_num_threads: n is below 1");
+        thread_count.store(n, std::memory_order_relaxed);
+      },
+      "Sets the number of threads of this process.");
+  m.def(
+      "isas",
+      [] {
+        std::vector<std::string> names;
+        for (const Table* t : available()) names.emplace_back(t->name);
+        return names;
+      },
+      "Instruction sets this machine can run, widest first.");
+  m.def(
+      "isa", [] { return std::string(current()->name); }, "The instruction set in use.");
+  m.def("set_isa", &choose, "Chooses an instruction set by name; False if it cannot run here.");
+  m.def("exp_f32", [](nb::handle x, nb::handle y) { elementary<float, Dtype::f32>(x, y, current()->exp_f32); });
+  m.def("exp_f64", [](nb::handle x, nb::handle y) { elementary<double, Dtype::f64>(x, y, current()->exp_f64); });
+  m.def("log1p_f32", [](nb::handle x, nb::handle y) { elementary<float, Dtype::f32>(x, y, current()->log1p_f32); });
+  m.def("log1p_f64", [](nb::handle x, nb::handle y) { elementary<double, Dtype::f64>(x, y, current()->log1p_f64); });
+}

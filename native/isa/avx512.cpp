@@ -1,0 +1,28 @@
+// AVX-512 F, BW, DQ and VL: 16 floats a vector.
+#if defined(__AVX512F__)
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include <immintrin.h>
+
+#include "../kernels.hpp"
+
+#define LL_ISA avx512
+#include "kernels.inl"
+
+namespace lastlayer {
+const Table* table_avx512() {
+  using namespace LL_ISA;
+  static const Table table = {"avx512", []() -> bool { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"); }, plan, run,
+                              exp_alone<float>, exp_alone<double>, log1p_alone<float>, log1p_alone<double>};
+  return &table;
+}
+}  // namespace lastlayer
+#else
+#include "../kernels.hpp"
+namespace lastlayer {
+const Table* table_avx512() { return nullptr; }
+}  // namespace lastlayer
+#endif

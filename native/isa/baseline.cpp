@@ -1,0 +1,25 @@
+// What every processor of the architecture has: SSE2 on x86-64, plain vector types elsewhere. 4 floats a vector.
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "../kernels.hpp"
+
+#define LL_ISA baseline
+#include "kernels.inl"
+
+namespace lastlayer {
+const Table* table_baseline() {
+  using namespace LL_ISA;
+  static const Table table = {"baseline", []() -> bool { return true; }, plan, run,
+                              exp_alone<float>, exp_alone<double>, log1p_alone<float>, log1p_alone<double>};
+  return &table;
+}
+}  // namespace lastlayer

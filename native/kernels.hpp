@@ -1,0 +1,119 @@
+// The contract between the bindings and the kernels: one Job describes one call, and every instruction set gives a
+// Table of the same functions. Nothing here knows Python; nothing below the bindings checks an argument again.
+//
+//   N rows, V classes; a row is the V scores that one softmax runs over. The rows' axes are in C order.
+//   z_ij                the score after softcap, temperature and mask
+//   t_ij = s_i w_j (on q_ij + off)           the effective target (docs/design.md)
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace lastlayer {
+
+enum class Dtype : std::int32_t { f16, bf16, f32, f64, i8, u8, i16, u16, i32, u32, i64, u64 };
+
+enum class Op : std::int32_t {
+  softmax,
+  log_softmax,
+  stats,                 // per-row results only
+  grad,                  // per-row results and dloss/dscores
+  pick,                  // -sum_j t_ij log p_ij: the scores are log-probabilities or probabilities
+  softmax_backward,      // x = the softmax y, q = dy:      y * (dy - sum(dy * y))
+  log_softmax_backward,  // x = the log-softmax y, q = dy:  dy - exp(y) * sum(dy)
+};
+
+enum class Target : std::int32_t { none, index, dense };
+
+constexpr int max_axes = 32;
+
+// An array of N rows by V classes: byte strides, of any sign.
+struct Operand {
+  char* data = nullptr;
+  Dtype dtype = Dtype::f32;
+  std::int64_t class_stride = 0;
+  std::int64_t stride[max_axes] = {};
+};
+
+// Results of one number a row, contiguous, each optional. `wide`: double, else float.
+struct RowResults {
+  bool wide = false;
+  void* loss = nullptr;
+  void* lse = nullptr;
+  void* peak = nullptr;
+  void* confidence = nullptr;
+  double* rest = nullptr;
+  double* gap = nullptr;
+  double* mass = nullptr;
+  double* spread = nullptr;
+  double* square = nullptr;
+  std::int64_t* argmax = nullptr;
+  std::int64_t* rank = nullptr;
+};
+
+struct Job {
+  Op op = Op::softmax;
+  std::int64_t rows = 0, classes = 0;
+  int axes = 0;  // of the rows
+  std::int64_t extent[max_axes] = {};
+  Operand x, out, q, mask;  // mask: u8, 0 = excluded; q: dense targets, or dy of the backward operations
+  bool in_double = false;   // the type the kernels compute in
+
+  double temperature = 1.0, softcap = 0.0;  // softcap 0: none
+  bool take_log = false;                    // pick: the scores are probabilities
+
+  Target target = Target::none;
+  const char* index = nullptr;  // N class indices, contiguous
+  Dtype index_dtype = Dtype::i64;
+  const void* class_weight = nullptr;     // V numbers of the computing type; required where off != 0 or target is dense
+  const double* sample_weight = nullptr;  // N
+  bool has_ignore = false;
+  std::int64_t ignore = 0;
+  double on = 1.0, off = 0.0, class_weight_sum = 0.0, z_loss = 0.0, scale = 1.0;
+
+  RowResults rows_out;
+  std::int64_t k = 0;  // stats: the k best classes of each row and their probabilities, N by k
+  std::int64_t* top_label = nullptr;
+  void* top_probability = nullptr;  // double if rows_out.wide, else float
+
+  // How the driver cuts the work; set by `plan`.
+  bool lanes = false;         // vectors run across rows (few classes, or the class axis is not last)
+  std::int64_t block = 1;     // rows a block
+  std::int64_t arena = 0;     // bytes of scratch a thread needs
+  bool streaming = false;     // results bypass the cache
+};
+
+struct Table {
+  const char* name;
+  bool (*supported)();
+  void (*plan)(Job&);                                                        // fills the last group of a Job
+  void (*run)(const Job&, std::int64_t begin, std::int64_t end, char* arena);  // rows [begin, end)
+  // Elementary functions by themselves, to be measured by the tests: n numbers in, n out.
+  void (*exp_f32)(const float*, float*, std::int64_t);
+  void (*exp_f64)(const double*, double*, std::int64_t);
+  void (*log1p_f32)(const float*, float*, std::int64_t);
+  void (*log1p_f64)(const double*, double*, std::int64_t);
+};
+
+// nullptr where the instruction set was not compiled in.
+const Table* table_baseline();
+const Table* table_avx2();
+const Table* table_avx512();
+const Table* table_neon();
+
+inline int size_of(Dtype d) {
+  switch (d) {
+    case Dtype::i8:
+    case Dtype::u8: return 1;
+    case Dtype::f16:
+    case Dtype::bf16:
+    case Dtype::i16:
+    case Dtype::u16: return 2;
+    case Dtype::f32:
+    case Dtype::i32:
+    case Dtype::u32: return 4;
+    default: return 8;
+  }
+}
+
+}  // namespace lastlayer

@@ -1,0 +1,90 @@
+// The vector vocabulary on AVX-512 (F, BW, DQ, VL). See vector.hpp for what each operation means.
+// Included inside namespace LL_ISA: every instruction set has its own copy of everything here.
+
+template <>
+struct Simd<float> {
+  using C = float;
+  using V = __m512;
+  using M = __mmask16;
+  static constexpr int W = 16;
+
+  static LL_INLINE V set1(C a) { return _mm512_set1_ps(a); }
+  static LL_INLINE V load(const C* p) { return _mm512_loadu_ps(p); }
+  static LL_INLINE void store(C* p, V a) { _mm512_storeu_ps(p, a); }
+  static LL_INLINE void stream(C* p, V a) { _mm512_stream_ps(p, a); }
+  static LL_INLINE M first(int n) { return (M)((1u << n) - 1u); }
+  static LL_INLINE V loadn(const C* p, int n, C fill) {
+    return n == W ? load(p) : _mm512_mask_loadu_ps(set1(fill), first(n), p);
+  }
+  static LL_INLINE void storen(C* p, V a, int n) {
+    n == W ? store(p, a) : _mm512_mask_storeu_ps(p, first(n), a);
+  }
+  static LL_INLINE V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+  static LL_INLINE V fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
+  static LL_INLINE V max(V a, V b) { return _mm512_max_ps(a, b); }
+  static LL_INLINE V abs(V a) { return _mm512_abs_ps(a); }
+  static LL_INLINE M lt(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static LL_INLINE M nlt(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
+  static LL_INLINE M eq(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+  static LL_INLINE M neq(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
+  static LL_INLINE M both(M a, M b) { return (M)(a & b); }
+  static LL_INLINE M without(M a, M b) { return (M)(a & ~b); }
+  static LL_INLINE unsigned bits(M m) { return m; }
+  static LL_INLINE V blend(M m, V a, V b) { return _mm512_mask_blend_ps(m, b, a); }
+  static LL_INLINE V keep(M m, V a) { return _mm512_maskz_mov_ps(m, a); }
+  static LL_INLINE V add_where(V acc, M m, V a) { return _mm512_mask_add_ps(acc, m, acc, a); }
+  static LL_INLINE V fma_where(V acc, M m, V a, V b) { return _mm512_mask3_fmadd_ps(a, b, acc, m); }
+  static LL_INLINE V pow2(V m) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(m), 23));
+  }
+  // a = mantissa * 2^exponent with the mantissa in [0.75, 1.5)
+  static LL_INLINE void split(V a, V& mantissa, V& exponent) {
+    mantissa = _mm512_getmant_ps(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
+    // getmant doubles those below 1.5/2; the exponent follows from the quotient's sign of log2
+    exponent = _mm512_getexp_ps(a);
+    exponent = _mm512_mask_add_ps(exponent, lt(mantissa, set1(1.0f)), exponent, set1(1.0f));
+  }
+};
+
+template <>
+struct Simd<double> {
+  using C = double;
+  using V = __m512d;
+  using M = __mmask8;
+  static constexpr int W = 8;
+
+  static LL_INLINE V set1(C a) { return _mm512_set1_pd(a); }
+  static LL_INLINE V load(const C* p) { return _mm512_loadu_pd(p); }
+  static LL_INLINE void store(C* p, V a) { _mm512_storeu_pd(p, a); }
+  static LL_INLINE void stream(C* p, V a) { _mm512_stream_pd(p, a); }
+  static LL_INLINE M first(int n) { return (M)((1u << n) - 1u); }
+  static LL_INLINE V loadn(const C* p, int n, C fill) {
+    return n == W ? load(p) : _mm512_mask_loadu_pd(set1(fill), first(n), p);
+  }
+  static LL_INLINE void storen(C* p, V a, int n) {
+    n == W ? store(p, a) : _mm512_mask_storeu_pd(p, first(n), a);
+  }
+  static LL_INLINE V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
+  static LL_INLINE V fnma(V a, V b, V c) { return _mm512_fnmadd_pd(a, b, c); }
+  static LL_INLINE V max(V a, V b) { return _mm512_max_pd(a, b); }
+  static LL_INLINE V abs(V a) { return _mm512_abs_pd(a); }
+  static LL_INLINE M lt(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+  static LL_INLINE M nlt(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ); }
+  static LL_INLINE M eq(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
+  static LL_INLINE M neq(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_NEQ_UQ); }
+  static LL_INLINE M both(M a, M b) { return (M)(a & b); }
+  static LL_INLINE M without(M a, M b) { return (M)(a & ~b); }
+  static LL_INLINE unsigned bits(M m) { return m; }
+  static LL_INLINE V blend(M m, V a, V b) { return _mm512_mask_blend_pd(m, b, a); }
+  static LL_INLINE V keep(M m, V a) { return _mm512_maskz_mov_pd(m, a); }
+  static LL_INLINE V add_where(V acc, M m, V a) { return _mm512_mask_add_pd(acc, m, acc, a); }
+  static LL_INLINE V fma_where(V acc, M m, V a, V b) { return _mm512_mask3_fmadd_pd(a, b, acc, m); }
+  static LL_INLINE V pow2(V m) {
+    return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(m), 52));
+  }
+  static LL_INLINE void split(V a, V& mantissa, V& exponent) {
+    mantissa = _mm512_getmant_pd(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
+    exponent = _mm512_getexp_pd(a);
+    exponent = _mm512_mask_add_pd(exponent, lt(mantissa, set1(1.0)), exponent, set1(1.0));
+  }
+};

@@ -1,0 +1,254 @@
+"""The backend for NumPy arrays: the C++ core. In: problems in canonical form. Out: NumPy arrays.
+
+Everything the mathematics says is in `reference`; this module allocates results, brings the small arrays (class and
+sample weights, index targets) into the one form that the core reads, and calls it once. The scores themselves are
+read where they lie, with any strides; the core's scratch is bounded by a few rows a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import environ
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .errors import BackendError
+from .problem import Problem, Scores, Targets
+from .row_stats import RowStats
+
+name = "native"
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_LOSS, _GRAD, _PICK, _PICK_LOG = range(4)
+
+
+def why_not(scores: Scores) -> str | None:
+    """None for NumPy arrays, and the reason otherwise."""
+    if type(scores.array) is np.ndarray:
+        return None
+    return f"it reads NumPy arrays, not {type(scores.array).__module__}.{type(scores.array).__name__}"
+
+
+def describe() -> str:
+    """What runs: the instruction set and the number of threads."""
+    return f"C++ core on {_core.isa()}, {_core.get_num_threads()} threads"
+
+
+def isas() -> list[str]:
+    """The instruction sets that this machine can run, widest first."""
+    return list(_core.isas())
+
+
+@contextmanager
+def use_isa(isa: str) -> Iterator[None]:
+    """Runs the core on one instruction set inside a ``with`` block, in all threads: for comparisons and tests."""
+    before = _core.isa()
+    _set_isa(isa)
+    try:
+        yield
+    finally:
+        _core.set_isa(before)
+
+
+def _set_isa(isa: str) -> None:
+    if not _core.set_isa(isa):
+        raise BackendError(f"LASTLAYER_ISA is {isa!r}; expected one that this machine can run: {', '.join(isas())}")
+
+
+# --- softmax --------------------------------------------------------------------------------------------------------
+
+
+def softmax(scores: Scores, out: Any) -> Any:
+    """See `reference.softmax`."""
+    return _softmax(scores, out, False)
+
+
+def log_softmax(scores: Scores, out: Any) -> Any:
+    """See `reference.log_softmax`."""
+    return _softmax(scores, out, True)
+
+
+def _softmax(scores: Scores, out: Any, log: bool) -> Any:
+    _, x, axis, where, temperature, softcap = scores
+    if out is None:
+        out = np.empty(x.shape, x.dtype)
+    half = _is_bfloat(x)
+    _core.softmax(_bits(x), axis, _bits(out), log, where, temperature, softcap or 0.0, half)
+    return out
+
+
+def logsumexp(scores: Scores) -> Any:
+    """See `reference.logsumexp`."""
+    lse = np.empty(_rows(scores), _result(scores.array))
+    _stats(scores, None, {"lse": lse})
+    return lse[()]
+
+
+def softmax_backward(grad: Any, y: Any, axis: int) -> Any:
+    """See `reference.softmax_backward`."""
+    return _backward(grad, y, axis, False)
+
+
+def log_softmax_backward(grad: Any, y: Any, axis: int) -> Any:
+    """See `reference.log_softmax_backward`."""
+    return _backward(grad, y, axis, True)
+
+
+def _backward(grad: Any, y: Any, axis: int, log: bool) -> Any:
+    dx = np.empty(y.shape, y.dtype)
+    grad = grad.astype(y.dtype, copy=False)
+    _core.softmax_backward(_bits(grad), _bits(y), axis, _bits(dx), log, _is_bfloat(y))
+    return dx
+
+
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+
+def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
+    """See `reference.row_stats`."""
+    scores, targets = problem.scores, problem.targets
+    shape, dtype = _rows(scores), _result(scores.array)
+    into: dict[str, Any] = {"peak": np.empty(shape, dtype), "rest": np.empty(shape)}
+    for field in ("spread", "square"):
+        if field in fields:
+            into[field] = np.empty(shape)
+    if "argmax" in fields:
+        into["argmax"] = np.empty(shape, np.int64)
+    if targets is not None and "nll" in fields:
+        into["gap"], into["mass"] = np.empty(shape), np.empty(shape)
+    if targets is not None and targets.kind == "index" and "rank" in fields:
+        into["rank"] = np.empty(shape, np.int64)
+    _stats(scores, targets, into)
+    return RowStats(**{key: value[()] for key, value in into.items()}, dtype=dtype)
+
+
+def top_k(scores: Scores, k: int) -> tuple[Any, Any]:
+    """See `reference.top_k`."""
+    shape = (*_rows(scores), k)
+    labels, probabilities = np.empty(shape, np.int64), np.empty(shape, _result(scores.array))
+    _stats(scores, None, {"top_label": labels, "top_probability": probabilities}, k)
+    return labels, probabilities
+
+
+def _stats(scores: Scores, targets: Targets | None, into: dict[str, Any], k: int = 0) -> None:
+    _, x, axis, where, temperature, softcap = scores
+    half, x = _is_bfloat(x), _bits(x)
+    if targets is None:
+        _core.row_stats(x, axis, half, where, temperature, softcap or 0.0, None, False, False, None, into, k)
+        return
+    y, dense = _target(targets)
+    _core.row_stats(
+        x, axis, half, where, temperature, softcap or 0.0, _bits(y), dense, _is_bfloat(y), targets.ignore_index, into, k
+    )
+
+
+# --- losses ---------------------------------------------------------------------------------------------------------
+
+
+def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, float]:
+    """See `reference.target_totals`."""
+    kind, y, _, _, class_weight, sample_weight, ignore_index, _ = targets
+    if kind == "index":
+        x = scores.array
+        if not mean:
+            class_weight = sample_weight = None
+        return _core.target_totals(
+            _contiguous(y), x.shape[scores.axis], ignore_index, _doubles(class_weight), _doubles(sample_weight)
+        )
+    if not mean:
+        return -1, 0.0
+    if sample_weight is not None:
+        return -1, float(np.sum(sample_weight, dtype=np.float64))
+    return -1, float(np.prod(_rows(scores), dtype=np.float64))
+
+
+def cross_entropy(problem: Problem) -> Any:
+    """See `reference.cross_entropy`."""
+    return _losses(problem, _LOSS, None)
+
+
+def cross_entropy_grad(problem: Problem) -> tuple[Any, Any]:
+    """See `reference.cross_entropy_grad`."""
+    x = problem.scores.array
+    grad = np.empty(x.shape, x.dtype)
+    return _losses(problem, _GRAD, grad), grad
+
+
+def pick_loss(problem: Problem, log: bool) -> Any:
+    """See `reference.pick_loss`."""
+    return _losses(problem, _PICK_LOG if log else _PICK, None)
+
+
+def _losses(problem: Problem, kind: int, grad: Any) -> Any:
+    (_, x, axis, _, temperature, softcap), targets, scale, reduction = problem
+    assert targets is not None
+    target_kind, y, on, off, class_weight, sample_weight, ignore_index, z_loss = targets
+    losses = np.empty(_rows(problem.scores), _result(x)) if reduction == "none" else None
+    total = _core.cross_entropy(
+        _bits(x),
+        axis,
+        _is_bfloat(x),
+        temperature,
+        softcap or 0.0,
+        _contiguous(y) if target_kind == "index" else _bits(y),
+        target_kind != "index",
+        _is_bfloat(y),
+        _doubles(class_weight),
+        _doubles(sample_weight),
+        ignore_index,
+        on,
+        off,
+        z_loss,
+        scale,
+        kind,
+        losses,
+        None if grad is None else _bits(grad),
+    )
+    return losses[()] if losses is not None else _result(x).type(total)
+
+
+# --- arrays ---------------------------------------------------------------------------------------------------------
+
+
+def _rows(scores: Scores) -> tuple[int, ...]:
+    shape, axis = scores.array.shape, scores.axis
+    return shape[:axis] + shape[axis + 1 :]  # type: ignore[no-any-return]  # a tuple, of an array of any library
+
+
+def _result(x: Any) -> np.dtype[Any]:
+    """The dtype of losses and logarithms: float64 for float64, else float32."""
+    return _FLOAT64 if x.dtype is _FLOAT64 or x.dtype == _FLOAT64 else _FLOAT32
+
+
+def _is_bfloat(x: Any) -> bool:
+    return x.dtype.kind == "V" or (x.dtype.char not in "efd?bBhHiIlLqQ" and x.dtype.name == "bfloat16")
+
+
+def _bits(x: Any) -> Any:
+    """``x`` as the buffer protocol can describe it: bfloat16 as its 16 bits."""
+    return x.view(np.uint16) if _is_bfloat(x) else x
+
+
+def _target(targets: Targets) -> tuple[Any, bool]:
+    if targets.kind == "index":
+        return _contiguous(targets.array), False
+    return targets.array, True
+
+
+def _contiguous(y: Any) -> Any:
+    """One integer a row, side by side, of native byte order."""
+    y = np.asarray(y)
+    if not (y.flags.c_contiguous and y.flags.aligned and y.dtype.isnative):
+        y = np.ascontiguousarray(y, y.dtype.newbyteorder("="))
+    return y
+
+
+def _doubles(weights: Any) -> Any:
+    return None if weights is None else np.ascontiguousarray(weights, np.float64)
+
+
+if environ.get("LASTLAYER_ISA"):
+    _set_isa(environ["LASTLAYER_ISA"])
