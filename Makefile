@@ -37,7 +37,7 @@ $(DEV): $(CORE) | $(BIN)/python
 $(DEMO): $(CORE) | $(BIN)/python
 	$(BIN)/pip install --quiet $(TOOLS) scikit-learn scipy
 	$(if $(TORCH),-$(BIN)/pip install --quiet $(TORCH))
-	$(BIN)/pip install --quiet --no-build-isolation --editable .
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[cli]'
 	@touch $@
 
 demo: $(if $(wildcard $(DEV)),$(DEV),$(DEMO))

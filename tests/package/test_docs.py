@@ -1,8 +1,6 @@
 """The pages: their examples print what they say, their links lead somewhere, their facts agree."""
 
 import doctest
-import importlib
-import pkgutil
 import re
 from pathlib import Path
 
@@ -27,18 +25,6 @@ def test_the_examples_of_a_page_print_what_it_says(page):
     test = doctest.DocTestParser().get_doctest(examples(page), {}, page.name, str(page), 0)
     failures = []
     doctest.DocTestRunner(optionflags=FLAGS).run(test, out=failures.append)
-    assert not failures, "".join(failures)
-
-
-@pytest.mark.parametrize("name", sorted(module.name for module in pkgutil.iter_modules(lastlayer.__path__)))
-def test_the_examples_of_a_module_print_what_it_says(name):
-    if name == "__main__":
-        return  # importing it runs the command
-    failures = []
-    module = importlib.import_module(f"lastlayer.{name}")
-    runner = doctest.DocTestRunner(optionflags=FLAGS)
-    for test in doctest.DocTestFinder().find(module):
-        runner.run(test, out=failures.append)
     assert not failures, "".join(failures)
 
 
