@@ -364,10 +364,10 @@ def _bad_target_shape(scores: Scores, rows: tuple[int, ...], shape: tuple[int, .
     remedy = ""
     if fits:
         remedy = f"; they fit axis={fits[0]}: is that the class axis of {name}?"
-    elif shape == (*rows, 1):
-        remedy = "; drop the last axis: targets[..., 0]"
     elif rows == () and shape == (1,):
         remedy = "; pass the class alone: targets[0]"
+    elif shape == (*rows, 1):
+        remedy = "; drop the last axis: targets[..., 0]"
     elif sorted(shape) == sorted(full):
         remedy = f"; are they transposed? the class axis of {name} is {axis}"
     elif len(shape) == len(full) and shape[:axis] + shape[axis + 1 :] == rows:

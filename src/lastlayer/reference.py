@@ -223,15 +223,15 @@ def cross_entropy_grad(problem: Problem) -> tuple[Array, Array]:
     scores = problem.scores
     with np.errstate(all="ignore"):
         rows = _rows(scores)
-        xp, _, peak, rest, is_top, exp = rows
+        xp, _, peak, rest, _, exp = rows
         t, s = _effective_targets(problem)
         loss = _reduced(problem, _losses(problem, rows, t, s))
         p, lse, s = exp / (1 + rest), peak + xp.log1p(rest), s[..., None]
         c = xp.sum(t, axis=-1, keepdims=True)
         if problem.targets and problem.targets.z_loss:
             c = c + 2 * s * problem.targets.z_loss * lse
-        at_top = (c - t) - c * (rest / (1 + rest))  # 1 - p without the cancellation
-        grad = xp.where(is_top, at_top, c * p - t) * _slope(xp, scores) * problem.scale
+        near_one = (c - t) - c * (rest / (1 + rest))  # 1 - p without the cancellation
+        grad = xp.where(p > 0.5, near_one, c * p - t) * _slope(xp, scores) * problem.scale
         alive = (s != 0) & (problem.scale != 0)
         return loss, _like_scores(scores, xp.where(alive, grad, 0.0), None)
 
