@@ -10,6 +10,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "dispatch.hpp"
@@ -322,23 +323,26 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
                                                          : total_of(as_float.data(), r.job.rows));
 }
 
+// A class index as a signed number: one beyond 2^63 stays beyond every class, and is no `ignore`.
+template <class T>
+bool beyond(T y) {
+  return std::is_same<T, std::uint64_t>::value && (std::uint64_t)y > (std::uint64_t)INT64_MAX;
+}
+
 template <class T>
 std::int64_t scan(const T* y, std::int64_t n, std::int64_t classes, bool has_ignore, std::int64_t ignore,
                   std::int64_t& kept) {
-  // read as signed: a u64 beyond 2^63 comes out negative, which is out of range as it should
+  auto skipped = [&](T t) { return has_ignore && (std::int64_t)t == ignore && !beyond(t); };
+  auto outside = [&](T t) { return (std::int64_t)t < 0 || (std::int64_t)t >= classes; };
   std::int64_t ignored = 0, bad = 0;
   for (std::int64_t i = 0; i < n; ++i) {
-    const std::int64_t v = (std::int64_t)y[i];
-    const bool skip = has_ignore && v == ignore;
+    const bool skip = skipped(y[i]);
     ignored += skip;
-    bad += !skip && (v < 0 || v >= classes);
+    bad += !skip && outside(y[i]);
   }
   kept = n - ignored;
-  if (bad == 0) return -1;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const std::int64_t v = (std::int64_t)y[i];
-    if (!(has_ignore && v == ignore) && (v < 0 || v >= classes)) return i;
-  }
+  for (std::int64_t i = 0; bad && i < n; ++i)
+    if (!skipped(y[i]) && outside(y[i])) return i;
   return -1;
 }
 
@@ -379,8 +383,8 @@ nb::tuple target_totals(nb::handle targets, std::int64_t classes, nb::handle ign
       case Dtype::u16: each((const std::uint16_t*)p); break;
       case Dtype::i32: each((const std::int32_t*)p); break;
       case Dtype::u32: each((const std::uint32_t*)p); break;
-      case Dtype::i64:
-      case Dtype::u64: each((const std::int64_t*)p); break;
+      case Dtype::i64: each((const std::int64_t*)p); break;
+      case Dtype::u64: each((const std::uint64_t*)p); break;
       default: throw std::invalid_argument("targets: not integers");
     }
   }

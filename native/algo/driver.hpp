@@ -149,7 +149,10 @@ void finish(const Job& job, State<C>& st, std::int64_t row, int rows) {
       if (job.target == Target::index)
         index_mass_and_gap(job, st, rows);
       else if (job.target == Target::dense)
-        for (int i = 0; i < rows; ++i) st.mass[i] *= st.weight[i], st.gap[i] *= st.weight[i];
+        for (int i = 0; i < rows; ++i) {
+          st.mass[i] = st.weight[i] == 0 ? 0 : st.mass[i] * st.weight[i];
+          st.gap[i] = st.weight[i] == 0 ? 0 : st.gap[i] * st.weight[i];
+        }
       else
         break;
       finish_loss(job, st, rows);

@@ -14,6 +14,10 @@ template <class C>
 struct Pair {
   typename Simd<C>::V hi, lo;
   LL_INLINE void zero() { hi = lo = Simd<C>::set1(0); }
+  LL_INLINE typename Simd<C>::V value() const {  // an infinite sum has no low part
+    using S = Simd<C>;
+    return S::blend(S::lt(S::abs(hi), S::set1((C)__builtin_inf())), hi + lo, hi);
+  }
   LL_INLINE void add(typename Simd<C>::V a) {
     typename Simd<C>::V h, e;
     two_sum(hi, a, h, e);

@@ -41,8 +41,8 @@ struct LanePasses {
     }
     S::store(st.hi + i, f.total.hi), S::store(st.lo + i, f.total.lo), S::store(st.count + i, f.count);
     if constexpr (TAKE == Take::moments) {
-      S::store(st.spread + i, f.spreads.hi + f.spreads.lo);
-      S::store(st.square + i, f.squares.hi + f.squares.lo);
+      S::store(st.spread + i, f.spreads.value());
+      S::store(st.square + i, f.squares.value());
     }
   }
 
@@ -60,7 +60,7 @@ struct LanePasses {
       if (j % 16 == 15) f.flush();
     }
     f.flush();
-    S::store(st.mass + i, f.mass.hi + f.mass.lo), S::store(st.gap + i, f.gap.hi + f.gap.lo);
+    S::store(st.mass + i, f.mass.value()), S::store(st.gap + i, f.gap.value());
   }
 
   // As in RowPasses, one row at a time: these are asked for seldom.

@@ -141,7 +141,7 @@ void store_run(Dtype d, const C* from, char* to, std::int64_t stride, std::int64
   }
 }
 
-// The class index of row i: -1 where it is negative or beyond what 63 bits hold.
+// The class index of row i; one beyond 2^63 stays beyond every class.
 LL_INLINE std::int64_t index_at(const char* p, Dtype d, std::int64_t i) {
   switch (d) {
     case Dtype::i8: return read_at<std::int8_t>(p + i);
@@ -150,7 +150,11 @@ LL_INLINE std::int64_t index_at(const char* p, Dtype d, std::int64_t i) {
     case Dtype::u16: return read_at<std::uint16_t>(p + 2 * i);
     case Dtype::i32: return read_at<std::int32_t>(p + 4 * i);
     case Dtype::u32: return read_at<std::uint32_t>(p + 4 * i);
-    default: return read_at<std::int64_t>(p + 8 * i);  // u64 beyond 2^63 reads as negative
+    case Dtype::u64: {
+      const std::uint64_t v = read_at<std::uint64_t>(p + 8 * i);
+      return v > INT64_MAX ? INT64_MAX : (std::int64_t)v;
+    }
+    default: return read_at<std::int64_t>(p + 8 * i);
   }
 }
 

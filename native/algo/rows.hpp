@@ -63,8 +63,8 @@ struct RowPasses {
     C* at = st.lanes + i * W;
     S::store(at, f.total.hi), S::store(at + W * W, f.total.lo), S::store(at + 2 * W * W, f.count);
     if constexpr (TAKE == Take::moments) {
-      S::store(at + 3 * W * W, f.spreads.hi + f.spreads.lo);
-      S::store(at + 4 * W * W, f.squares.hi + f.squares.lo);
+      S::store(at + 3 * W * W, f.spreads.value());
+      S::store(at + 4 * W * W, f.squares.value());
     }
   }
   template <Take TAKE>
@@ -92,7 +92,7 @@ struct RowPasses {
         },
         [&]() LL_INLINE_LAMBDA { f.flush(); });
     C a[W], b[W];
-    S::store(a, f.mass.hi + f.mass.lo), S::store(b, f.gap.hi + f.gap.lo);
+    S::store(a, f.mass.value()), S::store(b, f.gap.value());
     mass = gap = 0;
     for (int i = 0; i < W; ++i) mass += a[i], gap += b[i];
   }

@@ -57,7 +57,7 @@ void index_mass_and_gap(const Job& job, State<C>& st, int rows) {
     C s = st.weight[i], wy = st.y[i] >= 0 && w ? w[st.y[i]] : (C)1;
     C on = (C)((double)wy * job.on), spread_gap = job.off != 0 ? (C)job.off * st.gap[i] : 0;
     C below = st.zy[i] == st.peak[i] ? 0 : st.peak[i] - st.zy[i];
-    st.gap[i] = s * ((on == 0 ? 0 : on * below) + spread_gap);
+    st.gap[i] = s == 0 ? 0 : s * ((on == 0 ? 0 : on * below) + spread_gap);
     st.mass[i] = (C)((double)s * ((double)wy * job.on + job.off * job.class_weight_sum));
     st.other[i] = (C)((double)s * (double)wy * (job.on + job.off));  // t_y
   }
@@ -146,7 +146,8 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
     V h, l, q, q_lo;
     pair_product<C>(inverse, inverse_lo, scale, scale_lo, h, l);
     pair_product<C>(h, l, a, S::set1(0), h, l);
-    S::store(st.times + i, h * S::set1(Constant<C>::unbias));
+    const V undefined = S::load(st.peak + i) - S::load(st.peak + i);  // NaN where the peak is infinite, else 0
+    S::store(st.times + i, S::fma(h, S::set1(Constant<C>::unbias), undefined));
     S::store(st.times_lo + i, l * S::set1(Constant<C>::unbias));
     S::store(st.minus + i, S::fma(s, scale, s * scale_lo));
     if (job.target != Target::index) continue;
@@ -159,7 +160,7 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
     const V g = S::blend(top, (a - t) - q, S::fma(a, p, -t));
     const V g_lo = S::keep(S::both(top, S::eq(a, t)), -q_lo);
     pair_product<C>(g, g_lo, scale, scale_lo, h, l);
-    S::store(st.at_target + i, h + l);
+    S::store(st.at_target + i, (h + l) + undefined);
   }
 }
 
