@@ -1,10 +1,10 @@
 """Measure the largest errors on every ISA, beside torch and SciPy, and write docs/accuracy.md.
 
     python benchmarks/accuracy.py             minutes: every scale, size, dtype and ISA, exp, log1p
-    python benchmarks/accuracy.py --quick     a small sample, nothing written unless --out is given
+    python benchmarks/accuracy.py --quick     a small sample; written only with --out
 
-The declared bounds are those of tests/declared.py, the truth and the errors those of tests/precision.py: the page
-shows on more numbers what the tests assert.
+The declared bounds are those of tests/declared.py, the truth and the errors those of tests/precision.py: the
+page shows on more numbers what the tests assert.
 """
 
 from __future__ import annotations
