@@ -124,6 +124,7 @@ def measure(function: str, problem: Problem, threads: int, options: argparse.Nam
     return {
         "function": function,
         "problem": problem.name,
+        "entries": problem.rows * problem.classes,
         "threads": threads,
         "repetitions": len(times["lastlayer"]),
         "ms": {name: round(statistics.median(t) * 1e3, 4) for name, t in times.items()},
@@ -307,7 +308,8 @@ def render(record: Record) -> str:
         )
     )
     parts.append(
-        "The peer `memcpy` copies the scores to the result's memory, with several threads the faster of `np.copyto` and torch's `copy_`: 1 would be the speed of memory.\n"
+        "The peer `memcpy` copies the scores to the result's memory (with several threads, the faster of "
+        "`np.copyto` and torch's `copy_`): 1 would be the speed of memory.\n"
     )
     single = record["single"]
     parts.append(
@@ -340,7 +342,7 @@ def render(record: Record) -> str:
         rows = []
         for one in lines:
             problem = PROBLEMS[one["problem"]]
-            size = {"float64": 8, "float32": 4}.get(problem.dtype, 2) * problem.rows * problem.classes
+            size = one["entries"] * (4 if problem.dtype == "float32" else 2)
             passes = 2 if function in ("softmax", "log_softmax", "cross_entropy_grad") else 1
             speed = (
                 "-" if function == "log_loss" else significant(passes * size / one["ms"]["lastlayer"] / 1e6)
