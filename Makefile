@@ -2,7 +2,7 @@
 # demo   the main job, on a smaller environment                     bench   the benchmarks
 # check  style, types, and the native tests under sanitizers        fix     what a formatter can mend
 # build  compile the core again after a change in native/           docs    run the worked page again
-# clean  remove what was built (not .venv)
+# clean  remove what was built (not .venv)                          accuracy  measure docs/accuracy.md
 
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
@@ -19,7 +19,7 @@ NATIVE = $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: venv build demo test bench check format lint types native-format sanitize fix docs clean
+.PHONY: venv build demo test bench accuracy check format lint types native-format sanitize fix docs clean
 
 venv: $(DEV)
 build: $(DEV)
@@ -48,6 +48,9 @@ test: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python benchmarks/run.py
+
+accuracy: $(DEV)
+	$(BIN)/python benchmarks/accuracy.py
 
 check: format lint types native-format sanitize
 
