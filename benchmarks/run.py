@@ -225,7 +225,7 @@ def ratio(record: Record, function: str, problem: str, peer: str, threads: int) 
         if (one["function"], one["problem"], one["threads"]) == (function, problem, threads):
             ms = one["ms"]
             if peer == "memcpy" and "torch copy_" in ms:
-                return min(ms["memcpy"], ms["torch copy_"]) / ms["lastlayer"]
+                return float(min(ms["memcpy"], ms["torch copy_"]) / ms["lastlayer"])
             return ms[peer] / ms["lastlayer"] if peer in ms else None
     return None
 
