@@ -250,7 +250,6 @@ def _loss_and_gradient(options: _Options) -> tuple[float, npt.NDArray[np.float64
 
 
 def _explain_loss(options: _Options, loss: float, gap: float, rest: float, page: _Page) -> None:
-    page.line()
     if options.plain:
         page.step(
             "Loss",
