@@ -227,8 +227,9 @@ def _explain(options: _Options, console: Console) -> None:
         page.line(f"{prediction}. Add --target CLASS for the loss and its gradient.")
     else:
         gap, rest = -float(shifted[options.target]), float(np.delete(exponentials, winner).sum())
-        _explain_loss(options, loss, gap, rest, page)
-        _explain_gradient(options, options.target, labels, probabilities, gradient, page)
+        effective = _effective_target(options, options.target)
+        _explain_loss(options, loss, gap, rest, float(effective.sum()), page)
+        _explain_gradient(options, labels, probabilities, effective, gradient, page)
         verdict = "right" if winner == options.target else f"wrong: the target is {labels[options.target]}"
         page.line(f"{prediction}, which is {verdict}.")
     page.line()
@@ -249,7 +250,7 @@ def _loss_and_gradient(options: _Options) -> tuple[float, npt.NDArray[np.float64
     return float(loss), gradient
 
 
-def _explain_loss(options: _Options, loss: float, gap: float, rest: float, page: _Page) -> None:
+def _explain_loss(options: _Options, loss: float, gap: float, rest: float, mass: float, page: _Page) -> None:
     if options.plain:
         page.step(
             "Loss",
@@ -262,15 +263,16 @@ def _explain_loss(options: _Options, loss: float, gap: float, rest: float, page:
         page.step("Loss", "-log p of each class times its target (step below), added up.")
         page.line(f"   {_number(loss)} nats", style="bold")
     size = options.logits.size
-    page.line(f"   A uniform guess would cost log {size} = {_number(math.log(size))}.")
+    times = "" if options.plain else f"{mass:g} times "  # the sum of the targets
+    page.line(f"   A uniform guess would cost {times}log {size} = {_number(mass * math.log(size))}.")
     page.line()
 
 
 def _explain_gradient(
     options: _Options,
-    target: int,
     labels: list[str],
     probabilities: npt.NDArray[np.float64],  # (V,)
+    effective: npt.NDArray[np.float64],  # (V,)
     gradient: npt.NDArray[np.float64],  # (V,)
     page: _Page,
 ) -> None:
@@ -281,17 +283,16 @@ def _explain_gradient(
         "Gradient",
         f"{formula}. A step downhill raises the logits with a negative gradient and lowers the others.",
     )
-    effective = _effective_target(options, target)
     table = _table("class", "probability p", "target t", "gradient")
     table.add_column("", no_wrap=True)
     for position, label in enumerate(labels):
         table.add_row(
-            _label(label, position == target),
+            _label(label, position == options.target),
             _number(probabilities[position]),
             _number(effective[position]),
             _signed(gradient[position]),
             "raise" if gradient[position] < 0 else "lower" if gradient[position] > 0 else "",
-            style="bold" if position == target else None,
+            style="bold" if position == options.target else None,
         )
     page.console.print(table)
 

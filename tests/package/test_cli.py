@@ -69,6 +69,8 @@ def test_options_reach_the_loss(run):
         [1.0, 1.1, 2.5], 2, label_smoothing=0.1, class_weight=[1.0, 2.0, 3.0], reduction="sum"
     )
     assert f"{expected:.6f} nats" in out
+    mass = 0.9 * 3 + 0.1 / 3 * (1 + 2 + 3)  # what the loss of p = 1/3 everywhere is multiplied by
+    assert f"A uniform guess would cost {mass:g} times log 3 = {mass * 1.0986123:.6f}." in out
 
 
 def test_temperature_divides_the_gradient(run):
