@@ -27,7 +27,9 @@ LL_INLINE bool skips_ignored(const Job& job) {
 // Pointers to `count` rows from `row` on.
 inline void locate(const Job& job, const Operand& a, std::int64_t row, int count, char** to) {
   if (job.axes <= 1) {
-    for (int i = 0; i < count; ++i) to[i] = a.data + (row + i) * a.stride[0];
+    char* const first = a.data + row * a.stride[0];
+    const std::int64_t stride = a.stride[0];
+    for (int i = 0; i < count; ++i) to[i] = first + i * stride;
     return;
   }
   std::int64_t at[max_axes];
@@ -50,11 +52,12 @@ inline void locate(const Job& job, const Operand& a, std::int64_t row, int count
 template <class C>
 struct Buffers {
   C *z, *q, *slope, *e, *rows;
-  char** pointers;
+  C* spare = nullptr;  // a second `e`: one fills while the other drains
+  Drain<C> drain;
 };
 
 template <class C>
-void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C peak, C inverse) {
+void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C peak, C times) {
   using S = Simd<C>;
   std::int64_t* label = job.top_label + row * job.k;
   std::int64_t have = 0;
@@ -73,7 +76,7 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
   }
   for (std::int64_t i = 0; i < job.k; ++i) {
     C p[S::W];
-    S::store(p, exp_of<C>(k, S::set1(z[label[i] * ld])) * S::set1(inverse + (peak - peak)));
+    S::store(p, exp_of<C>(k, S::set1(z[label[i] * ld])) * S::set1(times));
     if (peak != peak) label[i] = -1;
     if (job.rows_out.wide)
       ((double*)job.top_probability)[row * job.k + i] = (double)p[0];
@@ -86,6 +89,7 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
 template <class C, class P>
 void look_again(const Job& job, const State<C>& st, std::int64_t row, int rows, P&& scores, std::int64_t ld) {
   const RowResults& o = job.rows_out;
+  if (!o.argmax && !o.rank && !job.k) return;
   for (int i = 0; i < rows; ++i) {
     const C* z = scores(i);
     if (o.argmax)
@@ -95,7 +99,7 @@ void look_again(const Job& job, const State<C>& st, std::int64_t row, int rows, 
       o.rank[row + i] = st.y[i] < 0 || st.peak[i] != st.peak[i] ? -1
                         : ld == 1   ? RowPasses<C>::rank(z, job.classes, st.y[i])
                                     : LanePasses<C>::rank(z, ld, job.classes, st.y[i]);
-    if (job.k) select_top<C>(job, z, ld, row + i, st.peak[i], st.inverse[i]);
+    if (job.k) select_top<C>(job, z, ld, row + i, st.peak[i], st.times[i]);
   }
 }
 
@@ -109,8 +113,8 @@ LL_INLINE bool all_masked(const Job& job, const char* mask) {
 // 2, NaN, which may not reach the masked classes.
 template <class C>
 void find_masked_rows(const Job& job, State<C>& st, std::int64_t row, int rows) {
-  for (int i = 0; i < rows; ++i) st.y[i] = 0;
   if (!job.mask.data) return;
+  for (int i = 0; i < rows; ++i) st.y[i] = 0;
   char** mask = st.x_row + State<C>::most;
   locate(job, job.mask, row, rows, mask);
   for (int i = 0; i < rows; ++i)
@@ -135,7 +139,6 @@ void finish(const Job& job, State<C>& st, std::int64_t row, int rows) {
   switch (job.op) {
     case Op::softmax:
       finish_rest<C, false>(st, rows);
-      finish_softmax(st, rows);
       find_masked_rows(job, st, row, rows);
       break;
     case Op::log_softmax:
@@ -190,6 +193,15 @@ inline bool picks_one(const Job& job) {
          job.softcap == 0;
 }
 
+// Whole rows that lie side by side leave through a Drain, where two blocks of them fit the cache.
+template <class C>
+bool drains(const Job& job) {
+  return !job.lanes && job.streaming && job.axes <= 1 && job.out.dtype == dtype_of<C> &&
+         job.out.class_stride == (std::int64_t)sizeof(C) &&
+         job.out.stride[0] == job.classes * (std::int64_t)sizeof(C) && (job.op == Op::softmax || job.op == Op::grad) &&
+         job.classes * (std::int64_t)sizeof(C) <= (256 << 10);
+}
+
 template <class C>
 void plan_as(Job& job) {
   constexpr int W = Simd<C>::W;
@@ -216,7 +228,7 @@ void plan_as(Job& job) {
   } else {
     job.block = most(1, least(least(W, job.rows), (128 << 10) / bytes));
     const bool direct = beside && job.x.dtype == dtype_of<C> && !has_transform(job);
-    tiles += (writes_matrix(job.op) ? 1 : 0) - (direct ? 1 : 0);
+    tiles += (writes_matrix(job.op) ? 1 : 0) + (drains<C>(job) ? 1 : 0) - (direct ? 1 : 0);
     job.arena = State<C>::bytes() + tiles * round_up(bytes * job.block, 64) + 512;
   }
 }
@@ -246,9 +258,10 @@ void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
   buf.q = take(has_second(job));
   buf.slope = take(job.softcap != 0 && job.op == Op::grad);
   buf.e = job.lanes ? buf.z : take(writes_matrix(job.op));
+  buf.spare = take(drains<C>(job));
   buf.rows = (C*)p;
   if (!job.lanes)
-    for (int i = 0; i < 6 * Simd<C>::W * Simd<C>::W; ++i) st.lanes[i] = 0;
+    for (int i = 0; i < 4 * Simd<C>::W * Simd<C>::W; ++i) st.lanes[i] = 0;
   for (std::int64_t row = begin; row < end; row += job.block) {
     const int n = (int)least(job.block, end - row);
     take_targets(job, st, row, n);
@@ -258,6 +271,7 @@ void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
       row_block(job, st, buf, row, n);
     if (!writes_matrix(job.op) || job.op == Op::grad) put_rows(job, st, row, n);
   }
+  buf.drain.all();
 }
 
 inline void plan(Job& job) { job.in_double ? plan_as<double>(job) : plan_as<float>(job); }
@@ -271,7 +285,7 @@ void exp_alone(const C* x, C* y, std::int64_t n) {
   const ExpAt<C> k = ExpAt<C>::make(S::set1(0));
   for (std::int64_t j = 0; j < n; j += S::W) {
     const int m = (int)least(S::W, n - j);
-    S::storen(y + j, exp_of<C>(k, S::loadn(x + j, m, 0)), m);
+    S::storen(y + j, exp_of<C>(k, S::loadn(x + j, m, 0)) * S::set1(Constant<C>::unbias), m);
   }
 }
 template <class C>

@@ -1,11 +1,11 @@
 // What is summed over the classes of a row, one vector at a time.
 //
-//   rest     sum of exp(z - peak), without the lanes that equal the peak, which are counted instead: their exponential
-//            is exactly 1, so a small rest keeps all its digits (docs/design.md, "peak and rest")
+//   rest     sum of exp(z) 2^-np, without the lanes that equal the peak, which are counted instead: their exponential
+//            is exactly E, so a small rest keeps all its digits (docs/design.md, "peak and rest")
 //   moments  the same, and sum exp * (peak - z) and sum exp^2: entropy, sum of p^2
 //
-// s and w s are summed apart, so s(1 + w) is never rounded; sums run in blocks of 4 vectors, and the blocks' sums are
-// added as unevaluated pairs (hi, lo): the error does not grow with V.
+// s and w s are summed apart, so s(1 + w) is never rounded; sums run in blocks of a few vectors, and the blocks' sums
+// are added as unevaluated pairs (hi, lo): the error does not grow with V.
 // All exponentials carry the factor 2^BIAS of math.hpp; the squares carry its square.
 
 enum class Take { rest, moments };
@@ -26,28 +26,33 @@ struct Pair {
   }
 };
 
-template <class C, Take TAKE, bool FINE = false>
+// TALLY: vectors run across rows, and the ties of each row are counted in its lane; else `ties` counts them all.
+template <class C, Take TAKE, bool TALLY, bool FINE = false>
 struct Fold {
   using S = Simd<C>;
   using V = typename S::V;
   static constexpr int block = FINE ? 1 : 4;
   V s, w, w_lo, count, spread, square;  // of this block, but for the count
   Pair<C> total, spreads, squares;
+  int ties = 0;
 
   LL_INLINE Fold() {
     s = w = w_lo = count = spread = square = S::set1(0);
     total.zero(), spreads.zero(), squares.zero();
   }
-  // Takes one vector in; gives exp(z - peak) * 2^BIAS.
-  template <bool WANT_E>
+  // Takes one vector in; gives its exponentials.
+  template <bool WANT_E, bool FAR>
   LL_INLINE V step(const ExpAt<C>& k, V peak, V z) {
     V ps, pw, pw_lo, e = z;
     typename S::M live;
-    exp_parts<C, FINE>(k, z, ps, pw, live, &pw_lo);
+    exp_parts<C, FAR, FINE>(k, z, ps, pw, live, &pw_lo);
     if constexpr (WANT_E) e = S::keep(live, S::fma(pw, ps, ps));
     const auto top = S::eq(z, peak);
     const auto other = S::without(live, top);
-    count = S::add_where(count, top, S::set1(1));
+    if constexpr (TALLY)
+      count = S::add_where(count, top, S::set1(1));
+    else if (const unsigned b = S::bits(top))
+      ties += __builtin_popcount(b);
     s = S::add_where(s, other, ps);
     w = S::fma_where(w, other, pw, ps);
     if constexpr (FINE) w_lo = S::fma_where(w_lo, other, pw_lo, ps);
@@ -94,13 +99,13 @@ struct GapFold {
   }
 };
 
-// Calls f(j, n) for j = 0, W, 2W, ... with n = W, or fewer at the end, and flush() every 4 vectors.
+// Calls f(j, n) for j = 0, W, 2W, ... with n = W, or fewer at the end, and flush() every 8 vectors.
 template <class C, class F, class G>
 LL_INLINE void each_vector(std::int64_t n, F&& f, G&& flush) {
   constexpr int W = Simd<C>::W;
   std::int64_t j = 0;
-  for (; j + 4 * W <= n; j += 4 * W) {
-    f(j, W), f(j + W, W), f(j + 2 * W, W), f(j + 3 * W, W);
+  for (; j + 8 * W <= n; j += 8 * W) {
+    for (int i = 0; i < 8 * W; i += 4 * W) f(j + i, W), f(j + i + W, W), f(j + i + 2 * W, W), f(j + i + 3 * W, W);
     flush();
   }
   for (; j + W <= n; j += W) f(j, W);

@@ -136,10 +136,10 @@ void lane_backward(const Job& job, const Buffers<C>& buf, int rows) {
     sum.zero();
     for (std::int64_t j = 0; j < n; ++j)
       sum.add(job.op == Op::softmax_backward ? S::load(y + j * ld) * S::load(g + j * ld) : S::load(g + j * ld));
-    const V total = sum.hi + sum.lo;
+    const V total = sum.value(), unbiased = total * S::set1(Constant<C>::unbias);
     for (std::int64_t j = 0; j < n; ++j) {
       V v = S::load(y + j * ld), d = S::load(g + j * ld);
-      S::store(y + j * ld, job.op == Op::softmax_backward ? v * (d - total) : S::fnma(exp_of<C>(k, v), total, d));
+      S::store(y + j * ld, job.op == Op::softmax_backward ? v * (d - total) : S::fnma(exp_of<C>(k, v), unbiased, d));
     }
   }
 }
@@ -163,7 +163,6 @@ void lane_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_
       for (std::int64_t j = 0; j < n; ++j)
         if (!at[i][j * job.mask.class_stride]) buf.z[j * ld + i] = (C)-__builtin_inf();
   }
-  for (int i = rows; i % S::W; ++i) st.y[i] = -1, st.weight[i] = 0;
   if (job.op == Op::softmax_backward || job.op == Op::log_softmax_backward) {
     lane_backward(job, buf, rows);
   } else {
@@ -173,7 +172,8 @@ void lane_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_
       if (job.target == Target::dense || (job.target == Target::index && job.off != 0))
         P::gaps(job, st, i, buf.z + i, job.target == Target::dense ? buf.q + i : nullptr, ld, n);
     }
-    for (int i = 0; i < rows; ++i) st.zy[i] = st.y[i] >= 0 ? buf.z[st.y[i] * ld + i] : 0;
+    if (job.target != Target::none)
+      for (int i = 0; i < rows; ++i) st.zy[i] = st.y[i] >= 0 ? buf.z[st.y[i] * ld + i] : 0;
     if (job.op == Op::pick) {
       if (job.target == Target::index) index_mass_and_gap(job, st, rows);
       if (job.target == Target::dense) finish_pick(st, rows);

@@ -20,21 +20,23 @@ struct LanePasses {
   // Sums the exponentials of W rows (lanes `i`...) and leaves them in the tile if WANT_E.
   template <Take TAKE, bool WANT_E>
   static LL_INLINE void sum_exp(State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n) {
-    if (n <= 8)
-      sum_exp_as<TAKE, WANT_E, true>(st, i, t, ld, n);
-    else
-      sum_exp_as<TAKE, WANT_E, false>(st, i, t, ld, n);
-  }
-  template <Take TAKE, bool WANT_E, bool FINE>
-  static LL_INLINE void sum_exp_as(State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n) {
-    const V top = S::load(st.peak + i);
     const ExpAt<C> k = ExpAt<C>::load(st.at + i, State<C>::most);
-    Fold<C, TAKE, FINE> f;
+    if (k.far())
+      sum_exp_as<TAKE, WANT_E, true, true>(st, i, k, t, ld, n);
+    else if (n <= 8)
+      sum_exp_as<TAKE, WANT_E, false, true>(st, i, k, t, ld, n);
+    else
+      sum_exp_as<TAKE, WANT_E, false, false>(st, i, k, t, ld, n);
+  }
+  template <Take TAKE, bool WANT_E, bool FAR, bool FINE>
+  static LL_INLINE void sum_exp_as(State<C>& st, int i, const ExpAt<C>& k, C* t, std::int64_t ld, std::int64_t n) {
+    const V top = S::load(st.peak + i);
+    Fold<C, TAKE, true, FINE> f;
     std::int64_t j = 0;
     while (j < n) {
       const std::int64_t stop = n - j < f.block ? n : j + f.block;
       for (; j < stop; ++j) {
-        V e = f.template step<WANT_E>(k, top, S::load(t + j * ld));
+        V e = f.template step<WANT_E, FAR>(k, top, S::load(t + j * ld));
         if constexpr (WANT_E) S::store(t + j * ld, e);
       }
       f.flush();

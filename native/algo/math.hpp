@@ -1,18 +1,18 @@
 // exp, log1p, log and tanh on vectors, for the one use that softmax makes of them.
 //
-// exp(z - peak) is never computed from the rounded difference. With ln2 = HI + LO (HI of so few bits that n*HI is
-// exact), np = round(peak/ln2) and n = round((z - peak)/ln2):
+// exp(z - peak) is never computed from the rounded difference. All exponentials of a row are taken relative to 2^np,
+// np = round(peak/ln2), instead of to the peak itself; the peak's own, E, is one of them, and divides out:
 //
-//     z - peak = n ln2 + r        r = ((z - (n + np) HI) - (peak - np HI)) - n LO
+//     exp(z) 2^-np = s (1 + w)     n = round(z/ln2),  s = 2^(n - np) exactly,  1 + w = exp(r) by a minimax polynomial,
+//                                  r = (z - n HI) - n LO,  |r| <= 0.35,  ln2 = HI + LO
+//     exp(z - peak) = s (1 + w)/E
 //
-// Both brackets are exact, so the part of z - peak that a subtraction would round away (65 ULP of the result at
-// logits of scale 20) costs no instruction to keep. Where |peak| is large, z - peak itself is exact for every z near
-// enough to count (Sterbenz), and `shift` subtracts it first.
+// HI has so few bits that n*HI and the bracket are exact: the part of z - peak that a subtraction would round away
+// (65 ULP of the result at logits of scale 20) is never lost, and four operations replace it. Where |peak| is large,
+// z - peak itself is exact for every z near enough to count (Sterbenz), and is taken first (`far`).
 //
-//     exp(z - peak) = s (1 + w)   s = 2^n exactly,  1 + w = exp(r) by a minimax polynomial, |r| <= 0.35
-//
-// s carries a bias of 2^BIAS, so that no intermediate is subnormal; the caller's factor takes it out again.
-// Error of s(1 + w): below 1.1 ULP (float), 1.1 ULP (double). log1p: below 1 ULP as hi + lo rounded once.
+// s carries a bias of 2^BIAS, so that no intermediate is subnormal; E has it too, or the caller's factor takes it out.
+// Error of s(1 + w): below 1 ULP (float and double). log1p: below 1 ULP as hi + lo rounded once.
 // Values below exp(-CUT) of the peak are 0: they cannot be seen in a result of this type.
 
 template <class C>
@@ -116,65 +116,69 @@ LL_INLINE void pair_inverse(V a, V a_lo, V& hi, V& lo) {
   lo = hi * (((Simd<C>::set1(1) - h) - e) - hi * a_lo);
 }
 
-// What exp needs to know of the peak: five numbers a row.
+// What exp needs to know of the peak.
 template <class C>
 struct ExpAt {
   using S = Simd<C>;
   using V = typename S::V;
-  V shift, scaled, turn, base, least;
+  V magic, least, shift;  // shift: the peak where it is far from 0, else 0
 
   static LL_INLINE ExpAt make(V peak) {
     using K = Constant<C>;
     ExpAt k;
-    // large and infinite peaks are subtracted at once (the difference is exact where it matters)
-    auto near = S::lt(S::abs(peak), S::set1(K::far));
-    auto none = S::eq(peak, S::set1((C)-__builtin_inf()));
-    k.shift = S::blend(near, S::set1(0), S::blend(none, S::set1(0), peak));
-    V p = S::keep(near, peak);
-    k.scaled = p * S::set1(-K::log2e);
-    V m = S::set1(K::magic) - k.scaled;
-    V np = m - S::set1(K::magic);
-    k.turn = S::set1(K::magic) - np;
-    k.base = S::fnma(np, S::set1(K::hi), p);
+    const auto near = S::lt(S::abs(peak), S::set1(K::far));
+    const auto none = S::eq(peak, S::set1((C)-__builtin_inf()));
+    const V p = S::keep(near, peak), magic = S::set1(K::magic);
+    k.magic = magic - (S::fma(p, S::set1(K::log2e), magic) - magic);
     k.least = S::blend(none, S::set1(0), peak - S::set1(K::cut));
+    k.shift = S::keep(S::neq(peak, p), S::blend(none, S::set1(0), peak));
     return k;
   }
+  LL_INLINE bool far() const { return S::bits(S::neq(shift, S::set1(0))) != 0; }
   LL_INLINE void store(C* at, int ld) const {
-    S::store(at, shift), S::store(at + ld, scaled), S::store(at + 2 * ld, turn), S::store(at + 3 * ld, base),
-        S::store(at + 4 * ld, least);
+    S::store(at, magic), S::store(at + ld, least), S::store(at + 2 * ld, shift);
   }
   static LL_INLINE ExpAt load(const C* at, int ld) {
-    return {S::load(at), S::load(at + ld), S::load(at + 2 * ld), S::load(at + 3 * ld), S::load(at + 4 * ld)};
+    return {S::load(at), S::load(at + ld), S::load(at + 2 * ld)};
   }
   static LL_INLINE ExpAt broadcast(const C* at, int ld) {
-    return {S::set1(at[0]), S::set1(at[ld]), S::set1(at[2 * ld]), S::set1(at[3 * ld]), S::set1(at[4 * ld])};
+    return {S::set1(at[0]), S::set1(at[ld]), S::set1(at[2 * ld])};
   }
 };
 
-// exp(z - peak) * 2^BIAS = s (1 + w) where `live`; elsewhere the true value is taken as 0 and s, w mean nothing.
-// FINE: s (1 + w + w_lo), with the roundings of r and w recovered: one exponential is then right to 2^-5 ULP. For rows
-// of so few classes that the error of a single one shows in the logarithm of the sum.
-template <class C, bool FINE = false>
+// exp(z) 2^(BIAS - np) = s (1 + w) where `live`; elsewhere the true value is taken as 0 and s, w mean nothing.
+// FINE: s (1 + w + w_lo), with the roundings of r and w recovered: right to 2^-5 ULP. For E, and for rows of so few
+// classes that the error of a single exponential shows in the logarithm of the sum.
+template <class C, bool FAR, bool FINE = false>
 LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<C>::V& s, typename Simd<C>::V& w,
                          typename Simd<C>::M& live, typename Simd<C>::V* w_lo = nullptr) {
   using S = Simd<C>;
   using K = Constant<C>;
   using V = typename S::V;
   live = S::nlt(z, k.least);
-  V d = z - k.shift;
-  V m = S::fma(d, S::set1(K::log2e), k.scaled) + S::set1(K::magic);
-  V n = m - S::set1(K::magic);
-  V a = S::fnma(m - k.turn, S::set1(K::hi), d);
+  if constexpr (FAR) z = z - k.shift;
+  const V m = S::fma(z, S::set1(K::log2e), k.magic), n = m - k.magic;
+  const V a = S::fnma(n, S::set1(K::hi), z);
   s = S::pow2(m);
   if constexpr (FINE) {
-    V t, t_lo, r, r_lo;
-    two_sum(a, -k.base, t, t_lo);
-    fast_two_sum(t, n * S::set1(-K::lo), r, r_lo);
-    fast_two_sum(r, S::fma(r * r, horner<C>(r, K::exp), t_lo + r_lo), w, *w_lo);
+    V r, r_lo;
+    fast_two_sum(a, n * S::set1(-K::lo), r, r_lo);
+    fast_two_sum(r, S::fma(r * r, horner<C>(r, K::exp), r_lo), w, *w_lo);
   } else {
-    V r = S::fnma(n, S::set1(K::lo), a - k.base);
+    const V r = S::fnma(n, S::set1(K::lo), a);
     w = S::fma(r * r, horner<C>(r, K::exp), r);
   }
+}
+
+// E = hi + lo: the peak's own.
+template <class C>
+LL_INLINE void exp_of_peak(const ExpAt<C>& k, typename Simd<C>::V peak, typename Simd<C>::V& hi,
+                           typename Simd<C>::V& lo) {
+  typename Simd<C>::V s, w, w_lo;
+  typename Simd<C>::M live;
+  exp_parts<C, true, true>(k, peak, s, w, live, &w_lo);
+  fast_two_sum(s, w * s, hi, lo);
+  lo = lo + w_lo * s;
 }
 
 // log(u + e) = hi + lo for u > 0 normal, |e| below an ULP of u.
@@ -232,7 +236,7 @@ LL_INLINE void tanh_of(typename Simd<C>::V x, typename Simd<C>::V& y, typename S
   typename S::V s, w;
   typename S::M live;
   auto a = S::abs(x);
-  exp_parts<C>(ExpAt<C>::make(S::set1(0)), a * S::set1(-2), s, w, live);
+  exp_parts<C, false>(ExpAt<C>::make(S::set1(0)), a * S::set1(-2), s, w, live);
   s = S::keep(live, s * S::set1(K::unbias));
   w = S::keep(live, w);
   auto t = S::fma(s, w, s);

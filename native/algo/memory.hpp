@@ -141,20 +141,24 @@ void store_run(Dtype d, const C* from, char* to, std::int64_t stride, std::int64
   }
 }
 
-// The class index of row i; one beyond 2^63 stays beyond every class.
-LL_INLINE std::int64_t index_at(const char* p, Dtype d, std::int64_t i) {
+// n class indices from the first on; one beyond 2^63 stays beyond every class.
+template <class T>
+LL_INLINE void indices_as(const char* from, std::int64_t first, std::int64_t n, std::int64_t* to) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const T v = read_at<T>(from + (first + i) * (std::int64_t)sizeof(T));
+    to[i] = sizeof(T) == 8 && (T)-1 > 0 && v > (T)INT64_MAX ? INT64_MAX : (std::int64_t)v;
+  }
+}
+inline void load_indices(const char* from, Dtype d, std::int64_t first, std::int64_t n, std::int64_t* to) {
   switch (d) {
-    case Dtype::i8: return read_at<std::int8_t>(p + i);
-    case Dtype::u8: return read_at<std::uint8_t>(p + i);
-    case Dtype::i16: return read_at<std::int16_t>(p + 2 * i);
-    case Dtype::u16: return read_at<std::uint16_t>(p + 2 * i);
-    case Dtype::i32: return read_at<std::int32_t>(p + 4 * i);
-    case Dtype::u32: return read_at<std::uint32_t>(p + 4 * i);
-    case Dtype::u64: {
-      const std::uint64_t v = read_at<std::uint64_t>(p + 8 * i);
-      return v > INT64_MAX ? INT64_MAX : (std::int64_t)v;
-    }
-    default: return read_at<std::int64_t>(p + 8 * i);
+    case Dtype::i8: return indices_as<std::int8_t>(from, first, n, to);
+    case Dtype::u8: return indices_as<std::uint8_t>(from, first, n, to);
+    case Dtype::i16: return indices_as<std::int16_t>(from, first, n, to);
+    case Dtype::u16: return indices_as<std::uint16_t>(from, first, n, to);
+    case Dtype::i32: return indices_as<std::int32_t>(from, first, n, to);
+    case Dtype::u32: return indices_as<std::uint32_t>(from, first, n, to);
+    case Dtype::u64: return indices_as<std::uint64_t>(from, first, n, to);
+    default: return indices_as<std::int64_t>(from, first, n, to);
   }
 }
 
@@ -182,17 +186,27 @@ LL_INLINE void transpose_block(const C* at, typename Simd<C>::V* r) {
 }
 
 // rows[i][0..n) for i < W into tile[j*ld + i], and back.
+template <class C, int MOST>
+LL_INLINE void rows_to_lanes_part(const C* const* rows, std::int64_t j, int m, C* tile, std::int64_t ld) {
+  using S = Simd<C>;
+  typename S::V r[S::W];
+  for (int i = 0; i < S::W; ++i) r[i] = S::loadn(rows[i] + j, m, 0);
+  transpose<C>(r);
+  for (int i = 0; i < MOST; ++i)  // what is not stored is not computed
+    if (i < m) S::store(tile + (j + i) * ld, r[i]);
+}
 template <class C>
 void rows_to_lanes(const C* const* rows, std::int64_t n, C* tile, std::int64_t ld) {
-  using S = Simd<C>;
-  constexpr int W = S::W;
-  for (std::int64_t j = 0; j < n; j += W) {
-    int m = n - j < W ? (int)(n - j) : W;
-    typename S::V r[W];
-    for (int i = 0; i < W; ++i) r[i] = S::loadn(rows[i] + j, m, 0);
-    transpose<C>(r);
-    for (int i = 0; i < m; ++i) S::store(tile + (j + i) * ld, r[i]);
-  }
+  constexpr int W = Simd<C>::W;
+  std::int64_t j = 0;
+  for (; j + W <= n; j += W) rows_to_lanes_part<C, W>(rows, j, W, tile, ld);
+  const int m = (int)(n - j);
+  if (m > W / 2)
+    rows_to_lanes_part<C, W>(rows, j, m, tile, ld);
+  else if (m > W / 4)
+    rows_to_lanes_part<C, W / 2>(rows, j, m, tile, ld);
+  else if (m > 0)
+    rows_to_lanes_part<C, W / 4>(rows, j, m, tile, ld);
 }
 template <class C>
 void lanes_to_rows(const C* tile, std::int64_t ld, std::int64_t n, C* const* rows, int count) {

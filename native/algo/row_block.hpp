@@ -29,11 +29,11 @@ void row_backward(const Job& job, C* y, const C* g, C* to) {
   S::store(lane, sum.hi + sum.lo);
   C all = 0;
   for (int i = 0; i < S::W; ++i) all += lane[i];
-  const V total = S::set1(all);
+  const V total = S::set1(all), unbiased = total * S::set1(Constant<C>::unbias);
   const ExpAt<C> k = ExpAt<C>::make(S::set1(0));
   P::write(to, n, false, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
     V v = S::loadn(y + j, m, 0), d = S::loadn(g + j, m, 0);
-    return soft ? v * (d - total) : S::fnma(exp_of<C>(k, v), total, d);
+    return soft ? v * (d - total) : S::fnma(exp_of<C>(k, v), unbiased, d);
   });
 }
 
@@ -81,7 +81,7 @@ void row_write(const Job& job, const State<C>& st, int i, const C* z, const C* q
 }
 
 template <class C>
-void row_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_t row, int rows) {
+void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, int rows) {
   using S = Simd<C>;
   using P = RowPasses<C>;
   constexpr int most_rows = S::W;
@@ -91,6 +91,7 @@ void row_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_t
   bool skip[most_rows];
   auto part = [&](C* base, int i) { return base ? base + i * n : nullptr; };
 
+  const std::int64_t ahead = job.axes <= 1 && row + 2 * rows <= job.rows ? rows * job.x.stride[0] : 0;
   locate(job, job.x, row, rows, at);
   for (int i = 0; i < rows; ++i) {
     skip[i] = skips_ignored(job) && st.weight[i] == 0;
@@ -118,7 +119,7 @@ void row_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_t
       if (all_classes)
         P::gaps(job, st.peak[i], z[i], (const C*)job.class_weight, job.target == Target::dense ? q[i] : nullptr, n,
                 st.mass[i], st.gap[i]);
-      st.zy[i] = st.y[i] >= 0 ? z[i][st.y[i]] : 0;
+      st.zy[i] = job.target != Target::none && st.y[i] >= 0 ? z[i][st.y[i]] : 0;
     }
     if (job.op == Op::pick) {
       if (job.target == Target::index) {
@@ -132,11 +133,11 @@ void row_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_t
     for (int i = 0; i < rows; ++i) {
       if (skip[i]) continue;
       if (job.op == Op::softmax || job.op == Op::grad)
-        P::template sum_exp<Take::rest, true>(st, i, z[i], n, part(buf.e, i));
+        P::template sum_exp<Take::rest, true>(st, i, z[i], n, part(buf.e, i), ahead, buf.drain);
       else if (wants_moments(job))
-        P::template sum_exp<Take::moments, false>(st, i, z[i], n, nullptr);
+        P::template sum_exp<Take::moments, false>(st, i, z[i], n, nullptr, ahead, buf.drain);
       else
-        P::template sum_exp<Take::rest, false>(st, i, z[i], n, nullptr);
+        P::template sum_exp<Take::rest, false>(st, i, z[i], n, nullptr, ahead, buf.drain);
     }
     if (wants_moments(job))
       P::template fold_sums<Take::moments>(st);
@@ -149,16 +150,23 @@ void row_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_t
   locate(job, job.out, row, rows, at);
   const bool direct = job.out.dtype == dtype_of<C> && job.out.class_stride == (std::int64_t)sizeof(C);
   // short rows leave the cache together, in whole lines
-  const bool linear = direct && job.streaming && rows > 1 && n < 1024 && at[1] - at[0] == n * (int)sizeof(C) &&
+  const bool drain = buf.spare != nullptr;
+  const bool linear = !drain && direct && job.streaming && rows > 1 && n < 1024 && at[1] - at[0] == n * (int)sizeof(C) &&
                       at[rows - 1] - at[0] == (rows - 1) * n * (int)sizeof(C);
   for (int i = 0; i < rows; ++i) {
-    C* to = direct && !linear ? (C*)at[i] : part(buf.e, i);
+    C* to = direct && !linear && !drain ? (C*)at[i] : part(buf.e, i);
     if (backward)
       row_backward(job, (C*)z[i], q[i], to);
     else
-      row_write(job, st, i, z[i], q[i], part(buf.slope, i), part(buf.e, i), to, job.streaming && direct && !linear);
+      row_write(job, st, i, z[i], q[i], part(buf.slope, i), part(buf.e, i), to, job.streaming && direct && !linear && !drain);
     if (job.mask.data && !backward && job.op != Op::grad && st.y[i] != 0) clear_masked(job, st, i, to, 1);
     if (!direct) store_run<C>(job.out.dtype, to, at[i], job.out.class_stride, n);
   }
   if (linear) stream_copy<C>(buf.e, (C*)at[0], rows * n);
+  if (drain) {
+    buf.drain.all();
+    buf.drain.take(buf.e, (C*)at[0], rows * n);
+    C* const filled = buf.e;
+    buf.e = buf.spare, buf.spare = filled;
+  }
 }

@@ -5,6 +5,33 @@
 // once by a transposition. Traffic a score: one read from memory, one write (past the cache where the result is
 // large); the exponentials wait in scratch.
 
+// Finished results on their way to memory, past the cache. They leave a few vectors at a time from within the next
+// block's exponentials, so that the memory works while the processor computes.
+template <class C>
+struct Drain {
+  using S = Simd<C>;
+  static constexpr int W = S::W;
+  const C* from = nullptr;
+  C* to = nullptr;
+  std::int64_t left = 0;
+
+  // Takes n results; the last ones have left.
+  LL_INLINE void take(const C* source, C* target, std::int64_t n) {
+    std::int64_t i = 0;
+    for (; i < n && ((std::uintptr_t)(target + i) & (W * sizeof(C) - 1)) != 0; ++i) target[i] = source[i];
+    from = source + i, to = target + i, left = n - i;
+  }
+  LL_INLINE void some() {
+    if (left < 8 * W) return;
+    for (int i = 0; i < 8 * W; i += W) S::stream(to + i, S::load(from + i));
+    from += 8 * W, to += 8 * W, left -= 8 * W;
+  }
+  void all() {
+    for (; left >= W; from += W, to += W, left -= W) S::stream(to, S::load(from));
+    for (; left > 0; ++from, ++to, --left) *to = *from;
+  }
+};
+
 template <class C>
 struct RowPasses {
   using S = Simd<C>;
@@ -48,33 +75,46 @@ struct RowPasses {
   }
 
   // Sums the exponentials of row i into the matrices st.lanes, and stores them in e if it is given.
+  // Meanwhile asks for the scores `ahead` bytes on, and lets earlier results drain.
   template <Take TAKE, bool WANT_E>
-  static void sum_exp(State<C>& st, int i, const C* z, std::int64_t n, C* e) {
+  static void sum_exp(State<C>& st, int i, const C* z, std::int64_t n, C* e, std::int64_t ahead, Drain<C>& drain) {
+    if (st.at[2 * State<C>::most + i] == 0)
+      sum_exp_as<TAKE, WANT_E, false>(st, i, z, n, e, ahead, drain);
+    else
+      sum_exp_as<TAKE, WANT_E, true>(st, i, z, n, e, ahead, drain);
+  }
+  template <Take TAKE, bool WANT_E, bool FAR>
+  static void sum_exp_as(State<C>& st, int i, const C* z, std::int64_t n, C* e, std::int64_t ahead,
+                         Drain<C>& drain) {
     const ExpAt<C> k = ExpAt<C>::broadcast(st.at + i, State<C>::most);
     const V top = S::set1(st.peak[i]);
-    Fold<C, TAKE> f;
+    Fold<C, TAKE, false> f;
     each_vector<C>(
         n,
         [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-          V v = f.template step<WANT_E>(k, top, S::loadn(z + j, m, nothing()));
+          __builtin_prefetch((const void*)((std::uintptr_t)(z + j) + (std::uintptr_t)ahead), 0, 2);
+          V v = f.template step<WANT_E, FAR>(k, top, S::loadn(z + j, m, nothing()));
           if constexpr (WANT_E) S::storen(e + j, v, m);
         },
-        [&]() LL_INLINE_LAMBDA { f.flush(); });
+        [&]() LL_INLINE_LAMBDA {
+          f.flush();
+          if constexpr (WANT_E) drain.some();
+        });
     C* at = st.lanes + i * W;
-    S::store(at, f.total.hi), S::store(at + W * W, f.total.lo), S::store(at + 2 * W * W, f.count);
+    S::store(at, f.total.hi), S::store(at + W * W, f.total.lo);
+    st.count[i] = (C)f.ties;
     if constexpr (TAKE == Take::moments) {
-      S::store(at + 3 * W * W, f.spreads.value());
-      S::store(at + 4 * W * W, f.squares.value());
+      S::store(at + 2 * W * W, f.spreads.value());
+      S::store(at + 3 * W * W, f.squares.value());
     }
   }
   template <Take TAKE>
   static void fold_sums(State<C>& st) {
     Pair<C> sum = fold_pairs(st.lanes, st.lanes + W * W);
     S::store(st.hi, sum.hi), S::store(st.lo, sum.lo);
-    S::store(st.count, fold_sum(st.lanes + 2 * W * W));
     if constexpr (TAKE == Take::moments) {
-      S::store(st.spread, fold_sum(st.lanes + 3 * W * W));
-      S::store(st.square, fold_sum(st.lanes + 4 * W * W));
+      S::store(st.spread, fold_sum(st.lanes + 2 * W * W));
+      S::store(st.square, fold_sum(st.lanes + 3 * W * W));
     }
   }
 

@@ -10,22 +10,22 @@ template <class C>
 struct State {
   static constexpr int most = 512;  // rows a block, at most
   C *peak, *at, *hi, *lo, *count, *spread, *square, *zy, *mass, *gap, *weight, *times, *times_lo, *minus, *at_target,
-      *log1p, *log1p_lo, *inverse, *inverse_lo, *rest, *lse, *loss, *other;
+      *log1p, *log1p_lo, *confidence, *rest, *lse, *loss, *other;
   C* lanes;  // W x W matrices: one vector a row, to be folded over its lanes
   std::int64_t* y;
   char** x_row;
 
   static constexpr std::int64_t bytes() {
-    return (27 * most + 6 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 + 64;
+    return (25 * most + 4 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 + 64;
   }
   // Lays itself out at p (64-byte aligned); returns the first byte behind.
   char* place(char* p) {
     C* c = (C*)p;
     C** fields[] = {&peak,      &hi,    &lo,       &count,   &spread, &square, &zy,  &mass, &gap,   &weight, &times,
-                    &times_lo, &minus, &at_target, &log1p, &log1p_lo, &inverse, &inverse_lo, &rest, &lse, &loss, &other};
+                    &times_lo, &minus, &at_target, &log1p, &log1p_lo, &confidence, &rest, &lse, &loss, &other};
     for (C** f : fields) *f = c, c += most;
-    at = c, c += 5 * most;
-    lanes = c, c += 6 * Simd<C>::W * Simd<C>::W;
+    at = c, c += 3 * most;
+    lanes = c, c += 4 * Simd<C>::W * Simd<C>::W;
     y = (std::int64_t*)c;
     x_row = (char**)(y + most);
     return (char*)(x_row + 2 * most);
@@ -35,17 +35,24 @@ struct State {
 // Reads the rows' targets and weights: y = -1 and weight = 0 for an ignored row.
 template <class C>
 void take_targets(const Job& job, State<C>& st, std::int64_t row, int rows) {
+  if (job.target == Target::none) return;
+  std::int64_t* y = st.y;
+  C* weight = st.weight;
+  if (job.sample_weight)
+    for (int i = 0; i < rows; ++i) weight[i] = (C)job.sample_weight[row + i];
+  else
+    for (int i = 0; i < rows; ++i) weight[i] = 1;
+  if (job.target != Target::index) {
+    for (int i = 0; i < rows; ++i) y[i] = -1;
+    return;
+  }
+  load_indices(job.index, job.index_dtype, row, rows, y);
+  const std::int64_t classes = job.classes, ignore = job.has_ignore ? job.ignore : -1;
   for (int i = 0; i < rows; ++i) {
-    double s = job.sample_weight ? job.sample_weight[row + i] : 1.0;
-    std::int64_t y = -1;
-    if (job.target == Target::index) {
-      y = index_at(job.index, job.index_dtype, row + i);
-      if (job.has_ignore && y == job.ignore) s = 0, y = -1;
-      if (y < 0 || y >= job.classes) s = 0, y = -1;  // the caller has refused these already
-    }
-    if (s == 0) y = -1;
-    st.y[i] = y;
-    st.weight[i] = job.target == Target::none ? (C)1 : (C)s;
+    // one outside of the classes has been refused already, unless it changed since
+    const bool kept = (y[i] >= 0) & (y[i] < classes) & (y[i] != ignore) & (weight[i] != 0);
+    y[i] = kept ? y[i] : -1;
+    weight[i] = kept ? weight[i] : 0;
   }
 }
 
@@ -63,53 +70,48 @@ void index_mass_and_gap(const Job& job, State<C>& st, int rows) {
   }
 }
 
-// exp(z - peak), unbiased, of one score a row.
+// exp(z) 2^(BIAS - np) of one score a row.
 template <class C>
 LL_INLINE typename Simd<C>::V exp_of(const ExpAt<C>& k, typename Simd<C>::V z) {
   using S = Simd<C>;
   typename S::V s, w;
   typename S::M live;
-  exp_parts<C>(k, z, s, w, live);
-  return S::keep(live, S::fma(w, s, s)) * S::set1(Constant<C>::unbias);
+  exp_parts<C, true>(k, z, s, w, live);
+  return S::keep(live, S::fma(w, s, s));
 }
 
-// rest, 1/(1 + rest) and, if LOG, log1p(rest) and lse.
-template <class C, bool LOG>
+// From the sums: times = 1/(sum of all exponentials), NaN where the peak is infinite; and if REST also rest = sum/E,
+// log1p(rest), lse, confidence.
+template <class C, bool REST>
 void finish_rest(State<C>& st, int rows) {
   using S = Simd<C>;
-  using K = Constant<C>;
   using V = typename S::V;
   const V one = S::set1(1), none = S::set1((C)-__builtin_inf());
   for (int i = 0; i < rows; i += S::W) {
-    V peak = S::load(st.peak + i), hi = S::load(st.hi + i) * S::set1(K::unbias);
-    V lo = S::load(st.lo + i) * S::set1(K::unbias), r, e, r2, u, ue, inverse, inverse_lo;
-    two_sum(S::load(st.count + i) - one, hi, r, e);
-    fast_two_sum(r, e + lo, r, r2);
-    peak = S::blend(S::eq(r, r), peak, r);  // a NaN among the scores
-    r = S::keep(S::neq(peak, none), r) + S::keep(S::neq(peak, none), peak - peak);  // none: 0; infinite: NaN
-    two_sum(one, r, u, ue);
-    pair_inverse<C>(u, ue + r2, inverse, inverse_lo);
-    S::store(st.peak + i, peak), S::store(st.rest + i, r), S::store(st.lo + i, r2);
-    S::store(st.inverse + i, inverse), S::store(st.inverse_lo + i, inverse_lo);
-    if constexpr (LOG) {
-      V l, l2, s, se;
-      log1p_pair<C>(r, r2, l, l2);
-      two_sum(peak, l, s, se);
-      S::store(st.log1p + i, l), S::store(st.log1p_lo + i, l2);
-      S::store(st.lse + i, S::blend(S::lt(S::abs(peak), S::set1((C)__builtin_inf())), s + (se + l2), peak));
+    V peak = S::load(st.peak + i), hi, lo, all, all_lo, E, E_lo, times, times_lo;
+    const V count = S::load(st.count + i);
+    fast_two_sum(S::load(st.hi + i), S::load(st.lo + i), hi, lo);
+    peak = S::blend(S::eq(hi, hi), peak, hi);  // a NaN among the scores
+    exp_of_peak<C>(ExpAt<C>::load(st.at + i, State<C>::most), peak, E, E_lo);
+    two_sum(E * count, hi, all, all_lo);  // count is 1 but for ties, and then the rounding of E * count is all there is
+    pair_inverse<C>(all, all_lo + (lo + E_lo * count), times, times_lo);
+    S::store(st.peak + i, peak);
+    S::store(st.times + i, times + (peak - peak)), S::store(st.times_lo + i, times_lo);
+    if constexpr (REST) {
+      V inverse, inverse_lo, r, r_lo, l, l_lo, s, s_lo;
+      pair_inverse<C>(E, E_lo, inverse, inverse_lo);
+      pair_product<C>(hi, lo, inverse, inverse_lo, r, r_lo);
+      two_sum(count - one, r, r, s);
+      fast_two_sum(r, r_lo + s, r, r_lo);
+      r = S::keep(S::neq(peak, none), r) + S::keep(S::neq(peak, none), peak - peak);  // none: 0; infinite: NaN
+      log1p_pair<C>(r, r_lo, l, l_lo);
+      two_sum(peak, l, s, s_lo);
+      S::store(st.rest + i, r), S::store(st.lo + i, r_lo), S::store(st.log1p + i, l), S::store(st.log1p_lo + i, l_lo);
+      S::store(st.lse + i, S::blend(S::lt(S::abs(peak), S::set1((C)__builtin_inf())), s + (s_lo + l_lo), peak));
+      S::store(st.confidence + i, S::fma(E, times, S::fma(E, times_lo, E_lo * times)) + (peak - peak));
+      S::store(st.spread + i, S::load(st.spread + i) * inverse);
+      S::store(st.square + i, S::load(st.square + i) * inverse * inverse);
     }
-  }
-}
-
-// softmax: out = e / (1 + rest), NaN where the peak is infinite.
-template <class C>
-void finish_softmax(State<C>& st, int rows) {
-  using S = Simd<C>;
-  const auto unbias = S::set1(Constant<C>::unbias);
-  for (int i = 0; i < rows; i += S::W) {
-    const auto peak = S::load(st.peak + i);
-    S::store(st.times + i, S::load(st.inverse + i) * unbias + (peak - peak));
-    S::store(st.times_lo + i, S::load(st.inverse_lo + i) * unbias);
   }
 }
 
@@ -142,25 +144,27 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
   for (int i = 0; i < rows; i += S::W) {
     V a = S::load(st.mass + i), s = S::load(st.weight + i);
     if (job.z_loss != 0) a = S::fma(s * S::set1((C)(2 * job.z_loss)), S::load(st.lse + i), a);
-    const V inverse = S::load(st.inverse + i), inverse_lo = S::load(st.inverse_lo + i);
+    const V share = S::load(st.times + i), share_lo = S::load(st.times_lo + i);
     V h, l, q, q_lo;
-    pair_product<C>(inverse, inverse_lo, scale, scale_lo, h, l);
+    pair_product<C>(share, share_lo, scale, scale_lo, h, l);
     pair_product<C>(h, l, a, S::set1(0), h, l);
-    const V undefined = S::load(st.peak + i) - S::load(st.peak + i);  // NaN where the peak is infinite, else 0
-    S::store(st.times + i, S::fma(h, S::set1(Constant<C>::unbias), undefined));
-    S::store(st.times_lo + i, l * S::set1(Constant<C>::unbias));
+    S::store(st.times + i, h), S::store(st.times_lo + i, l);
     S::store(st.minus + i, S::fma(s, scale, s * scale_lo));
     if (job.target != Target::index) continue;
     const V t = S::load(st.other + i), zy = S::load(st.zy + i);
-    // at the peak: a p - t = (a - t) - a rest/(1 + rest)
-    pair_product<C>(S::load(st.rest + i), S::load(st.lo + i), inverse, inverse_lo, q, q_lo);
+    // at the peak: a p - t = (a - t) - a (1 - p), and 1 - p is the share of the others: rest/(1 + rest)
+    const V r = S::load(st.rest + i);
+    V u, u_lo;
+    two_sum(S::set1(1), r, u, u_lo);
+    pair_inverse<C>(u, u_lo + S::load(st.lo + i), u, u_lo);
+    pair_product<C>(r, S::load(st.lo + i), u, u_lo, q, q_lo);
     pair_product<C>(q, q_lo, a, S::set1(0), q, q_lo);
-    const V p = exp_of<C>(ExpAt<C>::load(st.at + i, State<C>::most), zy) * inverse;
+    const V p = exp_of<C>(ExpAt<C>::load(st.at + i, State<C>::most), zy) * share;
     const auto top = S::eq(zy, S::load(st.peak + i));
     const V g = S::blend(top, (a - t) - q, S::fma(a, p, -t));
     const V g_lo = S::keep(S::both(top, S::eq(a, t)), -q_lo);
     pair_product<C>(g, g_lo, scale, scale_lo, h, l);
-    S::store(st.at_target + i, (h + l) + undefined);
+    S::store(st.at_target + i, (h + l) + (share - share));
   }
 }
 
@@ -175,17 +179,13 @@ void put_rows(const Job& job, State<C>& st, std::int64_t row, int rows) {
     else
       for (int i = 0; i < rows; ++i) ((float*)to)[row + i] = (float)from[i];
   };
-  auto put_double = [&](double* to, const C* from, double factor) {
+  auto put_double = [&](double* to, const C* from) {
     if (!to) return;
-    for (int i = 0; i < rows; ++i) to[row + i] = (double)from[i] * factor;
+    for (int i = 0; i < rows; ++i) to[row + i] = (double)from[i];
   };
-  const double unbias = Constant<C>::unbias;
-  put(o.loss, st.loss), put(o.lse, st.lse), put(o.peak, st.peak);
-  if (o.confidence)
-    for (int i = 0; i < rows; ++i) st.other[i] = st.inverse[i] + (st.peak[i] - st.peak[i]);
-  put(o.confidence, st.other);
+  put(o.loss, st.loss), put(o.lse, st.lse), put(o.peak, st.peak), put(o.confidence, st.confidence);
   if (o.rest)
     for (int i = 0; i < rows; ++i) o.rest[row + i] = (double)st.rest[i] + (double)st.lo[i];
-  put_double(o.gap, st.gap, 1), put_double(o.mass, st.mass, 1);
-  put_double(o.spread, st.spread, unbias), put_double(o.square, st.square, unbias * unbias);
+  put_double(o.gap, st.gap), put_double(o.mass, st.mass);
+  put_double(o.spread, st.spread), put_double(o.square, st.square);
 }
