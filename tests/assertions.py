@@ -1,4 +1,4 @@
-"""The one comparison of all tests: it raises, and counts in units of the last place (ULP) of a stated dtype."""
+"""The one comparison of all tests: it raises, and counts in units of the last place (ULP) of a dtype."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def errors_in_ulp(actual, truth, dtype, scale=None):
 
 
 def assert_ulp(actual, truth, bound, dtype=None, scale=None, what="result"):
-    """Raise unless every result is within ``bound`` ULP of the truth, and NaN or infinite exactly where it is.
+    """Raise unless every result is within ``bound`` ULP of the truth, and NaN or infinite just where it is.
 
     ``dtype`` is that of ``actual`` unless given; a truth beyond its range counts as infinite.
     """
@@ -52,7 +52,8 @@ def assert_ulp(actual, truth, bound, dtype=None, scale=None, what="result"):
     worst = np.unravel_index(np.argmax(error), error.shape)
     count = int((error > bound).sum())
     raise AssertionError(
-        f"{what}{list(map(int, worst))} is {value[worst]!r}; expected {truth[worst]!r} within {bound} ULP of {dtype}, "
+        f"{what}{list(map(int, worst))} is {value[worst]!r}; "
+        f"expected {truth[worst]!r} within {bound} ULP of {dtype}, "
         f"found {float(error[worst]):.4g} ULP ({count} of {error.size} are off)"
     )
 

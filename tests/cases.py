@@ -1,7 +1,8 @@
 """Cases as data, and what expands them. A case is a line: a row of logits, and what is known of it by heart.
 
-``CASES`` are small and exact. The machinery puts each among impossible classes, shifts it, sets it between rows that
-would spoil it, and lays it out in memory in every way, so that few lines meet every remainder of every kernel.
+``CASES`` are small and exact. The machinery puts each among impossible classes, shifts it, sets it between rows
+that would spoil it, and lays it out in memory in every way, so that few lines meet every remainder of every
+kernel.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ NEIGHBOURS = [(0, 0), (1, 0), (0, 1), (3, 4), (7, 0), (0, 8), (15, 1), (16, 0), 
 
 def loss_dtype(dtype):
     """The dtype of losses for logits of this dtype."""
-    return np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
+    return np.dtype(np.float64 if np.dtype(dtype).char == "d" else np.float32)
 
 
 def shifts(case, dtype):
@@ -160,7 +161,7 @@ def among(row, before, after, seed=0):
     return np.concatenate([others[:before], np.asarray(row, np.float64)[None], others[before:]])
 
 
-# --- layouts: the same values, elsewhere in memory -----------------------------------------------------------
+# --- layouts: the same values, elsewhere in memory ----------------------------------------------------------
 
 
 def _contiguous(x):
@@ -220,7 +221,7 @@ LAYOUTS = {
 }
 
 
-# --- guards: a buffer to write to, with poison around it ------------------------------------------------------
+# --- guards: a buffer to write to, with poison around it ----------------------------------------------------
 
 
 @dataclass
@@ -248,7 +249,7 @@ class Guarded:
 
 
 def guarded(shape, dtype, steps=None):
-    """A buffer of the given shape with poison around it, and between its elements if ``steps`` are above 1."""
+    """A buffer of the given shape with poison around it, and between its elements if ``steps`` exceed 1."""
     steps = tuple(steps or [1] * len(shape))
     whole = np.full([3 + n * s + 3 for n, s in zip(shape, steps, strict=True)], -7.0).astype(dtype)
     view = whole[tuple(slice(3, 3 + n * s, s) for n, s in zip(shape, steps, strict=True))]

@@ -1,4 +1,4 @@
-"""One suite for all backends: a test asks for ``backend`` and runs on the reference and on native with each ISA."""
+"""One suite for all backends: a test asks for ``backend``, and runs on the reference and every native ISA."""
 
 from __future__ import annotations
 

@@ -45,6 +45,7 @@ def check_row(case, logits, position, before=0, after=0, shift=0.0):
         edge = 0.0 if np.isfinite(peak) else np.nan
         full = np.pad(np.asarray(case.softmax, float), (before, after), constant_values=edge)
         assert_ulp(p[position], full, BOUND, what="softmax")
+        assert_ulp(stats.sum_p2[position], np.square(full).sum(), BOUND, what="sum_p2")
         t = np.arange(len(full)) == targets[position]
         assert_ulp(gradient[position], full - t, BOUND, scale=np.maximum(full, 2.0**-14), what="gradient")
         impossible = logits[position] == -np.inf

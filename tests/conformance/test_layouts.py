@@ -1,4 +1,4 @@
-"""Where arrays lie in memory, on every backend: strides, axes, alignment, byte order, out=, guards around it."""
+"""Where arrays lie in memory, on every backend: strides, axes, alignment, byte order, out= with guards."""
 
 from __future__ import annotations
 
