@@ -1,8 +1,8 @@
 """Cases as data, and what expands them. A case is a line: a row of logits, and what is known of it by heart.
 
-``CASES`` are small and exact. The machinery puts each among impossible classes, shifts it, sets it between rows
-that would spoil it, and lays it out in memory in every way, so that few lines meet every remainder of every
-kernel.
+``CASES`` are small and exact. The machinery puts each among impossible classes, shifts it, sets it between
+rows that would spoil it, and lays it out in memory in every way, so that few lines meet every remainder of
+every kernel.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The truth, computed another way than the package does: the definitions, in far more digits.
 
 ``truth`` works on NumPy arrays of mpmath numbers (``exact=True``: small inputs, any number of digits), or of
-``longdouble`` (large inputs; 64 bits of mantissa on x86-64, tested against mpmath). It is written from the table
-of options in ``docs/semantics.md``, with targets spelled out as a dense row, and shares no code with the package.
+``longdouble`` (large inputs; 64 bits of mantissa on x86-64, tested against mpmath). It is written from the
+table of options in ``docs/semantics.md``, with targets spelled out as dense rows, and shares no code with the
+package.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def _axis(function: str, x: Array, axis: Any) -> int:
     if ndim == 0:
         raise ShapeError(f"{function}: {name} is a single number; expected at least one axis, of classes")
     try:
-        index = operator.index(axis)
+        index = int(operator.index(axis))
     except TypeError:
         rule = "an int, a tuple of ints or None" if name == "x" else "an int"
         raise OptionError(f"{function}: axis is {axis!r}; expected {rule}") from None
@@ -167,7 +167,7 @@ def _axis(function: str, x: Array, axis: Any) -> int:
         raise ShapeError(
             f"{function}: axis is {index}; expected {-ndim} <= axis < {ndim} for {name} of shape {_shape(x)}"
         )
-    return index % ndim
+    return index % int(ndim)
 
 
 def _where(function: str, x: Array, where: Any) -> Array:

@@ -148,28 +148,29 @@ class RowStats:
             def value(a: Array) -> Array:
                 return xp.where(unknown, xp.nan, a)
 
-            def both(name: str) -> bool:
-                return getattr(self, name) is not None and getattr(other, name) is not None
+            def both(name: str) -> tuple[Array, Array] | None:
+                a, b = getattr(self, name), getattr(other, name)
+                return None if a is None or b is None else (a, b)
 
             merged: dict[str, Any] = {f.name: None for f in fields(RowStats)}
             merged["dtype"] = self.dtype
             merged["peak"] = value(high)
             merged["rest"] = value(high_rest + share * (1 + low_rest))
-            if both("argmax"):
-                merged["argmax"] = xp.where(unknown, -1, xp.where(first, self.argmax, other.argmax))
-            if both("square"):
-                a, b = pick(self.square, other.square)
+            if (pair := both("argmax")) is not None:
+                merged["argmax"] = xp.where(unknown, -1, pick(*pair)[0])
+            if (pair := both("square")) is not None:
+                a, b = pick(*pair)
                 merged["square"] = value(a + share * share * (1 + b))
-            if both("spread"):
-                a, b = pick(self.spread, other.spread)
+            if (pair := both("spread")) is not None:
+                a, b = pick(*pair)
                 merged["spread"] = value(a + xp.where(share == 0, 0.0, share * (b + drop * (1 + low_rest))))
-            if both("gap") and both("mass"):
-                _, low_mass = pick(self.mass, other.mass)
-                merged["gap"] = self.gap + other.gap + xp.where(low_mass == 0, 0.0, drop * low_mass)
-                merged["mass"] = self.mass + other.mass
-            if both("rank"):
-                lost = unknown | (self.rank < 0) | (other.rank < 0)
-                merged["rank"] = xp.where(lost, -1, self.rank + other.rank)
+            if (gaps := both("gap")) is not None and (masses := both("mass")) is not None:
+                low_mass = pick(*masses)[1]
+                merged["gap"] = gaps[0] + gaps[1] + xp.where(low_mass == 0, 0.0, drop * low_mass)
+                merged["mass"] = masses[0] + masses[1]
+            if (pair := both("rank")) is not None:
+                lost = unknown | (pair[0] < 0) | (pair[1] < 0)
+                merged["rank"] = xp.where(lost, -1, pair[0] + pair[1])
             return RowStats(**merged)
 
     def _unless_infinite(self) -> Array:

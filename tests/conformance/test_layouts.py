@@ -89,8 +89,8 @@ def test_every_layout_gives_the_same(backend, shape, axis, dtype):
             if value.dtype.kind == "i":
                 assert (value == plain[key]).all(), (name, key)
             else:
-                other = plain[key].astype(np.longdouble)  # each is within 3 of the truth
-                assert_ulp(value, other, 6, what=f"{name} {key}", scale=size_of(plain, key))
+                other = plain[key].astype(np.longdouble)  # each is within 3 or 4 of the truth
+                assert_ulp(value, other, 8, what=f"{name} {key}", scale=size_of(plain, key))
 
 
 def size_of(plain, key):
@@ -158,11 +158,10 @@ def test_out_in_foreign_byte_order_or_misaligned(backend):
 @pytest.mark.parametrize("dtype", INDEX_DTYPES, ids=str)
 def test_every_integer_dtype_of_targets(backend, dtype):
     x, y = problem((7, 3, 9), 1, np.float32)
-    expected = ll.cross_entropy_grad(x, y, axis=1)
     y[2, 5] = 2
     weight = np.asarray([0.5, 1, 2], np.float32)
     for arrange in LAYOUTS.values():
-        targets = arrange(np.where(np.arange(y.size).reshape(y.shape) == 0, y, y).astype(dtype))
+        targets = arrange(y.astype(dtype))
         found = ll.cross_entropy_grad(x, targets, axis=1)
         truth = oracle.truth(x, y, axis=1, exact=False)
         assert_ulp(found[1], truth.gradient, 3, scale=truth.gradient_size)
@@ -170,7 +169,6 @@ def test_every_integer_dtype_of_targets(backend, dtype):
         weighted = oracle.truth(x, y, axis=1, class_weight=weight, ignore_index=2, exact=False)
         found = ll.cross_entropy(x, targets, axis=1, class_weight=weight, ignore_index=2)
         assert_ulp(found, weighted.loss, 3)
-    del expected
 
 
 @pytest.mark.parametrize("dtype", INDEX_DTYPES, ids=str)
