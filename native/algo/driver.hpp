@@ -169,21 +169,31 @@ void finish(const Job& job, State<C>& st, std::int64_t row, int rows) {
 //
 #include "row_block.hpp"
 
+// The target's score of each row; 1 where there is none. Asked for in one go: each is a cache miss of its own.
+template <class T, class C>
+void gather_targets(const Job& job, char* const* at, const std::int64_t* y, int rows, C* to) {
+  const std::int64_t stride = job.x.class_stride;
+  for (int i = 0; i < rows; ++i) __builtin_prefetch(at[i] + (y[i] < 0 ? 0 : y[i]) * stride);
+  for (int i = 0; i < rows; ++i) to[i] = y[i] < 0 ? (C)1 : (C)widen(read_at<T>(at[i] + y[i] * stride));
+}
+
 // pick of one probability a row: nothing else of the row is read.
 template <class C>
 void pick_block(const Job& job, State<C>& st, std::int64_t row, int rows) {
   using S = Simd<C>;
   take_targets(job, st, row, rows);
   locate(job, job.x, row, rows, st.x_row);
-  for (int i = 0; i < rows; ++i) {
-    st.zy[i] = 1;
-    if (st.y[i] >= 0) load_run<C>(job.x.dtype, st.x_row[i] + st.y[i] * job.x.class_stride, 0, 1, st.zy + i);
+  switch (job.x.dtype) {
+    case Dtype::f16: gather_targets<Half>(job, st.x_row, st.y, rows, st.zy); break;
+    case Dtype::bf16: gather_targets<Bfloat>(job, st.x_row, st.y, rows, st.zy); break;
+    case Dtype::f32: gather_targets<float>(job, st.x_row, st.y, rows, st.zy); break;
+    default: gather_targets<double>(job, st.x_row, st.y, rows, st.zy); break;
   }
   const C* w = (const C*)job.class_weight;
   if (job.take_log)
     for (int i = 0; i < rows; i += S::W) S::store(st.zy + i, log_of<C>(S::load(st.zy + i)));
   for (int i = 0; i < rows; ++i) {
-    const C t = st.y[i] < 0 ? 0 : (C)((double)st.weight[i] * (w ? (double)w[st.y[i]] : 1.0) * job.on);
+    const C t = st.y[i] < 0 ? 0 : st.weight[i] * (w ? w[st.y[i]] : (C)1) * (C)job.on;
     st.loss[i] = t == 0 ? 0 : -t * st.zy[i];
   }
 }
@@ -220,7 +230,7 @@ void plan_as(Job& job) {
   std::int64_t tiles = 1 + has_second(job) + (job.softcap != 0 && job.op == Op::grad);
   if (job.lanes) {
     // adjacent rows: segments as long as the cache allows; transposed rows: four vectors of them
-    const std::int64_t want = beside ? 4 * W : (32 << 10) / bytes / tiles / W * W;
+    const std::int64_t want = beside ? 4 * W : (16 << 10) / bytes / tiles / W * W;
     job.block = most(beside ? W : bytes * 64 <= (512 << 10) ? 64 : W, least(want, State<C>::most));
     job.block = least(job.block, round_up(job.rows, W));
     tiles += 1;  // rows on their way through the transposition

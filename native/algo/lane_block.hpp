@@ -109,11 +109,15 @@ void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, int rows) {
     }
     if (job.op == Op::grad) {
       const int m = (int)least(S::W, rows - i);
-      for (int r = 0; r < m; ++r)
-        if (st.y[i + r] >= 0) t[st.y[i + r] * ld + r] = st.at_target[i + r];
+      bool ignored = false;
+      for (int r = 0; r < m; ++r) {
+        const std::int64_t y = st.y[i + r];
+        if (y >= 0) t[y * ld + r] = st.at_target[i + r];
+        ignored |= st.weight[i + r] == 0;
+      }
       if (job.softcap != 0)
         for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, S::load(t + j * ld) * S::load(slope + j * ld));
-      for (int r = 0; r < m; ++r)
+      for (int r = 0; ignored && r < m; ++r)
         if (st.weight[i + r] == 0)
           for (std::int64_t j = 0; j < n; ++j) t[j * ld + r] = 0;
     } else if (job.mask.data) {
@@ -168,7 +172,7 @@ void lane_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_
   } else {
     for (int i = 0; i < rows; i += S::W) {
       S::store(st.peak + i, job.op == Op::pick ? S::set1(0) : P::peak(buf.z + i, ld, n));
-      ExpAt<C>::make(S::load(st.peak + i)).store(st.at + i, State<C>::most);
+      ExpAt<C>::make(S::load(st.peak + i)).store(st.at + i, State<C>::pitch);
       if (job.target == Target::dense || (job.target == Target::index && job.off != 0))
         P::gaps(job, st, i, buf.z + i, job.target == Target::dense ? buf.q + i : nullptr, ld, n);
     }

@@ -20,7 +20,7 @@ struct LanePasses {
   // Sums the exponentials of W rows (lanes `i`...) and leaves them in the tile if WANT_E.
   template <Take TAKE, bool WANT_E>
   static LL_INLINE void sum_exp(State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n) {
-    const ExpAt<C> k = ExpAt<C>::load(st.at + i, State<C>::most);
+    const ExpAt<C> k = ExpAt<C>::load(st.at + i, State<C>::pitch);
     if (k.far())
       sum_exp_as<TAKE, WANT_E, true, true>(st, i, k, t, ld, n);
     else if (n <= 8)

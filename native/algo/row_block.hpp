@@ -112,7 +112,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
     for (int i = 0; i < rows; ++i)
       if (!skip[i]) S::store(st.lanes + i * S::W, job.op == Op::pick ? S::set1(0) : P::peak(z[i], n));
     S::store(st.peak, P::fold_max(st.lanes));
-    ExpAt<C>::make(S::load(st.peak)).store(st.at, State<C>::most);
+    ExpAt<C>::make(S::load(st.peak)).store(st.at, State<C>::pitch);
     const bool all_classes = job.target == Target::dense || (job.target == Target::index && job.off != 0);
     for (int i = 0; i < rows; ++i) {
       if (skip[i]) continue;
@@ -130,15 +130,12 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
       }
       return;
     }
-    for (int i = 0; i < rows; ++i) {
-      if (skip[i]) continue;
-      if (job.op == Op::softmax || job.op == Op::grad)
-        P::template sum_exp<Take::rest, true>(st, i, z[i], n, part(buf.e, i), ahead, buf.drain);
-      else if (wants_moments(job))
-        P::template sum_exp<Take::moments, false>(st, i, z[i], n, nullptr, ahead, buf.drain);
-      else
-        P::template sum_exp<Take::rest, false>(st, i, z[i], n, nullptr, ahead, buf.drain);
-    }
+    if (job.op == Op::softmax || job.op == Op::grad)
+      P::template sum_exp<Take::rest, true>(st, z, rows, n, buf.e, ahead, buf.drain);
+    else if (wants_moments(job))
+      P::template sum_exp<Take::moments, false>(st, z, rows, n, nullptr, ahead, buf.drain);
+    else
+      P::template sum_exp<Take::rest, false>(st, z, rows, n, nullptr, ahead, buf.drain);
     if (wants_moments(job))
       P::template fold_sums<Take::moments>(st);
     else

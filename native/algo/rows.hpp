@@ -74,39 +74,49 @@ struct RowPasses {
     return r[0];
   }
 
-  // Sums the exponentials of row i into the matrices st.lanes, and stores them in e if it is given.
-  // Meanwhile asks for the scores `ahead` bytes on, and lets earlier results drain.
+  // Sums the exponentials of each row into the matrices st.lanes, and stores them in e, row after row, if WANT_E.
+  // Meanwhile asks for the scores `ahead` bytes on, and lets earlier results drain. A null row is passed over.
   template <Take TAKE, bool WANT_E>
-  static void sum_exp(State<C>& st, int i, const C* z, std::int64_t n, C* e, std::int64_t ahead, Drain<C>& drain) {
-    if (st.at[2 * State<C>::most + i] == 0)
-      sum_exp_as<TAKE, WANT_E, false>(st, i, z, n, e, ahead, drain);
+  static void sum_exp(State<C>& st, const C* const* z, int rows, std::int64_t n, C* e, std::int64_t ahead,
+                      Drain<C>& drain) {
+    bool far = false;
+    for (int i = 0; i < rows; ++i) far |= z[i] && st.at[2 * State<C>::pitch + i] != 0;
+    if (far)
+      sum_exp_as<TAKE, WANT_E, true>(st, z, rows, n, e, ahead, drain);
     else
-      sum_exp_as<TAKE, WANT_E, true>(st, i, z, n, e, ahead, drain);
+      sum_exp_as<TAKE, WANT_E, false>(st, z, rows, n, e, ahead, drain);
   }
   template <Take TAKE, bool WANT_E, bool FAR>
-  static void sum_exp_as(State<C>& st, int i, const C* z, std::int64_t n, C* e, std::int64_t ahead,
-                         Drain<C>& drain) {
-    const ExpAt<C> k = ExpAt<C>::broadcast(st.at + i, State<C>::most);
-    const V top = S::set1(st.peak[i]);
-    Fold<C, TAKE, false> f;
-    each_vector<C>(
-        n,
-        [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-          __builtin_prefetch((const void*)((std::uintptr_t)(z + j) + (std::uintptr_t)ahead), 0, 2);
-          V v = f.template step<WANT_E, FAR>(k, top, S::loadn(z + j, m, nothing()));
-          if constexpr (WANT_E) S::storen(e + j, v, m);
-        },
-        [&]() LL_INLINE_LAMBDA {
-          f.flush();
-          if constexpr (WANT_E) drain.some();
-        });
-    C* at = st.lanes + i * W;
-    S::store(at, f.total.hi), S::store(at + W * W, f.total.lo);
-    st.count[i] = (C)f.ties;
-    if constexpr (TAKE == Take::moments) {
-      S::store(at + 2 * W * W, f.spreads.value());
-      S::store(at + 3 * W * W, f.squares.value());
+  static void sum_exp_as(State<C>& st, const C* const* rows_z, int rows, std::int64_t n, C* e, std::int64_t ahead,
+                         Drain<C>& outer) {
+    Drain<C> drain = outer;  // in registers
+    for (int i = 0; i < rows; ++i) {
+      const C* z = rows_z[i];
+      C* const to = e + i * n;
+      if (!z) continue;
+      const ExpAt<C> k = ExpAt<C>::broadcast(st.at + i, State<C>::pitch);
+      const V top = S::set1(st.peak[i]);
+      Fold<C, TAKE, false> f;
+      each_vector<C>(
+          n,
+          [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+            __builtin_prefetch((const void*)((std::uintptr_t)(z + j) + (std::uintptr_t)ahead), 0, 2);
+            V v = f.template step<WANT_E, FAR>(k, top, S::loadn(z + j, m, nothing()));
+            if constexpr (WANT_E) S::storen(to + j, v, m);
+          },
+          [&]() LL_INLINE_LAMBDA {
+            f.flush();
+            if constexpr (WANT_E) drain.some();
+          });
+      C* at = st.lanes + i * W;
+      S::store(at, f.total.hi), S::store(at + W * W, f.total.lo);
+      st.count[i] = (C)f.ties;
+      if constexpr (TAKE == Take::moments) {
+        S::store(at + 2 * W * W, f.spreads.value());
+        S::store(at + 3 * W * W, f.squares.value());
+      }
     }
+    outer = drain;
   }
   template <Take TAKE>
   static void fold_sums(State<C>& st) {

@@ -9,6 +9,8 @@
 template <class C>
 struct State {
   static constexpr int most = 512;  // rows a block, at most
+  // Elements from one field to the next: an odd number of cache lines, or the fields would share a few cache sets.
+  static constexpr int pitch = most + 64 / (int)sizeof(C);
   C *peak, *at, *hi, *lo, *count, *spread, *square, *zy, *mass, *gap, *weight, *times, *times_lo, *minus, *at_target,
       *log1p, *log1p_lo, *confidence, *rest, *lse, *loss, *other;
   C* lanes;  // W x W matrices: one vector a row, to be folded over its lanes
@@ -16,15 +18,15 @@ struct State {
   char** x_row;
 
   static constexpr std::int64_t bytes() {
-    return (25 * most + 4 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 + 64;
+    return (25 * pitch + 4 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 + 64;
   }
   // Lays itself out at p (64-byte aligned); returns the first byte behind.
   char* place(char* p) {
     C* c = (C*)p;
     C** fields[] = {&peak,      &hi,    &lo,       &count,   &spread, &square, &zy,  &mass, &gap,   &weight, &times,
                     &times_lo, &minus, &at_target, &log1p, &log1p_lo, &confidence, &rest, &lse, &loss, &other};
-    for (C** f : fields) *f = c, c += most;
-    at = c, c += 3 * most;
+    for (C** f : fields) *f = c, c += pitch;
+    at = c, c += 3 * pitch;
     lanes = c, c += 4 * Simd<C>::W * Simd<C>::W;
     y = (std::int64_t*)c;
     x_row = (char**)(y + most);
@@ -56,17 +58,28 @@ void take_targets(const Job& job, State<C>& st, std::int64_t row, int rows) {
   }
 }
 
-// mass and gap of index targets; `gap` holds sum_j w_j (peak - z_j) on entry where off != 0.
+// mass, gap and t_y (in `other`) of index targets; `gap` holds sum_j w_j (peak - z_j) on entry where off != 0.
 template <class C>
 void index_mass_and_gap(const Job& job, State<C>& st, int rows) {
   const C* w = (const C*)job.class_weight;
+  const C *weight = st.weight, *peak = st.peak, *zy = st.zy;
+  C *mass = st.mass, *gap = st.gap, *other = st.other;
+  if (!w) {
+    const C on = (C)job.on;  // 1: without smoothing there is nothing to spread
+    for (int i = 0; i < rows; ++i) {
+      const C below = weight[i] == 0 || zy[i] == peak[i] ? 0 : peak[i] - zy[i];
+      mass[i] = other[i] = weight[i] * on;
+      gap[i] = mass[i] * below;
+    }
+    return;
+  }
   for (int i = 0; i < rows; ++i) {
-    C s = st.weight[i], wy = st.y[i] >= 0 && w ? w[st.y[i]] : (C)1;
-    C on = (C)((double)wy * job.on), spread_gap = job.off != 0 ? (C)job.off * st.gap[i] : 0;
-    C below = st.zy[i] == st.peak[i] ? 0 : st.peak[i] - st.zy[i];
-    st.gap[i] = s == 0 ? 0 : s * ((on == 0 ? 0 : on * below) + spread_gap);
-    st.mass[i] = (C)((double)s * ((double)wy * job.on + job.off * job.class_weight_sum));
-    st.other[i] = (C)((double)s * (double)wy * (job.on + job.off));  // t_y
+    const double s = weight[i], wy = st.y[i] >= 0 ? (double)w[st.y[i]] : 0;
+    const double below = zy[i] == peak[i] ? 0 : (double)peak[i] - (double)zy[i];
+    const double lost = (wy * job.on == 0 ? 0 : wy * job.on * below) + (job.off != 0 ? job.off * gap[i] : 0);
+    gap[i] = s == 0 ? 0 : (C)(s * lost);
+    mass[i] = (C)(s * (wy * job.on + job.off * job.class_weight_sum));
+    other[i] = (C)(s * wy * (job.on + job.off));
   }
 }
 
@@ -92,7 +105,7 @@ void finish_rest(State<C>& st, int rows) {
     const V count = S::load(st.count + i);
     fast_two_sum(S::load(st.hi + i), S::load(st.lo + i), hi, lo);
     peak = S::blend(S::eq(hi, hi), peak, hi);  // a NaN among the scores
-    exp_of_peak<C>(ExpAt<C>::load(st.at + i, State<C>::most), peak, E, E_lo);
+    exp_of_peak<C>(ExpAt<C>::load(st.at + i, State<C>::pitch), peak, E, E_lo);
     two_sum(E * count, hi, all, all_lo);  // count is 1 but for ties, and then the rounding of E * count is all there is
     pair_inverse<C>(all, all_lo + (lo + E_lo * count), times, times_lo);
     S::store(st.peak + i, peak);
@@ -159,7 +172,7 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
     pair_inverse<C>(u, u_lo + S::load(st.lo + i), u, u_lo);
     pair_product<C>(r, S::load(st.lo + i), u, u_lo, q, q_lo);
     pair_product<C>(q, q_lo, a, S::set1(0), q, q_lo);
-    const V p = exp_of<C>(ExpAt<C>::load(st.at + i, State<C>::most), zy) * share;
+    const V p = exp_of<C>(ExpAt<C>::load(st.at + i, State<C>::pitch), zy) * share;
     const auto top = S::eq(zy, S::load(st.peak + i));
     const V g = S::blend(top, (a - t) - q, S::fma(a, p, -t));
     const V g_lo = S::keep(S::both(top, S::eq(a, t)), -q_lo);
