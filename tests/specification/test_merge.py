@@ -91,6 +91,7 @@ def parts(row):
 @example((np.asarray([-800.0, 0.0]), np.asarray([1.0, 0.0]), 0, [0, 1]))
 @example((np.asarray([-800.0, -800.0]), np.asarray([1.0, 0.0]), 0, [0, 0]))
 @example((np.asarray([-np.inf, 3.0]), np.asarray([1.0, 0.0]), 0, [1, 1]))
+@example((np.asarray([-np.inf, -np.inf]), np.asarray([0.0, 1.0]), 1, [1, 1]))
 @example((np.asarray([np.inf, np.inf]), np.asarray([1.0, 0.0]), 0, [1, 1]))
 def test_associative_and_equal_to_the_whole(row):
     z, t, y, _ = row

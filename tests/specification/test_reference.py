@@ -75,6 +75,12 @@ def test_gradient_is_the_derivative_of_the_loss(targets, reduction):
         assert abs((moved[0] - moved[1]) / (2 * step) - gradient[i]) < 1e-9
 
 
+def test_the_gradient_of_a_sure_row_keeps_its_digits():
+    """p - 1 is -rest / (1 + rest): far below the last place of p."""
+    row = [[0.0, 64.0, -3.0]]
+    assert_ulp(ll.cross_entropy_grad(row, [1])[1], oracle.truth(row, [1]).gradient, 3)
+
+
 def test_the_oracle_itself():
     """By heart, and against the textbook's formula in 60 digits."""
     assert_ulp(oracle.truth([[0.0, 0.0]], [1]).losses, [np.log(2.0)], 1, np.float64)
