@@ -170,15 +170,16 @@ LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd
   }
 }
 
-// E = hi + lo: the peak's own.
+// The same as hi + lo, right to 2^-5 ULP of hi: of the peak (then it is E), or of another single score.
 template <class C>
-LL_INLINE void exp_of_peak(const ExpAt<C>& k, typename Simd<C>::V peak, typename Simd<C>::V& hi,
-                           typename Simd<C>::V& lo) {
-  typename Simd<C>::V s, w, w_lo;
-  typename Simd<C>::M live;
-  exp_parts<C, true, true>(k, peak, s, w, live, &w_lo);
+LL_INLINE void exp_pair(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<C>::V& hi, typename Simd<C>::V& lo) {
+  using S = Simd<C>;
+  typename S::V s, w, w_lo;
+  typename S::M live;
+  exp_parts<C, true, true>(k, z, s, w, live, &w_lo);
   fast_two_sum(s, w * s, hi, lo);
-  lo = lo + w_lo * s;
+  hi = S::keep(live, hi);
+  lo = S::keep(live, S::fma(w_lo, s, lo));
 }
 
 // log(u + e) = hi + lo for u > 0 normal, |e| below an ULP of u.

@@ -1,11 +1,28 @@
 // A block whose vectors run along the classes (rows.hpp).
 
+// Rows in another type are converted piece by piece, so that the next pass finds each piece in the nearest cache.
+constexpr std::int64_t piece = 2048;
+
 // The scores of a row in the computing type: the caller's memory where it is already that.
 template <class C>
 const C* load_row(const Job& job, const Operand& a, const char* from, C* to) {
   if (!to) return (const C*)from;
   load_run<C>(a.dtype, from, a.class_stride, job.classes, to);
   return to;
+}
+
+// The vector whose lanes' maximum is the row's; loads the row into `to`, if given, on the way.
+template <class C>
+typename Simd<C>::V load_and_peak(const Job& job, const char* from, C* to) {
+  using P = RowPasses<C>;
+  if (!to) return P::peak((const C*)from, job.classes);
+  auto top = Simd<C>::set1(P::nothing());
+  for (std::int64_t j = 0; j < job.classes; j += piece) {
+    const std::int64_t m = least(piece, job.classes - j);
+    load_run<C>(job.x.dtype, from + j * job.x.class_stride, job.x.class_stride, m, to + j);
+    top = Simd<C>::max(P::peak(to + j, m), top);
+  }
+  return top;
 }
 
 template <class C>
@@ -37,15 +54,26 @@ void row_backward(const Job& job, C* y, const C* g, C* to) {
   });
 }
 
+// A row, or a piece of one: its scores, second operand, slopes, exponentials and class weights, and the target's
+// place in it, or -1.
+template <class C>
+struct Row {
+  const C *z, *q, *slope, *e, *w;
+  std::int64_t n, y;
+  Row piece_at(std::int64_t j, std::int64_t m) const {
+    auto on = [&](const C* p) { return p ? p + j : nullptr; };
+    return {on(z), on(q), on(slope), on(e), on(w), m, y >= j && y < j + m ? y - j : -1};
+  }
+};
+
 // Row i of the result.
 template <class C>
-void row_write(const Job& job, const State<C>& st, int i, const C* z, const C* q, const C* slope, const C* e, C* to,
-               bool streaming) {
+void row_write(const Job& job, const State<C>& st, int i, const Row<C>& row, C* to, bool streaming) {
   using S = Simd<C>;
   using V = typename S::V;
   using P = RowPasses<C>;
-  const std::int64_t n = job.classes;
-  const C* w = (const C*)job.class_weight;
+  const std::int64_t n = row.n;
+  const C *z = row.z, *q = row.q, *slope = row.slope, *e = row.e, *w = row.w;
   const V times = S::set1(st.times[i]), times_lo = S::set1(st.times_lo[i]), minus = S::set1(st.minus[i]);
   auto scaled = [&](V v) LL_INLINE_LAMBDA { return S::fma(v, times, v * times_lo); };
   auto write = [&](std::int64_t at, C value, auto&& f) LL_INLINE_LAMBDA {
@@ -55,29 +83,27 @@ void row_write(const Job& job, const State<C>& st, int i, const C* z, const C* q
     else
       P::write(to, n, streaming, at, value, f);
   };
-  if (job.op == Op::grad && st.weight[i] == 0)
-    return P::write(to, n, streaming, -1, 0, [&](std::int64_t, int) LL_INLINE_LAMBDA { return S::set1(0); });
-  if (job.op == Op::log_softmax) {
+  if (job.op == Op::grad && st.weight[i] == 0) {
+    P::write(to, n, streaming, -1, 0, [&](std::int64_t, int) LL_INLINE_LAMBDA { return S::set1(0); });
+  } else if (job.op == Op::log_softmax) {
     const V peak = S::set1(st.peak[i]), l = S::set1(st.log1p[i]);
-    return P::write(to, n, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-      return (S::loadn(z + j, m, 0) - peak) - l;
-    });
-  }
-  if (job.op == Op::softmax || (job.target == Target::index && job.off == 0)) {
-    return write(job.op == Op::softmax ? -1 : st.y[i], st.at_target[i],
-                 [&](std::int64_t j, int m) LL_INLINE_LAMBDA { return scaled(S::loadn(e + j, m, 0)); });
-  }
-  if (job.target == Target::index) {
+    P::write(to, n, streaming, -1, 0,
+             [&](std::int64_t j, int m) LL_INLINE_LAMBDA { return (S::loadn(z + j, m, 0) - peak) - l; });
+  } else if (job.op == Op::softmax || (job.target == Target::index && job.off == 0)) {
+    write(job.op == Op::softmax ? -1 : row.y, st.at_target[i],
+          [&](std::int64_t j, int m) LL_INLINE_LAMBDA { return scaled(S::loadn(e + j, m, 0)); });
+  } else if (job.target == Target::index) {
     const V k = S::set1((C)((double)st.weight[i] * job.scale / job.temperature * job.off));
-    return write(st.y[i], st.at_target[i], [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+    write(row.y, st.at_target[i], [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
       return scaled(S::loadn(e + j, m, 0)) - S::loadn(w + j, m, 0) * k;
     });
+  } else {
+    const V on = S::set1((C)job.on), off = S::set1((C)job.off);
+    write(-1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+      const V t = S::loadn(w + j, m, 0) * S::fma(on, S::loadn(q + j, m, 0), off);
+      return scaled(S::loadn(e + j, m, 0)) - t * minus;
+    });
   }
-  const V on = S::set1((C)job.on), off = S::set1((C)job.off);
-  write(-1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-    V t = S::loadn(w + j, m, 0) * S::fma(on, S::loadn(q + j, m, 0), off);
-    return scaled(S::loadn(e + j, m, 0)) - t * minus;
-  });
 }
 
 template <class C>
@@ -91,12 +117,23 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   bool skip[most_rows];
   auto part = [&](C* base, int i) { return base ? base + i * n : nullptr; };
 
-  const std::int64_t ahead = job.axes <= 1 && row + 2 * rows <= job.rows ? rows * job.x.stride[0] : 0;
   locate(job, job.x, row, rows, at);
+  char* next[most_rows];
+  const std::int64_t ahead = job.axes <= 1 && row + 2 * rows <= job.rows ? rows * job.x.stride[0] : 0;
+  for (int i = 0; i < rows; ++i) next[i] = at[i] + ahead;
+  const int size = job.x.class_stride == size_of(job.x.dtype) ? size_of(job.x.dtype) : 0;
+  const bool backward = job.op == Op::softmax_backward || job.op == Op::log_softmax_backward;
+  const bool plain = !backward && !has_transform(job) && job.op != Op::pick;
   for (int i = 0; i < rows; ++i) {
     skip[i] = skips_ignored(job) && st.weight[i] == 0;
-    z[i] = skip[i] ? nullptr : load_row(job, job.x, at[i], part(buf.z, i));
-    if (!skip[i] && buf.z) transform(job, part(buf.z, i), part(buf.slope, i), n);
+    z[i] = skip[i] ? nullptr : buf.z ? buf.z + i * n : (const C*)at[i];
+    if (skip[i]) continue;
+    if (plain) {
+      S::store(st.lanes + i * S::W, load_and_peak(job, at[i], part(buf.z, i)));
+    } else {
+      load_row(job, job.x, at[i], part(buf.z, i));
+      if (buf.z) transform(job, part(buf.z, i), part(buf.slope, i), n);
+    }
   }
   if (job.mask.data) {
     locate(job, job.mask, row, rows, at);
@@ -107,10 +144,9 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
     locate(job, job.q, row, rows, at);
     for (int i = 0; i < rows; ++i) q[i] = skip[i] ? nullptr : load_row(job, job.q, at[i], part(buf.q, i));
   }
-  const bool backward = job.op == Op::softmax_backward || job.op == Op::log_softmax_backward;
   if (!backward) {
     for (int i = 0; i < rows; ++i)
-      if (!skip[i]) S::store(st.lanes + i * S::W, job.op == Op::pick ? S::set1(0) : P::peak(z[i], n));
+      if (!skip[i] && !plain) S::store(st.lanes + i * S::W, job.op == Op::pick ? S::set1(0) : P::peak(z[i], n));
     S::store(st.peak, P::fold_max(st.lanes));
     ExpAt<C>::make(S::load(st.peak)).store(st.at, State<C>::pitch);
     const bool all_classes = job.target == Target::dense || (job.target == Target::index && job.off != 0);
@@ -131,11 +167,11 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
       return;
     }
     if (job.op == Op::softmax || job.op == Op::grad)
-      P::template sum_exp<Take::rest, true>(st, z, rows, n, buf.e, ahead, buf.drain);
+      P::template sum_exp<Take::rest, true>(st, z, rows, n, buf.e, next, size, buf.drain);
     else if (wants_moments(job))
-      P::template sum_exp<Take::moments, false>(st, z, rows, n, nullptr, ahead, buf.drain);
+      P::template sum_exp<Take::moments, false>(st, z, rows, n, nullptr, next, size, buf.drain);
     else
-      P::template sum_exp<Take::rest, false>(st, z, rows, n, nullptr, ahead, buf.drain);
+      P::template sum_exp<Take::rest, false>(st, z, rows, n, nullptr, next, size, buf.drain);
     if (wants_moments(job))
       P::template fold_sums<Take::moments>(st);
     else
@@ -150,14 +186,29 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   const bool drain = buf.spare != nullptr;
   const bool linear = !drain && direct && job.streaming && rows > 1 && n < 1024 && at[1] - at[0] == n * (int)sizeof(C) &&
                       at[rows - 1] - at[0] == (rows - 1) * n * (int)sizeof(C);
+  const int size_out = size_of(job.out.dtype);
+  const bool masked = job.mask.data && !backward && job.op != Op::grad;
   for (int i = 0; i < rows; ++i) {
-    C* to = direct && !linear && !drain ? (C*)at[i] : part(buf.e, i);
-    if (backward)
+    C* const to = direct && !linear && !drain ? (C*)at[i] : part(buf.e, i);
+    if (backward) {
       row_backward(job, (C*)z[i], q[i], to);
-    else
-      row_write(job, st, i, z[i], q[i], part(buf.slope, i), part(buf.e, i), to, job.streaming && direct && !linear && !drain);
-    if (job.mask.data && !backward && job.op != Op::grad && st.y[i] != 0) clear_masked(job, st, i, to, 1);
-    if (!direct) store_run<C>(job.out.dtype, to, at[i], job.out.class_stride, n);
+      if (!direct) store_run<C>(job.out.dtype, to, at[i], job.out.class_stride, n);
+      continue;
+    }
+    const Row<C> whole{z[i],           has_second(job) ? q[i] : nullptr, part(buf.slope, i),
+                       part(buf.e, i), (const C*)job.class_weight,       n,
+                       st.y[i]};
+    if (direct || job.out.class_stride != size_out || (masked && st.y[i] != 0)) {
+      row_write(job, st, i, whole, to, job.streaming && direct && !linear && !drain);
+      if (masked && st.y[i] != 0) clear_masked(job, st, i, to, 1);
+      if (!direct) store_run<C>(job.out.dtype, to, at[i], job.out.class_stride, n);
+      continue;
+    }
+    for (std::int64_t j = 0; j < n; j += piece) {
+      const std::int64_t m = least(piece, n - j);
+      row_write(job, st, i, whole.piece_at(j, m), to + j, false);
+      store_run<C>(job.out.dtype, to + j, at[i] + j * size_out, size_out, m);
+    }
   }
   if (linear) stream_copy<C>(buf.e, (C*)at[0], rows * n);
   if (drain) {

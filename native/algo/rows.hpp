@@ -75,24 +75,26 @@ struct RowPasses {
   }
 
   // Sums the exponentials of each row into the matrices st.lanes, and stores them in e, row after row, if WANT_E.
-  // Meanwhile asks for the scores `ahead` bytes on, and lets earlier results drain. A null row is passed over.
+  // Meanwhile asks for the memory at next[i], the row that comes a block later, n * size bytes, and lets earlier
+  // results drain. A null row is passed over.
   template <Take TAKE, bool WANT_E>
-  static void sum_exp(State<C>& st, const C* const* z, int rows, std::int64_t n, C* e, std::int64_t ahead,
+  static void sum_exp(State<C>& st, const C* const* z, int rows, std::int64_t n, C* e, char* const* next, int size,
                       Drain<C>& drain) {
     bool far = false;
     for (int i = 0; i < rows; ++i) far |= z[i] && st.at[2 * State<C>::pitch + i] != 0;
     if (far)
-      sum_exp_as<TAKE, WANT_E, true>(st, z, rows, n, e, ahead, drain);
+      sum_exp_as<TAKE, WANT_E, true>(st, z, rows, n, e, next, size, drain);
     else
-      sum_exp_as<TAKE, WANT_E, false>(st, z, rows, n, e, ahead, drain);
+      sum_exp_as<TAKE, WANT_E, false>(st, z, rows, n, e, next, size, drain);
   }
   template <Take TAKE, bool WANT_E, bool FAR>
-  static void sum_exp_as(State<C>& st, const C* const* rows_z, int rows, std::int64_t n, C* e, std::int64_t ahead,
+  static void sum_exp_as(State<C>& st, const C* const* rows_z, int rows, std::int64_t n, C* e, char* const* next, int size,
                          Drain<C>& outer) {
     Drain<C> drain = outer;  // in registers
     for (int i = 0; i < rows; ++i) {
       const C* z = rows_z[i];
       C* const to = e + i * n;
+      const std::uintptr_t soon = (std::uintptr_t)next[i];
       if (!z) continue;
       const ExpAt<C> k = ExpAt<C>::broadcast(st.at + i, State<C>::pitch);
       const V top = S::set1(st.peak[i]);
@@ -100,7 +102,7 @@ struct RowPasses {
       each_vector<C>(
           n,
           [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-            __builtin_prefetch((const void*)((std::uintptr_t)(z + j) + (std::uintptr_t)ahead), 0, 2);
+            __builtin_prefetch((const void*)(soon + (std::uintptr_t)(j * size)), 0, 2);
             V v = f.template step<WANT_E, FAR>(k, top, S::loadn(z + j, m, nothing()));
             if constexpr (WANT_E) S::storen(to + j, v, m);
           },

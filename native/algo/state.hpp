@@ -105,7 +105,7 @@ void finish_rest(State<C>& st, int rows) {
     const V count = S::load(st.count + i);
     fast_two_sum(S::load(st.hi + i), S::load(st.lo + i), hi, lo);
     peak = S::blend(S::eq(hi, hi), peak, hi);  // a NaN among the scores
-    exp_of_peak<C>(ExpAt<C>::load(st.at + i, State<C>::pitch), peak, E, E_lo);
+    exp_pair<C>(ExpAt<C>::load(st.at + i, State<C>::pitch), peak, E, E_lo);
     two_sum(E * count, hi, all, all_lo);  // count is 1 but for ties, and then the rounding of E * count is all there is
     pair_inverse<C>(all, all_lo + (lo + E_lo * count), times, times_lo);
     S::store(st.peak + i, peak);
@@ -123,7 +123,7 @@ void finish_rest(State<C>& st, int rows) {
       S::store(st.lse + i, S::blend(S::lt(S::abs(peak), S::set1((C)__builtin_inf())), s + (s_lo + l_lo), peak));
       S::store(st.confidence + i, S::fma(E, times, S::fma(E, times_lo, E_lo * times)) + (peak - peak));
       S::store(st.spread + i, S::load(st.spread + i) * inverse);
-      S::store(st.square + i, S::load(st.square + i) * inverse * inverse);
+      S::store(st.square + i, S::load(st.square + i) * inverse * inverse + S::keep(S::neq(peak, none), count - one));
     }
   }
 }
@@ -172,10 +172,13 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
     pair_inverse<C>(u, u_lo + S::load(st.lo + i), u, u_lo);
     pair_product<C>(r, S::load(st.lo + i), u, u_lo, q, q_lo);
     pair_product<C>(q, q_lo, a, S::set1(0), q, q_lo);
-    const V p = exp_of<C>(ExpAt<C>::load(st.at + i, State<C>::pitch), zy) * share;
+    V p, p_lo, d, d_lo;
+    exp_pair<C>(ExpAt<C>::load(st.at + i, State<C>::pitch), zy, p, p_lo);
+    pair_product<C>(p, p_lo, share, share_lo, p, p_lo);
+    pair_product<C>(p, p_lo, a, S::set1(0), p, p_lo);
     const auto top = S::eq(zy, S::load(st.peak + i));
-    const V g = S::blend(top, (a - t) - q, S::fma(a, p, -t));
-    const V g_lo = S::keep(S::both(top, S::eq(a, t)), -q_lo);
+    two_sum(S::blend(top, a - t, p), S::blend(top, -q, -t), d, d_lo);
+    const V g = d, g_lo = d_lo + S::blend(top, -q_lo, p_lo);
     pair_product<C>(g, g_lo, scale, scale_lo, h, l);
     S::store(st.at_target + i, (h + l) + (share - share));
   }
