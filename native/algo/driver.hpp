@@ -1,11 +1,6 @@
 // One call on one instruction set: blocks of rows through load -> peak -> exponentials -> finish -> write.
 // The two forms (rows.hpp, lanes.hpp) differ in the passes; what a pass computes is the same.
 
-LL_INLINE char* align64(char* p) { return (char*)(((std::uintptr_t)p + 63) & ~(std::uintptr_t)63); }
-LL_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-LL_INLINE std::int64_t most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-LL_INLINE std::int64_t round_up(std::int64_t a, std::int64_t to) { return (a + to - 1) / to * to; }
-
 template <class C>
 constexpr Dtype dtype_of = sizeof(C) == 4 ? Dtype::f32 : Dtype::f64;
 
@@ -34,13 +29,19 @@ inline void locate(const Job& job, const Operand& a, std::int64_t row, int count
   }
   std::int64_t at[max_axes];
   char* p = a.data;
-  for (int d = job.axes - 1; d >= 0; --d) {
+  const int last = job.axes - 1;
+  for (int d = last; d >= 0; --d) {
     at[d] = row % job.extent[d], row /= job.extent[d];
     p += at[d] * a.stride[d];
   }
-  for (int i = 0; i < count; ++i) {
-    to[i] = p;
-    for (int d = job.axes - 1; d >= 0; --d) {
+  const std::int64_t stride = a.stride[last], extent = job.extent[last];
+  for (int i = 0; i < count;) {
+    const int run = (int)least(count - i, extent - at[last]);
+    for (int r = 0; r < run; ++r) to[i + r] = p + r * stride;
+    i += run;
+    if (at[last] + run < extent) break;
+    p -= at[last] * stride, at[last] = 0;  // back to the innermost axis's start, on to the next one
+    for (int d = last - 1; d >= 0; --d) {
       p += a.stride[d];
       if (++at[d] < job.extent[d]) break;
       p -= at[d] * a.stride[d], at[d] = 0;
@@ -52,7 +53,7 @@ inline void locate(const Job& job, const Operand& a, std::int64_t row, int count
 template <class C>
 struct Buffers {
   C *z, *q, *slope, *e, *rows;
-  C* spare = nullptr;  // a second `e`: one fills while the other drains
+  C* spare = nullptr;  // results on their way out, side by side as in memory
   Drain<C> drain;
 };
 
@@ -203,12 +204,18 @@ inline bool picks_one(const Job& job) {
          job.softcap == 0;
 }
 
+// Scratch for a block: rows of whole vectors.
+template <class C>
+std::int64_t tile_bytes(const Job& job) {
+  return round_up(round_up(job.classes, Simd<C>::W) * job.block * (std::int64_t)sizeof(C), 64) + 64;
+}
+
 // Whole rows that lie side by side leave through a Drain, where two blocks of them fit the cache.
 template <class C>
 bool drains(const Job& job) {
   return !job.lanes && job.streaming && job.axes <= 1 && job.out.dtype == dtype_of<C> &&
          job.out.class_stride == (std::int64_t)sizeof(C) &&
-         job.out.stride[0] == job.classes * (std::int64_t)sizeof(C) && (job.op == Op::softmax || job.op == Op::grad) &&
+         job.out.stride[0] == job.classes * (std::int64_t)sizeof(C) && writes_matrix(job.op) && job.op != Op::softmax_backward && job.op != Op::log_softmax_backward &&
          job.classes * (std::int64_t)sizeof(C) <= (256 << 10);
 }
 
@@ -234,12 +241,12 @@ void plan_as(Job& job) {
     job.block = most(beside ? W : bytes * 64 <= (512 << 10) ? 64 : W, least(want, State<C>::most));
     job.block = least(job.block, round_up(job.rows, W));
     tiles += 1;  // rows on their way through the transposition
-    job.arena = State<C>::bytes() + tiles * round_up(bytes * job.block, 64) + 256 + bytes * 2 * W;
+    job.arena = State<C>::bytes() + tiles * tile_bytes<C>(job) + 256 + bytes * 2 * W;
   } else {
     job.block = most(1, least(least(W, job.rows), (128 << 10) / bytes));
     const bool direct = beside && job.x.dtype == dtype_of<C> && !has_transform(job);
     tiles += (writes_matrix(job.op) ? 1 : 0) + (drains<C>(job) ? 1 : 0) - (direct ? 1 : 0);
-    job.arena = State<C>::bytes() + tiles * round_up(bytes * job.block, 64) + 512;
+    job.arena = State<C>::bytes() + tiles * tile_bytes<C>(job) + 512;
   }
 }
 
@@ -256,7 +263,7 @@ void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
     }
     return;
   }
-  const std::int64_t tile = round_up(job.classes * job.block * (std::int64_t)sizeof(C), 64);
+  const std::int64_t tile = tile_bytes<C>(job);
   auto take = [&](bool wanted) {
     C* at = (C*)p;
     if (wanted) p += tile;

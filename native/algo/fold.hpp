@@ -27,7 +27,9 @@ struct Pair {
 };
 
 // TALLY: vectors run across rows, and the ties of each row are counted in its lane; else `ties` counts them all.
-template <class C, Take TAKE, bool TALLY, bool FINE = false>
+// APART: s and w s are summed apart; without, where the exponentials are wanted anyway, those are summed: one operation
+// less, and their rounding averages out over the lanes of a long row.
+template <class C, Take TAKE, bool TALLY, bool APART, bool FINE = false>
 struct Fold {
   using S = Simd<C>;
   using V = typename S::V;
@@ -51,10 +53,14 @@ struct Fold {
     const auto other = S::without(live, top);
     if constexpr (TALLY)
       count = S::add_where(count, top, S::set1(1));
-    else if (const unsigned b = S::bits(top))
-      ties += __builtin_popcount(b);
-    s = S::add_where(s, other, ps);
-    w = S::fma_where(w, other, pw, ps);
+    else
+      ties += __builtin_popcount(S::bits(top));
+    if constexpr (APART) {
+      s = S::add_where(s, other, ps);
+      w = S::fma_where(w, other, pw, ps);
+    } else {
+      s = S::add_where(s, other, e);
+    }
     if constexpr (FINE) w_lo = S::fma_where(w_lo, other, pw_lo, ps);
     if constexpr (TAKE == Take::moments) {
       const V x = S::keep(other, S::fma(pw, ps, ps));
@@ -65,9 +71,13 @@ struct Fold {
   }
   LL_INLINE void flush() {
     V h, e;
-    fast_two_sum(s, w, h, e);  // |w| <= 0.42 s, term by term
-    total.add(h);
-    total.lo = total.lo + e;
+    if constexpr (APART) {
+      fast_two_sum(s, w, h, e);  // |w| <= 0.42 s, term by term
+      total.add(h);
+      total.lo = total.lo + e;
+    } else {
+      total.add(s);
+    }
     if constexpr (FINE) total.lo = total.lo + w_lo;
     s = w = w_lo = S::set1(0);
     if constexpr (TAKE == Take::moments) {

@@ -9,7 +9,12 @@ void load_tile(const Job& job, const Operand& a, char** at, int rows, C* tile, C
   if (job.axes > 0 && a.stride[job.axes - 1] == size && a.class_stride != size) {
     for (int i = 0, n; i < rows; i += n) {  // runs of rows that lie side by side
       for (n = 1; i + n < rows && at[i + n] - at[i] == n * size;) ++n;
-      for (std::int64_t j = 0; j < V; ++j) load_run<C>(a.dtype, at[i] + j * a.class_stride, size, n, tile + j * ld + i);
+      for (std::int64_t j = 0; j < V; ++j) {
+        const char* from = at[i] + j * a.class_stride;
+        load_run<C>(a.dtype, from, size, n, tile + j * ld + i);
+        for (std::int64_t ahead = n * size; ahead < 2 * n * size; ahead += 64)  // what the next block reads
+          __builtin_prefetch((const void*)((std::uintptr_t)from + (std::uintptr_t)ahead), 0, 2);
+      }
     }
     for (std::int64_t j = 0; j < V; ++j)
       for (std::int64_t i = rows; i < whole; ++i) tile[j * ld + i] = 0;

@@ -31,7 +31,7 @@ struct LanePasses {
   template <Take TAKE, bool WANT_E, bool FAR, bool FINE>
   static LL_INLINE void sum_exp_as(State<C>& st, int i, const ExpAt<C>& k, C* t, std::int64_t ld, std::int64_t n) {
     const V top = S::load(st.peak + i);
-    Fold<C, TAKE, true, FINE> f;
+    Fold<C, TAKE, true, true, FINE> f;
     std::int64_t j = 0;
     while (j < n) {
       const std::int64_t stop = n - j < f.block ? n : j + f.block;

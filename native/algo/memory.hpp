@@ -1,6 +1,11 @@
 // Moving scores between the caller's memory (any dtype, any strides) and scratch in the computing type C, and the
 // transposition that lets vectors run across rows. Everything here is one read and one write an element.
 
+LL_INLINE char* align64(char* p) { return (char*)(((std::uintptr_t)p + 63) & ~(std::uintptr_t)63); }
+LL_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+LL_INLINE std::int64_t most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+LL_INLINE std::int64_t round_up(std::int64_t a, std::int64_t to) { return (a + to - 1) / to * to; }
+
 template <class T>
 LL_INLINE T read_at(const char* p) {
   T v;
@@ -240,11 +245,28 @@ LL_INLINE void transpose(typename Simd<C>::V* r) {
   for (int n = Simd<C>::W; n > 1; n /= 2) shuffle_pairs<C>(r, std::make_integer_sequence<int, Simd<C>::W>{});
 }
 
-// Sums (or another fold) of the W lanes of each of W stored vectors: at[i*W + lane] -> one lane a vector.
-template <class C>
-LL_INLINE void transpose_block(const C* at, typename Simd<C>::V* r) {
-  for (int i = 0; i < Simd<C>::W; ++i) r[i] = Simd<C>::load(at + i * Simd<C>::W);
-  transpose<C>(r);
+// One step of a fold across lanes: the lanes of a and b interleaved, their first halves and their second halves.
+template <class C, int... I>
+LL_INLINE void interleave(typename Simd<C>::V a, typename Simd<C>::V b, typename Simd<C>::V& first,
+                          typename Simd<C>::V& second, std::integer_sequence<int, I...>) {
+  constexpr int W = Simd<C>::W;
+  first = __builtin_shufflevector(a, b, ((I & 1) ? W + I / 2 : I / 2)...);
+  second = __builtin_shufflevector(a, b, ((I & 1) ? W + W / 2 + I / 2 : W / 2 + I / 2)...);
+}
+// Lane i of the result: the fold of the W lanes of the i-th stored vector, at[i*W...]. Half as many shuffles as a
+// transposition: each step folds two vectors into one that holds both.
+template <class C, class F>
+LL_INLINE typename Simd<C>::V fold_lanes(const C* at, F&& fold) {
+  using S = Simd<C>;
+  typename S::V r[S::W];
+  for (int i = 0; i < S::W; ++i) r[i] = S::load(at + i * S::W);
+  for (int n = S::W / 2; n > 0; n /= 2)
+    for (int i = 0; i < n; ++i) {
+      typename S::V first, second;
+      interleave<C>(r[i], r[i + n], first, second, std::make_integer_sequence<int, S::W>{});
+      r[i] = fold(first, second);
+    }
+  return r[0];
 }
 
 // rows[i][0..n) for i < W into tile[j*ld + i], and back.

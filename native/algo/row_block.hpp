@@ -115,7 +115,8 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   const C *z[most_rows], *q[most_rows];
   char* at[most_rows];
   bool skip[most_rows];
-  auto part = [&](C* base, int i) { return base ? base + i * n : nullptr; };
+  const std::int64_t ld = round_up(n, S::W);
+  auto part = [&](C* base, int i) { return base ? base + i * ld : nullptr; };
 
   locate(job, job.x, row, rows, at);
   char* next[most_rows];
@@ -126,7 +127,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   const bool plain = !backward && !has_transform(job) && job.op != Op::pick;
   for (int i = 0; i < rows; ++i) {
     skip[i] = skips_ignored(job) && st.weight[i] == 0;
-    z[i] = skip[i] ? nullptr : buf.z ? buf.z + i * n : (const C*)at[i];
+    z[i] = skip[i] ? nullptr : buf.z ? buf.z + i * ld : (const C*)at[i];
     if (skip[i]) continue;
     if (plain) {
       S::store(st.lanes + i * S::W, load_and_peak(job, at[i], part(buf.z, i)));
@@ -182,14 +183,17 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   }
   locate(job, job.out, row, rows, at);
   const bool direct = job.out.dtype == dtype_of<C> && job.out.class_stride == (std::int64_t)sizeof(C);
-  // short rows leave the cache together, in whole lines
   const bool drain = buf.spare != nullptr;
-  const bool linear = !drain && direct && job.streaming && rows > 1 && n < 1024 && at[1] - at[0] == n * (int)sizeof(C) &&
-                      at[rows - 1] - at[0] == (rows - 1) * n * (int)sizeof(C);
+  C* staged = nullptr;
+  if (drain) {
+    // of the target's alignment, so that whole vectors leave from whole vectors
+    buf.drain.all();
+    staged = buf.spare + ((std::uintptr_t)at[0] % 64) / sizeof(C);
+  }
   const int size_out = size_of(job.out.dtype);
   const bool masked = job.mask.data && !backward && job.op != Op::grad;
   for (int i = 0; i < rows; ++i) {
-    C* const to = direct && !linear && !drain ? (C*)at[i] : part(buf.e, i);
+    C* const to = drain ? staged + i * n : direct ? (C*)at[i] : part(buf.e, i);
     if (backward) {
       row_backward(job, (C*)z[i], q[i], to);
       if (!direct) store_run<C>(job.out.dtype, to, at[i], job.out.class_stride, n);
@@ -199,7 +203,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
                        part(buf.e, i), (const C*)job.class_weight,       n,
                        st.y[i]};
     if (direct || job.out.class_stride != size_out || (masked && st.y[i] != 0)) {
-      row_write(job, st, i, whole, to, job.streaming && direct && !linear && !drain);
+      row_write(job, st, i, whole, to, job.streaming && direct && !drain);
       if (masked && st.y[i] != 0) clear_masked(job, st, i, to, 1);
       if (!direct) store_run<C>(job.out.dtype, to, at[i], job.out.class_stride, n);
       continue;
@@ -210,11 +214,5 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
       store_run<C>(job.out.dtype, to + j, at[i] + j * size_out, size_out, m);
     }
   }
-  if (linear) stream_copy<C>(buf.e, (C*)at[0], rows * n);
-  if (drain) {
-    buf.drain.all();
-    buf.drain.take(buf.e, (C*)at[0], rows * n);
-    C* const filled = buf.e;
-    buf.e = buf.spare, buf.spare = filled;
-  }
+  if (drain) buf.drain.take(staged, (C*)at[0], rows * n);
 }

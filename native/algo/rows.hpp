@@ -53,28 +53,30 @@ struct RowPasses {
     return S::max(S::max(a, b), S::max(c, d));
   }
 
-  // Lane i of the result: the maximum over the lanes of the i-th stored vector.
+  // Lane i of the result: the fold over the lanes of the i-th stored vector.
   static V fold_max(const C* at) {
-    V r[W];
-    transpose_block<C>(at, r);
-    for (int i = 1; i < W; ++i) r[0] = S::max(r[i], r[0]);
-    return r[0];
-  }
-  static Pair<C> fold_pairs(const C* hi, const C* lo) {
-    V r[W], q[W];
-    transpose_block<C>(hi, r), transpose_block<C>(lo, q);
-    Pair<C> sum{r[0], q[0]};
-    for (int i = 1; i < W; ++i) sum.add(r[i]), sum.lo = sum.lo + q[i];
-    return sum;
+    return fold_lanes<C>(at, [](V a, V b) LL_INLINE_LAMBDA { return S::max(a, b); });
   }
   static V fold_sum(const C* at) {
-    V r[W];
-    transpose_block<C>(at, r);
-    for (int i = 1; i < W; ++i) r[0] = r[0] + r[i];
-    return r[0];
+    return fold_lanes<C>(at, [](V a, V b) LL_INLINE_LAMBDA { return a + b; });
+  }
+  static Pair<C> fold_pairs(const C* hi, const C* lo) {
+    V lost = S::set1(0);
+    V r[W], q[W];
+    for (int i = 0; i < W; ++i) r[i] = S::load(hi + i * W), q[i] = S::load(lo + i * W);
+    for (int n = W / 2; n > 0; n /= 2)
+      for (int i = 0; i < n; ++i) {
+        V a, b;
+        interleave<C>(q[i], q[i + n], a, b, std::make_integer_sequence<int, W>{});
+        q[i] = a + b;
+        interleave<C>(r[i], r[i + n], a, b, std::make_integer_sequence<int, W>{});
+        two_sum(a, b, r[i], lost);
+        q[i] = q[i] + lost;
+      }
+    return {r[0], q[0]};
   }
 
-  // Sums the exponentials of each row into the matrices st.lanes, and stores them in e, row after row, if WANT_E.
+  // Sums the exponentials of each row into the matrices st.lanes, and stores them in e, rows of whole vectors, if WANT_E.
   // Meanwhile asks for the memory at next[i], the row that comes a block later, n * size bytes, and lets earlier
   // results drain. A null row is passed over.
   template <Take TAKE, bool WANT_E>
@@ -93,12 +95,12 @@ struct RowPasses {
     Drain<C> drain = outer;  // in registers
     for (int i = 0; i < rows; ++i) {
       const C* z = rows_z[i];
-      C* const to = e + i * n;
+      C* const to = WANT_E ? e + i * round_up(n, W) : nullptr;
       const std::uintptr_t soon = (std::uintptr_t)next[i];
       if (!z) continue;
       const ExpAt<C> k = ExpAt<C>::broadcast(st.at + i, State<C>::pitch);
       const V top = S::set1(st.peak[i]);
-      Fold<C, TAKE, false> f;
+      Fold<C, TAKE, false, !WANT_E> f;
       each_vector<C>(
           n,
           [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
@@ -108,7 +110,7 @@ struct RowPasses {
           },
           [&]() LL_INLINE_LAMBDA {
             f.flush();
-            if constexpr (WANT_E) drain.some();
+            drain.some();
           });
       C* at = st.lanes + i * W;
       S::store(at, f.total.hi), S::store(at + W * W, f.total.lo);
