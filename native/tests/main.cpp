@@ -1,6 +1,5 @@
-// The native tests: `lastlayer_native_tests [--quick]`. Built with -DLASTLAYER_TESTS=ON, meant for the
-// sanitizers
-// (-DLASTLAYER_SANITIZE=address,undefined or thread) and for emulators.
+// The native tests: `lastlayer_native_tests [--quick] [--no-fork]`. Built with -DLASTLAYER_TESTS=ON, for the
+// sanitizers (-DLASTLAYER_SANITIZE=address,undefined or thread) and for emulators.
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -12,7 +11,13 @@
 int main(int count, char** arguments) {
   using namespace lastlayer;
   using namespace lastlayer::tests;
-  bool quick = count > 1 && std::strcmp(arguments[1], "--quick") == 0;
+  auto given = [&](const char* name) {
+    bool found = false;
+    for (int i = 1; i < count; ++i) found |= std::strcmp(arguments[i], name) == 0;
+    return found;
+  };
+  bool quick = given("--quick");
+  const bool forks = !given("--no-fork");  // an emulator with threads may not survive a fork
 #if defined(__SANITIZE_THREAD__)
   quick = true;  // what it can find is in the threads
 #endif
@@ -21,7 +26,7 @@ int main(int count, char** arguments) {
   std::printf("\n");
   const std::pair<const char*, std::function<void()>> groups[] = {
       {"elementary", test_elementary},
-      {"threads", [&] { test_threads(quick); }},
+      {"threads", [&] { test_threads(quick, forks); }},
       {"kernels", [&] { test_kernels(quick); }},
       {"large results", [&] { test_large(quick); }},
   };

@@ -170,12 +170,12 @@ void after_fork() {}
 
 }  // namespace
 
-void test_threads(bool quick) {
+void test_threads(bool quick, bool forks) {
   each_task_once();
   an_interruption_ends_the_call();
   any_number_of_threads();
   many_callers(quick ? 2 : 6);
-  after_fork();
+  if (forks) after_fork();
 }
 
 }  // namespace tests
