@@ -43,18 +43,25 @@ struct Fold {
     total.zero(), spreads.zero(), squares.zero();
   }
   // Takes one vector in; gives its exponentials.
-  template <bool WANT_E, bool FAR>
+  template <bool WANT_E, bool FAR, bool ALL = false>
   LL_INLINE V step(const ExpAt<C>& k, V peak, V z) {
     V ps, pw, pw_lo, e = z;
     typename S::M live;
-    exp_parts<C, FAR, FINE>(k, z, ps, pw, live, &pw_lo);
-    if constexpr (WANT_E) e = S::keep(live, S::fma(pw, ps, ps));
-    const auto top = S::eq(z, peak);
-    const auto other = S::without(live, top);
-    if constexpr (TALLY)
-      count = S::add_where(count, top, S::set1(1));
-    else
-      ties += __builtin_popcount(S::bits(top));
+    exp_parts<C, FAR, FINE, ALL>(k, z, ps, pw, live, &pw_lo);
+    typename S::M other;
+    if constexpr (ALL) {
+      if constexpr (WANT_E) e = S::fma(pw, ps, ps);
+      other = S::neq(z, peak);
+      ties += S::W - __builtin_popcount(S::bits(other));
+    } else {
+      if constexpr (WANT_E) e = S::keep(live, S::fma(pw, ps, ps));
+      const auto top = S::eq(z, peak);
+      other = S::without(live, top);
+      if constexpr (TALLY)
+        count = S::add_where(count, top, S::set1(1));
+      else
+        ties += __builtin_popcount(S::bits(top));
+    }
     if constexpr (APART) {
       s = S::add_where(s, other, ps);
       w = S::fma_where(w, other, pw, ps);

@@ -147,15 +147,16 @@ struct ExpAt {
 };
 
 // exp(z) 2^(BIAS - np) = s (1 + w) where `live`; elsewhere the true value is taken as 0 and s, w mean nothing.
+// ALL: the caller knows that every score is live, or NaN.
 // FINE: s (1 + w + w_lo), with the roundings of r and w recovered: right to 2^-5 ULP. For E, and for rows of so few
 // classes that the error of a single exponential shows in the logarithm of the sum.
-template <class C, bool FAR, bool FINE = false>
+template <class C, bool FAR, bool FINE = false, bool ALL = false>
 LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<C>::V& s, typename Simd<C>::V& w,
                          typename Simd<C>::M& live, typename Simd<C>::V* w_lo = nullptr) {
   using S = Simd<C>;
   using K = Constant<C>;
   using V = typename S::V;
-  live = S::nlt(z, k.least);
+  if constexpr (!ALL) live = S::nlt(z, k.least);
   if constexpr (FAR) z = z - k.shift;
   const V m = S::fma(z, S::set1(K::log2e), k.magic), n = m - k.magic;
   const V a = S::fnma(n, S::set1(K::hi), z);

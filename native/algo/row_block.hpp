@@ -11,18 +11,19 @@ const C* load_row(const Job& job, const Operand& a, const char* from, C* to) {
   return to;
 }
 
-// The vector whose lanes' maximum is the row's; loads the row into `to`, if given, on the way.
+// The row's extremes; loads the row into `to`, if given, on the way.
 template <class C>
-typename Simd<C>::V load_and_peak(const Job& job, const char* from, C* to) {
+typename RowPasses<C>::Extremes load_and_look(const Job& job, const char* from, C* to) {
   using P = RowPasses<C>;
-  if (!to) return P::peak((const C*)from, job.classes);
-  auto top = Simd<C>::set1(P::nothing());
+  if (!to) return P::extremes((const C*)from, job.classes);
+  auto found = P::none();
   for (std::int64_t j = 0; j < job.classes; j += piece) {
     const std::int64_t m = least(piece, job.classes - j);
     load_run<C>(job.x.dtype, from + j * job.x.class_stride, job.x.class_stride, m, to + j);
-    top = Simd<C>::max(P::peak(to + j, m), top);
+    const auto part = P::extremes(to + j, m);
+    found.take(part.high, part.low);
   }
-  return top;
+  return found;
 }
 
 template <class C>
@@ -130,7 +131,8 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
     z[i] = skip[i] ? nullptr : buf.z ? buf.z + i * ld : (const C*)at[i];
     if (skip[i]) continue;
     if (plain) {
-      S::store(st.lanes + i * S::W, load_and_peak(job, at[i], part(buf.z, i)));
+      const auto found = load_and_look(job, at[i], part(buf.z, i));
+      S::store(st.lanes + i * S::W, found.high), S::store(st.lanes + (S::W + i) * S::W, found.low);
     } else {
       load_row(job, job.x, at[i], part(buf.z, i));
       if (buf.z) transform(job, part(buf.z, i), part(buf.slope, i), n);
@@ -147,8 +149,12 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   }
   if (!backward) {
     for (int i = 0; i < rows; ++i)
-      if (!skip[i] && !plain) S::store(st.lanes + i * S::W, job.op == Op::pick ? S::set1(0) : P::peak(z[i], n));
-    S::store(st.peak, P::fold_max(st.lanes));
+      if (!skip[i] && !plain) {
+        const auto found = P::extremes(z[i], n);
+        S::store(st.lanes + i * S::W, found.high), S::store(st.lanes + (S::W + i) * S::W, found.low);
+      }
+    S::store(st.peak, job.op == Op::pick ? S::set1(0) : P::fold_max(st.lanes));
+    S::store(st.low, P::fold_min(st.lanes + S::W * S::W));
     ExpAt<C>::make(S::load(st.peak)).store(st.at, State<C>::pitch);
     const bool all_classes = job.target == Target::dense || (job.target == Target::index && job.off != 0);
     for (int i = 0; i < rows; ++i) {

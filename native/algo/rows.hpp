@@ -40,22 +40,34 @@ struct RowPasses {
 
   static LL_INLINE C nothing() { return (C)-__builtin_inf(); }
 
-  // A vector whose lanes' maximum is the row's, NaN left aside.
-  static V peak(const C* z, std::int64_t n) {
-    V a = S::set1(nothing()), b = a, c = a, d = a;
+  // Vectors whose lanes' extremes are the row's, NaN left aside.
+  struct Extremes {
+    V high, low;
+    LL_INLINE void take(V a, V b) { high = S::max(a, high), low = S::min(b, low); }
+  };
+  static LL_INLINE Extremes none() { return {S::set1(nothing()), S::set1(-nothing())}; }
+  static Extremes extremes(const C* z, std::int64_t n) {
+    Extremes a = none(), b = a;
     std::int64_t j = 0;
-    for (; j + 4 * W <= n; j += 4 * W) {
-      a = S::max(S::load(z + j), a), b = S::max(S::load(z + j + W), b);
-      c = S::max(S::load(z + j + 2 * W), c), d = S::max(S::load(z + j + 3 * W), d);
+    for (; j + 2 * W <= n; j += 2 * W) {
+      const V u = S::load(z + j), v = S::load(z + j + W);
+      a.take(u, u), b.take(v, v);
     }
-    for (; j + W <= n; j += W) a = S::max(S::load(z + j), a);
-    if (j < n) a = S::max(S::loadn(z + j, (int)(n - j), nothing()), a);
-    return S::max(S::max(a, b), S::max(c, d));
+    if (j + W <= n) {
+      const V u = S::load(z + j);
+      a.take(u, u), j += W;
+    }
+    if (j < n) b.take(S::loadn(z + j, (int)(n - j), nothing()), S::loadn(z + j, (int)(n - j), -nothing()));
+    a.take(b.high, b.low);
+    return a;
   }
 
   // Lane i of the result: the fold over the lanes of the i-th stored vector.
   static V fold_max(const C* at) {
     return fold_lanes<C>(at, [](V a, V b) LL_INLINE_LAMBDA { return S::max(a, b); });
+  }
+  static V fold_min(const C* at) {
+    return fold_lanes<C>(at, [](V a, V b) LL_INLINE_LAMBDA { return S::min(a, b); });
   }
   static V fold_sum(const C* at) {
     return fold_lanes<C>(at, [](V a, V b) LL_INLINE_LAMBDA { return a + b; });
@@ -82,14 +94,20 @@ struct RowPasses {
   template <Take TAKE, bool WANT_E>
   static void sum_exp(State<C>& st, const C* const* z, int rows, std::int64_t n, C* e, char* const* next, int size,
                       Drain<C>& drain) {
-    bool far = false;
-    for (int i = 0; i < rows; ++i) far |= z[i] && st.at[2 * State<C>::pitch + i] != 0;
+    bool far = false, all = true;
+    for (int i = 0; i < rows; ++i) {
+      if (!z[i]) continue;
+      far |= st.at[2 * State<C>::pitch + i] != 0;
+      all &= st.low[i] >= st.at[State<C>::pitch + i];
+    }
     if (far)
-      sum_exp_as<TAKE, WANT_E, true>(st, z, rows, n, e, next, size, drain);
+      sum_exp_as<TAKE, WANT_E, true, false>(st, z, rows, n, e, next, size, drain);
+    else if (all && TAKE == Take::rest)
+      sum_exp_as<TAKE, WANT_E, false, TAKE == Take::rest>(st, z, rows, n, e, next, size, drain);
     else
-      sum_exp_as<TAKE, WANT_E, false>(st, z, rows, n, e, next, size, drain);
+      sum_exp_as<TAKE, WANT_E, false, false>(st, z, rows, n, e, next, size, drain);
   }
-  template <Take TAKE, bool WANT_E, bool FAR>
+  template <Take TAKE, bool WANT_E, bool FAR, bool ALL>
   static void sum_exp_as(State<C>& st, const C* const* rows_z, int rows, std::int64_t n, C* e, char* const* next, int size,
                          Drain<C>& outer) {
     Drain<C> drain = outer;  // in registers
@@ -105,7 +123,11 @@ struct RowPasses {
           n,
           [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
             __builtin_prefetch((const void*)(soon + (std::uintptr_t)(j * size)), 0, 2);
-            V v = f.template step<WANT_E, FAR>(k, top, S::loadn(z + j, m, nothing()));
+            V v;
+            if (ALL && m == W)
+              v = f.template step<WANT_E, FAR, ALL>(k, top, S::load(z + j));
+            else
+              v = f.template step<WANT_E, FAR, false>(k, top, S::loadn(z + j, m, nothing()));
             if constexpr (WANT_E) S::storen(to + j, v, m);
           },
           [&]() LL_INLINE_LAMBDA {

@@ -22,6 +22,7 @@ struct Simd<float> {
   static LL_INLINE V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
   static LL_INLINE V fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
   static LL_INLINE V max(V a, V b) { return _mm512_max_ps(a, b); }
+  static LL_INLINE V min(V a, V b) { return _mm512_min_ps(a, b); }
   static LL_INLINE V abs(V a) { return _mm512_abs_ps(a); }
   static LL_INLINE M lt(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
   static LL_INLINE M nlt(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
@@ -67,6 +68,7 @@ struct Simd<double> {
   static LL_INLINE V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
   static LL_INLINE V fnma(V a, V b, V c) { return _mm512_fnmadd_pd(a, b, c); }
   static LL_INLINE V max(V a, V b) { return _mm512_max_pd(a, b); }
+  static LL_INLINE V min(V a, V b) { return _mm512_min_pd(a, b); }
   static LL_INLINE V abs(V a) { return _mm512_abs_pd(a); }
   static LL_INLINE M lt(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
   static LL_INLINE M nlt(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ); }

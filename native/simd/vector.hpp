@@ -5,7 +5,7 @@
 //   set1 load store stream loadn storen    loadn/storen touch the first n < W lanes of memory only
 //   + - * /                the compiler's own operators on V
 //   fma(a,b,c) = a*b + c   fnma(a,b,c) = c - a*b     fused where the instruction exists
-//   max(a,b)               b if either is NaN: a running maximum max(z, peak) ignores NaN
+//   max(a,b) min(a,b)      b if either is NaN: a running maximum max(z, peak) ignores NaN
 //   lt eq                  false on NaN;   nlt neq   true on NaN
 //   both(m,n), without(m,n)  m and n, m and not n
 //   blend(m,a,b)           a where m else b;  keep(m,a): a where m else 0;  bits(m): one bit a lane
@@ -105,6 +105,21 @@ struct SimdOf {
       return (V)_mm_max_pd((__m128d)a, (__m128d)b);
 #else
     return a > b ? a : b;
+#endif
+  }
+  static LL_INLINE V min(V a, V b) {
+#if defined(__AVX2__)
+    if constexpr (sizeof(C) == 4)
+      return (V)_mm256_min_ps((__m256)a, (__m256)b);
+    else
+      return (V)_mm256_min_pd((__m256d)a, (__m256d)b);
+#elif defined(__SSE2__)
+    if constexpr (sizeof(C) == 4)
+      return (V)_mm_min_ps((__m128)a, (__m128)b);
+    else
+      return (V)_mm_min_pd((__m128d)a, (__m128d)b);
+#else
+    return a < b ? a : b;
 #endif
   }
   static LL_INLINE V abs(V a) { return (V)((M)a & ~((M)set1((C)-0.0))); }

@@ -55,7 +55,9 @@ def use_isa(isa: str) -> Iterator[None]:
 
 def _set_isa(isa: str) -> None:
     if not _core.set_isa(isa):
-        raise BackendError(f"LASTLAYER_ISA is {isa!r}; expected one that this machine can run: {', '.join(isas())}")
+        raise BackendError(
+            f"LASTLAYER_ISA is {isa!r}; expected one that this machine can run: {', '.join(isas())}"
+        )
 
 
 # --- softmax --------------------------------------------------------------------------------------------------------
@@ -141,7 +143,18 @@ def _stats(scores: Scores, targets: Targets | None, into: dict[str, Any], k: int
         return
     y, dense = _target(targets)
     _core.row_stats(
-        x, axis, half, where, temperature, softcap or 0.0, _bits(y), dense, _is_bfloat(y), targets.ignore_index, into, k
+        x,
+        axis,
+        half,
+        where,
+        temperature,
+        softcap or 0.0,
+        _bits(y),
+        dense,
+        _is_bfloat(y),
+        targets.ignore_index,
+        into,
+        k,
     )
 
 
@@ -156,7 +169,11 @@ def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, fl
         if not mean:
             class_weight = sample_weight = None
         return _core.target_totals(
-            _contiguous(y), x.shape[scores.axis], ignore_index, _doubles(class_weight), _doubles(sample_weight)
+            _contiguous(y),
+            x.shape[scores.axis],
+            ignore_index,
+            _doubles(class_weight),
+            _doubles(sample_weight),
         )
     if not mean:
         return -1, 0.0
