@@ -21,6 +21,7 @@ void load_tile(const Job& job, const Operand& a, char** at, int rows, C* tile, C
     return;
   }
   const bool direct = a.class_stride == size && a.dtype == dtype_of<C>;
+  const std::int64_t ahead = job.axes == 1 && a.class_stride == size ? rows * a.stride[0] : 0;
   for (int i = 0; i < whole; i += W) {
     const C* from[W];
     for (int r = 0; r < W; ++r) {
@@ -33,6 +34,9 @@ void load_tile(const Job& job, const Operand& a, char** at, int rows, C* tile, C
       }
     }
     rows_to_lanes<C>(from, V, tile + i, ld);
+    for (int r = 0; ahead && r < W && i + r < rows; ++r)  // what the next block reads
+      for (std::int64_t b = 0; b < V * size; b += 64)
+        __builtin_prefetch((const void*)((std::uintptr_t)at[i + r] + (std::uintptr_t)(ahead + b)), 0, 2);
   }
 }
 
@@ -113,18 +117,18 @@ void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, int rows) {
       for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, scaled(S::load(t + j * ld)));
     }
     if (job.op == Op::grad) {
-      const int m = (int)least(S::W, rows - i);
-      bool ignored = false;
-      for (int r = 0; r < m; ++r) {
-        const std::int64_t y = st.y[i + r];
-        if (y >= 0) t[y * ld + r] = st.at_target[i + r];
-        ignored |= st.weight[i + r] == 0;
+      if (job.target == Target::index) {
+        // compared rather than stored by index: a vector read just after a narrow write would have to wait for it
+        const V y = S::load(st.column + i), value = S::load(st.at_target + i);
+        V at = S::set1(0);
+        for (std::int64_t j = 0; j < n; ++j, at = at + S::set1(1))
+          S::store(t + j * ld, S::blend(S::eq(at, y), value, S::load(t + j * ld)));
       }
       if (job.softcap != 0)
         for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, S::load(t + j * ld) * S::load(slope + j * ld));
-      for (int r = 0; ignored && r < m; ++r)
-        if (st.weight[i + r] == 0)
-          for (std::int64_t j = 0; j < n; ++j) t[j * ld + r] = 0;
+      const auto kept = S::neq(S::load(st.weight + i), S::set1(0));
+      if (S::bits(kept) != (1u << S::W) - 1u)
+        for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, S::keep(kept, S::load(t + j * ld)));
     } else if (job.mask.data) {
       for (int r = 0; r < (int)least(S::W, rows - i); ++r)
         if (st.y[i + r] != 0) clear_masked(job, st, i + r, t + r, ld);

@@ -12,19 +12,19 @@ struct State {
   // Elements from one field to the next: an odd number of cache lines, or the fields would share a few cache sets.
   static constexpr int pitch = most + 64 / (int)sizeof(C);
   C *peak, *at, *hi, *lo, *count, *spread, *square, *zy, *mass, *gap, *weight, *times, *times_lo, *minus, *at_target,
-      *log1p, *log1p_lo, *confidence, *low, *rest, *lse, *loss, *other;
+      *log1p, *log1p_lo, *confidence, *low, *column, *rest, *lse, *loss, *other;
   C* lanes;  // W x W matrices: one vector a row, to be folded over its lanes
   std::int64_t* y;
   char** x_row;
 
   static constexpr std::int64_t bytes() {
-    return (26 * pitch + 4 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 + 64;
+    return (27 * pitch + 4 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 + 64;
   }
   // Lays itself out at p (64-byte aligned); returns the first byte behind.
   char* place(char* p) {
     C* c = (C*)p;
     C** fields[] = {&peak,      &hi,    &lo,       &count,   &spread, &square, &zy,  &mass, &gap,   &weight, &times,
-                    &times_lo, &minus, &at_target, &log1p, &log1p_lo, &confidence, &low, &rest, &lse, &loss, &other};
+                    &times_lo, &minus, &at_target, &log1p, &log1p_lo, &confidence, &low, &column, &rest, &lse, &loss, &other};
     for (C** f : fields) *f = c, c += pitch;
     at = c, c += 3 * pitch;
     lanes = c, c += 4 * Simd<C>::W * Simd<C>::W;
@@ -56,6 +56,7 @@ void take_targets(const Job& job, State<C>& st, std::int64_t row, int rows) {
     y[i] = kept ? y[i] : -1;
     weight[i] = kept ? weight[i] : 0;
   }
+  for (int i = 0; i < rows; ++i) st.column[i] = (C)y[i];
 }
 
 // mass, gap and t_y (in `other`) of index targets; `gap` holds sum_j w_j (peak - z_j) on entry where off != 0.
