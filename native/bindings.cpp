@@ -7,9 +7,11 @@
 #include <nanobind/stl/vector.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -80,9 +82,36 @@ class Buffer {
   }
 };
 
+// Python ends a thread that asks for the GIL after the interpreter has shut down (up to 3.13 by unwinding its stack,
+// which the destructors on it would turn into an abort). Such a thread waits for the end of the process instead.
+template <class Take>
+void take_gil(Take&& take) {
+  try {
+    take();
+  } catch (...) {
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+}
+
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() {
+    take_gil([&] { PyEval_RestoreThread(state_); });
+  }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
 bool interrupted() {
-  nb::gil_scoped_acquire gil;
-  return PyErr_CheckSignals() != 0;
+  PyGILState_STATE state;
+  take_gil([&] { state = PyGILState_Ensure(); });
+  const bool yes = PyErr_CheckSignals() != 0;
+  PyGILState_Release(state);
+  return yes;
 }
 
 // A call in the making: the Job and what must stay alive under it.
@@ -216,7 +245,7 @@ struct Request {
       run_job(job, 1, nullptr, &stopped);
     } else {
       const int n = threads();
-      nb::gil_scoped_release nogil;
+      WithoutGil released;
       run_job(job, n, interrupted, &stopped);
     }
     if (stopped) throw nb::python_error();
