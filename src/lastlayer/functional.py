@@ -62,8 +62,10 @@ def softmax(
     ------
     ShapeError, DtypeError, OptionError
 
-    Notes ----- float16 and bfloat16 are computed in float32. A NaN or +inf in a row makes that row NaN, and
-    so does -inf everywhere. Besides the result, a few rows are held at most. Dividing by the temperature is
+    Notes
+    -----
+    float16 and bfloat16 are computed in float32. A NaN or +inf in a row makes that row NaN, and so does -inf
+    everywhere. Besides the result, a thread holds a few rows at most. Dividing by the temperature is from
     Hinton, Vinyals and Dean, *Distilling the knowledge in a neural network* (2015).
 
     Examples
@@ -231,9 +233,11 @@ def cross_entropy(
     cross_entropy_grad : the loss and its gradient in one visit of each row.
     nll_loss, log_loss : the same from log-probabilities and from probabilities.
 
-    Notes ----- No temporary memory but a few numbers per row. Label smoothing is Szegedy et al., *Rethinking
-    the Inception architecture* (2016); z-loss is de Brébisson and Vincent, *The Z-loss* (2016); the soft cap
-    is Gemma 2's (2024).
+    Notes
+    -----
+    Temporary memory: one number a row, and a few rows a thread. Label smoothing is from Szegedy et al.,
+    *Rethinking the Inception architecture* (2016); z-loss from de Brébisson and Vincent, *The Z-loss* (2016);
+    the soft cap from Gemma 2 (2024).
 
     Examples
     --------
@@ -305,7 +309,7 @@ z_loss, reduction, denominator
 
     Notes
     -----
-    No temporary memory but the results and a few numbers per row.
+    Temporary memory besides the results: one number a row, and a few rows a thread.
 
     Examples
     --------
