@@ -1,8 +1,8 @@
 """The backend for NumPy arrays: the C++ core. In: problems in canonical form. Out: NumPy arrays.
 
-Everything the mathematics says is in `reference`; this module allocates results, brings the small arrays (class and
-sample weights, index targets) into the one form that the core reads, and calls it once. The scores themselves are
-read where they lie, with any strides; the core's scratch is bounded by a few rows a thread.
+Everything the mathematics says is in `reference`; this module allocates results, brings the small arrays
+(class and sample weights, index targets) into the one form that the core reads, and calls it once. The scores
+themselves are read where they lie, with any strides; the core's scratch is a few rows a thread.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def isas() -> list[str]:
 
 @contextmanager
 def use_isa(isa: str) -> Iterator[None]:
-    """Runs the core on one instruction set inside a ``with`` block, in all threads: for comparisons and tests."""
+    """Run the core on one instruction set inside a ``with`` block, in all threads: for tests."""
     before = _core.isa()
     _set_isa(isa)
     try:
@@ -60,7 +60,7 @@ def _set_isa(isa: str) -> None:
         )
 
 
-# --- softmax --------------------------------------------------------------------------------------------------------
+# --- softmax ---
 
 
 def softmax(scores: Scores, out: Any) -> Any:
@@ -106,7 +106,7 @@ def _backward(grad: Any, y: Any, axis: int, log: bool) -> Any:
     return dx
 
 
-# --- rows -----------------------------------------------------------------------------------------------------------
+# --- rows ---
 
 
 def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
@@ -158,7 +158,7 @@ def _stats(scores: Scores, targets: Targets | None, into: dict[str, Any], k: int
     )
 
 
-# --- losses ---------------------------------------------------------------------------------------------------------
+# --- losses ---
 
 
 def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, float]:
@@ -190,6 +190,8 @@ def cross_entropy(problem: Problem) -> Any:
 def cross_entropy_grad(problem: Problem) -> tuple[Any, Any]:
     """See `reference.cross_entropy_grad`."""
     x = problem.scores.array
+    if problem.scale == 0.0:  # a mean over nothing, whatever the rows hold
+        return _result(x).type(0), np.zeros(x.shape, x.dtype)
     grad = np.empty(x.shape, x.dtype)
     return _losses(problem, _GRAD, grad), grad
 
@@ -227,7 +229,7 @@ def _losses(problem: Problem, kind: int, grad: Any) -> Any:
     return losses[()] if losses is not None else _result(x).type(total)
 
 
-# --- arrays ---------------------------------------------------------------------------------------------------------
+# --- arrays ---
 
 
 def _rows(scores: Scores) -> tuple[int, ...]:
