@@ -19,7 +19,7 @@ NATIVE = $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: venv build demo test bench accuracy check format lint types native-format sanitize fix docs clean
+.PHONY: venv build demo test bench accuracy check format lint types native-format native sanitize fix docs clean
 
 venv: $(DEV)
 build: $(DEV)
@@ -52,7 +52,7 @@ bench: $(DEV)
 accuracy: $(DEV)
 	$(BIN)/python benchmarks/accuracy.py
 
-check: format lint types native-format sanitize
+check: format lint types native-format native sanitize
 
 format: $(DEV)
 	$(BIN)/ruff format --check .
@@ -65,6 +65,12 @@ types: $(DEV)
 
 native-format: $(DEV)
 	$(BIN)/clang-format --dry-run -Werror $(NATIVE)
+
+# The native tests as they are shipped; make test runs them again on an emulated processor, where there is an emulator.
+native: $(DEV)
+	cmake -S . -B build/native -G Ninja -DLASTLAYER_TESTS=ON
+	cmake --build build/native
+	ctest --test-dir build/native --output-on-failure
 
 sanitize: $(DEV)
 	cmake -S . -B build/asan -G Ninja -DLASTLAYER_TESTS=ON -DLASTLAYER_SANITIZE=address,undefined

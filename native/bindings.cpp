@@ -1,6 +1,6 @@
-// Python objects -> Job. Arrays arrive through the buffer protocol (NumPy's cheapest), are held for the length of the
-// call, and are checked here for everything that memory safety rests on: shape, dtype, writability. What they mean is
-// checked in problem.py; errors raised here are the package's own mistakes.
+// Python objects -> Job. Arrays arrive through the buffer protocol (NumPy's cheapest), are held for the
+// length of the call, and are checked here for everything that memory safety rests on: shape, dtype,
+// writability. What they mean is checked in problem.py; errors raised here are the package's own mistakes.
 #include <Python.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
@@ -41,12 +41,14 @@ class Buffer {
   Buffer& operator=(const Buffer&) = delete;
 
   void open(nb::handle object, bool writable, bool bfloat, const char* name) {
-    if (PyObject_GetBuffer(object.ptr(), &view, PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) != 0) {
+    if (PyObject_GetBuffer(object.ptr(), &view,
+                           PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) != 0) {
       view.obj = nullptr;
       throw nb::python_error();
     }
     dtype = parse(view.format ? view.format : "B", bfloat, name);
-    if (view.itemsize != size_of(dtype)) throw std::invalid_argument(std::string(name) + ": unexpected item size");
+    if (view.itemsize != size_of(dtype))
+      throw std::invalid_argument(std::string(name) + ": unexpected item size");
     if (view.ndim > max_axes) throw std::invalid_argument(std::string(name) + ": too many axes");
   }
   std::int64_t items() const { return view.itemsize ? view.len / view.itemsize : 0; }
@@ -82,8 +84,9 @@ class Buffer {
   }
 };
 
-// Python ends a thread that asks for the GIL after the interpreter has shut down (up to 3.13 by unwinding its stack,
-// which the destructors on it would turn into an abort). Such a thread waits for the end of the process instead.
+// Python ends a thread that asks for the GIL after the interpreter has shut down (up to 3.13 by unwinding its
+// stack, which the destructors on it would turn into an abort). Such a thread waits for the end of the
+// process instead.
 template <class Take>
 void take_gil(Take&& take) {
   try {
@@ -140,9 +143,11 @@ struct Request {
     job.rows_out.wide = x.dtype == Dtype::f64;
   }
   void same_shape(const Buffer& b, const char* name) const {
-    if (b.view.ndim != x.view.ndim) throw std::invalid_argument(std::string(name) + ": not the scores' shape");
+    if (b.view.ndim != x.view.ndim)
+      throw std::invalid_argument(std::string(name) + ": not the scores' shape");
     for (int d = 0; d < b.view.ndim; ++d)
-      if (b.view.shape[d] != x.view.shape[d]) throw std::invalid_argument(std::string(name) + ": not the scores' shape");
+      if (b.view.shape[d] != x.view.shape[d])
+        throw std::invalid_argument(std::string(name) + ": not the scores' shape");
   }
   void result(nb::handle array) {
     out.open(array, true, x.dtype == Dtype::bf16, "out");
@@ -227,8 +232,7 @@ struct Request {
       if (d == axis || x.view.shape[d] == 1) continue;
       bool merges = n > 0;
       for (int k = 0; k < 4 && merges; ++k)
-        if (present[k])
-          merges = operands[k]->stride[n - 1] == buffers[k]->view.strides[d] * x.view.shape[d];
+        if (present[k]) merges = operands[k]->stride[n - 1] == buffers[k]->view.strides[d] * x.view.shape[d];
       if (!merges) job.extent[n++] = 1;
       job.extent[n - 1] *= x.view.shape[d];
       for (int k = 0; k < 4; ++k)
@@ -252,8 +256,8 @@ struct Request {
   }
 };
 
-void softmax(nb::handle x, int axis, nb::handle out, bool log, nb::handle where, double temperature, double softcap,
-             bool bfloat) {
+void softmax(nb::handle x, int axis, nb::handle out, bool log, nb::handle where, double temperature,
+             double softcap, bool bfloat) {
   Request r;
   r.job.op = log ? Op::log_softmax : Op::softmax;
   r.scores(x, axis, bfloat, temperature, softcap);
@@ -273,7 +277,8 @@ void softmax_backward(nb::handle grad, nb::handle y, int axis, nb::handle out, b
 }
 
 void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double temperature, double softcap,
-               nb::handle target, bool dense, bool target_bfloat, nb::handle ignore, nb::dict into, std::int64_t k) {
+               nb::handle target, bool dense, bool target_bfloat, nb::handle ignore, nb::dict into,
+               std::int64_t k) {
   Request r;
   r.job.op = Op::stats;
   r.scores(x, axis, bfloat, temperature, softcap);
@@ -296,12 +301,14 @@ void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double tem
   o.argmax = (std::int64_t*)slot("argmax", Dtype::i64);
   o.rank = (std::int64_t*)slot("rank", Dtype::i64);
   if (o.rank && r.job.target != Target::index) throw std::invalid_argument("rank: needs index targets");
-  if ((o.loss || o.gap || o.mass) && r.job.target == Target::none) throw std::invalid_argument("nll: needs targets");
+  if ((o.loss || o.gap || o.mass) && r.job.target == Target::none)
+    throw std::invalid_argument("nll: needs targets");
   if (k != 0) {
     if (k < 1 || k > r.job.classes) throw std::invalid_argument("k: out of range");
     r.job.top_label = (std::int64_t*)slot("top_label", Dtype::i64, k);
     r.job.top_probability = slot("top_probability", r.row_dtype(), k);
-    if (!r.job.top_label || !r.job.top_probability) throw std::invalid_argument("k: nowhere to put the result");
+    if (!r.job.top_label || !r.job.top_probability)
+      throw std::invalid_argument("k: nowhere to put the result");
     r.job.k = k;
   }
   r.run();
@@ -321,10 +328,10 @@ double total_of(const T* a, std::int64_t n) {
 enum class Kind { loss, grad, pick, pick_log };
 
 // The rows' losses into `losses` if given; their sum times `scale` as the result.
-double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, double softcap, nb::handle target,
-                     bool dense, bool target_bfloat, nb::handle class_weight, nb::handle sample_weight,
-                     nb::handle ignore, double on, double off, double z_loss, double scale, int kind,
-                     nb::handle losses, nb::handle grad) {
+double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, double softcap,
+                     nb::handle target, bool dense, bool target_bfloat, nb::handle class_weight,
+                     nb::handle sample_weight, nb::handle ignore, double on, double off, double z_loss,
+                     double scale, int kind, nb::handle losses, nb::handle grad) {
   Request r;
   const Kind what = (Kind)kind;
   r.job.op = what == Kind::loss ? Op::stats : what == Kind::grad ? Op::grad : Op::pick;
@@ -348,8 +355,9 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
   }
   r.run();
   if (!losses.is_none()) return 0.0;
-  return scale == 0 ? 0.0 : scale * (r.job.rows_out.wide ? total_of(as_double.data(), r.job.rows)
-                                                         : total_of(as_float.data(), r.job.rows));
+  return scale == 0 ? 0.0
+                    : scale * (r.job.rows_out.wide ? total_of(as_double.data(), r.job.rows)
+                                                   : total_of(as_float.data(), r.job.rows));
 }
 
 // A class index as a signed number: one beyond 2^63 stays beyond every class, and is no `ignore`.
@@ -433,15 +441,16 @@ void elementary(nb::handle x, nb::handle out, void (*f)(const T*, T*, std::int64
 
 NB_MODULE(_core, m) {
   m.doc() = "The native core of lastlayer: see native.py, its only caller.";
-  m.def("softmax", &softmax, nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
-        nb::arg());
+  m.def("softmax", &softmax, nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(),
+        nb::arg(), nb::arg());
   m.def("softmax_backward", &softmax_backward);
   m.def("row_stats", &row_stats, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
         nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg());
-  m.def("cross_entropy", &cross_entropy, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-        nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-        nb::arg(), nb::arg().none(), nb::arg().none());
-  m.def("target_totals", &target_totals, nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg().none());
+  m.def("cross_entropy", &cross_entropy, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+        nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(),
+        nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none());
+  m.def("target_totals", &target_totals, nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(),
+        nb::arg().none());
   m.def("get_num_threads", &threads, "Threads that large calls are divided over.");
   m.def(
       "set_num_threads",
@@ -458,11 +467,14 @@ NB_MODULE(_core, m) {
         return names;
       },
       "Instruction sets this machine can run, widest first.");
-  m.def(
-      "isa", [] { return std::string(current()->name); }, "The instruction set in use.");
+  m.def("isa", [] { return std::string(current()->name); }, "The instruction set in use.");
   m.def("set_isa", &choose, "Chooses an instruction set by name; False if it cannot run here.");
-  m.def("exp_f32", [](nb::handle x, nb::handle y) { elementary<float, Dtype::f32>(x, y, current()->exp_f32); });
-  m.def("exp_f64", [](nb::handle x, nb::handle y) { elementary<double, Dtype::f64>(x, y, current()->exp_f64); });
-  m.def("log1p_f32", [](nb::handle x, nb::handle y) { elementary<float, Dtype::f32>(x, y, current()->log1p_f32); });
-  m.def("log1p_f64", [](nb::handle x, nb::handle y) { elementary<double, Dtype::f64>(x, y, current()->log1p_f64); });
+  m.def("exp_f32",
+        [](nb::handle x, nb::handle y) { elementary<float, Dtype::f32>(x, y, current()->exp_f32); });
+  m.def("exp_f64",
+        [](nb::handle x, nb::handle y) { elementary<double, Dtype::f64>(x, y, current()->exp_f64); });
+  m.def("log1p_f32",
+        [](nb::handle x, nb::handle y) { elementary<float, Dtype::f32>(x, y, current()->log1p_f32); });
+  m.def("log1p_f64",
+        [](nb::handle x, nb::handle y) { elementary<double, Dtype::f64>(x, y, current()->log1p_f64); });
 }

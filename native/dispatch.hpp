@@ -8,9 +8,9 @@
 
 namespace lastlayer {
 
-std::vector<const Table*> available();         // widest first
+std::vector<const Table*> available();  // widest first
 const Table* current();
-bool choose(const std::string& name);          // false if this machine cannot run it
+bool choose(const std::string& name);  // false if this machine cannot run it
 void run_job(Job& job, int threads, bool (*interrupted)(), bool* stopped);
 
 }  // namespace lastlayer

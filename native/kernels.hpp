@@ -1,5 +1,6 @@
-// The contract between the bindings and the kernels: one Job describes one call, and every instruction set gives a
-// Table of the same functions. Nothing here knows Python; nothing below the bindings checks an argument again.
+// The contract between the bindings and the kernels: one Job describes one call, and every instruction set
+// gives a Table of the same functions. Nothing here knows Python; nothing below the bindings checks an
+// argument again.
 //
 //   N rows, V classes; a row is the V scores that one softmax runs over. The rows' axes are in C order.
 //   z_ij                the score after softcap, temperature and mask
@@ -25,7 +26,7 @@ enum class Op : std::int32_t {
 
 enum class Target : std::int32_t { none, index, dense };
 
-constexpr int max_axes = 32;
+constexpr int max_axes = 64;  // NumPy's own limit
 
 // An array of N rows by V classes: byte strides, of any sign.
 struct Operand {
@@ -65,7 +66,8 @@ struct Job {
   Target target = Target::none;
   const char* index = nullptr;  // N class indices, contiguous
   Dtype index_dtype = Dtype::i64;
-  const void* class_weight = nullptr;     // V numbers of the computing type; required where off != 0 or target is dense
+  const void* class_weight =
+      nullptr;  // V numbers of the computing type; required where off != 0 or target is dense
   const double* sample_weight = nullptr;  // N
   bool has_ignore = false;
   std::int64_t ignore = 0;
@@ -77,16 +79,16 @@ struct Job {
   void* top_probability = nullptr;  // double if rows_out.wide, else float
 
   // How the driver cuts the work; set by `plan`.
-  bool lanes = false;         // vectors run across rows (few classes, or the class axis is not last)
-  std::int64_t block = 1;     // rows a block
-  std::int64_t arena = 0;     // bytes of scratch a thread needs
-  bool streaming = false;     // results bypass the cache
+  bool lanes = false;      // vectors run across rows (few classes, or the class axis is not last)
+  std::int64_t block = 1;  // rows a block
+  std::int64_t arena = 0;  // bytes of scratch a thread needs
+  bool streaming = false;  // results bypass the cache
 };
 
 struct Table {
   const char* name;
   bool (*supported)();
-  void (*plan)(Job&);                                                        // fills the last group of a Job
+  void (*plan)(Job&);  // fills the last group of a Job
   void (*run)(const Job&, std::int64_t begin, std::int64_t end, char* arena);  // rows [begin, end)
   // Elementary functions by themselves, to be measured by the tests: n numbers in, n out.
   void (*exp_f32)(const float*, float*, std::int64_t);

@@ -88,8 +88,8 @@ class Pool {
   int pending_ = 0;
 };
 
-// Never destroyed: detached workers may outlive every destructor. A forked child forgets its parent's pool, whose
-// locks and threads mean nothing there.
+// Never destroyed: detached workers may outlive every destructor. A forked child forgets its parent's pool,
+// whose locks and threads mean nothing there.
 std::atomic<Pool*> the_pool{nullptr};
 
 Pool* pool() {

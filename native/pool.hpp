@@ -1,8 +1,9 @@
-// Threads. `parallel` runs task(0) ... task(count - 1), each once, on up to `threads` threads of which the caller is
-// one. Which thread runs a task is left open; what a task computes may not depend on it.
+// Threads. `parallel` runs task(0) ... task(count - 1), each once, on up to `threads` threads of which the
+// caller is one. Which thread runs a task is left open; what a task computes may not depend on it.
 //
-// Workers are started when first needed and kept. One call at a time uses them: a call that finds them busy (another
-// Python thread, or a call from within a task) runs on its own thread. After fork() the child starts its own.
+// Workers are started when first needed and kept. One call at a time uses them: a call that finds them busy
+// (another Python thread, or a call from within a task) runs on its own thread. After fork() the child starts
+// its own.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,8 @@
 
 namespace lastlayer {
 
-// `interrupted` is asked now and then, on the calling thread only; true ends the call early. Returns false then.
+// `interrupted` is asked now and then, on the calling thread only; true ends the call early. Returns false
+// then.
 bool parallel(int threads, std::int64_t count, const std::function<void(std::int64_t)>& task,
               const std::function<bool()>& interrupted);
 

@@ -16,7 +16,8 @@ LL_INLINE bool has_transform(const Job& job) {
 LL_INLINE bool skips_ignored(const Job& job) {
   const RowResults& o = job.rows_out;
   return job.op == Op::grad ||
-         (job.op == Op::stats && o.loss && !o.lse && !o.peak && !o.confidence && !o.rest && !o.argmax && !o.rank);
+         (job.op == Op::stats && o.loss && !o.lse && !o.peak && !o.confidence && !o.rest && !o.argmax &&
+          !o.rank && !o.gap && !o.mass && !o.spread && !o.square && !job.k);
 }
 
 // Pointers to `count` rows from `row` on.
@@ -98,8 +99,8 @@ void look_again(const Job& job, const State<C>& st, std::int64_t row, int rows, 
                                   : LanePasses<C>::argmax(z, ld, job.classes, st.peak[i]);
     if (o.rank)
       o.rank[row + i] = st.y[i] < 0 || st.peak[i] != st.peak[i] ? -1
-                        : ld == 1   ? RowPasses<C>::rank(z, job.classes, st.y[i])
-                                    : LanePasses<C>::rank(z, ld, job.classes, st.y[i]);
+                        : ld == 1 ? RowPasses<C>::rank(z, job.classes, st.y[i])
+                                  : LanePasses<C>::rank(z, ld, job.classes, st.y[i]);
     if (job.k) select_top<C>(job, z, ld, row + i, st.peak[i], st.times[i]);
   }
 }
@@ -110,8 +111,8 @@ LL_INLINE bool all_masked(const Job& job, const char* mask) {
   return true;
 }
 
-// What a mask leaves of a row besides numbers, in st.y: 1, nothing: probability 0 everywhere, log-probability -inf;
-// 2, NaN, which may not reach the masked classes.
+// What a mask leaves of a row besides numbers, in st.y: 1, nothing: probability 0 everywhere, log-probability
+// -inf; 2, NaN, which may not reach the masked classes.
 template <class C>
 void find_masked_rows(const Job& job, State<C>& st, std::int64_t row, int rows) {
   if (!job.mask.data) return;
@@ -166,11 +167,28 @@ void finish(const Job& job, State<C>& st, std::int64_t row, int rows) {
   }
 }
 
+// Whole rows that lie side by side leave through a Drain, where two blocks of them fit the cache.
+template <class C>
+bool drains(const Job& job) {
+  const int size = size_of(job.out.dtype);
+  return !job.lanes && job.streaming && job.axes <= 1 && job.out.class_stride == size &&
+         job.out.stride[0] == job.classes * size && writes_matrix(job.op) && job.op != Op::softmax_backward &&
+         job.op != Op::log_softmax_backward && job.classes * (std::int64_t)sizeof(C) <= (256 << 10);
+}
+// The same for rows of a few classes, if neither they nor the scores pass through scratch for another reason.
+template <class C>
+bool drains_lanes(const Job& job) {
+  return job.lanes && job.streaming && job.axes == 1 && job.x.dtype == dtype_of<C> && !has_second(job) &&
+         job.x.class_stride == (std::int64_t)sizeof(C) && job.out.class_stride == (std::int64_t)sizeof(C) &&
+         job.out.stride[0] == job.classes * (std::int64_t)sizeof(C);
+}
+
 #include "lane_block.hpp"
 //
 #include "row_block.hpp"
 
-// The target's score of each row; 1 where there is none. Asked for in one go: each is a cache miss of its own.
+// The target's score of each row; 1 where there is none. Asked for in one go: each is a cache miss of its
+// own.
 template <class T, class C>
 void gather_targets(const Job& job, char* const* at, const std::int64_t* y, int rows, C* to) {
   const std::int64_t stride = job.x.class_stride;
@@ -200,23 +218,14 @@ void pick_block(const Job& job, State<C>& st, std::int64_t row, int rows) {
 }
 
 inline bool picks_one(const Job& job) {
-  return job.op == Op::pick && job.target == Target::index && job.off == 0 && !job.mask.data && job.temperature == 1 &&
-         job.softcap == 0;
+  return job.op == Op::pick && job.target == Target::index && job.off == 0 && !job.mask.data &&
+         job.temperature == 1 && job.softcap == 0;
 }
 
 // Scratch for a block: rows of whole vectors.
 template <class C>
 std::int64_t tile_bytes(const Job& job) {
   return round_up(round_up(job.classes, Simd<C>::W) * job.block * (std::int64_t)sizeof(C), 64) + 64;
-}
-
-// Whole rows that lie side by side leave through a Drain, where two blocks of them fit the cache.
-template <class C>
-bool drains(const Job& job) {
-  return !job.lanes && job.streaming && job.axes <= 1 && job.out.dtype == dtype_of<C> &&
-         job.out.class_stride == (std::int64_t)sizeof(C) &&
-         job.out.stride[0] == job.classes * (std::int64_t)sizeof(C) && writes_matrix(job.op) && job.op != Op::softmax_backward && job.op != Op::log_softmax_backward &&
-         job.classes * (std::int64_t)sizeof(C) <= (256 << 10);
 }
 
 template <class C>
@@ -241,7 +250,7 @@ void plan_as(Job& job) {
     job.block = most(beside ? W : bytes * 64 <= (512 << 10) ? 64 : W, least(want, State<C>::most));
     job.block = least(job.block, round_up(job.rows, W));
     tiles += 1;  // rows on their way through the transposition
-    job.arena = State<C>::bytes() + tiles * tile_bytes<C>(job) + 256 + bytes * 2 * W;
+    job.arena = State<C>::bytes() + tiles * tile_bytes<C>(job) + 512 + bytes * 2 * W;
   } else {
     job.block = most(1, least(least(W, job.rows), (128 << 10) / bytes));
     const bool direct = beside && job.x.dtype == dtype_of<C> && !has_transform(job);
@@ -269,8 +278,8 @@ void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
     if (wanted) p += tile;
     return wanted ? at : nullptr;
   };
-  const bool direct = !job.lanes && job.x.class_stride == (std::int64_t)sizeof(C) && job.x.dtype == dtype_of<C> &&
-                      !has_transform(job);
+  const bool direct = !job.lanes && job.x.class_stride == (std::int64_t)sizeof(C) &&
+                      job.x.dtype == dtype_of<C> && !has_transform(job);
   buf.z = take(!direct);
   buf.q = take(has_second(job));
   buf.slope = take(job.softcap != 0 && job.op == Op::grad);

@@ -1,12 +1,13 @@
 // What is summed over the classes of a row, one vector at a time.
 //
-//   rest     sum of exp(z) 2^-np, without the lanes that equal the peak, which are counted instead: their exponential
+//   rest     sum of exp(z) 2^-np, without the lanes that equal the peak, which are counted instead: their
+//   exponential
 //            is exactly E, so a small rest keeps all its digits (docs/design.md, "peak and rest")
 //   moments  the same, and sum exp * (peak - z) and sum exp^2: entropy, sum of p^2
 //
-// s and w s are summed apart, so s(1 + w) is never rounded; sums run in blocks of a few vectors, and the blocks' sums
-// are added as unevaluated pairs (hi, lo): the error does not grow with V.
-// All exponentials carry the factor 2^BIAS of math.hpp; the squares carry its square.
+// s and w s are summed apart, so s(1 + w) is never rounded; sums run in blocks of a few vectors, and the
+// blocks' sums are added as unevaluated pairs (hi, lo): the error does not grow with V. All exponentials
+// carry the factor 2^BIAS of math.hpp; the squares carry its square.
 
 enum class Take { rest, moments };
 
@@ -26,9 +27,9 @@ struct Pair {
   }
 };
 
-// TALLY: vectors run across rows, and the ties of each row are counted in its lane; else `ties` counts them all.
-// APART: s and w s are summed apart; without, where the exponentials are wanted anyway, those are summed: one operation
-// less, and their rounding averages out over the lanes of a long row.
+// TALLY: vectors run across rows, and the ties of each row are counted in its lane; else `ties` counts them
+// all. APART: s and w s are summed apart; without, where the exponentials are wanted anyway, those are
+// summed: one operation less, and their rounding averages out over the lanes of a long row.
 template <class C, Take TAKE, bool TALLY, bool APART, bool FINE = false>
 struct Fold {
   using S = Simd<C>;
@@ -122,10 +123,41 @@ LL_INLINE void each_vector(std::int64_t n, F&& f, G&& flush) {
   constexpr int W = Simd<C>::W;
   std::int64_t j = 0;
   for (; j + 8 * W <= n; j += 8 * W) {
-    for (int i = 0; i < 8 * W; i += 4 * W) f(j + i, W), f(j + i + W, W), f(j + i + 2 * W, W), f(j + i + 3 * W, W);
+    for (int i = 0; i < 8 * W; i += 4 * W)
+      f(j + i, W), f(j + i + W, W), f(j + i + 2 * W, W), f(j + i + 3 * W, W);
     flush();
   }
   for (; j + W <= n; j += W) f(j, W);
   if (j < n) f(j, (int)(n - j));
   flush();
 }
+
+// Finished results on their way to memory, past the cache. They leave a few vectors at a time from within the
+// next block's exponentials, so that the memory works while the processor computes.
+template <class C>
+struct Drain {
+  using S = Simd<C>;
+  static constexpr std::int64_t vector = S::W * (std::int64_t)sizeof(C);
+  const char* from = nullptr;
+  char* to = nullptr;
+  std::int64_t left = 0;
+
+  // Takes n bytes; the last ones have left.
+  void take(const void* source, void* target, std::int64_t n) {
+    const std::int64_t head = least(n, (std::int64_t)(-(std::uintptr_t)target & (vector - 1)));
+    for (std::int64_t i = 0; i < head; ++i) ((char*)target)[i] = ((const char*)source)[i];
+    from = (const char*)source + head, to = (char*)target + head, left = n - head;
+  }
+  LL_INLINE void one() {
+    S::stream((C*)to, S::load((const C*)from));
+    from += vector, to += vector, left -= vector;
+  }
+  LL_INLINE void some() {
+    if (left < 8 * vector) return;
+    for (int i = 0; i < 8; ++i) one();
+  }
+  void all() {
+    while (left >= vector) one();
+    for (; left > 0; ++from, ++to, --left) *to = *from;
+  }
+};

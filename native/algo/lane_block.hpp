@@ -41,7 +41,7 @@ void load_tile(const Job& job, const Operand& a, char** at, int rows, C* tile, C
 }
 
 template <class C>
-void store_tile(const Job& job, char** at, int rows, const C* tile, C* scratch) {
+void store_tile(const Job& job, char** at, int rows, const C* tile, C* scratch, Drain<C>& drain) {
   constexpr int W = Simd<C>::W;
   const Operand& a = job.out;
   const std::int64_t V = job.classes, ld = job.block, size = size_of(a.dtype);
@@ -59,32 +59,36 @@ void store_tile(const Job& job, char** at, int rows, const C* tile, C* scratch) 
     }
     return;
   }
-  const bool direct = plain && a.class_stride == size;
-  const bool linear = direct && job.streaming && rows > 1 && at[rows - 1] - at[0] == (rows - 1) * V * size &&
-                      at[1] - at[0] == V * size;
+  const bool direct = plain && a.class_stride == size, staged = drains_lanes<C>(job);
+  C* stage = scratch;
+  if (staged) {
+    drain.all();
+    stage += ((std::uintptr_t)at[0] % 64) / sizeof(C);  // of the target's alignment
+  }
   for (int i = 0; i < rows; i += W) {
     const int n = (int)least(W, rows - i);
     C* to[W];
-    for (int r = 0; r < n; ++r) to[r] = linear ? scratch + (i + r) * V : direct ? (C*)at[i + r] : scratch + r * V;
+    for (int r = 0; r < n; ++r)
+      to[r] = staged ? stage + (i + r) * V : direct ? (C*)at[i + r] : scratch + r * V;
     lanes_to_rows<C>(tile + i, ld, V, to, n);
     if (!direct)
       for (int r = 0; r < n; ++r) store_run<C>(a.dtype, to[r], at[i + r], a.class_stride, V);
   }
-  if (linear) stream_copy<C>(scratch, (C*)at[0], rows * V);
+  if (staged) drain.take(stage, at[0], rows * V * size);
 }
 
 template <class C>
-void lane_sums(const Job& job, State<C>& st, C* t, std::int64_t ld, int rows) {
+void lane_sums(const Job& job, State<C>& st, C* t, std::int64_t ld, int rows, Drain<C>& drain) {
   using P = LanePasses<C>;
   const std::int64_t V = job.classes;
   for (int i = 0; i < rows; i += P::W) switch (job.op) {
       case Op::softmax:
-      case Op::grad: P::template sum_exp<Take::rest, true>(st, i, t + i, ld, V); break;
+      case Op::grad: P::template sum_exp<Take::rest, true>(st, i, t + i, ld, V, drain); break;
       default:
         if (wants_moments(job))
-          P::template sum_exp<Take::moments, false>(st, i, t + i, ld, V);
+          P::template sum_exp<Take::moments, false>(st, i, t + i, ld, V, drain);
         else
-          P::template sum_exp<Take::rest, false>(st, i, t + i, ld, V);
+          P::template sum_exp<Take::rest, false>(st, i, t + i, ld, V, drain);
     }
 }
 
@@ -118,14 +122,16 @@ void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, int rows) {
     }
     if (job.op == Op::grad) {
       if (job.target == Target::index) {
-        // compared rather than stored by index: a vector read just after a narrow write would have to wait for it
+        // compared rather than stored by index: a vector read just after a narrow write would have to wait
+        // for it
         const V y = S::load(st.column + i), value = S::load(st.at_target + i);
         V at = S::set1(0);
         for (std::int64_t j = 0; j < n; ++j, at = at + S::set1(1))
           S::store(t + j * ld, S::blend(S::eq(at, y), value, S::load(t + j * ld)));
       }
       if (job.softcap != 0)
-        for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, S::load(t + j * ld) * S::load(slope + j * ld));
+        for (std::int64_t j = 0; j < n; ++j)
+          S::store(t + j * ld, S::load(t + j * ld) * S::load(slope + j * ld));
       const auto kept = S::neq(S::load(st.weight + i), S::set1(0));
       if (S::bits(kept) != (1u << S::W) - 1u)
         for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, S::keep(kept, S::load(t + j * ld)));
@@ -148,17 +154,19 @@ void lane_backward(const Job& job, const Buffers<C>& buf, int rows) {
     Pair<C> sum;
     sum.zero();
     for (std::int64_t j = 0; j < n; ++j)
-      sum.add(job.op == Op::softmax_backward ? S::load(y + j * ld) * S::load(g + j * ld) : S::load(g + j * ld));
+      sum.add(job.op == Op::softmax_backward ? S::load(y + j * ld) * S::load(g + j * ld)
+                                             : S::load(g + j * ld));
     const V total = sum.value(), unbiased = total * S::set1(Constant<C>::unbias);
     for (std::int64_t j = 0; j < n; ++j) {
       V v = S::load(y + j * ld), d = S::load(g + j * ld);
-      S::store(y + j * ld, job.op == Op::softmax_backward ? v * (d - total) : S::fnma(exp_of<C>(k, v), unbiased, d));
+      S::store(y + j * ld,
+               job.op == Op::softmax_backward ? v * (d - total) : S::fnma(exp_of<C>(k, v), unbiased, d));
     }
   }
 }
 
 template <class C>
-void lane_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_t row, int rows) {
+void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, int rows) {
   using S = Simd<C>;
   using P = LanePasses<C>;
   const std::int64_t n = job.classes, ld = job.block;
@@ -189,17 +197,18 @@ void lane_block(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_
       for (int i = 0; i < rows; ++i) st.zy[i] = st.y[i] >= 0 ? buf.z[st.y[i] * ld + i] : 0;
     if (job.op == Op::pick) {
       if (job.target == Target::index) index_mass_and_gap(job, st, rows);
-      if (job.target == Target::dense) finish_pick(st, rows);
+      if (job.target == Target::dense)
+        finish_pick(st, rows);
       else
         for (int i = 0; i < rows; ++i) st.loss[i] = st.weight[i] != 0 ? st.gap[i] : 0;
       return;
     }
-    lane_sums(job, st, buf.z, ld, rows);
+    lane_sums(job, st, buf.z, ld, rows, buf.drain);
     finish(job, st, row, rows);
     look_again<C>(job, st, row, rows, [&](int i) { return buf.z + i; }, ld);
     if (!writes_matrix(job.op)) return;
     lane_write(job, st, buf, rows);
   }
   locate(job, job.out, row, rows, at);
-  store_tile(job, at, rows, buf.z, buf.rows);
+  store_tile(job, at, rows, buf.z, buf.rows, buf.drain);
 }

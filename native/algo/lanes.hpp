@@ -1,7 +1,7 @@
 // Vectors run across rows: for a few classes, and where the class axis is not the last.
 //
-// A block is a tile[class][row] in scratch, small enough for the first-level cache where the classes are few; all
-// reductions over classes are then plain loops, one row a lane, and nothing is ever folded across lanes.
+// A block is a tile[class][row] in scratch, small enough for the first-level cache where the classes are few;
+// all reductions over classes are then plain loops, one row a lane, and nothing is ever folded across lanes.
 // Traffic a score: one read from memory, one write; rows with adjacent classes are transposed on the way.
 
 template <class C>
@@ -18,18 +18,20 @@ struct LanePasses {
   }
 
   // Sums the exponentials of W rows (lanes `i`...) and leaves them in the tile if WANT_E.
+  // Meanwhile lets earlier results drain.
   template <Take TAKE, bool WANT_E>
-  static LL_INLINE void sum_exp(State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n) {
+  static LL_INLINE void sum_exp(State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n, Drain<C>& drain) {
     const ExpAt<C> k = ExpAt<C>::load(st.at + i, State<C>::pitch);
     if (k.far())
-      sum_exp_as<TAKE, WANT_E, true, true>(st, i, k, t, ld, n);
+      sum_exp_as<TAKE, WANT_E, true, true>(st, i, k, t, ld, n, drain);
     else if (n <= 8)
-      sum_exp_as<TAKE, WANT_E, false, true>(st, i, k, t, ld, n);
+      sum_exp_as<TAKE, WANT_E, false, true>(st, i, k, t, ld, n, drain);
     else
-      sum_exp_as<TAKE, WANT_E, false, false>(st, i, k, t, ld, n);
+      sum_exp_as<TAKE, WANT_E, false, false>(st, i, k, t, ld, n, drain);
   }
   template <Take TAKE, bool WANT_E, bool FAR, bool FINE>
-  static LL_INLINE void sum_exp_as(State<C>& st, int i, const ExpAt<C>& k, C* t, std::int64_t ld, std::int64_t n) {
+  static LL_INLINE void sum_exp_as(State<C>& st, int i, const ExpAt<C>& k, C* t, std::int64_t ld,
+                                   std::int64_t n, Drain<C>& drain) {
     const V top = S::load(st.peak + i);
     Fold<C, TAKE, true, true, FINE> f;
     std::int64_t j = 0;
@@ -40,6 +42,7 @@ struct LanePasses {
         if constexpr (WANT_E) S::store(t + j * ld, e);
       }
       f.flush();
+      drain.some();
     }
     S::store(st.hi + i, f.total.hi), S::store(st.lo + i, f.total.lo), S::store(st.count + i, f.count);
     if constexpr (TAKE == Take::moments) {

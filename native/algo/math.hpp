@@ -1,19 +1,22 @@
 // exp, log1p, log and tanh on vectors, for the one use that softmax makes of them.
 //
-// exp(z - peak) is never computed from the rounded difference. All exponentials of a row are taken relative to 2^np,
-// np = round(peak/ln2), instead of to the peak itself; the peak's own, E, is one of them, and divides out:
+// exp(z - peak) is never computed from the rounded difference. All exponentials of a row are taken relative
+// to 2^np, np = round(peak/ln2), instead of to the peak itself; the peak's own, E, is one of them, and
+// divides out:
 //
-//     exp(z) 2^-np = s (1 + w)     n = round(z/ln2),  s = 2^(n - np) exactly,  1 + w = exp(r) by a minimax polynomial,
+//     exp(z) 2^-np = s (1 + w)     n = round(z/ln2),  s = 2^(n - np) exactly,  1 + w = exp(r) by a minimax
+//     polynomial,
 //                                  r = (z - n HI) - n LO,  |r| <= 0.35,  ln2 = HI + LO
 //     exp(z - peak) = s (1 + w)/E
 //
-// HI has so few bits that n*HI and the bracket are exact: the part of z - peak that a subtraction would round away
-// (65 ULP of the result at logits of scale 20) is never lost, and four operations replace it. Where |peak| is large,
-// z - peak itself is exact for every z near enough to count (Sterbenz), and is taken first (`far`).
+// HI has so few bits that n*HI and the bracket are exact: the part of z - peak that a subtraction would round
+// away (65 ULP of the result at logits of scale 20) is never lost, and four operations replace it. Where
+// |peak| is large, z - peak itself is exact for every z near enough to count (Sterbenz), and is taken first
+// (`far`).
 //
-// s carries a bias of 2^BIAS, so that no intermediate is subnormal; E has it too, or the caller's factor takes it out.
-// Error of s(1 + w): below 1 ULP (float and double). log1p: below 1 ULP as hi + lo rounded once.
-// Values below exp(-CUT) of the peak are 0: they cannot be seen in a result of this type.
+// s carries a bias of 2^BIAS, so that no intermediate is subnormal; E has it too, or the caller's factor
+// takes it out. Error of s(1 + w): below 1 ULP (float and double). log1p: below 1 ULP as hi + lo rounded
+// once. Values below exp(-CUT) of the peak are 0: they cannot be seen in a result of this type.
 
 template <class C>
 struct Constant;
@@ -22,12 +25,14 @@ template <>
 struct Constant<float> {
   static constexpr int BIAS = 40;
   static constexpr float bias = 0x1p40f, unbias = 0x1p-40f;
-  static constexpr float magic = 0x1.8p23f + 127 + BIAS;  // adding it rounds to an integer and leaves n + 127 + BIAS below
+  static constexpr float magic =
+      0x1.8p23f + 127 + BIAS;  // adding it rounds to an integer and leaves n + 127 + BIAS below
   static constexpr float log2e = 0x1.715476p0f;
   static constexpr float hi = 0x1.62ep-1f;  // ln2 in 12 bits
   static constexpr float lo = 0x1.0bfbe8p-15f;
   static constexpr float cut = 115.0f, far = 256.0f;
-  static constexpr float exp[] = {0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558fcp-5f, 0x1.123b6ap-7f, 0x1.6a21a6p-10f};
+  static constexpr float exp[] = {0x1.fffffcp-2f, 0x1.55549p-3f, 0x1.5558fcp-5f, 0x1.123b6ap-7f,
+                                  0x1.6a21a6p-10f};
   static constexpr float ln2_hi = 0x1.62ep-1f, ln2_lo = 0x1.0bfbe8p-15f;
   static constexpr float log[] = {0x1.555554p-1f, 0x1.999be4p-2f, 0x1.23e7f8p-2f, 0x1.edbdbcp-3f};
   static constexpr float smallest_normal = 0x1p-126f, upscale = 0x1p32f, upscale_log2 = 32;
@@ -146,13 +151,14 @@ struct ExpAt {
   }
 };
 
-// exp(z) 2^(BIAS - np) = s (1 + w) where `live`; elsewhere the true value is taken as 0 and s, w mean nothing.
-// ALL: the caller knows that every score is live, or NaN.
-// FINE: s (1 + w + w_lo), with the roundings of r and w recovered: right to 2^-5 ULP. For E, and for rows of so few
-// classes that the error of a single exponential shows in the logarithm of the sum.
+// exp(z) 2^(BIAS - np) = s (1 + w) where `live`; elsewhere the true value is taken as 0 and s, w mean
+// nothing. ALL: the caller knows that every score is live, or NaN. FINE: s (1 + w + w_lo), with the roundings
+// of r and w recovered: right to 2^-5 ULP. For E, and for rows of so few classes that the error of a single
+// exponential shows in the logarithm of the sum.
 template <class C, bool FAR, bool FINE = false, bool ALL = false>
-LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<C>::V& s, typename Simd<C>::V& w,
-                         typename Simd<C>::M& live, typename Simd<C>::V* w_lo = nullptr) {
+LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<C>::V& s,
+                         typename Simd<C>::V& w, typename Simd<C>::M& live,
+                         typename Simd<C>::V* w_lo = nullptr) {
   using S = Simd<C>;
   using K = Constant<C>;
   using V = typename S::V;
@@ -173,7 +179,8 @@ LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd
 
 // The same as hi + lo, right to 2^-5 ULP of hi: of the peak (then it is E), or of another single score.
 template <class C>
-LL_INLINE void exp_pair(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<C>::V& hi, typename Simd<C>::V& lo) {
+LL_INLINE void exp_pair(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<C>::V& hi,
+                        typename Simd<C>::V& lo) {
   using S = Simd<C>;
   typename S::V s, w, w_lo;
   typename S::M live;
@@ -229,8 +236,8 @@ LL_INLINE typename Simd<C>::V log_of(typename Simd<C>::V p) {
   return S::blend(S::eq(p, S::set1(inf)), p, y);
 }
 
-// tanh(x) and its derivative 1 - tanh^2, each to a few ULP wherever they are: with t = exp(-2|x|) = s (1 + w),
-// 1 - t = (1 - s) - s w loses nothing for small x, and the derivative is 4t/(1+t)^2, not a difference.
+// tanh(x) and its derivative 1 - tanh^2, each to a few ULP wherever they are: with t = exp(-2|x|) = s (1 +
+// w), 1 - t = (1 - s) - s w loses nothing for small x, and the derivative is 4t/(1+t)^2, not a difference.
 template <class C>
 LL_INLINE void tanh_of(typename Simd<C>::V x, typename Simd<C>::V& y, typename Simd<C>::V& slope) {
   using S = Simd<C>;

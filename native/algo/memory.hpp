@@ -1,5 +1,5 @@
-// Moving scores between the caller's memory (any dtype, any strides) and scratch in the computing type C, and the
-// transposition that lets vectors run across rows. Everything here is one read and one write an element.
+// Moving scores between the caller's memory (any dtype, any strides) and scratch in the computing type C, and
+// the transposition that lets vectors run across rows. Everything here is one read and one write an element.
 
 LL_INLINE char* align64(char* p) { return (char*)(((std::uintptr_t)p + 63) & ~(std::uintptr_t)63); }
 LL_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
@@ -101,9 +101,12 @@ void store_as(const C* from, char* to, std::int64_t stride, std::int64_t n) {
 
 // 16-bit scores that lie side by side, by the conversion instructions where the machine has them.
 #if defined(__AVX512F__)
-LL_INLINE __m512 sixteen(const char* p, Half) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+LL_INLINE __m512 sixteen(const char* p, Half) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+}
 LL_INLINE __m512 sixteen(const char* p, Bfloat) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16));
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16));
 }
 LL_INLINE __m256i sixteen_of(__m512 v, Half) { return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
 LL_INLINE __m256i sixteen_of(__m512 v, Bfloat) {
@@ -123,7 +126,8 @@ void load_16_bits(const char* from, std::int64_t n, float* to) {
 template <class T>
 void store_16_bits(const float* from, char* to, std::int64_t n) {
   std::int64_t i = 0;
-  for (; i + 16 <= n; i += 16) _mm256_storeu_si256((__m256i*)(to + 2 * i), sixteen_of(_mm512_loadu_ps(from + i), T{}));
+  for (; i + 16 <= n; i += 16)
+    _mm256_storeu_si256((__m256i*)(to + 2 * i), sixteen_of(_mm512_loadu_ps(from + i), T{}));
   for (; i < n; ++i) write_at<T>(to + 2 * i, narrow<T>(from[i]));
 }
 #define LL_SIXTEEN_BITS 1
@@ -236,7 +240,8 @@ LL_INLINE void shuffle_pairs(typename Simd<C>::V* r, std::integer_sequence<int, 
   typename Simd<C>::V t[W];
   for (int i = 0; i < W / 2; ++i) {
     t[2 * i] = __builtin_shufflevector(r[i], r[i + W / 2], ((I & 1) ? W + I / 2 : I / 2)...);
-    t[2 * i + 1] = __builtin_shufflevector(r[i], r[i + W / 2], ((I & 1) ? W + W / 2 + I / 2 : W / 2 + I / 2)...);
+    t[2 * i + 1] =
+        __builtin_shufflevector(r[i], r[i + W / 2], ((I & 1) ? W + W / 2 + I / 2 : W / 2 + I / 2)...);
   }
   for (int i = 0; i < W; ++i) r[i] = t[i];
 }
@@ -245,7 +250,8 @@ LL_INLINE void transpose(typename Simd<C>::V* r) {
   for (int n = Simd<C>::W; n > 1; n /= 2) shuffle_pairs<C>(r, std::make_integer_sequence<int, Simd<C>::W>{});
 }
 
-// One step of a fold across lanes: the lanes of a and b interleaved, their first halves and their second halves.
+// One step of a fold across lanes: the lanes of a and b interleaved, their first halves and their second
+// halves.
 template <class C, int... I>
 LL_INLINE void interleave(typename Simd<C>::V a, typename Simd<C>::V b, typename Simd<C>::V& first,
                           typename Simd<C>::V& second, std::integer_sequence<int, I...>) {
@@ -253,8 +259,8 @@ LL_INLINE void interleave(typename Simd<C>::V a, typename Simd<C>::V b, typename
   first = __builtin_shufflevector(a, b, ((I & 1) ? W + I / 2 : I / 2)...);
   second = __builtin_shufflevector(a, b, ((I & 1) ? W + W / 2 + I / 2 : W / 2 + I / 2)...);
 }
-// Lane i of the result: the fold of the W lanes of the i-th stored vector, at[i*W...]. Half as many shuffles as a
-// transposition: each step folds two vectors into one that holds both.
+// Lane i of the result: the fold of the W lanes of the i-th stored vector, at[i*W...]. Half as many shuffles
+// as a transposition: each step folds two vectors into one that holds both.
 template <class C, class F>
 LL_INLINE typename Simd<C>::V fold_lanes(const C* at, F&& fold) {
   using S = Simd<C>;

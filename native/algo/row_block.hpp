@@ -1,6 +1,7 @@
 // A block whose vectors run along the classes (rows.hpp).
 
-// Rows in another type are converted piece by piece, so that the next pass finds each piece in the nearest cache.
+// Rows in another type are converted piece by piece, so that the next pass finds each piece in the nearest
+// cache.
 constexpr std::int64_t piece = 2048;
 
 // The scores of a row in the computing type: the caller's memory where it is already that.
@@ -55,8 +56,8 @@ void row_backward(const Job& job, C* y, const C* g, C* to) {
   });
 }
 
-// A row, or a piece of one: its scores, second operand, slopes, exponentials and class weights, and the target's
-// place in it, or -1.
+// A row, or a piece of one: its scores, second operand, slopes, exponentials and class weights, and the
+// target's place in it, or -1.
 template <class C>
 struct Row {
   const C *z, *q, *slope, *e, *w;
@@ -160,8 +161,8 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
     for (int i = 0; i < rows; ++i) {
       if (skip[i]) continue;
       if (all_classes)
-        P::gaps(job, st.peak[i], z[i], (const C*)job.class_weight, job.target == Target::dense ? q[i] : nullptr, n,
-                st.mass[i], st.gap[i]);
+        P::gaps(job, st.peak[i], z[i], (const C*)job.class_weight,
+                job.target == Target::dense ? q[i] : nullptr, n, st.mass[i], st.gap[i]);
       st.zy[i] = job.target != Target::none && st.y[i] >= 0 ? z[i][st.y[i]] : 0;
     }
     if (job.op == Op::pick) {
@@ -189,36 +190,36 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   }
   locate(job, job.out, row, rows, at);
   const bool direct = job.out.dtype == dtype_of<C> && job.out.class_stride == (std::int64_t)sizeof(C);
-  const bool drain = buf.spare != nullptr;
-  C* staged = nullptr;
-  if (drain) {
+  const int size_out = size_of(job.out.dtype);
+  char* staged = nullptr;
+  if (buf.spare) {
     // of the target's alignment, so that whole vectors leave from whole vectors
     buf.drain.all();
-    staged = buf.spare + ((std::uintptr_t)at[0] % 64) / sizeof(C);
+    staged = (char*)buf.spare + (std::uintptr_t)at[0] % 64;
   }
-  const int size_out = size_of(job.out.dtype);
   const bool masked = job.mask.data && !backward && job.op != Op::grad;
   for (int i = 0; i < rows; ++i) {
-    C* const to = drain ? staged + i * n : direct ? (C*)at[i] : part(buf.e, i);
+    char* const target = staged ? staged + i * n * size_out : at[i];
+    C* const to = direct ? (C*)target : part(buf.e, i);
     if (backward) {
       row_backward(job, (C*)z[i], q[i], to);
-      if (!direct) store_run<C>(job.out.dtype, to, at[i], job.out.class_stride, n);
+      if (!direct) store_run<C>(job.out.dtype, to, target, job.out.class_stride, n);
       continue;
     }
     const Row<C> whole{z[i],           has_second(job) ? q[i] : nullptr, part(buf.slope, i),
                        part(buf.e, i), (const C*)job.class_weight,       n,
                        st.y[i]};
     if (direct || job.out.class_stride != size_out || (masked && st.y[i] != 0)) {
-      row_write(job, st, i, whole, to, job.streaming && direct && !drain);
+      row_write(job, st, i, whole, to, job.streaming && direct && !staged);
       if (masked && st.y[i] != 0) clear_masked(job, st, i, to, 1);
-      if (!direct) store_run<C>(job.out.dtype, to, at[i], job.out.class_stride, n);
+      if (!direct) store_run<C>(job.out.dtype, to, target, job.out.class_stride, n);
       continue;
     }
     for (std::int64_t j = 0; j < n; j += piece) {
       const std::int64_t m = least(piece, n - j);
       row_write(job, st, i, whole.piece_at(j, m), to + j, false);
-      store_run<C>(job.out.dtype, to + j, at[i] + j * size_out, size_out, m);
+      store_run<C>(job.out.dtype, to + j, target + j * size_out, size_out, m);
     }
   }
-  if (drain) buf.drain.take(staged, (C*)at[0], rows * n);
+  if (staged) buf.drain.take(staged, at[0], rows * n * size_out);
 }

@@ -1,36 +1,9 @@
 // Vectors run along the classes of a row: for more than a few classes that lie side by side in memory.
 //
-// A block is up to W rows that stay in cache together. Each pass goes over all rows of the block before the next one
-// starts, so that the latency of one row's reduction hides behind the next row's work; lanes are folded for W rows at
-// once by a transposition. Traffic a score: one read from memory, one write (past the cache where the result is
-// large); the exponentials wait in scratch.
-
-// Finished results on their way to memory, past the cache. They leave a few vectors at a time from within the next
-// block's exponentials, so that the memory works while the processor computes.
-template <class C>
-struct Drain {
-  using S = Simd<C>;
-  static constexpr int W = S::W;
-  const C* from = nullptr;
-  C* to = nullptr;
-  std::int64_t left = 0;
-
-  // Takes n results; the last ones have left.
-  LL_INLINE void take(const C* source, C* target, std::int64_t n) {
-    std::int64_t i = 0;
-    for (; i < n && ((std::uintptr_t)(target + i) & (W * sizeof(C) - 1)) != 0; ++i) target[i] = source[i];
-    from = source + i, to = target + i, left = n - i;
-  }
-  LL_INLINE void some() {
-    if (left < 8 * W) return;
-    for (int i = 0; i < 8 * W; i += W) S::stream(to + i, S::load(from + i));
-    from += 8 * W, to += 8 * W, left -= 8 * W;
-  }
-  void all() {
-    for (; left >= W; from += W, to += W, left -= W) S::stream(to, S::load(from));
-    for (; left > 0; ++from, ++to, --left) *to = *from;
-  }
-};
+// A block is up to W rows that stay in cache together. Each pass goes over all rows of the block before the
+// next one starts, so that the latency of one row's reduction hides behind the next row's work; lanes are
+// folded for W rows at once by a transposition. Traffic a score: one read from memory, one write (past the
+// cache where the result is large); the exponentials wait in scratch.
 
 template <class C>
 struct RowPasses {
@@ -88,12 +61,12 @@ struct RowPasses {
     return {r[0], q[0]};
   }
 
-  // Sums the exponentials of each row into the matrices st.lanes, and stores them in e, rows of whole vectors, if WANT_E.
-  // Meanwhile asks for the memory at next[i], the row that comes a block later, n * size bytes, and lets earlier
-  // results drain. A null row is passed over.
+  // Sums the exponentials of each row into the matrices st.lanes, and stores them in e, rows of whole
+  // vectors, if WANT_E. Meanwhile asks for the memory at next[i], the row that comes a block later, n * size
+  // bytes, and lets earlier results drain. A null row is passed over.
   template <Take TAKE, bool WANT_E>
-  static void sum_exp(State<C>& st, const C* const* z, int rows, std::int64_t n, C* e, char* const* next, int size,
-                      Drain<C>& drain) {
+  static void sum_exp(State<C>& st, const C* const* z, int rows, std::int64_t n, C* e, char* const* next,
+                      int size, Drain<C>& drain) {
     bool far = false, all = true;
     for (int i = 0; i < rows; ++i) {
       if (!z[i]) continue;
@@ -108,8 +81,8 @@ struct RowPasses {
       sum_exp_as<TAKE, WANT_E, false, false>(st, z, rows, n, e, next, size, drain);
   }
   template <Take TAKE, bool WANT_E, bool FAR, bool ALL>
-  static void sum_exp_as(State<C>& st, const C* const* rows_z, int rows, std::int64_t n, C* e, char* const* next, int size,
-                         Drain<C>& outer) {
+  static void sum_exp_as(State<C>& st, const C* const* rows_z, int rows, std::int64_t n, C* e,
+                         char* const* next, int size, Drain<C>& outer) {
     Drain<C> drain = outer;  // in registers
     for (int i = 0; i < rows; ++i) {
       const C* z = rows_z[i];
@@ -155,7 +128,8 @@ struct RowPasses {
   }
 
   // sum t and sum t (peak - z) for t = w (on q + off), or t = w where q is absent.
-  static void gaps(const Job& job, C peak, const C* z, const C* w, const C* q, std::int64_t n, C& mass, C& gap) {
+  static void gaps(const Job& job, C peak, const C* z, const C* w, const C* q, std::int64_t n, C& mass,
+                   C& gap) {
     GapFold<C> f;
     const V top = S::set1(peak), on = S::set1((C)job.on), off = S::set1((C)job.off);
     each_vector<C>(

@@ -1,4 +1,5 @@
-// The state of a block of rows between the passes, and the arithmetic that is done once a row, on vectors of rows.
+// The state of a block of rows between the passes, and the arithmetic that is done once a row, on vectors of
+// rows.
 //
 //   before finish: peak, total (hi + lo, biased), count, zy, mass, gap, spread, square
 //   after:         log1p(rest) = L + L_lo, inverse = 1/(1 + rest), lse, loss, and for what is written
@@ -9,22 +10,25 @@
 template <class C>
 struct State {
   static constexpr int most = 512;  // rows a block, at most
-  // Elements from one field to the next: an odd number of cache lines, or the fields would share a few cache sets.
+  // Elements from one field to the next: an odd number of cache lines, or the fields would share a few cache
+  // sets.
   static constexpr int pitch = most + 64 / (int)sizeof(C);
-  C *peak, *at, *hi, *lo, *count, *spread, *square, *zy, *mass, *gap, *weight, *times, *times_lo, *minus, *at_target,
-      *log1p, *log1p_lo, *confidence, *low, *column, *rest, *lse, *loss, *other;
+  C *peak, *at, *hi, *lo, *count, *spread, *square, *zy, *mass, *gap, *weight, *times, *times_lo, *minus,
+      *at_target, *log1p, *log1p_lo, *confidence, *low, *column, *rest, *lse, *loss, *other;
   C* lanes;  // W x W matrices: one vector a row, to be folded over its lanes
   std::int64_t* y;
   char** x_row;
 
   static constexpr std::int64_t bytes() {
-    return (27 * pitch + 4 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 + 64;
+    return (27 * pitch + 4 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 +
+           64;
   }
   // Lays itself out at p (64-byte aligned); returns the first byte behind.
   char* place(char* p) {
     C* c = (C*)p;
-    C** fields[] = {&peak,      &hi,    &lo,       &count,   &spread, &square, &zy,  &mass, &gap,   &weight, &times,
-                    &times_lo, &minus, &at_target, &log1p, &log1p_lo, &confidence, &low, &column, &rest, &lse, &loss, &other};
+    C** fields[] = {&peak,       &hi,     &lo,     &count,    &spread, &square,    &zy,    &mass,
+                    &gap,        &weight, &times,  &times_lo, &minus,  &at_target, &log1p, &log1p_lo,
+                    &confidence, &low,    &column, &rest,     &lse,    &loss,      &other};
     for (C** f : fields) *f = c, c += pitch;
     at = c, c += 3 * pitch;
     lanes = c, c += 4 * Simd<C>::W * Simd<C>::W;
@@ -59,7 +63,8 @@ void take_targets(const Job& job, State<C>& st, std::int64_t row, int rows) {
   for (int i = 0; i < rows; ++i) st.column[i] = (C)y[i];
 }
 
-// mass, gap and t_y (in `other`) of index targets; `gap` holds sum_j w_j (peak - z_j) on entry where off != 0.
+// mass, gap and t_y (in `other`) of index targets; `gap` holds sum_j w_j (peak - z_j) on entry where off !=
+// 0.
 template <class C>
 void index_mass_and_gap(const Job& job, State<C>& st, int rows) {
   const C* w = (const C*)job.class_weight;
@@ -94,8 +99,8 @@ LL_INLINE typename Simd<C>::V exp_of(const ExpAt<C>& k, typename Simd<C>::V z) {
   return S::keep(live, S::fma(w, s, s));
 }
 
-// From the sums: times = 1/(sum of all exponentials), NaN where the peak is infinite; and if REST also rest = sum/E,
-// log1p(rest), lse, confidence.
+// From the sums: times = 1/(sum of all exponentials), NaN where the peak is infinite; and if REST also rest =
+// sum/E, log1p(rest), lse, confidence.
 template <class C, bool REST>
 void finish_rest(State<C>& st, int rows) {
   using S = Simd<C>;
@@ -107,7 +112,8 @@ void finish_rest(State<C>& st, int rows) {
     fast_two_sum(S::load(st.hi + i), S::load(st.lo + i), hi, lo);
     peak = S::blend(S::eq(hi, hi), peak, hi);  // a NaN among the scores
     exp_pair<C>(ExpAt<C>::load(st.at + i, State<C>::pitch), peak, E, E_lo);
-    two_sum(E * count, hi, all, all_lo);  // count is 1 but for ties, and then the rounding of E * count is all there is
+    two_sum(E * count, hi, all,
+            all_lo);  // count is 1 but for ties, and then the rounding of E * count is all there is
     pair_inverse<C>(all, all_lo + (lo + E_lo * count), times, times_lo);
     S::store(st.peak + i, peak);
     S::store(st.times + i, times + (peak - peak)), S::store(st.times_lo + i, times_lo);
@@ -117,14 +123,18 @@ void finish_rest(State<C>& st, int rows) {
       pair_product<C>(hi, lo, inverse, inverse_lo, r, r_lo);
       two_sum(count - one, r, r, s);
       fast_two_sum(r, r_lo + s, r, r_lo);
-      r = S::keep(S::neq(peak, none), r) + S::keep(S::neq(peak, none), peak - peak);  // none: 0; infinite: NaN
+      r = S::keep(S::neq(peak, none), r) +
+          S::keep(S::neq(peak, none), peak - peak);  // none: 0; infinite: NaN
       log1p_pair<C>(r, r_lo, l, l_lo);
       two_sum(peak, l, s, s_lo);
-      S::store(st.rest + i, r), S::store(st.lo + i, r_lo), S::store(st.log1p + i, l), S::store(st.log1p_lo + i, l_lo);
-      S::store(st.lse + i, S::blend(S::lt(S::abs(peak), S::set1((C)__builtin_inf())), s + (s_lo + l_lo), peak));
+      S::store(st.rest + i, r), S::store(st.lo + i, r_lo), S::store(st.log1p + i, l),
+          S::store(st.log1p_lo + i, l_lo);
+      S::store(st.lse + i,
+               S::blend(S::lt(S::abs(peak), S::set1((C)__builtin_inf())), s + (s_lo + l_lo), peak));
       S::store(st.confidence + i, S::fma(E, times, S::fma(E, times_lo, E_lo * times)) + (peak - peak));
       S::store(st.spread + i, S::load(st.spread + i) * inverse);
-      S::store(st.square + i, S::load(st.square + i) * inverse * inverse + S::keep(S::neq(peak, none), count - one));
+      S::store(st.square + i,
+               S::load(st.square + i) * inverse * inverse + S::keep(S::neq(peak, none), count - one));
     }
   }
 }

@@ -1,10 +1,10 @@
 // AVX2, FMA and F16C: 8 floats a vector.
 #if defined(__AVX2__)
+#include <immintrin.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <utility>
-
-#include <immintrin.h>
 
 #include "../kernels.hpp"
 
@@ -14,8 +14,17 @@
 namespace lastlayer {
 const Table* table_avx2() {
   using namespace LL_ISA;
-  static const Table table = {"avx2", []() -> bool { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }, plan, run,
-                              exp_alone<float>, exp_alone<double>, log1p_alone<float>, log1p_alone<double>};
+  static const Table table = {"avx2",
+                              []() -> bool {
+                                return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                                       __builtin_cpu_supports("f16c");
+                              },
+                              plan,
+                              run,
+                              exp_alone<float>,
+                              exp_alone<double>,
+                              log1p_alone<float>,
+                              log1p_alone<double>};
   return &table;
 }
 }  // namespace lastlayer

@@ -1,10 +1,10 @@
 // AVX-512 F, BW, DQ and VL: 16 floats a vector.
 #if defined(__AVX512F__)
+#include <immintrin.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <utility>
-
-#include <immintrin.h>
 
 #include "../kernels.hpp"
 
@@ -14,9 +14,19 @@
 namespace lastlayer {
 const Table* table_avx512() {
   using namespace LL_ISA;
-  static const Table table = {"avx512", []() -> bool { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"); }, plan, run,
-                              exp_alone<float>, exp_alone<double>, log1p_alone<float>, log1p_alone<double>};
+  static const Table table = {"avx512",
+                              []() -> bool {
+                                return __builtin_cpu_supports("avx512f") &&
+                                       __builtin_cpu_supports("avx512bw") &&
+                                       __builtin_cpu_supports("avx512dq") &&
+                                       __builtin_cpu_supports("avx512vl");
+                              },
+                              plan,
+                              run,
+                              exp_alone<float>,
+                              exp_alone<double>,
+                              log1p_alone<float>,
+                              log1p_alone<double>};
   return &table;
 }
 }  // namespace lastlayer

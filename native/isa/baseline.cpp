@@ -1,4 +1,5 @@
-// What every processor of the architecture has: SSE2 on x86-64, plain vector types elsewhere. 4 floats a vector.
+// What every processor of the architecture has: SSE2 on x86-64, plain vector types elsewhere. 4 floats a
+// vector.
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -18,8 +19,14 @@
 namespace lastlayer {
 const Table* table_baseline() {
   using namespace LL_ISA;
-  static const Table table = {"baseline", []() -> bool { return true; }, plan, run,
-                              exp_alone<float>, exp_alone<double>, log1p_alone<float>, log1p_alone<double>};
+  static const Table table = {"baseline",
+                              []() -> bool { return true; },
+                              plan,
+                              run,
+                              exp_alone<float>,
+                              exp_alone<double>,
+                              log1p_alone<float>,
+                              log1p_alone<double>};
   return &table;
 }
 }  // namespace lastlayer

@@ -1,10 +1,10 @@
 // NEON of AArch64: 4 floats a vector, fused multiply-add.
 #if defined(__aarch64__)
+#include <arm_neon.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <utility>
-
-#include <arm_neon.h>
 
 #include "../kernels.hpp"
 
@@ -14,8 +14,14 @@
 namespace lastlayer {
 const Table* table_neon() {
   using namespace LL_ISA;
-  static const Table table = {"neon", []() -> bool { return true; }, plan, run,
-                              exp_alone<float>, exp_alone<double>, log1p_alone<float>, log1p_alone<double>};
+  static const Table table = {"neon",
+                              []() -> bool { return true; },
+                              plan,
+                              run,
+                              exp_alone<float>,
+                              exp_alone<double>,
+                              log1p_alone<float>,
+                              log1p_alone<double>};
   return &table;
 }
 }  // namespace lastlayer

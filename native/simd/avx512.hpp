@@ -35,9 +35,7 @@ struct Simd<float> {
   static LL_INLINE V keep(M m, V a) { return _mm512_maskz_mov_ps(m, a); }
   static LL_INLINE V add_where(V acc, M m, V a) { return _mm512_mask_add_ps(acc, m, acc, a); }
   static LL_INLINE V fma_where(V acc, M m, V a, V b) { return _mm512_mask3_fmadd_ps(a, b, acc, m); }
-  static LL_INLINE V pow2(V m) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(m), 23));
-  }
+  static LL_INLINE V pow2(V m) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(m), 23)); }
   // a = mantissa * 2^exponent with the mantissa in [0.75, 1.5)
   static LL_INLINE void split(V a, V& mantissa, V& exponent) {
     mantissa = _mm512_getmant_ps(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
@@ -81,9 +79,7 @@ struct Simd<double> {
   static LL_INLINE V keep(M m, V a) { return _mm512_maskz_mov_pd(m, a); }
   static LL_INLINE V add_where(V acc, M m, V a) { return _mm512_mask_add_pd(acc, m, acc, a); }
   static LL_INLINE V fma_where(V acc, M m, V a, V b) { return _mm512_mask3_fmadd_pd(a, b, acc, m); }
-  static LL_INLINE V pow2(V m) {
-    return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(m), 52));
-  }
+  static LL_INLINE V pow2(V m) { return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(m), 52)); }
   static LL_INLINE void split(V a, V& mantissa, V& exponent) {
     mantissa = _mm512_getmant_pd(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
     exponent = _mm512_getexp_pd(a);

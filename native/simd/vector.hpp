@@ -13,10 +13,10 @@
 //   pow2(m)                the bits of m moved into the exponent: see exp in math.hpp
 //   split(a, f, k)         a = f * 2^k, f in [0.75, 1.5), a > 0 and normal
 //
-// On x86-64 without AVX-512 and on NEON this file builds them from the compilers' vector types (GCC and Clang),
-// with an intrinsic where the compiler would not find the instruction. avx512.hpp has masks of its own kind.
-// Everything is static and inside namespace LL_ISA: nothing here may be shared between instruction sets, or the
-// linker could keep a copy that the machine cannot run.
+// On x86-64 without AVX-512 and on NEON this file builds them from the compilers' vector types (GCC and
+// Clang), with an intrinsic where the compiler would not find the instruction. avx512.hpp has masks of its
+// own kind. Everything is static and inside namespace LL_ISA: nothing here may be shared between instruction
+// sets, or the linker could keep a copy that the machine cannot run.
 
 template <class C>
 struct Simd;

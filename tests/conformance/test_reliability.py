@@ -322,22 +322,15 @@ def test_the_native_core_refuses_what_would_be_unsafe():
     assert (out == 7).all()
 
 
-@pytest.mark.xfail(raises=ValueError, reason="the core takes 32 axes")
 @pytest.mark.parametrize("axes", [33, 64])
 def test_as_many_axes_as_numpy_has(axes):
-    try:
-        x = np.zeros((2, *(1,) * (axes - 3), 3, 2), np.float32)
-    except ValueError:
-        pytest.skip("this NumPy has 32 axes")
+    x = np.zeros((2, *(1,) * (axes - 3), 3, 2), np.float32)
     x[0, ..., 1, 1] = 1
     expected = np.squeeze(ll.softmax(np.squeeze(x), 1))
     assert_ulp(np.squeeze(ll.softmax(x, -2)), expected, 1)
-    assert_ulp(
-        np.squeeze(ll.cross_entropy_grad(x, np.zeros((*x.shape[:-2], 2), int), axis=-2)[1]).sum(),
-        0,
-        0,
-        scale=1,
-    )
+    grad = ll.cross_entropy_grad(x, np.zeros((*x.shape[:-2], 2), int), axis=-2)[1]
+    expected = ll.cross_entropy_grad(np.squeeze(x), np.zeros((2, 2), int), axis=1)[1]
+    assert_ulp(np.squeeze(grad), expected, 0)
 
 
 # --- signals ------------------------------------------------------------------------------------------------
