@@ -1,13 +1,12 @@
 // What is summed over the classes of a row, one vector at a time.
 //
 //   rest     sum of exp(z) 2^-np, without the lanes that equal the peak, which are counted instead: their
-//   exponential
-//            is exactly E, so a small rest keeps all its digits (docs/design.md, "peak and rest")
+//            exponential is exactly E, so a small rest keeps all its digits (docs/design.md)
 //   moments  the same, and sum exp * (peak - z) and sum exp^2: entropy, sum of p^2
 //
-// s and w s are summed apart, so s(1 + w) is never rounded; sums run in blocks of a few vectors, and the
-// blocks' sums are added as unevaluated pairs (hi, lo): the error does not grow with V. All exponentials
-// carry the factor 2^BIAS of math.hpp; the squares carry its square.
+// Sums run in blocks of a few vectors, and the blocks' sums are added as unevaluated pairs (hi, lo): the
+// error does not grow with V. All exponentials carry the factor 2^BIAS of math.hpp; the squares carry its
+// square.
 
 enum class Take { rest, moments };
 
@@ -28,8 +27,9 @@ struct Pair {
 };
 
 // TALLY: vectors run across rows, and the ties of each row are counted in its lane; else `ties` counts them
-// all. APART: s and w s are summed apart; without, where the exponentials are wanted anyway, those are
-// summed: one operation less, and their rounding averages out over the lanes of a long row.
+// all. APART: s and w s are summed apart, so s(1 + w) is never rounded; without, where the exponentials are
+// wanted anyway, those are summed: an operation less, and their rounding averages out over the lanes of a
+// long row.
 template <class C, Take TAKE, bool TALLY, bool APART, bool FINE = false>
 struct Fold {
   using S = Simd<C>;

@@ -121,13 +121,15 @@ void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, int rows) {
       for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, scaled(S::load(t + j * ld)));
     }
     if (job.op == Op::grad) {
-      if (job.target == Target::index) {
-        // compared rather than stored by index: a vector read just after a narrow write would have to wait
-        // for it
+      if (job.target == Target::index && n <= (1 << 24)) {
+        // compared, not stored by index: a vector that is read just after a narrow write has to wait for it
         const V y = S::load(st.column + i), value = S::load(st.at_target + i);
         V at = S::set1(0);
         for (std::int64_t j = 0; j < n; ++j, at = at + S::set1(1))
           S::store(t + j * ld, S::blend(S::eq(at, y), value, S::load(t + j * ld)));
+      } else if (job.target == Target::index) {  // beyond what a float counts
+        for (int r = 0; r < (int)least(S::W, rows - i); ++r)
+          if (st.y[i + r] >= 0) t[st.y[i + r] * ld + r] = st.at_target[i + r];
       }
       if (job.softcap != 0)
         for (std::int64_t j = 0; j < n; ++j)

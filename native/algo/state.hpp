@@ -1,17 +1,17 @@
-// The state of a block of rows between the passes, and the arithmetic that is done once a row, on vectors of
-// rows.
+// The state of a block of rows between the passes, and what is computed once a row, on vectors of rows.
 //
-//   before finish: peak, total (hi + lo, biased), count, zy, mass, gap, spread, square
-//   after:         log1p(rest) = L + L_lo, inverse = 1/(1 + rest), lse, loss, and for what is written
-//                  out_j = e_j * (times + times_lo) - t_j * minus     (e_j biased)       out_y = at_target
+//   before finish: peak, sum (hi + lo), count of the peaks, zy, mass, gap, spread, square
+//   after:         rest + lo, log1p(rest) = log1p + log1p_lo, lse, confidence, loss, and for what is written
+//                  out_j = e_j (times + times_lo) - t_j minus       out_y = at_target
+//
+// with e_j = exp(z_j) 2^(BIAS - np) as math.hpp leaves it.
 //
 // Accuracy: loss and lse are sums of pairs rounded once. p_y - 1 at the peak is -rest/(1 + rest).
 
 template <class C>
 struct State {
   static constexpr int most = 512;  // rows a block, at most
-  // Elements from one field to the next: an odd number of cache lines, or the fields would share a few cache
-  // sets.
+  // Elements from one field to the next: an odd number of cache lines, or all fields would share a few sets.
   static constexpr int pitch = most + 64 / (int)sizeof(C);
   C *peak, *at, *hi, *lo, *count, *spread, *square, *zy, *mass, *gap, *weight, *times, *times_lo, *minus,
       *at_target, *log1p, *log1p_lo, *confidence, *low, *column, *rest, *lse, *loss, *other;
@@ -63,8 +63,7 @@ void take_targets(const Job& job, State<C>& st, std::int64_t row, int rows) {
   for (int i = 0; i < rows; ++i) st.column[i] = (C)y[i];
 }
 
-// mass, gap and t_y (in `other`) of index targets; `gap` holds sum_j w_j (peak - z_j) on entry where off !=
-// 0.
+// mass, gap and t_y (in `other`) of index targets; `gap` holds sum_j w_j (peak - z_j) on entry if off != 0.
 template <class C>
 void index_mass_and_gap(const Job& job, State<C>& st, int rows) {
   const C* w = (const C*)job.class_weight;
@@ -99,8 +98,8 @@ LL_INLINE typename Simd<C>::V exp_of(const ExpAt<C>& k, typename Simd<C>::V z) {
   return S::keep(live, S::fma(w, s, s));
 }
 
-// From the sums: times = 1/(sum of all exponentials), NaN where the peak is infinite; and if REST also rest =
-// sum/E, log1p(rest), lse, confidence.
+// From the sums: times = 1/(sum of all exponentials), NaN where the peak is infinite; and if REST also
+// rest = sum/E, log1p(rest), lse, confidence.
 template <class C, bool REST>
 void finish_rest(State<C>& st, int rows) {
   using S = Simd<C>;
@@ -112,8 +111,7 @@ void finish_rest(State<C>& st, int rows) {
     fast_two_sum(S::load(st.hi + i), S::load(st.lo + i), hi, lo);
     peak = S::blend(S::eq(hi, hi), peak, hi);  // a NaN among the scores
     exp_pair<C>(ExpAt<C>::load(st.at + i, State<C>::pitch), peak, E, E_lo);
-    two_sum(E * count, hi, all,
-            all_lo);  // count is 1 but for ties, and then the rounding of E * count is all there is
+    two_sum(E * count, hi, all, all_lo);  // exact but for the rounding of E * count where there are ties
     pair_inverse<C>(all, all_lo + (lo + E_lo * count), times, times_lo);
     S::store(st.peak + i, peak);
     S::store(st.times + i, times + (peak - peak)), S::store(st.times_lo + i, times_lo);

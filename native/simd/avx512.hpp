@@ -12,6 +12,7 @@ struct Simd<float> {
   static LL_INLINE V load(const C* p) { return _mm512_loadu_ps(p); }
   static LL_INLINE void store(C* p, V a) { _mm512_storeu_ps(p, a); }
   static LL_INLINE void stream(C* p, V a) { _mm512_stream_ps(p, a); }
+  static LL_INLINE void fence() { _mm_sfence(); }
   static LL_INLINE M first(int n) { return (M)((1u << n) - 1u); }
   static LL_INLINE V loadn(const C* p, int n, C fill) {
     return n == W ? load(p) : _mm512_mask_loadu_ps(set1(fill), first(n), p);
@@ -56,6 +57,7 @@ struct Simd<double> {
   static LL_INLINE V load(const C* p) { return _mm512_loadu_pd(p); }
   static LL_INLINE void store(C* p, V a) { _mm512_storeu_pd(p, a); }
   static LL_INLINE void stream(C* p, V a) { _mm512_stream_pd(p, a); }
+  static LL_INLINE void fence() { _mm_sfence(); }
   static LL_INLINE M first(int n) { return (M)((1u << n) - 1u); }
   static LL_INLINE V loadn(const C* p, int n, C fill) {
     return n == W ? load(p) : _mm512_mask_loadu_pd(set1(fill), first(n), p);

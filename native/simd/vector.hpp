@@ -2,7 +2,8 @@
 //
 // Simd<C> for C = float or double gives
 //   V, M, W                a vector of W lanes of C, a mask of W lanes
-//   set1 load store stream loadn storen    loadn/storen touch the first n < W lanes of memory only
+//   set1 load store stream loadn storen    loadn/storen touch the first n <= W lanes of memory only
+//   fence()                what was streamed is visible to other threads before anything after it
 //   + - * /                the compiler's own operators on V
 //   fma(a,b,c) = a*b + c   fnma(a,b,c) = c - a*b     fused where the instruction exists
 //   max(a,b) min(a,b)      b if either is NaN: a running maximum max(z, peak) ignores NaN
@@ -64,6 +65,11 @@ struct SimdOf {
       _mm_stream_pd((double*)p, (__m128d)a);
 #else
     store(p, a);
+#endif
+  }
+  static LL_INLINE void fence() {
+#if defined(__SSE2__)
+    _mm_sfence();
 #endif
   }
   static LL_INLINE V loadn(const C* p, int n, C fill) {

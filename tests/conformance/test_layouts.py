@@ -261,3 +261,12 @@ def test_a_broadcast_view(backend):
     weight = np.broadcast_to(np.float32(2), (9,))
     assert_ulp(ll.cross_entropy(x, y, sample_weight=weight), ll.cross_entropy(row, 1), 1)
     assert_ulp(ll.cross_entropy(x, y, class_weight=np.broadcast_to(2.0, 3)), ll.cross_entropy(row, 1), 1)
+
+
+@pytest.mark.parametrize(("rows", "classes", "k"), [(3, 2000, 2000), (2, 70, 66), (40, 12, 12), (2, 3000, 7)])
+def test_top_k_of_any_size_is_a_stable_sort(backend, rows, classes, k):
+    scores = np.random.default_rng(k).integers(-40, 40, (rows, classes)).astype(np.float32)  # many ties
+    labels, probabilities = ll.top_k(scores, k)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(labels, order)
+    assert_ulp(probabilities, np.take_along_axis(ll.softmax(scores.astype(np.float64)), order, 1), 3)
