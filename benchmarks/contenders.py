@@ -165,7 +165,7 @@ def check(function: str, problem: Problem, x: np.ndarray, runs: dict[str, Run]) 
             scale = max(tolerance * 10, 1e-6) if function == "log_softmax" else tolerance / problem.rows
         if half:
             scale = 6e-8 * 2  # float16 holds nothing between 0 and 6e-8
-        wrong = np.abs(part.astype(np.float64) - truth) > scale + tolerance * np.abs(truth)
+        wrong = ~(np.abs(part.astype(np.float64) - truth) <= scale + tolerance * np.abs(truth))
         if wrong.any():
             raise AssertionError(f"{function}: {name} is wrong in {wrong.sum()} of {wrong.size} entries")
 
