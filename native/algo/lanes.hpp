@@ -24,7 +24,7 @@ struct LanePasses {
     const ExpAt<C> k = ExpAt<C>::load(st.at + i, State<C>::pitch);
     if (k.far())
       sum_exp_as<TAKE, WANT_E, true, true>(st, i, k, t, ld, n, drain);
-    else if (n <= 8)
+    else if (n <= 16)
       sum_exp_as<TAKE, WANT_E, false, true>(st, i, k, t, ld, n, drain);
     else
       sum_exp_as<TAKE, WANT_E, false, false>(st, i, k, t, ld, n, drain);
