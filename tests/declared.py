@@ -19,7 +19,7 @@ REFERENCE_BOUNDS = {
     "float32": _ROUNDED,
     "float16": _ROUNDED,
     "bfloat16": _ROUNDED,
-    # nothing wider inside: the library's exp and log1p, each off by up to 1 ULP, and the formula's own roundings
+    # nothing wider inside: exp and log1p, each off by up to 1 ULP, and the formula's own roundings
     "float64": {"softmax": 5.0, "log_softmax": 4.0, "loss": 4.0, "gradient": 5.0, "logsumexp": 6.0},
 }
 
