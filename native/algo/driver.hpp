@@ -148,8 +148,13 @@ void clear_masked(const Job& job, const State<C>& st, int i, C* to, std::int64_t
 
 // loss = -sum t log p, found in `gap` with a peak of 0.
 template <class C>
-void finish_pick(State<C>& st, int rows) {
-  for (int i = 0; i < rows; ++i) st.loss[i] = st.weight[i] != 0 ? st.weight[i] * st.gap[i] : 0;
+void finish_pick(const Job& job, State<C>& st, int rows) {
+  if (job.target == Target::index) {
+    index_mass_and_gap(job, st, rows);  // has the weights in it already
+    for (int i = 0; i < rows; ++i) st.loss[i] = st.weight[i] != 0 ? st.gap[i] : 0;
+  } else {
+    for (int i = 0; i < rows; ++i) st.loss[i] = st.weight[i] != 0 ? st.weight[i] * st.gap[i] : 0;
+  }
 }
 
 // The numbers that the write pass multiplies with, after the passes over the scores.
@@ -239,6 +244,13 @@ inline bool picks_one(const Job& job) {
          job.temperature == 1 && job.softcap == 0;
 }
 
+// The scores are used where the caller has them.
+template <class C>
+bool reads_in_place(const Job& job) {
+  return !job.lanes && job.x.class_stride == (std::int64_t)sizeof(C) && job.x.dtype == dtype_of<C> &&
+         !has_transform(job);
+}
+
 // Scratch for a block: rows of whole vectors.
 template <class C>
 std::int64_t tile_bytes(const Job& job) {
@@ -270,8 +282,7 @@ void plan_as(Job& job) {
     job.arena = State<C>::bytes() + tiles * tile_bytes<C>(job) + 512 + bytes * 2 * W;
   } else {
     job.block = most(1, least(least(W, job.rows), (128 << 10) / bytes));
-    const bool direct = beside && job.x.dtype == dtype_of<C> && !has_transform(job);
-    tiles += (writes_matrix(job.op) ? 1 : 0) + (drains<C>(job) ? 1 : 0) - (direct ? 1 : 0);
+    tiles += (writes_matrix(job.op) ? 1 : 0) + (drains<C>(job) ? 1 : 0) - (reads_in_place<C>(job) ? 1 : 0);
     job.arena = State<C>::bytes() + tiles * tile_bytes<C>(job) + 512;
   }
 }
@@ -295,9 +306,7 @@ void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
     if (wanted) p += tile;
     return wanted ? at : nullptr;
   };
-  const bool direct = !job.lanes && job.x.class_stride == (std::int64_t)sizeof(C) &&
-                      job.x.dtype == dtype_of<C> && !has_transform(job);
-  buf.z = take(!direct);
+  buf.z = take(!reads_in_place<C>(job));
   buf.q = take(has_second(job));
   buf.slope = take(job.softcap != 0 && job.op == Op::grad);
   buf.e = job.lanes ? buf.z : take(writes_matrix(job.op));

@@ -197,14 +197,7 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
     }
     if (job.target != Target::none)
       for (int i = 0; i < rows; ++i) st.zy[i] = st.y[i] >= 0 ? buf.z[st.y[i] * ld + i] : 0;
-    if (job.op == Op::pick) {
-      if (job.target == Target::index) index_mass_and_gap(job, st, rows);
-      if (job.target == Target::dense)
-        finish_pick(st, rows);
-      else
-        for (int i = 0; i < rows; ++i) st.loss[i] = st.weight[i] != 0 ? st.gap[i] : 0;
-      return;
-    }
+    if (job.op == Op::pick) return finish_pick(job, st, rows);
     lane_sums(job, st, buf.z, ld, rows, buf.drain);
     finish(job, st, row, rows);
     look_again<C>(job, st, row, rows, [&](int i) { return buf.z + i; }, ld);

@@ -165,15 +165,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
                 job.target == Target::dense ? q[i] : nullptr, n, st.mass[i], st.gap[i]);
       st.zy[i] = job.target != Target::none && st.y[i] >= 0 ? z[i][st.y[i]] : 0;
     }
-    if (job.op == Op::pick) {
-      if (job.target == Target::index) {
-        index_mass_and_gap(job, st, rows);
-        for (int i = 0; i < rows; ++i) st.loss[i] = st.weight[i] != 0 ? st.gap[i] : 0;
-      } else {
-        finish_pick(st, rows);
-      }
-      return;
-    }
+    if (job.op == Op::pick) return finish_pick(job, st, rows);
     if (job.op == Op::softmax || job.op == Op::grad)
       P::template sum_exp<Take::rest, true>(st, z, rows, n, buf.e, next, size, buf.drain);
     else if (wants_moments(job))
