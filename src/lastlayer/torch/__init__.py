@@ -1,0 +1,30 @@
+"""Drop-ins for PyTorch: ``torch.nn.functional`` and ``torch.nn`` by their names, signatures and conventions.
+
+One deliberate difference: the mean over no targets, where every row is ignored or there is none, is 0 with a
+gradient of 0. PyTorch gives NaN there, and a batch that teaches nothing destroys the weights.
+
+>>> import torch
+>>> import lastlayer.torch as F
+>>> logits = torch.zeros(2, 3, requires_grad=True)
+>>> loss = F.cross_entropy(logits, torch.tensor([-100, -100]))
+>>> loss.backward()
+>>> loss.item(), logits.grad.tolist()
+(0.0, [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+"""
+
+from __future__ import annotations
+
+from .functional import cross_entropy, log_softmax, logsumexp, nll_loss, softmax
+from .modules import CrossEntropyLoss, LogSoftmax, NLLLoss, Softmax
+
+__all__ = [
+    "CrossEntropyLoss",
+    "LogSoftmax",
+    "NLLLoss",
+    "Softmax",
+    "cross_entropy",
+    "log_softmax",
+    "logsumexp",
+    "nll_loss",
+    "softmax",
+]

@@ -1,0 +1,242 @@
+"""The drop-ins as modules: the constructors of ``torch.nn``, and further options as keywords.
+
+Each is a subclass of PyTorch's module of its name, so that ``isinstance``, ``state_dict``, ``.to()``, pickles
+and whatever else looks at modules work; only the computation is this package's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import functional
+
+__all__ = ["CrossEntropyLoss", "LogSoftmax", "NLLLoss", "Softmax"]
+
+
+class Softmax(torch.nn.Softmax):
+    """``torch.nn.Softmax``: probabilities from logits.
+
+    Parameters
+    ----------
+    dim : int
+        The class dimension; None is PyTorch's deprecated choice, with its warning.
+    temperature : float
+        Positive; above 1 flattens, below 1 sharpens. Not in PyTorch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lastlayer.torch import Softmax
+    >>> Softmax(dim=1)
+    Softmax(dim=1)
+    >>> Softmax(dim=1)(torch.zeros(1, 4))
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
+
+    temperature: float
+
+    def __init__(self, dim: int | None = None, *, temperature: float = 1.0) -> None:
+        super().__init__(dim)
+        self.temperature = temperature
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """Probabilities, of the shape and dtype of ``input``."""
+        return functional.softmax(input, self.dim, 5, temperature=self.temperature)
+
+    def extra_repr(self) -> str:
+        """The options, as they were given."""
+        return _shown(self, {"dim": _ALWAYS, "temperature": 1.0})
+
+
+class LogSoftmax(torch.nn.LogSoftmax):
+    """``torch.nn.LogSoftmax``: log-probabilities from logits.
+
+    Parameters
+    ----------
+    dim, temperature
+        As in `Softmax`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lastlayer.torch import LogSoftmax
+    >>> LogSoftmax(dim=0)(torch.tensor([0.1, 0.9, 4.0]))
+    tensor([-3.9632, -3.1632, -0.0632])
+    """
+
+    temperature: float
+
+    def __init__(self, dim: int | None = None, *, temperature: float = 1.0) -> None:
+        super().__init__(dim)
+        self.temperature = temperature
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """Log-probabilities in nats, of the shape and dtype of ``input``."""
+        return functional.log_softmax(input, self.dim, 5, temperature=self.temperature)
+
+    def extra_repr(self) -> str:
+        """The options, as they were given."""
+        return _shown(self, {"dim": _ALWAYS, "temperature": 1.0})
+
+
+class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
+    """``torch.nn.CrossEntropyLoss``: the loss of logits.
+
+    The mean over no targets is 0 with a gradient of 0, deliberately; PyTorch's is NaN.
+
+    Parameters
+    ----------
+    weight, size_average, ignore_index, reduce, reduction, label_smoothing
+        As in `lastlayer.torch.cross_entropy` and PyTorch. ``weight`` is a buffer: it moves with ``.to()`` and
+        is saved in the ``state_dict``.
+    temperature, softcap, z_loss
+        As in `lastlayer.torch.cross_entropy`. Not in PyTorch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lastlayer.torch import CrossEntropyLoss
+    >>> criterion = CrossEntropyLoss(label_smoothing=0.1)
+    >>> criterion
+    CrossEntropyLoss(label_smoothing=0.1)
+    >>> criterion(torch.tensor([[1.0, 1.1, 2.5]]), torch.tensor([2]))
+    tensor(0.4817)
+    """
+
+    temperature: float
+    softcap: float | None
+    z_loss: float
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        ignore_index: int = -100,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+        *,
+        temperature: float = 1.0,
+        softcap: float | None = None,
+        z_loss: float = 0.0,
+    ) -> None:
+        super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
+        self.temperature = temperature
+        self.softcap = softcap
+        self.z_loss = z_loss
+
+    def forward(
+        self,
+        input: Tensor,  # noqa: A002
+        target: Tensor,
+        *,
+        sample_weight: Tensor | None = None,
+        denominator: float | None = None,
+    ) -> Tensor:
+        """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
+        return functional.cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+            sample_weight=sample_weight,
+            temperature=self.temperature,
+            softcap=self.softcap,
+            z_loss=self.z_loss,
+            denominator=denominator,
+        )
+
+    def extra_repr(self) -> str:
+        """The options that are not the default."""
+        return _shown(
+            self,
+            {
+                "ignore_index": -100,
+                "reduction": "mean",
+                "label_smoothing": 0.0,
+                "temperature": 1.0,
+                "softcap": None,
+                "z_loss": 0.0,
+            },
+        )
+
+
+class NLLLoss(torch.nn.NLLLoss):
+    """``torch.nn.NLLLoss``: the loss of log-probabilities.
+
+    The mean over no targets is 0 with a gradient of 0, deliberately; PyTorch's is NaN.
+
+    Parameters
+    ----------
+    weight, size_average, ignore_index, reduce, reduction
+        As in `lastlayer.torch.nll_loss` and PyTorch.
+    label_smoothing
+        As in `lastlayer.torch.nll_loss`. Not in PyTorch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lastlayer.torch import NLLLoss
+    >>> NLLLoss(reduction="sum")(torch.log(torch.tensor([[0.5, 0.5], [0.25, 0.75]])), torch.tensor([0, 0]))
+    tensor(2.0794)
+    """
+
+    label_smoothing: float
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        ignore_index: int = -100,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+        *,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight, size_average, ignore_index, reduce, reduction)
+        self.label_smoothing = label_smoothing
+
+    def forward(
+        self,
+        input: Tensor,  # noqa: A002
+        target: Tensor,
+        *,
+        sample_weight: Tensor | None = None,
+        denominator: float | None = None,
+    ) -> Tensor:
+        """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
+        return functional.nll_loss(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            sample_weight=sample_weight,
+            label_smoothing=self.label_smoothing,
+            denominator=denominator,
+        )
+
+    def extra_repr(self) -> str:
+        """The options that are not the default."""
+        return _shown(self, {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0})
+
+
+_ALWAYS = object()  # no option's value: one with this default is always shown
+
+
+def _shown(module: torch.nn.Module, defaults: dict[str, Any]) -> str:
+    """The options of a module that differ from their defaults, as its constructor takes them."""
+    shown = [
+        f"{name}={getattr(module, name)!r}"
+        for name, default in defaults.items()
+        if getattr(module, name) is not default and getattr(module, name) != default
+    ]
+    weight = getattr(module, "weight", None)
+    if weight is not None:
+        shown.insert(0, f"weight of {weight.numel()} classes")
+    return ", ".join(shown)
