@@ -33,24 +33,26 @@ FLOATS = FULL | {torch.float16, torch.bfloat16}
 def as_input(function: str, x: Any, dtype: torch.dtype | None = None) -> Tensor:
     """``x``, a floating tensor, or converted to ``dtype``."""
     if not isinstance(x, Tensor):
-        kind = type(x)
-        name = (
-            kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        )
-        raise DropInDtypeError(
-            f"{function}: input is a {name}; expected a torch.Tensor; "
-            f"write torch.as_tensor(input), or call lastlayer.{function}"
-        )
-    if (x.dtype if dtype is None else dtype) not in FLOATS:
-        if dtype is not None:
+        raise DropInDtypeError(_not_a_tensor(function, x))
+    if dtype is None:
+        if x.dtype not in FLOATS:
+            remedy = "input.abs() or input.real" if x.is_complex() else "input.float()"
             raise DropInDtypeError(
-                f"{function}: dtype is {dtype}; expected a floating one, such as torch.float32"
+                f"{function}: input is of dtype {x.dtype}; expected a floating one; write {remedy}"
             )
-        remedy = "input.abs() or input.real" if x.is_complex() else "input.float()"
+        return x
+    if dtype not in FLOATS:
         raise DropInDtypeError(
-            f"{function}: input is of dtype {x.dtype}; expected a floating one; write {remedy}"
+            f"{function}: dtype is {dtype}; expected a floating one, such as torch.float32"
         )
-    return x if dtype is None else x.to(dtype)
+    return x.to(dtype)
+
+
+def _not_a_tensor(function: str, x: Any) -> str:
+    kind = type(x)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    remedy = f"; write torch.as_tensor(input), or call lastlayer.{function}"
+    return f"{function}: input is a {name}; expected a torch.Tensor{'' if x is None else remedy}"
 
 
 def implicit_dim(function: str, x: Tensor, stacklevel: int) -> int:

@@ -60,6 +60,7 @@ _WORDS = (
     (r"(?<=: )x(?= is )|(?<= for )x(?= of )", "input"),
     (r"\bdense targets\b", "probabilities"),
     (r"\btargets\b", "target"),
+    (r"\bclass_weight(.*); expected a finite weight, 0 or more", r"weight\1; expected a finite weight"),
     (r"\bclass_weight\b", "weight"),
 )
 

@@ -169,7 +169,8 @@ def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) 
     >>> F.logsumexp(torch.tensor([1.0, 1.1, 2.5]), dim=0)
     tensor(2.8851)
     """
-    x = as_input("logsumexp", input, None if input.is_floating_point() else torch.get_default_dtype())
+    counts = isinstance(input, Tensor) and not (input.is_floating_point() or input.is_complex())
+    x = as_input("logsumexp", input, torch.get_default_dtype() if counts else None)
     if x.ndim == 0:
         return logsumexp(x.reshape(1), dim).reshape(())
     try:
