@@ -9,6 +9,7 @@ import numpy as np
 from .errors import BackendError
 
 __all__ = [
+    "BFLOAT16",
     "Array",
     "cast",
     "device",
@@ -22,6 +23,9 @@ __all__ = [
 ]
 
 Array = Any  # an array of any array-API library
+
+# NumPy has no bfloat16 of its own; this says what a tensor's 16 bits are without another package.
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 
 # Libraries whose arrays do not name their namespace themselves; array-api-compat does it for them.
 _WRAPPED = ("torch", "dask", "cupy", "jax", "jaxlib", "ndonnx", "sparse")

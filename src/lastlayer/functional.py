@@ -7,9 +7,10 @@ written to.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from . import problem
+from . import problem, select
 from .arrays import Array, namespace
 from .row_stats import RowStats
 from .select import backend
@@ -27,6 +28,7 @@ __all__ = [
     "top_k",
 ]
 
+_ndarray = problem._ndarray
 _ARGMAX = frozenset({"argmax"})
 _NO_TARGETS = frozenset({"argmax", "spread", "square"})
 _ALL = frozenset({"argmax", "nll", "rank", "spread", "square"})
@@ -76,6 +78,8 @@ def softmax(
     >>> ll.softmax([1000.0, 1001.0, 1002.0]).round(4).tolist()
     [0.09, 0.2447, 0.6652]
     """
+    if type(x) is not _ndarray and (tensors := _tensors(x)):
+        return tensors.softmax("softmax", x, axis, where, temperature, out)
     if type(axis) is not int:
         return _over_axes("softmax", x, axis, where, temperature, out)
     scores = problem.scores("softmax", x, axis, where, temperature)
@@ -117,6 +121,8 @@ def log_softmax(
     >>> ll.log_softmax([0.1, 0.9, 4.0]).round(4).tolist()
     [-3.9632, -3.1632, -0.0632]
     """
+    if type(x) is not _ndarray and (tensors := _tensors(x)):
+        return tensors.softmax("log_softmax", x, axis, where, temperature, out)
     if type(axis) is not int:
         return _over_axes("log_softmax", x, axis, where, temperature, out)
     scores = problem.scores("log_softmax", x, axis, where, temperature)
@@ -154,6 +160,8 @@ def logsumexp(x: Any, axis: Any = -1, *, where: Any = None, keepdims: bool = Fal
     >>> float(ll.logsumexp([1.0, 1.1, 2.5]).round(4))
     2.8851
     """
+    if type(x) is not _ndarray and (tensors := _tensors(x)):
+        return tensors.logsumexp(x, axis, where, keepdims)
     if type(axis) is not int:
         x, where, axes = problem.axes("logsumexp", x, where, axis)
         result = logsumexp(x, where=where)
@@ -248,6 +256,19 @@ def cross_entropy(
     >>> ll.cross_entropy(logits, [2, 1, -100], reduction="none").round(4).tolist()
     [0.3851, 0.1796, 0.0]
     """
+    if type(logits) is not _ndarray and (tensors := _tensors(logits)):
+        options = tensors.Options(
+            "cross_entropy",
+            axis,
+            ignore_index,
+            label_smoothing,
+            temperature,
+            softcap,
+            z_loss,
+            reduction,
+            denominator,
+        )
+        return tensors.loss(logits, targets, class_weight, sample_weight, options)
     scores = problem.scores("cross_entropy", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
     return chosen.cross_entropy(
@@ -318,6 +339,19 @@ z_loss, reduction, denominator
     >>> float(loss.round(4)), dlogits.round(4).tolist()
     (0.0632, [0.019, 0.0423, -0.0613])
     """
+    if type(logits) is not _ndarray and (tensors := _tensors(logits)):
+        options = tensors.Options(
+            "cross_entropy_grad",
+            axis,
+            ignore_index,
+            label_smoothing,
+            temperature,
+            softcap,
+            z_loss,
+            reduction,
+            denominator,
+        )
+        return tensors.loss_and_gradient(logits, targets, class_weight, sample_weight, options)
     scores = problem.scores("cross_entropy_grad", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
     return chosen.cross_entropy_grad(
@@ -385,6 +419,11 @@ def nll_loss(
     >>> float(ll.nll_loss(log_probs, 2).round(4))
     0.3851
     """
+    if type(log_probs) is not _ndarray and (tensors := _tensors(log_probs)):
+        options = tensors.Options(
+            "nll_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator
+        )
+        return tensors.loss(log_probs, targets, class_weight, sample_weight, options)
     scores = problem.scores("nll_loss", log_probs, axis)
     chosen = backend(scores)
     return chosen.pick_loss(
@@ -453,6 +492,11 @@ def log_loss(
     >>> float(ll.log_loss([0.1, 0.1, 0.8], 2).round(8)), float(ll.log_loss([0.8, 0.1, 0.1], 2).round(8))
     (0.22314355, 2.30258509)
     """
+    if type(probs) is not _ndarray and (tensors := _tensors(probs)):
+        options = tensors.Options(
+            "log_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator
+        )
+        return tensors.loss(probs, targets, class_weight, sample_weight, options)
     scores = problem.scores("log_loss", probs, axis)
     chosen = backend(scores)
     return chosen.pick_loss(
@@ -599,6 +643,16 @@ def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float = 1.0) -> t
     """
     scores = problem.scores("top_k", logits, axis, None, temperature)
     return backend(scores).top_k(scores, problem.top(scores, k))
+
+
+def _tensors(x: Any) -> Any:
+    """What runs the functions on ``x`` if it is a tensor of PyTorch, which is not imported for it."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor) or select.only == "reference":
+        return None
+    from .torch import calls
+
+    return calls
 
 
 def _into(compute: Any, scores: problem.Scores, out: Array) -> Array:

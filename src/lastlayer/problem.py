@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from .arrays import Array, cast, device, is_foreign, library, namespace
+from .arrays import BFLOAT16, Array, cast, device, is_foreign, library, namespace
 from .errors import DtypeError, OptionError, ShapeError, TargetError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def scores(
         axis += ndim
     if x.shape[axis] == 0:
         raise ShapeError(
-            f"{function}: {_name(function)} is of shape {_shape(x)}; "
+            f"{function}: {name_of(function)} is of shape {_shape(x)}; "
             f"expected at least one class on axis {axis}"
         )
     if where is not None:
@@ -103,7 +103,7 @@ def scores(
 
 def _floating(function: str, x: Any) -> Array:
     """``x`` as a floating array that backends can read."""
-    name = _name(function)
+    name = name_of(function)
     if is_foreign(x):
         xp = namespace(x, function)
         if xp.isdtype(x.dtype, "real floating"):
@@ -111,7 +111,7 @@ def _floating(function: str, x: Any) -> Array:
         if xp.isdtype(x.dtype, ("bool", "integral")):
             return xp.astype(x, xp.asarray(0.0).dtype)
         raise DtypeError(f"{function}: {name} is of dtype {x.dtype}; expected real numbers")
-    x = _numpy(function, name, x)
+    x = to_numpy(function, name, x)
     dtype = x.dtype
     if _is_float(dtype):
         return _native_form(x)
@@ -127,7 +127,7 @@ def _floating(function: str, x: Any) -> Array:
     )
 
 
-def _numpy(function: str, name: str, x: Any) -> Any:
+def to_numpy(function: str, name: str, x: Any) -> Any:
     """``x`` as a plain NumPy array."""
     if type(x) is _ndarray:
         return x
@@ -155,7 +155,7 @@ def _native_form(x: Any) -> Any:
 
 def _axis(function: str, x: Array, axis: Any) -> int:
     """``axis`` counted from the front."""
-    name, ndim = _name(function), x.ndim
+    name, ndim = name_of(function), x.ndim
     if ndim == 0:
         raise ShapeError(f"{function}: {name} is a single number; expected at least one axis, of classes")
     try:
@@ -360,7 +360,7 @@ def _targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Array
 def _bad_target_shape(scores: Scores, rows: tuple[int, ...], shape: tuple[int, ...]) -> str:
     """Which shapes fit, and what the usual slip was."""
     function, axis, full = scores.function, scores.axis, tuple(scores.array.shape)
-    name = _name(function)
+    name = name_of(function)
     fits = [i for i in range(len(full)) if full[:i] + full[i + 1 :] == shape and i != axis]
     remedy = ""
     if fits:
@@ -518,20 +518,20 @@ def _bad_reduction(function: str, reduction: Any) -> str:
 def _like(xp: Any, function: str, name: str, value: Any, scores: Array) -> Array:
     """``value`` as an array of the scores' library."""
     if xp is np:
-        return _numpy(function, name, value)
+        return to_numpy(function, name, value)
     if not is_foreign(value):
-        return xp.asarray(_numpy(function, name, value), device=device(scores))
+        return xp.asarray(to_numpy(function, name, value), device=device(scores))
     if namespace(value, function) is xp:
         return value
     raise DtypeError(
         f"{function}: {name} is a {library(value)} array; expected a {library(scores)} array, "
-        f"as {_name(function)} is"
+        f"as {name_of(function)} is"
     )
 
 
 def _is_float(dtype: Any) -> bool:
     """Whether a NumPy dtype is one of the four floats, in either byte order."""
-    return dtype.char in "efd" or (dtype.kind == "V" and dtype.name == "bfloat16")
+    return dtype.char in "efd" or (dtype.kind == "V" and (dtype.name == "bfloat16" or dtype == BFLOAT16))
 
 
 def _kind(xp: Any, dtype: Any) -> str:
@@ -546,7 +546,7 @@ def _on_cpu(x: Array) -> bool:
     return is_foreign(x) is False or "cpu" in str(device(x) or "cpu").lower()
 
 
-def _name(function: str) -> str:
+def name_of(function: str) -> str:
     """What the function calls its scores."""
     return _NAMES.get(function, "logits")
 

@@ -50,6 +50,7 @@ except ImportError as error:
 _known["reference"] = reference
 
 _order: tuple[Backend, ...] = ()
+only: str | None = None  # the one backend that is left, if it was named
 
 
 def backend(scores: Scores) -> Backend:
@@ -63,7 +64,7 @@ def backend(scores: Scores) -> Backend:
 
 def _restrict(name: str | None) -> None:
     """Leave only the backend of this name; None: every one."""
-    global _order
+    global _order, only
     if name is None:
         _order = tuple(_known.values())
     elif name in _known:
@@ -73,18 +74,19 @@ def _restrict(name: str | None) -> None:
     else:
         rule = " or ".join(map(repr, [*_missing, *_known]))
         raise BackendError(f"backend is {name!r}; expected {rule}")
+    only = name
 
 
 @contextmanager
 def use(name: str | None) -> Iterator[None]:
     """Run everything on one backend inside a ``with`` block, in all threads: for comparisons and tests."""
-    global _order
-    before = _order
+    global _order, only
+    before = _order, only
     _restrict(name)
     try:
         yield
     finally:
-        _order = before
+        _order, only = before
 
 
 class Availability(NamedTuple):

@@ -9,6 +9,7 @@ import pytest
 from assertions import assert_ulp, raises
 
 import lastlayer as ll
+from lastlayer import select
 
 
 def _torch():
@@ -108,10 +109,11 @@ def test_wrong_calls_are_as_loud(library):
         "labels start at 1? subtract 1",
     ):
         ll.cross_entropy(library(X), library(np.full((4, 3), 5)), axis=1)
+    soft = library(SOFT)
+    remedy = "write targets.long()" if type(soft).__module__ == "torch" else "convert them to int64"
     with raises(
         ll.DtypeError,
-        f"cross_entropy: targets is of dtype {library(SOFT).dtype}; expected integers as class indices; "
-        "convert them to int64",
+        f"cross_entropy: targets is of dtype {soft.dtype}; expected integers as class indices; {remedy}",
     ):
         ll.cross_entropy(library(X), library(SOFT[:, 0]), axis=1)
     with raises(
@@ -152,4 +154,6 @@ def test_without_array_api_compat(monkeypatch):
         "(pip install array-api-compat)"
     )
     with raises(ll.BackendError, text):
-        ll.softmax(torch.zeros(3))
+        with select.use("reference"):
+            ll.softmax(torch.zeros(3))
+    assert ll.softmax(torch.zeros(2)).tolist() == [0.5, 0.5]  # the core reads tensors without it

@@ -1,0 +1,340 @@
+"""How each function is differentiated. In: tensors and options. Out: tensors that autograd knows.
+
+A `Rule` says what a function computes, what its backward pass needs, and the derivatives of it. `call` runs
+one the cheapest way that the moment allows: without autograd where nothing is to be differentiated, as a
+plain ``autograd.Function`` for ``backward()``, and as one that `torch.func` can transform inside its
+transforms, which costs several times as much.
+
+Backward passes keep the inputs and recompute the rest from them (softmax keeps its own result): never a copy
+of the logits' size. Each is itself a rule, so derivatives of derivatives are rules or PyTorch's operations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function, forward_ad
+
+from . import composed, kernels
+from .composed import Form, Target
+from .kernels import Options
+from .tensors import is_transformed, tracks, wide
+
+__all__ = ["call"]
+
+
+class Rule:
+    """One function: subclasses give the static methods below; ``*args`` is always what ``run`` takes."""
+
+    plain: type[Function]
+    transformed: type[Function]
+
+    run: Any  # (*args) -> Tensor
+    composed: Any  # (*args) -> Tensor: the same in PyTorch's operations, for vmap
+    saved: Any  # (args, output) -> tensors that backward and jvp need
+    options: Any  # (args) -> what else they need
+    backward: Any  # (ctx, grad) -> gradients of args
+    jvp: Any  # (ctx, *tangents) -> tangent of the output
+
+    def __init_subclass__(cls) -> None:
+        def keep(ctx: Any, inputs: Any, output: Any) -> None:
+            tensors = cls.saved(inputs, output)
+            ctx.save_for_backward(*tensors)
+            if forward_ad._current_level >= 0:
+                ctx.save_for_forward(*tensors)
+            ctx.options = cls.options(inputs)
+
+        class Plain(Function):
+            @staticmethod
+            def forward(ctx: Any, *args: Any) -> Any:
+                output = cls.run(*args)
+                keep(ctx, args, output)
+                return output
+
+            backward = staticmethod(cls.backward)
+            jvp = staticmethod(cls.jvp)
+
+        class Transformed(Function):
+            forward = staticmethod(cls.run)
+            setup_context = staticmethod(keep)
+            backward = staticmethod(cls.backward)
+            jvp = staticmethod(cls.jvp)
+
+            @staticmethod
+            def vmap(_info: Any, in_dims: Any, *args: Any) -> Any:
+                return torch.vmap(cls.composed, in_dims=in_dims)(*args), 0
+
+        Plain.__name__ = Plain.__qualname__ = cls.__name__
+        Transformed.__name__ = Transformed.__qualname__ = cls.__name__
+        cls.plain, cls.transformed = Plain, Transformed
+
+
+def call(rule: type[Rule], *args: Any) -> Any:
+    """``rule.run(*args)``, differentiable where that is asked for."""
+    if is_transformed():
+        return rule.transformed.apply(*args)
+    if tracks(*(x for x in args if isinstance(x, Tensor))):
+        return rule.plain.apply(*args)
+    return rule.run(*args)
+
+
+# --- softmax ------------------------------------------------------------------------------------------------
+
+
+class Softmax(Rule):
+    """(x, where, axis, temperature, log) -> softmax or log-softmax."""
+
+    run = staticmethod(kernels.softmax)
+
+    @staticmethod
+    def composed(x: Tensor, where: Any, axis: int, temperature: float, log: bool) -> Tensor:
+        return composed.softmax(x, axis, where, temperature, log)
+
+    @staticmethod
+    def saved(args: Any, output: Tensor) -> Any:
+        return output, args[1]
+
+    @staticmethod
+    def options(args: Any) -> Any:
+        return args[2:]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        y, where = ctx.saved_tensors
+        return call(SoftmaxBackward, grad, y, where, *ctx.options), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        y, where = ctx.saved_tensors
+        axis, temperature, log = ctx.options
+        if not log:  # the Jacobian is symmetric
+            return call(SoftmaxBackward, tangent, y, where, axis, temperature, log)
+        p = torch.exp(y.to(wide(y.dtype)))
+        along = (p * tangent).sum(axis, keepdim=True)
+        slope = ((tangent - along) / temperature).to(y.dtype)
+        return slope if where is None else torch.where(where, slope, 0.0)
+
+
+class SoftmaxBackward(Rule):
+    """(grad, y, where, axis, temperature, log) -> dx."""
+
+    run = staticmethod(kernels.softmax_backward)
+
+    @staticmethod
+    def composed(grad: Tensor, y: Tensor, where: Any, axis: int, temperature: float, log: bool) -> Tensor:
+        if log:
+            return composed.log_softmax_backward(grad, y, axis, where, temperature)
+        return composed.softmax_backward(grad, y, axis, temperature)
+
+    @staticmethod
+    def saved(args: Any, _: Any) -> Any:
+        return args[:3]
+
+    @staticmethod
+    def options(args: Any) -> Any:
+        return args[3:]
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> Any:
+        grad, y, where = ctx.saved_tensors
+        axis, temperature, log = ctx.options
+        dtype = wide(y.dtype)
+        g, u, y_ = grad.to(dtype), u.to(dtype), y.to(dtype)
+        if log:  # dx = (g - exp(y) sum g) / temperature
+            p = torch.exp(y_)
+            in_grad = u - (u * p).sum(axis, keepdim=True)
+            in_y = -u * p * (g if where is None else torch.where(where, g, 0.0)).sum(axis, keepdim=True)
+            in_grad = in_grad if where is None else torch.where(where, in_grad, 0.0)
+        else:  # dx = y (g - sum g y) / temperature
+            in_grad = y_ * (u - (u * y_).sum(axis, keepdim=True))
+            in_y = u * (g - (g * y_).sum(axis, keepdim=True)) - g * (u * y_).sum(axis, keepdim=True)
+        return (
+            (in_grad / temperature).to(grad.dtype),
+            (in_y / temperature).to(y.dtype),
+            *(None,) * 4,
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, grad_t: Any, y_t: Any, *_: Any) -> Any:
+        grad, y, where = ctx.saved_tensors
+        axis, temperature, log = ctx.options
+        total = 0.0
+        if grad_t is not None:
+            total = call(SoftmaxBackward, grad_t, y, where, axis, temperature, log)
+        if y_t is not None:
+            g, v = grad.to(wide(y.dtype)), y_t.to(wide(y.dtype))
+            p = y.to(wide(y.dtype))
+            if log:
+                g = g if where is None else torch.where(where, g, 0.0)
+                along = -torch.exp(p) * v * g.sum(axis, keepdim=True)
+            else:
+                along = v * (g - (g * p).sum(axis, keepdim=True)) - p * (g * v).sum(axis, keepdim=True)
+            total = total + (along / temperature).to(y.dtype)
+        return total
+
+
+class LogSumExp(Rule):
+    """(x, where, form) -> lse, one number a row."""
+
+    run = staticmethod(kernels.logsumexp)
+
+    @staticmethod
+    def composed(x: Tensor, where: Any, form: Form) -> Tensor:
+        return composed.logsumexp(x, form, where)
+
+    @staticmethod
+    def saved(args: Any, _: Any) -> Any:
+        return args[:2]
+
+    @staticmethod
+    def options(args: Any) -> Any:
+        return args[2]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, where = ctx.saved_tensors
+        return call(LogSumExpBackward, grad, x, where, ctx.options), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        x, where = ctx.saved_tensors
+        return along_rows(
+            call(LogSumExpBackward, ones_of_rows(x, ctx.options.axis), x, where, ctx.options),
+            tangent,
+            ctx.options.axis,
+        )
+
+
+class LogSumExpBackward(Rule):
+    """(grad, x, where, form) -> dx."""
+
+    run = staticmethod(kernels.logsumexp_backward)
+
+    @staticmethod
+    def composed(grad: Tensor, x: Tensor, where: Any, form: Form) -> Tensor:
+        return composed.logsumexp_backward(grad, x, form, where)
+
+    @staticmethod
+    def saved(args: Any, _: Any) -> Any:
+        return args[:3]
+
+    @staticmethod
+    def options(args: Any) -> Any:
+        return args[3]
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> Any:
+        grad, x, where = ctx.saved_tensors
+        form = ctx.options
+        unit = composed.logsumexp_backward(torch.ones_like(grad), x, form, where)
+        in_grad = (u * unit).sum(form.axis).to(grad.dtype)
+        return in_grad, composed.logsumexp_curvature(u, grad, x, form, where), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, grad_t: Any, x_t: Any, *_: Any) -> Any:
+        grad, x, where = ctx.saved_tensors
+        total = 0.0
+        if grad_t is not None:
+            total = call(LogSumExpBackward, grad_t, x, where, ctx.options)
+        if x_t is not None:  # the second derivative is symmetric
+            total = total + composed.logsumexp_curvature(x_t, grad, x, ctx.options, where)
+        return total
+
+
+# --- losses -------------------------------------------------------------------------------------------------
+
+
+class Loss(Rule):
+    """(x, y, class_weight, sample_weight, options) -> loss; differentiable in x."""
+
+    @staticmethod
+    def run(x: Tensor, y: Tensor, w: Any, s: Any, o: Options) -> Tensor:
+        return kernels.loss(x, Target(y, w, s), o)
+
+    @staticmethod
+    def composed(x: Tensor, y: Tensor, w: Any, s: Any, o: Options) -> Tensor:
+        return kernels.composed_loss(x, Target(y, w, s), o)
+
+    @staticmethod
+    def saved(args: Any, _: Any) -> Any:
+        return args[:4]
+
+    @staticmethod
+    def options(args: Any) -> Any:
+        return args[4]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return loss_gradient(grad, *ctx.saved_tensors, ctx.options), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        x, y, w, s = ctx.saved_tensors
+        o = ctx.options
+        none = o.reduction == "none"
+        ones = ones_of_rows(x, o.axis) if none else torch.ones((), dtype=wide(x.dtype), device=x.device)
+        rows = along_rows(loss_gradient(ones, x, y, w, s, o), tangent, o.axis)
+        return rows if none else rows.sum()
+
+
+def loss_gradient(grad: Tensor, x: Tensor, y: Tensor, w: Any, s: Any, o: Options) -> Tensor:
+    """d(grad . loss)/dx, differentiable."""
+    if o.function in kernels._PICKS:  # linear or nearly so: PyTorch's own operations
+        return kernels.composed_gradient(grad, x, Target(y, w, s), o)
+    return call(LossBackward, grad, x, y, w, s, o)  # type: ignore[no-any-return]
+
+
+class LossBackward(Rule):
+    """(grad, x, y, class_weight, sample_weight, options) -> dx."""
+
+    @staticmethod
+    def run(grad: Tensor, x: Tensor, y: Tensor, w: Any, s: Any, o: Options) -> Tensor:
+        return kernels.loss_gradient(grad, x, Target(y, w, s), o)
+
+    @staticmethod
+    def composed(grad: Tensor, x: Tensor, y: Tensor, w: Any, s: Any, o: Options) -> Tensor:
+        return kernels.composed_gradient(grad, x, Target(y, w, s), o)
+
+    @staticmethod
+    def saved(args: Any, _: Any) -> Any:
+        return args[:5]
+
+    @staticmethod
+    def options(args: Any) -> Any:
+        return args[5]
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> Any:
+        grad, x, y, w, s = ctx.saved_tensors
+        target = Target(y, w, s)
+        form = kernels.form_of(x, target, ctx.options)
+        return *composed.curvature(u, grad, x, target, form), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, grad_t: Any, x_t: Any, *_: Any) -> Any:
+        grad, x, y, w, s = ctx.saved_tensors
+        target = Target(y, w, s)
+        total = 0.0
+        if grad_t is not None:
+            total = call(LossBackward, grad_t, x, y, w, s, ctx.options)
+        if x_t is not None:  # the second derivative is symmetric
+            form = kernels.form_of(x, target, ctx.options)
+            total = total + composed.curvature(x_t, grad, x, target, form)[1]
+        return total
+
+
+# --- rows ---------------------------------------------------------------------------------------------------
+
+
+def ones_of_rows(x: Tensor, axis: int) -> Tensor:
+    """One for each row."""
+    axis = axis % x.ndim
+    return torch.ones(x.shape[:axis] + x.shape[axis + 1 :], dtype=wide(x.dtype), device=x.device)
+
+
+def along_rows(unit: Tensor, tangent: Tensor, axis: int) -> Tensor:
+    """<unit, tangent> in each row; 0 times infinity is 0."""
+    dtype = wide(unit.dtype)
+    return (unit.to(dtype) * tangent.to(dtype)).sum(axis)

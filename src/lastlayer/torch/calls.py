@@ -1,0 +1,194 @@
+"""The public functions on tensors. In: what `functional` was given. Out: tensors that autograd knows.
+
+Each chooses among the ways that a call can be computed:
+
+- the core on the tensor's own memory, differentiated by a rule of `autograd`: the usual way;
+- `composed`, PyTorch's own operations, where weights or dense targets are to be differentiated too;
+- `ops`, operations registered with PyTorch, while ``torch.compile`` or ``torch.export`` looks on.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from lastlayer import problem
+from lastlayer.errors import DtypeError, OptionError, ShapeError
+
+from . import kernels
+from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
+from .composed import Form, Target
+from .kernels import Options, on_core, resolve
+from .tensors import as_tensor, in_memory, is_transformed, shape_of, tracks
+
+__all__ = ["logsumexp", "loss", "loss_and_gradient", "softmax"]
+
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+def _scores(function: str, x: Tensor) -> Tensor:
+    """``x`` as a floating tensor of no subclass."""
+    if type(x) is not Tensor and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__:
+        x = x.as_subclass(Tensor)
+    if not x.is_floating_point():
+        if x.is_complex():
+            raise DtypeError(
+                f"{function}: {problem.name_of(function)} is of dtype {x.dtype}; expected real numbers; "
+                "write .real or .abs()"
+            )
+        x = x.to(torch.get_default_dtype())
+    return x
+
+
+# --- softmax ------------------------------------------------------------------------------------------------
+
+
+def softmax(
+    function: str, x: Tensor, axis: Any, where: Any, temperature: float, out: Tensor | None
+) -> Tensor:
+    """``lastlayer.softmax`` or ``lastlayer.log_softmax``."""
+    x = _for_autocast(_scores(function, x))
+    if out is not None:
+        _check_out(function, x, out)
+    if type(axis) is not int:
+        x, where, folding = _folded(function, x, where, axis)
+        y = _unfolded(softmax(function, x, -1, where, temperature, None), folding)
+        return y if out is None else out.copy_(y)
+    scores = problem.scores(function, shape_of(x), axis, None, temperature)
+    where = None if where is None else _where(function, x, where)
+    arguments = x, where, scores.axis, scores.temperature, function == "log_softmax"
+    if out is None:
+        return call(Softmax, *arguments)  # type: ignore[no-any-return]
+    if in_memory(out) and (out is x or not _overlap(out, x, where)):
+        return kernels.softmax(*arguments, out)
+    return out.copy_(kernels.softmax(*arguments))
+
+
+def logsumexp(x: Tensor, axis: Any, where: Any, keepdims: bool) -> Tensor:
+    """``lastlayer.logsumexp``."""
+    x = _scores("logsumexp", x)
+    if type(axis) is not int:
+        x, where, folding = _folded("logsumexp", x, where, axis)
+        lse = logsumexp(x, -1, where, False)
+        shape = [1 if i in folding.axes else n for i, n in enumerate(folding.shape)]
+        return lse.reshape(shape) if keepdims else lse
+    scores = problem.scores("logsumexp", shape_of(x), axis)
+    where = None if where is None else _where("logsumexp", x, where)
+    lse: Tensor = call(LogSumExp, x, where, Form(scores.axis))
+    return lse.unsqueeze(scores.axis) if keepdims else lse
+
+
+def _for_autocast(x: Tensor) -> Tensor:
+    """``x`` in float32 where autocast has softmax in it: on devices, not on CPUs. Losses always are."""
+    if x.dtype in _HALVES and not x.is_cpu and torch.is_autocast_enabled(x.device.type):
+        return x.float()
+    return x
+
+
+def _folded(function: str, x: Tensor, where: Any, axis: Any) -> tuple[Tensor, Tensor | None, problem.Axes]:
+    """``x`` and ``where`` with several class axes as one, the last; and the way back."""
+    _, _, folding = problem.axes(function, shape_of(x), None, axis)
+    where = None if where is None else _where(function, x, where)
+    rows = len(folding.order) - len(folding.axes)
+
+    def fold(x: Tensor) -> Tensor:
+        x = x.permute(folding.order)
+        return x.reshape(*x.shape[:rows], math.prod(x.shape[rows:]))
+
+    return fold(x), None if where is None else fold(where), folding
+
+
+def _unfolded(y: Tensor, folding: problem.Axes) -> Tensor:
+    y = y.reshape([folding.shape[i] for i in folding.order])
+    return y.permute([folding.order.index(i) for i in range(y.ndim)])
+
+
+def _where(function: str, x: Tensor, where: Any) -> Tensor:
+    """``where`` as bools of the shape of ``x``."""
+    where = as_tensor(function, "where", where, x)
+    problem.scores(function, shape_of(x), 0, shape_of(where))
+    return where.expand(x.shape)  # type: ignore[no-any-return]
+
+
+def _check_out(function: str, x: Tensor, out: Any) -> None:
+    """Whether ``out`` can hold the result."""
+    if not isinstance(out, Tensor):
+        raise DtypeError(f"{function}: out is a {type(out).__name__}; expected a tensor")
+    if out.shape != x.shape:
+        raise ShapeError(
+            f"{function}: out is of shape {tuple(out.shape)}; expected the result's, {tuple(x.shape)}"
+        )
+    if out.dtype != x.dtype:
+        raise DtypeError(f"{function}: out is of dtype {out.dtype}; expected the result's, {x.dtype}")
+    if tracks(x, out):
+        raise OptionError(
+            f"{function}: out is given while gradients are recorded; expected None, or torch.no_grad()"
+        )
+
+
+def _overlap(out: Tensor, *others: Tensor | None) -> bool:
+    """Whether ``out`` may share memory with another tensor, or its elements with one another."""
+    own = out.untyped_storage().data_ptr()
+    shared = any(x is not None and x.untyped_storage().data_ptr() == own for x in others)
+    return shared or any(stride == 0 and n > 1 for stride, n in zip(out.stride(), out.shape, strict=True))
+
+
+# --- losses -------------------------------------------------------------------------------------------------
+
+
+def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
+    """The loss of the function that ``o`` names."""
+    x, y, w, s = _arguments(x, y, w, s, o)
+    if not _only_scores(y, w, s):
+        if on_core(x):
+            resolve(x, Target(y, w, s), o)  # what is wrong with the numbers, if anything
+        return kernels.composed_loss(x, Target(y, w, s), o)
+    return call(Loss, x, y, w, s, o)  # type: ignore[no-any-return]
+
+
+def loss_and_gradient(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Tensor]:
+    """``lastlayer.cross_entropy_grad``."""
+    x, y, w, s = _arguments(x, y, w, s, o)
+    if not tracks(x, y, w, s):
+        return kernels.loss_and_gradient(x, Target(y, w, s), o)
+    value = loss(x, y, w, s, o)
+    ones = torch.ones_like(value)
+    if _only_scores(y, w, s):
+        return value, call(LossBackward, ones, x, y, w, s, o)
+    return value, kernels.composed_gradient(ones, x, Target(y, w, s), o)
+
+
+def _arguments(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Tensor, Any, Any]:
+    """The tensors of a loss, where the scores are."""
+    function = o.function
+    x = _scores(function, x)
+    y = as_tensor(function, "targets", y, x)
+    if y.is_floating_point() or y.dtype is torch.bool:
+        rows = x.shape[: o.axis % x.ndim] + x.shape[o.axis % x.ndim + 1 :] if _is_axis(o.axis, x) else None
+        if y.shape == rows and y.shape != x.shape:
+            if y.numel() or not y.is_floating_point():
+                raise DtypeError(
+                    f"{function}: targets is of dtype {y.dtype}; expected integers as class indices; "
+                    "write targets.long()"
+                )
+            y = y.long()  # torch.tensor([]) has no dtype of its own
+    w = None if w is None else as_tensor(function, "class_weight", w, x)
+    s = None if s is None else as_tensor(function, "sample_weight", s, x)
+    return x, y, w, s
+
+
+def _is_axis(axis: Any, x: Tensor) -> bool:
+    return type(axis) is int and -x.ndim <= axis < x.ndim
+
+
+def _only_scores(y: Tensor, w: Tensor | None, s: Tensor | None) -> bool:
+    """Whether nothing but the scores can have a gradient."""
+    if w is None and s is None and not y.is_floating_point():
+        return True
+    if is_transformed() or forward_ad._current_level >= 0:
+        return False  # who is differentiated shows only later
+    return not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (y, w, s)))

@@ -1,0 +1,434 @@
+"""The mathematics in PyTorch's own operations, differentiable to any order, on every device.
+
+In: tensors, and options in canonical form (`Form`). Out: tensors. It computes what the core does not: tensors
+outside CPU memory, derivatives of derivatives, `torch.func`, and gradients in weights and dense targets. The
+formulas are those of `reference`, in float32, or float64 for float64, with the class axis last.
+
+Infinite scores and ignored rows are taken out *before* what would make NaN of them, not after: autograd
+multiplies what comes back through a `where` with 0, and 0 times infinity is NaN.
+"""
+
+from __future__ import annotations
+
+from math import inf, nan
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .tensors import wide
+
+__all__ = ["Form", "Rows", "Target", "rows"]
+
+
+class Form(NamedTuple):
+    """The options of a loss, checked; see `problem`."""
+
+    axis: int = -1
+    temperature: float = 1.0
+    softcap: float | None = None
+    on: float = 1.0
+    off: float = 0.0
+    ignore_index: int | None = None
+    z_loss: float = 0.0
+    reduction: str = "mean"
+    denominator: float | None = None
+
+
+class Target(NamedTuple):
+    """What a loss is taken against: index or dense targets, and their weights."""
+
+    y: Tensor
+    class_weight: Tensor | None = None
+    sample_weight: Tensor | None = None
+
+
+class Rows(NamedTuple):
+    """Canonical scores, class axis last; ``top``, ``peak`` and ``rest`` keep it with length 1."""
+
+    z: Tensor
+    top: Tensor  # the argmax
+    peak: Tensor
+    fall: Tensor  # z - peak
+    exp: Tensor  # exp(fall)
+    rest: Tensor  # the sum of exp without the peak's own
+
+    @property
+    def p(self) -> Tensor:
+        return self.exp / (1 + self.rest)
+
+    @property
+    def log_norm(self) -> Tensor:
+        """lse - peak."""
+        return torch.log1p(self.rest)
+
+    @property
+    def lse(self) -> Tensor:
+        infinite = self.peak.detach().isinf()  # nothing to add to it, and rest has no meaning there
+        return self.peak + torch.where(infinite, 0.0, self.log_norm)
+
+
+def canonical(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
+    """z: class axis last, softcap and temperature applied, -inf where masked."""
+    z = x.movedim(form.axis, -1).to(wide(x.dtype))
+    if form.softcap is not None:
+        z = form.softcap * torch.tanh(z / form.softcap)
+    if form.temperature != 1.0:
+        z = z / form.temperature
+    return z if where is None else torch.where(where.movedim(form.axis, -1), z, -inf)
+
+
+def slope(x: Tensor, form: Form) -> Tensor | float:
+    """dz/dx = (1 - tanh^2(x / softcap)) / temperature."""
+    if form.softcap is None:
+        return 1 / form.temperature
+    raw = x.movedim(form.axis, -1).to(wide(x.dtype))
+    return 1 / torch.cosh(raw / form.softcap) ** 2 / form.temperature
+
+
+def rows(z: Tensor) -> Rows:
+    """The state of every row."""
+    top = z.detach().argmax(-1, keepdim=True)
+    peak = z.gather(-1, top)
+    fall = z - peak
+    exp = torch.exp(fall)
+    rest = exp.scatter(-1, top, 0.0).sum(-1, keepdim=True)
+    return Rows(z, top, peak, fall, exp, rest)
+
+
+# --- softmax ------------------------------------------------------------------------------------------------
+
+
+def softmax(x: Tensor, axis: int, where: Tensor | None, temperature: float, log: bool) -> Tensor:
+    """p = exp(z - peak) / (1 + rest), or its logarithm; 0 or -inf where masked."""
+    form = Form(axis, temperature)
+    if where is None:
+        r = rows(canonical(x, form))
+        y = r.fall - r.log_norm if log else r.p
+        return y.to(x.dtype).movedim(-1, axis)
+    possible = where.movedim(axis, -1)
+    anything = possible.any(-1, keepdim=True)
+    r = rows(torch.where(anything, canonical(x, form, where), 0.0))
+    kept = r.fall.masked_fill(~possible, 0.0) - r.log_norm if log else r.p
+    y = torch.where(possible, kept, -inf if log else 0.0)
+    return y.to(x.dtype).movedim(-1, axis)
+
+
+def softmax_backward(grad: Tensor, y: Tensor, axis: int, temperature: float) -> Tensor:
+    """dx = y (grad - sum_j grad_j y_j) / temperature, from the output y of softmax."""
+    g, p = grad.to(wide(y.dtype)), y.to(wide(y.dtype))
+    return (p * (g - (g * p).sum(axis, keepdim=True)) / temperature).to(y.dtype)
+
+
+def log_softmax_backward(
+    grad: Tensor, y: Tensor, axis: int, where: Tensor | None, temperature: float
+) -> Tensor:
+    """dx = (grad - exp(y) sum_j grad_j) / temperature, from the output y of log_softmax."""
+    g, p = grad.to(wide(y.dtype)), torch.exp(y.to(wide(y.dtype)))
+    if where is not None:
+        g = torch.where(where, g, 0.0)
+    return ((g - p * g.sum(axis, keepdim=True)) / temperature).to(y.dtype)
+
+
+def logsumexp(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
+    """lse = peak + log1p(rest)."""
+    if where is None:
+        return rows(canonical(x, form)).lse.squeeze(-1)
+    anything = where.movedim(form.axis, -1).any(-1, keepdim=True)
+    r = rows(torch.where(anything, canonical(x, form, where), 0.0))
+    return torch.where(anything, r.lse, -inf).squeeze(-1)
+
+
+def logsumexp_backward(grad: Tensor, x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
+    """dx = grad p dz/dx."""
+    p = probabilities(x, form, where)
+    return _back(grad.unsqueeze(-1).to(p.dtype) * p * slope(x, form), x, form)
+
+
+def logsumexp_curvature(
+    direction: Tensor, grad: Tensor, x: Tensor, form: Form, where: Tensor | None = None
+) -> Tensor:
+    """The derivative of <direction, `logsumexp_backward`> in x: grad a p (v - <p, v>) + grad u p da/dx.
+
+    With u the direction, a = dz/dx, v = u a.
+    """
+    p, a = probabilities(x, form, where), slope(x, form)
+    v = direction.movedim(form.axis, -1).to(p.dtype) * a
+    second = a * p * (v - (p * v).sum(-1, keepdim=True))
+    if form.softcap is not None:
+        raw = x.movedim(form.axis, -1).to(p.dtype)
+        second = second - v * p * (2 / form.softcap) * torch.tanh(raw / form.softcap)
+    return _back(grad.unsqueeze(-1).to(p.dtype) * second, x, form)
+
+
+def probabilities(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
+    """Softmax of canonical scores, class axis last, in the computing dtype."""
+    z = canonical(x, form, where)
+    if where is None:
+        return rows(z).p
+    anything = where.movedim(form.axis, -1).any(-1, keepdim=True)
+    return torch.where(anything, rows(torch.where(anything, z, 0.0)).p, 0.0)
+
+
+# --- targets ------------------------------------------------------------------------------------------------
+
+
+class Effective(NamedTuple):
+    """t_j = s (at [j = y] + each_j), class axis last; ``each`` may be one row for all."""
+
+    index: Tensor | None  # y, with the class axis kept; 0 where it is no class
+    at: Tensor | None  # what the class y has beyond the others
+    each: Tensor | None  # a dense row of each row, a vector of the classes, or nothing
+    mass: Tensor  # the sum of t without s
+    s: Tensor | None  # sample weights
+    ignored: Tensor | None  # rows without any target: bool
+    wrong: Tensor | None  # rows whose class index is none: bool
+    total: Tensor | float  # what a mean is divided by
+
+
+def effective(x: Tensor, target: Target, form: Form) -> Effective:
+    """The targets in canonical form; all but ``each`` and ``total`` have the rows' shape and a last axis."""
+    y, w, s = target
+    axis = form.axis % x.ndim
+    dtype, classes = wide(x.dtype), x.shape[axis]
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    ones = torch.ones((*shape, 1), dtype=dtype, device=x.device)
+    w = None if w is None else w.to(dtype)
+    s = None if s is None else s.to(dtype).expand(shape).unsqueeze(-1)
+    if y.shape == x.shape:
+        each = form.on * y.movedim(axis, -1).to(dtype) + form.off
+        each = each if w is None else each * w
+        total = (ones if s is None else s).sum()
+        return Effective(None, None, each, each.sum(-1, keepdim=True), s, None, None, _total(form, total))
+    y = y.long().unsqueeze(-1) if y.dtype is not torch.uint64 else _signed(y).unsqueeze(-1)
+    ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
+    wrong = ((y < 0) | (y >= classes)) & ~ignored
+    index = torch.where(ignored | wrong, 0, y)
+    weight = ones if w is None else w[index]
+    each, mass = None, form.on * weight
+    if form.off:
+        each = form.off * (torch.ones(classes, dtype=dtype, device=x.device) if w is None else w)
+        mass = mass + each.sum()
+    total = torch.where(ignored, 0.0, weight if s is None else weight * s).sum()
+    return Effective(index, form.on * weight, each, mass, s, ignored, wrong, _total(form, total))
+
+
+def _signed(y: Tensor) -> Tensor:
+    """Unsigned class indices as signed ones: those beyond them stay beyond every class."""
+    signed = y.view(torch.int64)
+    return torch.where(signed < 0, torch.iinfo(torch.int64).max, signed)
+
+
+def _total(form: Form, total: Tensor) -> Tensor | float:
+    if form.reduction != "mean":
+        return 1.0
+    return total if form.denominator is None else form.denominator
+
+
+def _dead(z: Tensor, e: Effective) -> Tensor | None:
+    """Rows to leave out, whatever they hold: ignored ones, and of weight 0 what would be 0 times infinity."""
+    dead = e.ignored
+    if e.s is not None:
+        empty = (e.s == 0) & ~torch.isfinite(z.detach()).all(-1, keepdim=True)
+        dead = empty if dead is None else dead | empty
+    nothing = e.total == 0
+    if isinstance(nothing, Tensor):
+        dead = nothing.expand(z.shape[:-1]).unsqueeze(-1) if dead is None else dead | nothing
+    elif nothing:
+        dead = torch.ones((*z.shape[:-1], 1), dtype=torch.bool, device=z.device)
+    return dead
+
+
+def _times(weight: Tensor, fall: Tensor) -> Tensor:
+    """-weight * fall, where 0 times infinity is 0."""
+    fall = torch.where((weight == 0) & fall.detach().isinf(), 0.0, fall)
+    return -weight * fall
+
+
+# --- losses -------------------------------------------------------------------------------------------------
+
+
+def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
+    """loss = s (gap + mass log1p(rest) + z_loss lse^2), where gap = sum_j t_j (peak - z_j); reduced."""
+    e = effective(x, target, form)
+    z = canonical(x, form)
+    dead = _dead(z, e)
+    r = rows(z if dead is None else torch.where(dead, 0.0, z))
+    losses = _gap(r.fall, e) + e.mass * r.log_norm
+    if form.z_loss:
+        losses = losses + form.z_loss * r.lse**2
+    return _reduced(losses, e, dead, form)
+
+
+def pick_loss(x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
+    """loss = -sum_j t_j log p_j, from log-probabilities, or from probabilities (log=True); 0 log 0 = 0."""
+    e = effective(x, target, form)
+    p = x.movedim(form.axis, -1).to(wide(x.dtype))
+    dead = _dead(p, e)
+    p = p if dead is None else torch.where(dead, 1.0, p)
+    if e.at is not None and e.index is not None:
+        picked = p.gather(-1, e.index)
+        losses = _times(e.at, _log(picked, e.at) if log else picked)
+        if e.each is not None:
+            losses = losses + _times(e.each, _log(p, e.each) if log else p).sum(-1, keepdim=True)
+    else:
+        assert e.each is not None
+        losses = _times(e.each, _log(p, e.each) if log else p).sum(-1, keepdim=True)
+    return _reduced(losses, e, dead, form)
+
+
+def _log(p: Tensor, weight: Tensor) -> Tensor:
+    """log p, but where p and its weight are 0: whose derivative is infinite, and is not wanted."""
+    nothing = (p == 0) & (weight == 0)
+    return torch.where(nothing, -inf, torch.log(torch.where(nothing, 1.0, p)))
+
+
+def _gap(fall: Tensor, e: Effective) -> Tensor:
+    """sum_j t_j (peak - z_j) / s."""
+    if e.index is None or e.at is None:
+        assert e.each is not None
+        return _times(e.each, fall).sum(-1, keepdim=True)
+    gap = _times(e.at, fall.gather(-1, e.index))
+    return gap if e.each is None else gap + _times(e.each, fall).sum(-1, keepdim=True)
+
+
+def _reduced(losses: Tensor, e: Effective, dead: Tensor | None, form: Form) -> Tensor:
+    losses = losses if e.s is None else e.s * losses
+    if dead is not None:
+        losses = torch.where(dead, 0.0, losses)
+    if e.wrong is not None:
+        losses = torch.where(e.wrong, nan, losses)
+    if form.reduction == "none":
+        return losses.squeeze(-1)
+    return losses.sum() * _scale(e)
+
+
+def _scale(e: Effective) -> Tensor | float:
+    """1 / total; 0 for a mean over nothing."""
+    if isinstance(e.total, Tensor):
+        nothing = e.total == 0
+        return torch.where(nothing, 0.0, 1 / torch.where(nothing, 1.0, e.total))
+    return 1 / e.total if e.total else 0.0
+
+
+def gradient(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
+    """d(grad . loss)/dx = grad s scale dz/dx ((mass + 2 z_loss lse) p - t)."""
+    e = effective(x, target, form)
+    z = canonical(x, form)
+    dead = _dead(z, e)
+    r = rows(z if dead is None else torch.where(dead, 0.0, z))
+    return _back(_height(grad, e, form) * _unit(r, e, form) * slope(x, form), x, form, dead)
+
+
+def curvature(
+    direction: Tensor, grad: Tensor, x: Tensor, target: Target, form: Form
+) -> tuple[Tensor, Tensor]:
+    """The derivatives of <direction, `gradient`> in ``grad`` and in ``x``.
+
+    With u the direction, G = c p - t, c = mass + 2 z_loss lse, a = dz/dx, h = grad s scale::
+
+        d/dgrad = s scale sum_j u_j a_j G_j
+        d/dx    = h a (c p (v - <p, v>) + 2 z_loss p <p, v>) + h u G da/dx          v = u a
+    """
+    e = effective(x, target, form)
+    z = canonical(x, form)
+    dead = _dead(z, e)
+    r = rows(z if dead is None else torch.where(dead, 0.0, z))
+    u, a, unit, p = direction.movedim(form.axis, -1).to(z.dtype), slope(x, form), _unit(r, e, form), r.p
+    v = u * a
+    mean = (p * v).sum(-1, keepdim=True)
+    c = e.mass + 2 * form.z_loss * r.lse if form.z_loss else e.mass
+    second = c * p * (v - mean)
+    if form.z_loss:
+        second = second + 2 * form.z_loss * p * mean
+    second = second * a
+    if form.softcap is not None:
+        raw = x.movedim(form.axis, -1).to(z.dtype)
+        second = second - v * unit * (2 / form.softcap) * torch.tanh(raw / form.softcap)
+    along = (v * unit).sum(-1, keepdim=True) * _height(torch.ones_like(grad), e, form)
+    along = along if dead is None else torch.where(dead, 0.0, along)
+    along = along.squeeze(-1) if form.reduction == "none" else along.sum()
+    return along.to(grad.dtype), _back(_height(grad, e, form) * second, x, form, dead)
+
+
+def _height(grad: Tensor, e: Effective, form: Form) -> Tensor:
+    """What each row's gradient is multiplied with."""
+    height = grad.unsqueeze(-1) if form.reduction == "none" else grad * _scale(e)
+    height = height.to(e.mass.dtype)
+    return height if e.s is None else height * e.s
+
+
+def _unit(r: Rows, e: Effective, form: Form) -> Tensor:
+    """c p - t without s; at the peak (c - t) - c rest / (1 + rest), where nothing cancels."""
+    c = e.mass + 2 * form.z_loss * r.lse if form.z_loss else e.mass
+    at_peak = -c * (r.rest / (1 + r.rest))
+    unit = c * r.p
+    if e.each is None:
+        left = c
+    else:
+        unit = unit - e.each
+        left = c - e.each.expand(unit.shape).gather(-1, r.top)
+    if e.index is not None and e.at is not None:
+        unit = unit.scatter_add(-1, e.index, -e.at)
+        left = left - torch.where(e.index == r.top, e.at, 0.0)
+    unit = unit.scatter(-1, r.top, left + at_peak)
+    return unit if e.wrong is None else torch.where(e.wrong, nan, unit)
+
+
+def pick_gradient(grad: Tensor, x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
+    """d(grad . loss)/dx = -grad s scale t, or that over p (log=True)."""
+    e = effective(x, target, form)
+    p = x.movedim(form.axis, -1).to(wide(x.dtype))
+    dead = _dead(p, e)
+    height = -_height(grad, e, form)
+    if dead is not None:
+        height = torch.where(dead, 0.0, height)
+    if e.wrong is not None:
+        height = torch.where(e.wrong, nan, height)
+    if e.index is None or e.at is None:
+        assert e.each is not None
+        result = _over(height * e.each, p) if log else height * e.each
+    elif e.each is None:
+        at = height * e.at
+        at = _over(at, p.gather(-1, e.index)) if log else at
+        result = torch.zeros_like(p).scatter(-1, e.index, at)
+    else:
+        t = e.each.expand(p.shape).scatter_add(-1, e.index, e.at)
+        result = _over(height * t, p) if log else height * t
+    return _back(result, x, form)
+
+
+def _over(t: Tensor, p: Tensor) -> Tensor:
+    """t / p, where 0 / 0 is 0."""
+    return t / torch.where(t == 0, 1.0, p)
+
+
+def _back(y: Tensor, x: Tensor, form: Form, dead: Tensor | None = None) -> Tensor:
+    """``y`` with the class axis and the dtype of ``x``; 0 in rows to leave out."""
+    y = y if dead is None else torch.where(dead, 0.0, y)
+    return y.to(x.dtype).movedim(-1, form.axis)
+
+
+# --- statistics of rows -------------------------------------------------------------------------------------
+
+
+def entropy_backward(grad: Tensor, x: Tensor, form: Form) -> Tensor:
+    """dx = -grad p (log p + entropy) dz/dx; 0 for a class of probability 0."""
+    r = rows(canonical(x, form))
+    log_p = torch.where(r.exp == 0, 0.0, r.fall) - r.log_norm
+    entropy = -(r.p * log_p).sum(-1, keepdim=True)
+    return _back(-grad.unsqueeze(-1) * r.p * (log_p + entropy) * slope(x, form), x, form)
+
+
+def confidence_backward(grad: Tensor, x: Tensor, form: Form) -> Tensor:
+    """dx_j = grad c ([j = argmax] - p_j) dz/dx, with c = max p."""
+    r = rows(canonical(x, form))
+    confidence = 1 / (1 + r.rest)
+    away = (-r.p).scatter(-1, r.top, r.rest * confidence)
+    return _back(grad.unsqueeze(-1) * confidence * away * slope(x, form), x, form)
+
+
+def sum_p2_backward(grad: Tensor, x: Tensor, form: Form) -> Tensor:
+    """dx_j = 2 grad p_j (p_j - sum p^2) dz/dx."""
+    p = rows(canonical(x, form)).p
+    return _back(2 * grad.unsqueeze(-1) * p * (p - (p * p).sum(-1, keepdim=True)) * slope(x, form), x, form)

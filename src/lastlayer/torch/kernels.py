@@ -1,0 +1,258 @@
+"""Values and gradients without autograd. In: tensors and the options of a call. Out: tensors.
+
+A tensor in CPU memory is read by the core where it lies; any other is computed by `composed`. A call is
+checked by `problem`, on the tensors' memory; without looking at numbers (`form_of`) where those may not be
+had: looking at them would make a device wait, and inside `torch.func` there are none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lastlayer import problem, select
+from lastlayer.errors import BackendError
+
+from . import composed
+from .composed import Form, Target
+from .tensors import from_memory, in_memory, memory, shape_of, wide
+
+try:
+    from lastlayer import _core, native
+except ImportError:  # without the compiled core everything is composed
+    native = _core = None  # type: ignore[assignment]
+
+__all__ = ["Options", "form_of", "on_core"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller said besides tensors; unchecked."""
+
+    function: str
+    axis: Any = -1
+    ignore_index: Any = -100
+    label_smoothing: Any = 0.0
+    temperature: Any = 1.0
+    softcap: Any = None
+    z_loss: Any = 0.0
+    reduction: Any = "mean"
+    denominator: Any = None
+
+
+class _Unseen:
+    """A backend that has not looked at the targets."""
+
+    @staticmethod
+    def target_totals(*_: Any) -> tuple[int, float]:
+        return -1, 1.0
+
+
+def on_core(x: Tensor) -> bool:
+    """Whether the core computes ``x``."""
+    if native is not None and in_memory(x):
+        return True
+    if select.only == "native":
+        raise BackendError(f"a tensor on {x.device} cannot be run by backend 'native'; expected CPU memory")
+    return False
+
+
+def _follow_threads() -> None:
+    """Give the core as many threads as PyTorch has."""
+    n = torch.get_num_threads()
+    if n != _core.get_num_threads():
+        _core.set_num_threads(n)
+
+
+# --- checks -------------------------------------------------------------------------------------------------
+
+
+def resolve(x: Tensor, target: Target, o: Options) -> problem.Problem:
+    """The checked problem of a loss, on the tensors' memory."""
+    y, w, s = target
+    scores = problem.scores(o.function, memory(x), o.axis, None, o.temperature, o.softcap)
+    return _with_targets(
+        scores,
+        native,
+        memory(y),
+        None if w is None else memory(w),
+        None if s is None else memory(s),
+        o,
+    )
+
+
+def form_of(x: Tensor, target: Target, o: Options) -> Form:
+    """The options of a loss in canonical form, checked by the tensors' shapes and dtypes alone."""
+    y, w, s = target
+    scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
+    checked = _with_targets(
+        scores,
+        _Unseen,
+        shape_of(y),
+        None if w is None else shape_of(w),
+        None if s is None else shape_of(s),
+        o,
+    )
+    t = checked.targets
+    assert t is not None
+    total = None if o.denominator is None else float(o.denominator)
+    return Form(
+        scores.axis,
+        scores.temperature,
+        scores.softcap,
+        t.on,
+        t.off,
+        t.ignore_index,
+        t.z_loss,
+        checked.reduction,
+        total,
+    )
+
+
+def _with_targets(
+    scores: problem.Scores, backend: Any, y: Any, w: Any, s: Any, o: Options
+) -> problem.Problem:
+    return problem.with_targets(
+        scores,
+        backend,
+        y,
+        w,
+        s,
+        o.ignore_index,
+        o.label_smoothing,
+        o.z_loss,
+        o.reduction,
+        o.denominator,
+    )
+
+
+# --- softmax ------------------------------------------------------------------------------------------------
+
+
+def softmax(
+    x: Tensor, where: Tensor | None, axis: int, temperature: float, log: bool, out: Tensor | None = None
+) -> Tensor:
+    """See `composed.softmax`."""
+    if not on_core(x):
+        return composed.softmax(x, axis, where, temperature, log)
+    mask = None if where is None else memory(where)
+    scores = problem.scores("softmax", memory(x), axis, mask, temperature)
+    out = torch.empty_like(x) if out is None else out
+    _follow_threads()
+    native._softmax(scores, memory(out), log)
+    return out
+
+
+def softmax_backward(
+    grad: Tensor, y: Tensor, where: Tensor | None, axis: int, temperature: float, log: bool
+) -> Tensor:
+    """See `composed.softmax_backward` and `composed.log_softmax_backward`."""
+    if not (on_core(y) and in_memory(grad)):
+        if log:
+            return composed.log_softmax_backward(grad, y, axis, where, temperature)
+        return composed.softmax_backward(grad, y, axis, temperature)
+    if where is not None and log:
+        grad = torch.where(where, grad, 0.0)
+    dx, grad = torch.empty_like(y), grad.to(y.dtype)
+    half = y.dtype is torch.bfloat16
+    _follow_threads()
+    _core.softmax_backward(
+        *(native._bits(memory(t)) for t in (grad, y)), axis, native._bits(memory(dx)), log, half
+    )
+    return dx if temperature == 1.0 else dx.div_(temperature)
+
+
+def logsumexp(x: Tensor, where: Tensor | None, form: Form) -> Tensor:
+    """See `composed.logsumexp`."""
+    if not on_core(x):
+        return composed.logsumexp(x, form, where)
+    mask = None if where is None else memory(where)
+    scores = problem.scores("logsumexp", memory(x), form.axis, mask, form.temperature, form.softcap)
+    _follow_threads()
+    return from_memory(native.logsumexp(scores))
+
+
+def logsumexp_backward(grad: Tensor, x: Tensor, where: Tensor | None, form: Form) -> Tensor:
+    """See `composed.logsumexp_backward`."""
+    if not (on_core(x) and in_memory(grad)) or form.softcap is not None:
+        return composed.logsumexp_backward(grad, x, form, where)
+    dx = softmax(x, where, form.axis, form.temperature, False)
+    height = grad.unsqueeze(form.axis)
+    return dx.mul_(height if form.temperature == 1.0 else height / form.temperature)
+
+
+# --- losses -------------------------------------------------------------------------------------------------
+
+
+def loss(x: Tensor, target: Target, o: Options) -> Tensor:
+    """The loss of the function that ``o`` names."""
+    if not on_core(x):
+        return composed_loss(x, target, o)
+    checked = resolve(x, target, o)
+    _follow_threads()
+    if o.function in _PICKS:
+        value = native.pick_loss(checked, _PICKS[o.function])
+    else:
+        value = native.cross_entropy(checked)
+    return from_memory(value)
+
+
+_PICKS = {"nll_loss": False, "log_loss": True}
+
+
+def composed_loss(x: Tensor, target: Target, o: Options) -> Tensor:
+    """The loss, in PyTorch's operations."""
+    form = form_of(x, target, o)
+    if o.function in _PICKS:
+        return composed.pick_loss(x, target, form, _PICKS[o.function])
+    return composed.cross_entropy(x, target, form)
+
+
+def loss_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor:
+    """d(grad . loss)/dx; recomputed from the logits."""
+    if not (on_core(x) and in_memory(grad)):
+        return composed_gradient(grad, x, target, o)
+    checked = resolve(x, target, o)
+    return _gradient(grad, x, checked)[1]
+
+
+def composed_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor:
+    """d(grad . loss)/dx, in PyTorch's operations."""
+    form = form_of(x, target, o)
+    if o.function in _PICKS:
+        return composed.pick_gradient(grad, x, target, form, _PICKS[o.function])
+    return composed.gradient(grad, x, target, form)
+
+
+def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem) -> tuple[Any, Tensor]:
+    """The loss, and its gradient times ``grad``: of the sum of ``grad`` times the losses for "none"."""
+    if grad is not None and checked.reduction == "none":
+        targets = checked.targets
+        assert targets is not None
+        s, height = targets.sample_weight, memory(grad.double())
+        checked = checked._replace(
+            targets=targets._replace(sample_weight=height if s is None else s * height), reduction="sum"
+        )
+    elif grad is not None:
+        checked = checked._replace(scale=checked.scale * float(grad))
+    if checked.scale == 0.0:
+        return 0.0, torch.zeros_like(x)
+    dx = torch.empty_like(x)
+    _follow_threads()
+    return native._losses(checked, native._GRAD, memory(dx)), dx
+
+
+def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Tensor]:
+    """The loss and its gradient, in one visit of each row."""
+    if not on_core(x):
+        form = form_of(x, target, o)
+        value = composed.cross_entropy(x, target, form)
+        return value, composed.gradient(torch.ones_like(value), x, target, form)
+    checked = resolve(x, target, o)
+    value, dx = _gradient(None, x, checked)
+    if isinstance(value, float):  # a mean over nothing
+        return torch.zeros((), dtype=wide(x.dtype)), dx
+    return from_memory(value), dx

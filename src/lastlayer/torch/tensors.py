@@ -1,0 +1,115 @@
+"""What the other modules need to know about tensors. In: a tensor. Out: its memory, or what kind it is.
+
+The core reads a tensor's own memory; nothing is copied. How it gets at that memory is decided here alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from lastlayer.arrays import BFLOAT16, is_foreign, library
+from lastlayer.errors import DtypeError
+from lastlayer.problem import name_of, to_numpy
+
+__all__ = [
+    "as_tensor",
+    "from_memory",
+    "in_memory",
+    "is_transformed",
+    "memory",
+    "shape_of",
+    "tracks",
+    "wide",
+]
+
+_HALVES = (torch.float16, torch.bfloat16)
+_KINDS = (Tensor, torch.nn.Parameter)
+_NUMPY: dict[torch.dtype, Any] = {
+    torch.float16: np.dtype(np.float16),
+    torch.bfloat16: BFLOAT16,
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+    torch.bool: np.dtype(np.bool_),
+    **{getattr(torch, f"{u}int{n}"): np.dtype(f"{u}int{n}") for u in ("", "u") for n in (8, 16, 32, 64)},
+}
+
+is_transformed = torch._C._are_functorch_transforms_active  # inside torch.func's grad, vmap, jvp, ...
+_is_batched = torch._C._functorch.is_legacy_batchedtensor  # many gradients in one backward pass
+
+
+def in_memory(x: Any) -> bool:
+    """Whether the core can read ``x``: a strided tensor in CPU memory that holds its own numbers."""
+    return (
+        (type(x) in _KINDS or not _dispatches(x))
+        and x.is_cpu
+        and x.layout is torch.strided
+        and not is_transformed()
+        and not _is_batched(x)
+    )
+
+
+def _dispatches(x: Tensor) -> bool:
+    """Whether this subclass answers PyTorch's operations itself, and may hold no numbers of its own."""
+    return type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__
+
+
+def memory(x: Tensor) -> Any:
+    """The numbers of a tensor as a NumPy array that shares its memory; bfloat16 as `arrays.BFLOAT16`."""
+    if x.dtype is torch.bfloat16:
+        return x.detach().view(torch.uint16).numpy().view(BFLOAT16)
+    if x.is_neg():
+        x = x.resolve_neg()
+    return x.detach().numpy()
+
+
+def from_memory(a: Any) -> Tensor:
+    """The tensor of a NumPy array or scalar of numbers, in the same memory."""
+    return torch.from_numpy(np.asarray(a))
+
+
+def shape_of(x: Tensor) -> Any:
+    """Zeros of the same shape and dtype, in no memory: to check a call without looking at its numbers."""
+    return np.broadcast_to(np.zeros((), dtype_of(x)), tuple(x.shape))
+
+
+def dtype_of(x: Tensor) -> Any:
+    """NumPy's name for a tensor's dtype; torch's own for one that NumPy lacks."""
+    return _NUMPY.get(x.dtype, np.dtype(np.complex64))
+
+
+def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
+    """``value`` as a tensor where the scores are."""
+    if isinstance(value, Tensor):
+        if value.dtype not in _NUMPY:
+            raise DtypeError(f"{function}: {name} is of dtype {value.dtype}; expected real numbers")
+        if value.device != scores.device and value.ndim:
+            raise DtypeError(
+                f"{function}: {name} is on device {value.device}; expected {scores.device}, "
+                f"as the scores are; write {name}.to({str(scores.device)!r})"
+            )
+        return value
+    if is_foreign(value):
+        raise DtypeError(
+            f"{function}: {name} is a {library(value)} array; "
+            f"expected a torch array, as {name_of(function)} is"
+        )
+    return torch.tensor(to_numpy(function, name, value), device=scores.device)
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """What a dtype is computed in, and its losses come in: float64 for float64, else float32."""
+    return torch.float64 if dtype is torch.float64 else torch.float32
+
+
+def tracks(*tensors: Any) -> bool:
+    """Whether autograd has to know what becomes of these tensors (or None)."""
+    if torch.is_grad_enabled():
+        for x in tensors:
+            if x is not None and x.requires_grad:
+                return True
+    return forward_ad._current_level >= 0 or is_transformed()
