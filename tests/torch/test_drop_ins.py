@@ -138,6 +138,19 @@ def test_negative_weights_with_every_further_option():
     torch.testing.assert_close(found, rows.sum() / (s * w[y]).sum(), **DOUBLE)
     found = ours.cross_entropy(x, y, w, denominator=7, **options)
     torch.testing.assert_close(found, rows.sum() / 7, **DOUBLE)
+    for other in (y.byte(), y.tolist()):
+        torch.testing.assert_close(ours.cross_entropy(x, other, w), F.cross_entropy(x, y, w), **DOUBLE)
+    torch.testing.assert_close(
+        ours.cross_entropy(x, y, w, ignore_index=None), F.cross_entropy(x, y, w), **DOUBLE
+    )
+
+
+def test_negative_weights_have_gradients_where_they_are_zero():
+    x, y = logits(6, 3), torch.tensor([0, 0, 1, 1, 2, 2])
+    w = torch.tensor([1.0, 0, -2], dtype=torch.float64, requires_grad=True)
+    found = torch.autograd.grad(ours.cross_entropy(x, y, w, reduction="sum"), w)[0]
+    rows = F.cross_entropy(x, y, reduction="none")
+    torch.testing.assert_close(found, rows.reshape(3, 2).sum(1), **DOUBLE)
 
 
 def test_further_options():

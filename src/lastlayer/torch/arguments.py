@@ -89,7 +89,7 @@ def dtype_of_loss(x: Tensor) -> torch.dtype:
 
 
 def as_torch_takes_it(
-    loss: Callable[..., Tensor], x: Tensor, target: Any, options: dict[str, Any], error: LastlayerError
+    loss: Callable[..., Tensor], error: LastlayerError, x: Tensor, target: Any, **options: Any
 ) -> Tensor:
     """The loss of a call that ``loss`` refused with ``error``, if PyTorch takes it; else raise in its terms.
 
@@ -98,15 +98,11 @@ def as_torch_takes_it(
     if isinstance(target, Tensor):
         dense = target.shape == x.shape
         lone = x.ndim == 1 and target.shape == (1,) and not dense
-        ignore_index = options["ignore_index"]
-        unheeded = dense and type(ignore_index) is int and ignore_index < 0 and ignore_index != -100
+        index = options["ignore_index"]
+        unheeded = dense and type(index) is int and index < 0 and index != -100
         if lone or unheeded:
-            target = target[0] if lone else target
-            options = {**options, "ignore_index": -100 if unheeded else ignore_index}
-            try:
-                return loss(x, target, **options)
-            except LastlayerError as another:
-                return as_torch_takes_it(loss, x, target, options, another)
+            options["ignore_index"] = -100 if unheeded else index
+            return _again(loss, x, target[0] if lone else target, options)
         if isinstance(error, DtypeError) and target.dtype in FLOATS | {torch.bool} and not dense:
             raise DropInDtypeError(
                 f"{loss.__name__}: target is of dtype {target.dtype} with shape {tuple(target.shape)}; "
@@ -118,34 +114,38 @@ def as_torch_takes_it(
     raise in_torch_terms(error) from None
 
 
+def _again(loss: Callable[..., Tensor], x: Tensor, target: Any, options: dict[str, Any]) -> Tensor:
+    try:
+        return loss(x, target, **options)
+    except LastlayerError as error:
+        return as_torch_takes_it(loss, error, x, target, **options)
+
+
 def _with_negative_weights(
     loss: Callable[..., Tensor], x: Tensor, target: Any, options: dict[str, Any]
 ) -> Tensor:
     """The loss, linear in the class weights: that of their positive part less that of their negative part."""
-    weight, reduction, denominator = options["class_weight"], options["reduction"], options["denominator"]
-    mean = reduction == "mean"
-    common = {**options, "denominator": None, "reduction": "sum" if mean else reduction}
-    terms = []
-    for part, z_loss in ((weight.clamp(min=0), True), ((-weight).clamp(min=0), False)):
-        own = {**common, "class_weight": part}
-        if not z_loss and "z_loss" in own:  # it has no class weight: once is enough
-            own["z_loss"] = 0.0
-        try:
-            terms.append(loss(x, target, **own))
-        except LastlayerError as error:
-            return as_torch_takes_it(loss, x, target, own, error)
-    total = terms[0] - terms[1]
+    weight, denominator = options["class_weight"], options["denominator"]
+    mean = options["reduction"] == "mean"
+    own = options | ({"reduction": "sum", "denominator": None} if mean else {})
+    positive = _again(loss, x, target, own | {"class_weight": torch.where(weight > 0, weight, 0)})
+    once = {"z_loss": 0.0} if "z_loss" in options else {}  # it has no class weight, and is in the other part
+    negative = _again(loss, x, target, own | {"class_weight": torch.where(weight > 0, 0, -weight)} | once)
+    total = positive - negative
     if not mean:
         return total
     return total / (_weight_of_rows(x, target, options, total.dtype) if denominator is None else denominator)
 
 
-def _weight_of_rows(x: Tensor, target: Tensor, options: dict[str, Any], dtype: torch.dtype) -> Tensor:
+def _weight_of_rows(x: Tensor, target: Any, options: dict[str, Any], dtype: torch.dtype) -> Tensor:
     """``sum_i s_i w[y_i]`` over the rows that count, ``sum_i s_i`` for targets of the input's shape."""
-    weight, s = options["class_weight"].to(dtype), options["sample_weight"]
-    rows = x.shape[: options["axis"]] + x.shape[options["axis"] + 1 :]
-    s = torch.ones(rows, dtype=dtype, device=x.device) if s is None else s.expand(rows)
+    axis, s, ignored = options["axis"], options["sample_weight"], options["ignore_index"]
+    rows = x.shape[:axis] + x.shape[axis + 1 :]
+    s = torch.as_tensor(1 if s is None else s, dtype=dtype, device=x.device).expand(rows)
+    target = torch.as_tensor(target, device=x.device)
     if target.shape == x.shape:
         return s.sum()
-    counted = target != options["ignore_index"]
-    return torch.where(counted, s * weight[torch.where(counted, target, 0).long()], 0).sum()
+    target = target.long()  # as a byte it would not tell -100 from 156
+    counted = target != (-1 if ignored is None else ignored)
+    weights = options["class_weight"].to(dtype)[torch.where(counted, target, 0)]
+    return torch.where(counted, s * weights, 0).sum()

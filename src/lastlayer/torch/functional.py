@@ -10,7 +10,6 @@ others are in ``docs/semantics.md``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -265,22 +264,39 @@ def cross_entropy(
         input = as_input("cross_entropy", input)  # noqa: A001
     if size_average is not None or reduce is not None or reduction == "elementwise_mean":
         reduction = named_reduction(size_average, reduce)
-    options: dict[str, Any] = {
-        "axis": 1 if input.ndim > 1 else 0,
-        "class_weight": weight,
-        "sample_weight": sample_weight,
-        "ignore_index": ignore_index,
-        "label_smoothing": label_smoothing,
-        "temperature": temperature,
-        "softcap": softcap,
-        "z_loss": z_loss,
-        "reduction": reduction,
-        "denominator": denominator,
-    }
+    axis = 1 if input.ndim > 1 else 0
     try:
-        loss: Tensor = common.cross_entropy(input, target, **options)
+        loss: Tensor = common.cross_entropy(
+            input,
+            target,
+            axis=axis,
+            class_weight=weight,
+            sample_weight=sample_weight,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            temperature=temperature,
+            softcap=softcap,
+            z_loss=z_loss,
+            reduction=reduction,
+            denominator=denominator,
+        )
     except LastlayerError as error:
-        loss = as_torch_takes_it(common.cross_entropy, input, target, options, error)
+        loss = as_torch_takes_it(
+            common.cross_entropy,
+            error,
+            input,
+            target,
+            axis=axis,
+            class_weight=weight,
+            sample_weight=sample_weight,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            temperature=temperature,
+            softcap=softcap,
+            z_loss=z_loss,
+            reduction=reduction,
+            denominator=denominator,
+        )
     return loss if input.dtype in FULL else loss.to(dtype_of_loss(input))
 
 
@@ -338,17 +354,31 @@ def nll_loss(
     input = as_input("nll_loss", input)  # noqa: A001
     if size_average is not None or reduce is not None or reduction == "elementwise_mean":
         reduction = named_reduction(size_average, reduce)
-    options: dict[str, Any] = {
-        "axis": 1 if input.ndim > 1 else 0,
-        "class_weight": weight,
-        "sample_weight": sample_weight,
-        "ignore_index": ignore_index,
-        "label_smoothing": label_smoothing,
-        "reduction": reduction,
-        "denominator": denominator,
-    }
+    axis = 1 if input.ndim > 1 else 0
     try:
-        loss: Tensor = common.nll_loss(input, target, **options)
+        loss: Tensor = common.nll_loss(
+            input,
+            target,
+            axis=axis,
+            class_weight=weight,
+            sample_weight=sample_weight,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+            denominator=denominator,
+        )
     except LastlayerError as error:
-        loss = as_torch_takes_it(common.nll_loss, input, target, options, error)
+        loss = as_torch_takes_it(
+            common.nll_loss,
+            error,
+            input,
+            target,
+            axis=axis,
+            class_weight=weight,
+            sample_weight=sample_weight,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+            denominator=denominator,
+        )
     return loss if input.dtype in FULL else loss.to(dtype_of_loss(input))
