@@ -41,23 +41,22 @@ Dtype dtype_of_buffer(const char* format, bool bfloat, const char* name) {
   refuse(name, std::string("unsupported format ") + f);
 }
 
-// DLPack's type codes.
 Dtype dtype_of_tensor(const TensorView& t, const char* name) {
-  enum { Int = 0, UInt = 1, Float = 2, Bfloat = 4, Bool = 6 };
+  using T = TensorView;
   if (t.lanes == 1) switch (t.code << 8 | t.bits) {
-      case Float << 8 | 16: return Dtype::f16;
-      case Float << 8 | 32: return Dtype::f32;
-      case Float << 8 | 64: return Dtype::f64;
-      case Bfloat << 8 | 16: return Dtype::bf16;
-      case Bool << 8 | 8:
-      case UInt << 8 | 8: return Dtype::u8;
-      case UInt << 8 | 16: return Dtype::u16;
-      case UInt << 8 | 32: return Dtype::u32;
-      case UInt << 8 | 64: return Dtype::u64;
-      case Int << 8 | 8: return Dtype::i8;
-      case Int << 8 | 16: return Dtype::i16;
-      case Int << 8 | 32: return Dtype::i32;
-      case Int << 8 | 64: return Dtype::i64;
+      case T::floats << 8 | 16: return Dtype::f16;
+      case T::floats << 8 | 32: return Dtype::f32;
+      case T::floats << 8 | 64: return Dtype::f64;
+      case T::bfloats << 8 | 16: return Dtype::bf16;
+      case T::bools << 8 | 8:
+      case T::unsigneds << 8 | 8: return Dtype::u8;
+      case T::unsigneds << 8 | 16: return Dtype::u16;
+      case T::unsigneds << 8 | 32: return Dtype::u32;
+      case T::unsigneds << 8 | 64: return Dtype::u64;
+      case T::ints << 8 | 8: return Dtype::i8;
+      case T::ints << 8 | 16: return Dtype::i16;
+      case T::ints << 8 | 32: return Dtype::i32;
+      case T::ints << 8 | 64: return Dtype::i64;
       default: break;
     }
   throw nb::type_error((std::string(name) + ": a tensor of unsupported dtype; DLPack calls it code " +
@@ -78,17 +77,18 @@ void Array::open(nb::handle object, bool writable, bool bfloat, const char* name
 }
 
 void Array::open_buffer(nb::handle object, bool writable, bool bfloat, const char* name) {
-  if (PyObject_GetBuffer(object.ptr(), &view_,
+  Py_buffer& view = held_.view;
+  if (PyObject_GetBuffer(object.ptr(), &view,
                          PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) != 0) {
-    view_.obj = nullptr;
+    view.obj = nullptr;
     throw nb::python_error();
   }
-  dtype = dtype_of_buffer(view_.format ? view_.format : "B", bfloat, name);
-  if (view_.itemsize != size_of(dtype)) refuse(name, "unexpected item size");
-  if (view_.ndim > max_axes) refuse(name, "too many axes");
-  data = (char*)view_.buf;
-  axes = view_.ndim;
-  for (int d = 0; d < axes; ++d) shape[d] = view_.shape[d], strides[d] = view_.strides[d];
+  dtype = dtype_of_buffer(view.format ? view.format : "B", bfloat, name);
+  if (view.itemsize != size_of(dtype)) refuse(name, "unexpected item size");
+  if (view.ndim > max_axes) refuse(name, "too many axes");
+  data = (char*)view.buf;
+  axes = view.ndim;
+  for (int d = 0; d < axes; ++d) shape[d] = view.shape[d], strides[d] = view.strides[d];
 }
 
 void Array::open_tensor(nb::handle object, const char* name) {

@@ -10,17 +10,28 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "kernels.hpp"
 
 namespace lastlayer {
 
+// A buffer that is released in the end, or none.
+class HeldBuffer {
+ public:
+  HeldBuffer() { view.obj = nullptr; }
+  HeldBuffer(HeldBuffer&& other) noexcept : view(other.view) { other.view.obj = nullptr; }
+  HeldBuffer& operator=(HeldBuffer&&) = delete;
+  ~HeldBuffer() {
+    if (view.obj) PyBuffer_Release(&view);
+  }
+
+  Py_buffer view;
+};
+
 class Array {
  public:
-  Array() { view_.obj = nullptr; }
-  ~Array() {
-    if (view_.obj) PyBuffer_Release(&view_);
-  }
+  Array() = default;
   Array(const Array&) = delete;
   Array& operator=(const Array&) = delete;
 
@@ -28,6 +39,8 @@ class Array {
   // errors. The caller keeps `object` alive. A tensor is never read-only.
   void open(nanobind::handle object, bool writable, bool bfloat, const char* name);
   bool contiguous() const;
+  // What keeps the memory, to be held for longer than this description of it.
+  HeldBuffer hand_over() { return std::move(held_); }
 
   bool given = false;
   char* data = nullptr;
@@ -41,7 +54,7 @@ class Array {
   void open_tensor(nanobind::handle object, const char* name);
   void count(const char* name);
 
-  Py_buffer view_;
+  HeldBuffer held_;
 };
 
 }  // namespace lastlayer

@@ -10,7 +10,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -73,7 +72,7 @@ struct Request {
   Array x, out, mask, target, class_weight, sample_weight;
   std::vector<double> weights_double;
   std::vector<float> weights_float;
-  std::vector<std::unique_ptr<Array>> results;
+  std::vector<HeldBuffer> results;
   int axis = 0;
 
   static bool floating(Dtype d) { return d <= Dtype::f64; }
@@ -155,11 +154,11 @@ struct Request {
   // A contiguous array of one number a row (or `each` of them).
   void* row_result(nb::handle array, Dtype dtype, const char* name, std::int64_t each = 1) {
     if (array.is_none()) return nullptr;
-    results.push_back(std::make_unique<Array>());
-    Array& b = *results.back();
+    Array b;
     b.open(array, true, false, name);
     if (b.dtype != dtype || !b.contiguous() || b.items != job.rows * each)
       throw std::invalid_argument(std::string(name) + ": wrong dtype, shape or layout");
+    results.push_back(b.hand_over());
     return b.data;
   }
   Dtype row_dtype() const { return job.rows_out.wide ? Dtype::f64 : Dtype::f32; }

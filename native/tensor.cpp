@@ -80,24 +80,34 @@ const Producer* find() {
   throw nb::type_error((std::string(name) + ": " + what).c_str());
 }
 
+void read(const Producer& torch, nb::handle object, const char* name, TensorView& view) {
+  if (torch.view(object.ptr(), &view) == 0) return;
+  nb::python_error reason;
+  nb::raise_from(reason, PyExc_TypeError, "%s: a tensor whose memory cannot be read from here", name);
+}
+
+// Views with the opposite sign, such as z.conj().imag, look like any other tensor from here.
+void refuse_negated(const Producer& torch, nb::handle object, const char* name) {
+  PyObject* arguments[] = {object.ptr()};
+  const nb::object answer = nb::steal(PyObject_Vectorcall(torch.is_neg, arguments, 1, nullptr));
+  const int negated = answer.is_valid() ? PyObject_IsTrue(answer.ptr()) : -1;
+  if (negated < 0) throw nb::python_error();
+  if (negated) refuse(name, "a tensor whose negation is still to be done; expected tensor.resolve_neg()");
+}
+
 }  // namespace
 
 bool view_tensor(nb::handle object, const char* name, TensorView& view) {
   const Producer* torch = find();
   if (!torch || !PyObject_TypeCheck(object.ptr(), torch->type)) return false;
-  // A view with the opposite sign, such as z.conj().imag, looks like any other from here. Asked first: a
-  // subclass may answer with Python code, which must not come between a view and its use.
-  PyObject* arguments[] = {object.ptr()};
-  const nb::object answer = nb::steal(PyObject_Vectorcall(torch->is_neg, arguments, 1, nullptr));
-  const int negative = answer.is_valid() ? PyObject_IsTrue(answer.ptr()) : -1;
-  if (negative < 0) throw nb::python_error();
-  if (negative) refuse(name, "a tensor whose negation is still to be done; expected tensor.resolve_neg()");
-  if (torch->view(object.ptr(), &view) != 0) {
-    nb::python_error reason;
-    nb::raise_from(reason, PyExc_TypeError, "%s: a tensor whose memory cannot be read from here", name);
-  }
+  read(*torch, object, name, view);
   if (view.device != cpu)
     refuse(name, "a tensor on DLPack device " + std::to_string(view.device) + "; expected one on the CPU");
+  // No public operation gives a tensor of anything else than floats a negation that is still to be done.
+  if (view.code == TensorView::floats || view.code == TensorView::bfloats) {
+    refuse_negated(*torch, object, name);
+    read(*torch, object, name, view);  // again: in a subclass, the question may have run Python code
+  }
   return true;
 }
 

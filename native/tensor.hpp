@@ -11,6 +11,8 @@ namespace lastlayer {
 
 // The specification's DLTensor, by its layout in memory.
 struct TensorView {
+  enum Code : std::uint8_t { ints = 0, unsigneds = 1, floats = 2, bfloats = 4, bools = 6 };
+
   void* data;
   std::int32_t device, device_id;
   std::int32_t axes;
