@@ -34,8 +34,9 @@ struct Producer {
   PyObject* is_neg;  // the method torch.Tensor.is_neg
 };
 
+// Of nothing, nothing.
 nb::object attribute(nb::handle object, const char* name) {
-  PyObject* found = PyObject_GetAttrString(object.ptr(), name);
+  PyObject* found = object.is_valid() ? PyObject_GetAttrString(object.ptr(), name) : nullptr;
   if (!found) PyErr_Clear();
   return nb::steal(found);
 }
