@@ -463,6 +463,112 @@ def test_a_capsule_of_torch_on_a_class_that_is_no_tensor():
     assert lines == [f"x: {HIDDEN}"]
 
 
+# A stand-in for torch.Tensor, whose exchange functions are written in Python: what torch itself never says.
+PRODUCER = """
+    import ctypes as c, sys, types
+    import numpy as np
+    from lastlayer import _core
+
+    class View(c.Structure):
+        _fields_ = [("data", c.c_void_p), ("device", c.c_int32), ("id", c.c_int32), ("axes", c.c_int32),
+                    ("code", c.c_uint8), ("bits", c.c_uint8), ("lanes", c.c_uint16),
+                    ("shape", c.POINTER(c.c_int64)), ("strides", c.POINTER(c.c_int64)),
+                    ("offset", c.c_uint64)]
+
+    class Exchange(c.Structure):
+        _fields_ = [("major", c.c_uint32), ("minor", c.c_uint32), ("older", c.c_void_p),
+                    ("functions", c.c_void_p * 5)]
+
+    numbers = (c.c_float * 8)(*range(8))
+    kept = []
+
+    def lengths(values):
+        kept.append((c.c_int64 * max(len(values), 1))(*values))
+        return kept[-1]
+
+    @c.PYFUNCTYPE(c.c_int, c.py_object, c.POINTER(View))
+    def view(tensor, out):
+        out[0] = View(c.addressof(numbers), 1, 0, 1, 2, 32, 1, lengths([3]), lengths([1]), 0)
+        for field, value in tensor.says.items():
+            setattr(out[0], field, value)
+        return 0
+
+    new_capsule = c.pythonapi.PyCapsule_New
+    new_capsule.restype, new_capsule.argtypes = c.py_object, [c.c_void_p, c.c_char_p, c.c_void_p]
+
+    def capsule(exchange):
+        kept.append(exchange)
+        return new_capsule(c.addressof(exchange), b"dlpack_exchange_api", None)
+
+    def exchange(major, function, older=None):
+        address = c.cast(function, c.c_void_p).value if function else None
+        return Exchange(major, 3, older and c.addressof(older), (None, None, None, address, None))
+
+    class Tensor:
+        def __init__(self, **says):
+            self.says = says
+
+        def is_neg(self):
+            return False
+
+    sys.modules["torch"] = types.SimpleNamespace(Tensor=Tensor)
+
+    def attempt(**says):
+        out = np.zeros(3, np.float32)
+        try:
+            _core.softmax(Tensor(**says), 0, out, True, None, 1.0, 0.0, False)
+        except (TypeError, ValueError) as error:
+            return str(error)
+        return [round(float(step), 4) for step in np.diff(out)]
+"""
+
+
+def test_what_another_producer_may_say():
+    lines = run(
+        PRODUCER
+        + """
+    Tensor.__dlpack_c_exchange_api__ = capsule(exchange(2, view))
+    print(attempt())
+    Tensor.__dlpack_c_exchange_api__ = capsule(exchange(1, None))
+    print(attempt())
+    old = exchange(1, view)
+    kept.append(old)
+    Tensor.__dlpack_c_exchange_api__ = capsule(exchange(2, None, old))
+    print(attempt())
+    print(attempt(offset=4, strides=lengths([2])))
+    print(attempt(data=c.addressof(numbers) + 28, strides=lengths([-3])))
+    print(attempt(strides=None))
+    print(attempt(axes=2, shape=lengths([3, 1]), strides=None))
+    print(attempt(device=2))
+    print(attempt(lanes=2))
+    print(attempt(axes=-1))
+    print(attempt(axes=65))
+    print(attempt(shape=lengths([-3])))
+    print(attempt(axes=3, shape=lengths([2**40, 2**40, 2]), strides=lengths([0, 0, 0])))
+    print(attempt(axes=3, shape=lengths([2**40, 2**40, 0]), strides=lengths([2**62, 2**62, 2**62])))
+    print(attempt(data=None, offset=4))
+    """
+    )
+    refused = "scores: Tensor is neither an array nor a tensor of PyTorch 2.10 or later"
+    assert lines == [
+        refused,
+        refused,
+        "[1.0, 1.0]",
+        "[2.0, 2.0]",
+        "[-3.0, -3.0]",
+        "[1.0, 1.0]",
+        "out: not the scores' shape",
+        "scores: a tensor on DLPack device 2; expected one on the CPU",
+        "scores: a tensor of unsupported dtype; DLPack calls it code 2 of 32 bits, 2 lanes",
+        "scores: too many axes",
+        "scores: too many axes",
+        "scores: a negative length",
+        "scores: too many elements",
+        "out: not the scores' shape",
+        "scores: a tensor without memory",
+    ]
+
+
 def test_torch_may_come_later_or_never():
     lines = run(
         """
