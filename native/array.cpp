@@ -77,7 +77,7 @@ void Array::open(nb::handle object, bool writable, bool bfloat, const char* name
 }
 
 void Array::open_buffer(nb::handle object, bool writable, bool bfloat, const char* name) {
-  Py_buffer& view = held_.view;
+  Py_buffer& view = keeper_.buffer;
   if (PyObject_GetBuffer(object.ptr(), &view,
                          PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) != 0) {
     view.obj = nullptr;
@@ -92,6 +92,7 @@ void Array::open_buffer(nb::handle object, bool writable, bool bfloat, const cha
 }
 
 void Array::open_tensor(nb::handle object, const char* name) {
+  keeper_.tensor = nb::borrow(object);
   TensorView t;
   if (!view_tensor(object, name, t))
     throw nb::type_error((std::string(name) + ": " + Py_TYPE(object.ptr())->tp_name +

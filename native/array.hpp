@@ -16,17 +16,20 @@
 
 namespace lastlayer {
 
-// A buffer that is released in the end, or none.
-class HeldBuffer {
+// What keeps an array's memory: a buffer, released in the end, or a reference to a tensor.
+class Keeper {
  public:
-  HeldBuffer() { view.obj = nullptr; }
-  HeldBuffer(HeldBuffer&& other) noexcept : view(other.view) { other.view.obj = nullptr; }
-  HeldBuffer& operator=(HeldBuffer&&) = delete;
-  ~HeldBuffer() {
-    if (view.obj) PyBuffer_Release(&view);
+  Keeper() { buffer.obj = nullptr; }
+  Keeper(Keeper&& other) noexcept : buffer(other.buffer), tensor(std::move(other.tensor)) {
+    other.buffer.obj = nullptr;
+  }
+  Keeper& operator=(Keeper&&) = delete;
+  ~Keeper() {
+    if (buffer.obj) PyBuffer_Release(&buffer);
   }
 
-  Py_buffer view;
+  Py_buffer buffer;
+  nanobind::object tensor;
 };
 
 class Array {
@@ -36,11 +39,11 @@ class Array {
   Array& operator=(const Array&) = delete;
 
   // `bfloat`: a buffer of uint16 holds bfloat16. A tensor says so itself. `name` is the argument's, for
-  // errors. The caller keeps `object` alive. A tensor is never read-only.
+  // errors. A tensor is never read-only.
   void open(nanobind::handle object, bool writable, bool bfloat, const char* name);
   bool contiguous() const;
-  // What keeps the memory, to be held for longer than this description of it.
-  HeldBuffer hand_over() { return std::move(held_); }
+  // To be held for longer than this description of the memory.
+  Keeper hand_over() { return std::move(keeper_); }
 
   bool given = false;
   char* data = nullptr;
@@ -54,7 +57,7 @@ class Array {
   void open_tensor(nanobind::handle object, const char* name);
   void count(const char* name);
 
-  HeldBuffer held_;
+  Keeper keeper_;
 };
 
 }  // namespace lastlayer

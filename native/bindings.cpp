@@ -72,7 +72,7 @@ struct Request {
   Array x, out, mask, target, class_weight, sample_weight;
   std::vector<double> weights_double;
   std::vector<float> weights_float;
-  std::vector<HeldBuffer> results;
+  std::vector<Keeper> results;
   int axis = 0;
 
   static bool floating(Dtype d) { return d <= Dtype::f64; }
@@ -234,8 +234,9 @@ void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double tem
   r.where(where);
   r.targets(target, dense, target_bfloat, nb::none(), nb::none(), ignore, 1.0, 0.0, 0.0, 1.0);
   auto slot = [&](const char* name, Dtype dtype, std::int64_t each = 1) -> void* {
-    PyObject* array = PyDict_GetItemString(into.ptr(), name);
-    return array ? r.row_result(array, dtype, name, each) : nullptr;
+    // Owned: what runs while it is opened may take it out of the dict.
+    const nb::object array = nb::borrow(PyDict_GetItemString(into.ptr(), name));
+    return array.is_valid() ? r.row_result(array, dtype, name, each) : nullptr;
   };
   RowResults& o = r.job.rows_out;
   o.loss = slot("nll", r.row_dtype());

@@ -82,9 +82,12 @@ const Producer* find() {
 }
 
 void read(const Producer& torch, nb::handle object, const char* name, TensorView& view) {
-  if (torch.view(object.ptr(), &view) == 0) return;
-  nb::python_error reason;
-  nb::raise_from(reason, PyExc_TypeError, "%s: a tensor whose memory cannot be read from here", name);
+  if (torch.view(object.ptr(), &view) != 0) {
+    nb::python_error reason;
+    nb::raise_from(reason, PyExc_TypeError, "%s: a tensor whose memory cannot be read from here", name);
+  }
+  if (view.device != cpu)
+    refuse(name, "a tensor on DLPack device " + std::to_string(view.device) + "; expected one on the CPU");
 }
 
 // Views with the opposite sign, such as z.conj().imag, look like any other tensor from here.
@@ -102,8 +105,6 @@ bool view_tensor(nb::handle object, const char* name, TensorView& view) {
   const Producer* torch = find();
   if (!torch || !PyObject_TypeCheck(object.ptr(), torch->type)) return false;
   read(*torch, object, name, view);
-  if (view.device != cpu)
-    refuse(name, "a tensor on DLPack device " + std::to_string(view.device) + "; expected one on the CPU");
   // No public operation gives a tensor of anything else than floats a negation that is still to be done.
   if (view.code == TensorView::floats || view.code == TensorView::bfloats) {
     refuse_negated(*torch, object, name);

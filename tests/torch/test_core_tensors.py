@@ -282,6 +282,26 @@ def test_a_subclass_that_changes_itself_when_asked():
     assert str(error.value) == "out: not the scores' shape"
 
 
+def test_a_result_that_leaves_the_dict_when_asked():
+    """It is held until the end of the call."""
+    x, into, shapes = numbers((4, 3)), {}, []
+
+    class Leaving(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, arguments=(), keywords=None):
+            if function is torch.Tensor.is_neg:
+                shapes.append(tuple(arguments[0].shape))
+                into.clear()
+                return False
+            return super().__torch_function__(function, types, arguments, keywords or {})
+
+    memory = torch.zeros(4)
+    into["lse"] = memory.view(4).as_subclass(Leaving)
+    assert row_stats(x, into) == {}
+    assert shapes == [(4,)]
+    assert_near(memory, torch.logsumexp(x.double(), -1), 3)
+
+
 # --- what is refused ----------------------------------------------------------------------------------------
 
 
