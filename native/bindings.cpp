@@ -1,6 +1,8 @@
-// Python objects -> Job. Arrays arrive through the buffer protocol (NumPy's cheapest), are held for the
-// length of the call, and are checked here for everything that memory safety rests on: shape, dtype,
-// writability. What they mean is checked in problem.py; errors raised here are the package's own mistakes.
+// Python objects -> Job. Arrays and tensors are held for the length of the call, and are checked here for
+// everything that memory safety rests on: shape, dtype, writability. What they mean is checked in problem.py;
+// errors raised here are the package's own mistakes.
+//
+// `threads` of the functions: for this call, instead of the process's number of threads; 0 for that number.
 #include <Python.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
@@ -8,13 +10,13 @@
 
 #include <atomic>
 #include <chrono>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <type_traits>
 #include <vector>
 
+#include "array.hpp"
 #include "dispatch.hpp"
 #include "pool.hpp"
 
@@ -25,64 +27,11 @@ namespace {
 
 std::atomic<int> thread_count{0};
 
-int threads() {
+int threads_of_process() {
   int n = thread_count.load(std::memory_order_relaxed);
   if (n == 0) thread_count.store(n = default_threads(), std::memory_order_relaxed);
   return n;
 }
-
-class Buffer {
- public:
-  Buffer() { view.obj = nullptr; }
-  ~Buffer() {
-    if (view.obj) PyBuffer_Release(&view);
-  }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-
-  void open(nb::handle object, bool writable, bool bfloat, const char* name) {
-    if (PyObject_GetBuffer(object.ptr(), &view,
-                           PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) != 0) {
-      view.obj = nullptr;
-      throw nb::python_error();
-    }
-    dtype = parse(view.format ? view.format : "B", bfloat, name);
-    if (view.itemsize != size_of(dtype))
-      throw std::invalid_argument(std::string(name) + ": unexpected item size");
-    if (view.ndim > max_axes) throw std::invalid_argument(std::string(name) + ": too many axes");
-  }
-  std::int64_t items() const { return view.itemsize ? view.len / view.itemsize : 0; }
-  bool contiguous() const { return PyBuffer_IsContiguous(&view, 'C') != 0; }
-
-  Py_buffer view;
-  Dtype dtype = Dtype::f32;
-
- private:
-  static Dtype parse(const char* f, bool bfloat, const char* name) {
-    if (*f == '@' || *f == '=' || *f == '<') ++f;
-    if (f[0] != 0 && f[1] == 0) {
-      const bool long64 = sizeof(long) == 8;
-      switch (*f) {
-        case 'e': return Dtype::f16;
-        case 'f': return Dtype::f32;
-        case 'd': return Dtype::f64;
-        case '?':
-        case 'B': return Dtype::u8;
-        case 'b': return Dtype::i8;
-        case 'h': return Dtype::i16;
-        case 'H': return bfloat ? Dtype::bf16 : Dtype::u16;
-        case 'i': return Dtype::i32;
-        case 'I': return Dtype::u32;
-        case 'l': return long64 ? Dtype::i64 : Dtype::i32;
-        case 'L': return long64 ? Dtype::u64 : Dtype::u32;
-        case 'q': return Dtype::i64;
-        case 'Q': return Dtype::u64;
-        default: break;
-      }
-    }
-    throw std::invalid_argument(std::string(name) + ": unsupported format " + f);
-  }
-};
 
 // Python ends a thread that asks for the GIL after the interpreter has shut down (up to 3.13 by unwinding its
 // stack, which the destructors on it would turn into an abort). Such a thread waits for the end of the
@@ -120,10 +69,10 @@ bool interrupted() {
 // A call in the making: the Job and what must stay alive under it.
 struct Request {
   Job job;
-  Buffer x, out, mask, target, class_weight, sample_weight;
+  Array x, out, mask, target, class_weight, sample_weight;
   std::vector<double> weights_double;
   std::vector<float> weights_float;
-  std::vector<std::unique_ptr<Buffer>> results;
+  std::vector<Keeper> results;
   int axis = 0;
 
   static bool floating(Dtype d) { return d <= Dtype::f64; }
@@ -131,22 +80,21 @@ struct Request {
   void scores(nb::handle array, int class_axis, bool bfloat, double temperature, double softcap) {
     x.open(array, false, bfloat, "scores");
     if (!floating(x.dtype)) throw std::invalid_argument("scores: not floating point");
-    if (class_axis < 0 || class_axis >= x.view.ndim) throw std::invalid_argument("axis: out of range");
+    if (class_axis < 0 || class_axis >= x.axes) throw std::invalid_argument("axis: out of range");
     axis = class_axis;
-    job.classes = x.view.shape[axis];
+    job.classes = x.shape[axis];
     if (job.classes < 1) throw std::invalid_argument("scores: no classes");
-    job.rows = x.items() / job.classes;
+    job.rows = x.items / job.classes;
     job.temperature = temperature;
     job.softcap = softcap;
     // Dividing by a temperature rounds the scores; in double that is out of sight.
     job.in_double = x.dtype == Dtype::f64 || (x.dtype == Dtype::f32 && (temperature != 1 || softcap != 0));
     job.rows_out.wide = x.dtype == Dtype::f64;
   }
-  void same_shape(const Buffer& b, const char* name) const {
-    if (b.view.ndim != x.view.ndim)
-      throw std::invalid_argument(std::string(name) + ": not the scores' shape");
-    for (int d = 0; d < b.view.ndim; ++d)
-      if (b.view.shape[d] != x.view.shape[d])
+  void same_shape(const Array& b, const char* name) const {
+    if (b.axes != x.axes) throw std::invalid_argument(std::string(name) + ": not the scores' shape");
+    for (int d = 0; d < b.axes; ++d)
+      if (b.shape[d] != x.shape[d])
         throw std::invalid_argument(std::string(name) + ": not the scores' shape");
   }
   void result(nb::handle array) {
@@ -174,19 +122,19 @@ struct Request {
     } else {
       job.target = Target::index;
       target.open(array, false, false, "targets");
-      if (floating(target.dtype) || !target.contiguous() || target.items() != job.rows)
+      if (floating(target.dtype) || !target.contiguous() || target.items != job.rows)
         throw std::invalid_argument("targets: not one contiguous integer a row");
-      job.index = (const char*)target.view.buf, job.index_dtype = target.dtype;
+      job.index = target.data, job.index_dtype = target.dtype;
       if (!ignore.is_none()) job.has_ignore = true, job.ignore = nb::cast<std::int64_t>(ignore);
     }
     if (!sample_weights.is_none()) {
       vector_of(sample_weight, sample_weights, job.rows, "sample_weight");
-      job.sample_weight = (const double*)sample_weight.view.buf;
+      job.sample_weight = (const double*)sample_weight.data;
     }
     const bool given = !class_weights.is_none();
     if (given) vector_of(class_weight, class_weights, job.classes, "class_weight");
     if (!given && !dense && off == 0) return;
-    const double* w = given ? (const double*)class_weight.view.buf : nullptr;
+    const double* w = given ? (const double*)class_weight.data : nullptr;
     for (std::int64_t j = 0; j < job.classes; ++j) job.class_weight_sum += w ? w[j] : 1.0;
     if (job.in_double) {
       weights_double.resize((std::size_t)job.classes);
@@ -198,57 +146,57 @@ struct Request {
       job.class_weight = weights_float.data();
     }
   }
-  static void vector_of(Buffer& b, nb::handle array, std::int64_t n, const char* name) {
+  static void vector_of(Array& b, nb::handle array, std::int64_t n, const char* name) {
     b.open(array, false, false, name);
-    if (b.dtype != Dtype::f64 || !b.contiguous() || b.items() != n)
+    if (b.dtype != Dtype::f64 || !b.contiguous() || b.items != n)
       throw std::invalid_argument(std::string(name) + ": not contiguous float64 of the right length");
   }
   // A contiguous array of one number a row (or `each` of them).
   void* row_result(nb::handle array, Dtype dtype, const char* name, std::int64_t each = 1) {
     if (array.is_none()) return nullptr;
-    results.push_back(std::make_unique<Buffer>());
-    Buffer& b = *results.back();
+    Array b;
     b.open(array, true, false, name);
-    if (b.dtype != dtype || !b.contiguous() || b.items() != job.rows * each)
+    if (b.dtype != dtype || !b.contiguous() || b.items != job.rows * each)
       throw std::invalid_argument(std::string(name) + ": wrong dtype, shape or layout");
-    return b.view.buf;
+    results.push_back(b.hand_over());
+    return b.data;
   }
   Dtype row_dtype() const { return job.rows_out.wide ? Dtype::f64 : Dtype::f32; }
 
   // The rows' axes, merged where every operand allows, and each operand's strides over them.
   void lay_out() {
-    const Buffer* buffers[4] = {&x, &out, &mask, job.target == Target::index ? &mask : &target};
+    const Array* buffers[4] = {&x, &out, &mask, job.target == Target::index ? &mask : &target};
     Operand* operands[4] = {&job.x, &job.out, &job.mask, &job.q};
-    const bool present[4] = {true, out.view.obj != nullptr, mask.view.obj != nullptr,
-                             job.target != Target::index && target.view.obj != nullptr};
+    const bool present[4] = {true, out.given, mask.given, job.target != Target::index && target.given};
     for (int k = 0; k < 4; ++k) {
       if (!present[k]) continue;
-      operands[k]->data = (char*)buffers[k]->view.buf;
+      operands[k]->data = buffers[k]->data;
       operands[k]->dtype = buffers[k]->dtype;
-      operands[k]->class_stride = buffers[k]->view.strides[axis];
+      operands[k]->class_stride = buffers[k]->strides[axis];
     }
     int n = 0;
-    for (int d = 0; d < x.view.ndim; ++d) {
-      if (d == axis || x.view.shape[d] == 1) continue;
+    for (int d = 0; d < x.axes; ++d) {
+      if (d == axis || x.shape[d] == 1) continue;
       bool merges = n > 0;
       for (int k = 0; k < 4 && merges; ++k)
-        if (present[k]) merges = operands[k]->stride[n - 1] == buffers[k]->view.strides[d] * x.view.shape[d];
+        if (present[k]) merges = operands[k]->stride[n - 1] == buffers[k]->strides[d] * x.shape[d];
       if (!merges) job.extent[n++] = 1;
-      job.extent[n - 1] *= x.view.shape[d];
+      job.extent[n - 1] *= x.shape[d];
       for (int k = 0; k < 4; ++k)
-        if (present[k]) operands[k]->stride[n - 1] = buffers[k]->view.strides[d];
+        if (present[k]) operands[k]->stride[n - 1] = buffers[k]->strides[d];
     }
     job.axes = n;
   }
 
-  void run() {
-    lay_out();
+  void run(int at_most) {
+    if (at_most < 0) throw std::invalid_argument("threads: is negative");
     if (job.rows == 0) return;
+    lay_out();
     bool stopped = false;
     if (job.rows * job.classes < 4096) {
       run_job(job, 1, nullptr, &stopped);
     } else {
-      const int n = threads();
+      const int n = at_most ? at_most : threads_of_process();
       WithoutGil released;
       run_job(job, n, interrupted, &stopped);
     }
@@ -257,36 +205,38 @@ struct Request {
 };
 
 void softmax(nb::handle x, int axis, nb::handle out, bool log, nb::handle where, double temperature,
-             double softcap, bool bfloat) {
+             double softcap, bool bfloat, int threads) {
   Request r;
   r.job.op = log ? Op::log_softmax : Op::softmax;
   r.scores(x, axis, bfloat, temperature, softcap);
   r.result(out);
   r.where(where);
-  r.run();
+  r.run(threads);
 }
 
-void softmax_backward(nb::handle grad, nb::handle y, int axis, nb::handle out, bool log, bool bfloat) {
+void softmax_backward(nb::handle grad, nb::handle y, int axis, nb::handle out, bool log, bool bfloat,
+                      int threads) {
   Request r;
   r.job.op = log ? Op::log_softmax_backward : Op::softmax_backward;
   r.scores(y, axis, bfloat, 1.0, 0.0);
   r.second(grad, bfloat, "grad");
   if (r.target.dtype != r.x.dtype) throw std::invalid_argument("grad: not the output's dtype");
   r.result(out);
-  r.run();
+  r.run(threads);
 }
 
 void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double temperature, double softcap,
                nb::handle target, bool dense, bool target_bfloat, nb::handle ignore, nb::dict into,
-               std::int64_t k) {
+               std::int64_t k, int threads) {
   Request r;
   r.job.op = Op::stats;
   r.scores(x, axis, bfloat, temperature, softcap);
   r.where(where);
   r.targets(target, dense, target_bfloat, nb::none(), nb::none(), ignore, 1.0, 0.0, 0.0, 1.0);
   auto slot = [&](const char* name, Dtype dtype, std::int64_t each = 1) -> void* {
-    PyObject* array = PyDict_GetItemString(into.ptr(), name);
-    return array ? r.row_result(array, dtype, name, each) : nullptr;
+    // Owned: what runs while it is opened may take it out of the dict.
+    const nb::object array = nb::borrow(PyDict_GetItemString(into.ptr(), name));
+    return array.is_valid() ? r.row_result(array, dtype, name, each) : nullptr;
   };
   RowResults& o = r.job.rows_out;
   o.loss = slot("nll", r.row_dtype());
@@ -311,7 +261,7 @@ void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double tem
       throw std::invalid_argument("k: nowhere to put the result");
     r.job.k = k;
   }
-  r.run();
+  r.run(threads);
 }
 
 template <class T>
@@ -331,7 +281,7 @@ enum class Kind { loss, grad, pick, pick_log };
 double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, double softcap,
                      nb::handle target, bool dense, bool target_bfloat, nb::handle class_weight,
                      nb::handle sample_weight, nb::handle ignore, double on, double off, double z_loss,
-                     double scale, int kind, nb::handle losses, nb::handle grad) {
+                     double scale, int kind, nb::handle losses, nb::handle grad, int threads) {
   Request r;
   const Kind what = (Kind)kind;
   r.job.op = what == Kind::loss ? Op::stats : what == Kind::grad ? Op::grad : Op::pick;
@@ -353,7 +303,7 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
     as_float.resize(n);
     r.job.rows_out.loss = as_float.data();
   }
-  r.run();
+  r.run(threads);
   if (!losses.is_none()) return 0.0;
   return scale == 0 ? 0.0
                     : scale * (r.job.rows_out.wide ? total_of(as_double.data(), r.job.rows)
@@ -387,10 +337,10 @@ std::int64_t scan(const T* y, std::int64_t n, std::int64_t classes, bool has_ign
 //  sum over the other rows of sample_weight[i] * class_weight[targets[i]])
 nb::tuple target_totals(nb::handle targets, std::int64_t classes, nb::handle ignore, nb::handle class_weight,
                         nb::handle sample_weight) {
-  Buffer t, w, s;
+  Array t, w, s;
   t.open(targets, false, false, "targets");
   if (!t.contiguous()) throw std::invalid_argument("targets: not contiguous");
-  const std::int64_t n = t.items();
+  const std::int64_t n = t.items;
   const bool has_ignore = !ignore.is_none();
   const std::int64_t skip = has_ignore ? nb::cast<std::int64_t>(ignore) : 0;
   if (!class_weight.is_none()) Request::vector_of(w, class_weight, classes, "class_weight");
@@ -402,9 +352,9 @@ nb::tuple target_totals(nb::handle targets, std::int64_t classes, nb::handle ign
       bad = scan(y, n, classes, has_ignore, skip, kept);
       if (bad >= 0) return;
       total = (double)kept;
-      if (!w.view.obj && !s.view.obj) return;
-      const double *wp = w.view.obj ? (const double*)w.view.buf : nullptr,
-                   *sp = s.view.obj ? (const double*)s.view.buf : nullptr;
+      if (!w.given && !s.given) return;
+      const double *wp = w.given ? (const double*)w.data : nullptr,
+                   *sp = s.given ? (const double*)s.data : nullptr;
       total = 0;
       for (std::int64_t i = 0; i < n; ++i) {
         const std::int64_t v = (std::int64_t)y[i];
@@ -412,7 +362,7 @@ nb::tuple target_totals(nb::handle targets, std::int64_t classes, nb::handle ign
         total += (wp ? wp[v] : 1.0) * (sp ? sp[i] : 1.0);
       }
     };
-    const void* p = t.view.buf;
+    const void* p = t.data;
     switch (t.dtype) {
       case Dtype::i8: each((const std::int8_t*)p); break;
       case Dtype::u8: each((const std::uint8_t*)p); break;
@@ -430,11 +380,11 @@ nb::tuple target_totals(nb::handle targets, std::int64_t classes, nb::handle ign
 
 template <class T, Dtype D>
 void elementary(nb::handle x, nb::handle out, void (*f)(const T*, T*, std::int64_t)) {
-  Buffer a, b;
+  Array a, b;
   a.open(x, false, false, "x"), b.open(out, true, false, "out");
-  if (a.dtype != D || b.dtype != D || !a.contiguous() || !b.contiguous() || a.items() != b.items())
+  if (a.dtype != D || b.dtype != D || !a.contiguous() || !b.contiguous() || a.items != b.items)
     throw std::invalid_argument("elementary function: wrong dtype or layout");
-  f((const T*)a.view.buf, (T*)b.view.buf, a.items());
+  f((const T*)a.data, (T*)b.data, a.items);
 }
 
 }  // namespace
@@ -442,16 +392,17 @@ void elementary(nb::handle x, nb::handle out, void (*f)(const T*, T*, std::int64
 NB_MODULE(_core, m) {
   m.doc() = "The native core of lastlayer: see native.py, its only caller.";
   m.def("softmax", &softmax, nb::arg().none(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(),
-        nb::arg(), nb::arg());
-  m.def("softmax_backward", &softmax_backward);
+        nb::arg(), nb::arg(), nb::arg() = 0);
+  m.def("softmax_backward", &softmax_backward, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+        nb::arg(), nb::arg() = 0);
   m.def("row_stats", &row_stats, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
-        nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg());
+        nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg() = 0);
   m.def("cross_entropy", &cross_entropy, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(),
-        nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none());
+        nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg() = 0);
   m.def("target_totals", &target_totals, nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(),
         nb::arg().none());
-  m.def("get_num_threads", &threads, "Threads that large calls are divided over.");
+  m.def("get_num_threads", &threads_of_process, "Threads that large calls are divided over.");
   m.def(
       "set_num_threads",
       [](int n) {

@@ -1,65 +1,80 @@
-"""The native core: C++ on buffers. `native` is its only caller, and says what the arguments mean.
+"""The native core: C++ on buffers and tensors. `native` is its only caller, and says what the arguments mean.
 
-Arrays are checked for what memory safety rests on, and for nothing else: a wrong one is a ``ValueError`` or a
-``BufferError``, and a mistake of this package. bfloat16 travels as ``uint16`` with a flag beside it. A
-``softcap`` of 0 is none. Every argument is positional.
+Arrays are checked for what memory safety rests on, and for nothing else: a wrong one is a ``ValueError``, a
+``TypeError`` or a ``BufferError``, and a mistake of this package. Wherever an array goes, a torch tensor on
+the CPU goes too: it is read and written where it lies, with or without ``requires_grad``, and nothing is
+recorded for autograd. bfloat16 travels in arrays as ``uint16`` with a flag beside it; a tensor needs no flag.
+A ``softcap`` of 0 is none. ``threads`` is for this call, in place of `get_num_threads`; 0 leaves it at that.
+Every argument is positional.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from numpy import bool_, float32, float64, integer
 from numpy.typing import NDArray
 
+Tensor: TypeAlias = Any  # torch.Tensor, of the same dtype as the array beside it
+
 def softmax(
-    scores: NDArray[Any],
+    scores: NDArray[Any] | Tensor,
     axis: int,
-    out: NDArray[Any],
+    out: NDArray[Any] | Tensor,
     log: bool,
-    where: NDArray[bool_] | None,
+    where: NDArray[bool_] | Tensor | None,
     temperature: float,
     softcap: float,
     bfloat: bool,
+    threads: int = 0,
     /,
 ) -> None: ...
 def softmax_backward(
-    grad: NDArray[Any], y: NDArray[Any], axis: int, out: NDArray[Any], log: bool, bfloat: bool, /
+    grad: NDArray[Any] | Tensor,
+    y: NDArray[Any] | Tensor,
+    axis: int,
+    out: NDArray[Any] | Tensor,
+    log: bool,
+    bfloat: bool,
+    threads: int = 0,
+    /,
 ) -> None: ...
 def row_stats(
-    scores: NDArray[Any],
+    scores: NDArray[Any] | Tensor,
     axis: int,
     bfloat: bool,
-    where: NDArray[bool_] | None,
+    where: NDArray[bool_] | Tensor | None,
     temperature: float,
     softcap: float,
-    targets: NDArray[Any] | None,
+    targets: NDArray[Any] | Tensor | None,
     dense: bool,
     targets_bfloat: bool,
     ignore_index: int | None,
-    into: dict[str, NDArray[Any]],
+    into: dict[str, NDArray[Any] | Tensor],
     k: int,
+    threads: int = 0,
     /,
 ) -> None:
     """Fill ``into``: its keys are the results wanted, ``top_label`` and ``top_probability`` if ``k`` > 0."""
 
 def cross_entropy(
-    scores: NDArray[Any],
+    scores: NDArray[Any] | Tensor,
     axis: int,
     bfloat: bool,
     temperature: float,
     softcap: float,
-    targets: NDArray[Any],
+    targets: NDArray[Any] | Tensor,
     dense: bool,
     targets_bfloat: bool,
-    class_weight: NDArray[float64] | None,
-    sample_weight: NDArray[float64] | None,
+    class_weight: NDArray[float64] | Tensor | None,
+    sample_weight: NDArray[float64] | Tensor | None,
     ignore_index: int | None,
     on: float,
     off: float,
     z_loss: float,
     scale: float,
     kind: int,
-    losses: NDArray[float32] | NDArray[float64] | None,
-    grad: NDArray[Any] | None,
+    losses: NDArray[float32] | NDArray[float64] | Tensor | None,
+    grad: NDArray[Any] | Tensor | None,
+    threads: int = 0,
     /,
 ) -> float:
     """``scale`` times the sum of the rows' losses; or 0, with the losses themselves in ``losses`` if given.
@@ -68,11 +83,11 @@ def cross_entropy(
     """
 
 def target_totals(
-    targets: NDArray[integer[Any]],
+    targets: NDArray[integer[Any]] | Tensor,
     classes: int,
     ignore_index: int | None,
-    class_weight: NDArray[float64] | None,
-    sample_weight: NDArray[float64] | None,
+    class_weight: NDArray[float64] | Tensor | None,
+    sample_weight: NDArray[float64] | Tensor | None,
     /,
 ) -> tuple[int, float]:
     """The position of the first index out of range or -1, and the weight of the rows that are not ignored."""
@@ -93,7 +108,7 @@ def set_isa(name: str, /) -> bool:
     """Choose an instruction set by name; False if it cannot run here."""
 
 # The elementary functions by themselves, to be measured.
-def exp_f32(x: NDArray[float32], out: NDArray[float32], /) -> None: ...
-def exp_f64(x: NDArray[float64], out: NDArray[float64], /) -> None: ...
-def log1p_f32(x: NDArray[float32], out: NDArray[float32], /) -> None: ...
-def log1p_f64(x: NDArray[float64], out: NDArray[float64], /) -> None: ...
+def exp_f32(x: NDArray[float32] | Tensor, out: NDArray[float32] | Tensor, /) -> None: ...
+def exp_f64(x: NDArray[float64] | Tensor, out: NDArray[float64] | Tensor, /) -> None: ...
+def log1p_f32(x: NDArray[float32] | Tensor, out: NDArray[float32] | Tensor, /) -> None: ...
+def log1p_f64(x: NDArray[float64] | Tensor, out: NDArray[float64] | Tensor, /) -> None: ...

@@ -26,7 +26,10 @@ def signatures_of_module():
         overloads = getattr(getattr(_core, name), "__nb_signature__", None)
         if overloads is not None:
             assert len(overloads) == 1, f"{name} is overloaded"
-            found[name] = ast.parse(overloads[0][0] + ": ...").body[0]
+            signature, _, defaults = (*overloads[0], None)[:3]
+            for position, value in enumerate(defaults or ()):
+                signature = signature.replace(f"\\{position}", repr(value))
+            found[name] = ast.parse(signature + ": ...").body[0]
     return found
 
 
@@ -49,5 +52,8 @@ def test_the_same_parameters_and_results():
         assert len(ours) == len(theirs), name
         for position, (mine, true) in enumerate(zip(ours, theirs, strict=True)):
             assert (mine in KNOWN or true in KNOWN) <= (mine == true), (name, position, mine, true)
+        assert [ast.unparse(a) for a in stub[name].args.defaults] == [
+            ast.unparse(a) for a in node.args.defaults
+        ], name
         mine, true = ast.unparse(stub[name].returns), ast.unparse(node.returns)
         assert mine == true or mine.startswith(f"{true}["), (name, mine, true)

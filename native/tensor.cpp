@@ -1,0 +1,116 @@
+#include "tensor.hpp"
+
+#include <atomic>
+#include <string>
+
+namespace nb = nanobind;
+
+namespace lastlayer {
+namespace {
+
+constexpr std::int32_t cpu = 1;
+constexpr std::uint32_t major_version = 1;
+constexpr const char* capsule_name = "dlpack_exchange_api";
+
+// The specification's DLPackExchangeAPI, and its header by itself.
+struct Header {
+  std::uint32_t major, minor;
+  const Header* older;
+};
+struct Exchange {
+  Header header;
+  void (*allocate)();
+  void (*owning_from_object)();
+  void (*owning_to_object)();
+  int (*view_from_object)(void* object,
+                          TensorView* view);  // 0, or -1 with a Python exception set; may be null
+  void (*stream)();
+};
+
+// torch.Tensor: found once, kept for ever.
+struct Producer {
+  PyTypeObject* type;
+  int (*view)(void*, TensorView*);
+  PyObject* is_neg;  // the method torch.Tensor.is_neg
+};
+
+// Of nothing, nothing.
+nb::object attribute(nb::handle object, const char* name) {
+  PyObject* found = object.is_valid() ? PyObject_GetAttrString(object.ptr(), name) : nullptr;
+  if (!found) PyErr_Clear();
+  return nb::steal(found);
+}
+
+const Exchange* exchange_of(nb::handle type) {
+  const nb::object capsule = attribute(type, "__dlpack_c_exchange_api__");
+  if (!capsule.is_valid() || !PyCapsule_IsValid(capsule.ptr(), capsule_name)) return nullptr;
+  const Header* header = (const Header*)PyCapsule_GetPointer(capsule.ptr(), capsule_name);
+  while (header && header->major != major_version) header = header->older;
+  return (const Exchange*)header;
+}
+
+// Nothing but torch.Tensor is asked for its functions, and nothing but its instances is given to them: any
+// class written in Python can carry the capsule of another, whose functions need not check what they are
+// given.
+//
+// nullptr while torch is not imported, or where it cannot share.
+const Producer* find() {
+  static std::atomic<const Producer*> found{nullptr};
+  const Producer* p = found.load(std::memory_order_acquire);
+  if (p) return p;
+  const nb::object module = nb::steal(PyImport_GetModule(nb::str("torch").ptr()));
+  if (!module.is_valid()) {
+    PyErr_Clear();
+    return nullptr;
+  }
+  const nb::object type = attribute(module, "Tensor"), is_neg = attribute(type, "is_neg");
+  if (!type.is_valid() || !PyType_Check(type.ptr()) || !is_neg.is_valid()) return nullptr;
+  const Exchange* exchange = exchange_of(type);
+  if (!exchange || !exchange->view_from_object) return nullptr;
+  Producer* fresh = new Producer{(PyTypeObject*)type.ptr(), exchange->view_from_object, is_neg.ptr()};
+  if (!found.compare_exchange_strong(p, fresh, std::memory_order_acq_rel)) {
+    delete fresh;
+    return p;
+  }
+  Py_INCREF(type.ptr());
+  Py_INCREF(is_neg.ptr());
+  return fresh;
+}
+
+[[noreturn]] void refuse(const char* name, const std::string& what) {
+  throw nb::type_error((std::string(name) + ": " + what).c_str());
+}
+
+void read(const Producer& torch, nb::handle object, const char* name, TensorView& view) {
+  if (torch.view(object.ptr(), &view) != 0) {
+    nb::python_error reason;
+    nb::raise_from(reason, PyExc_TypeError, "%s: a tensor whose memory cannot be read from here", name);
+  }
+  if (view.device != cpu)
+    refuse(name, "a tensor on DLPack device " + std::to_string(view.device) + "; expected one on the CPU");
+}
+
+// Views with the opposite sign, such as z.conj().imag, look like any other tensor from here.
+void refuse_negated(const Producer& torch, nb::handle object, const char* name) {
+  PyObject* arguments[] = {object.ptr()};
+  const nb::object answer = nb::steal(PyObject_Vectorcall(torch.is_neg, arguments, 1, nullptr));
+  const int negated = answer.is_valid() ? PyObject_IsTrue(answer.ptr()) : -1;
+  if (negated < 0) throw nb::python_error();
+  if (negated) refuse(name, "a tensor whose negation is still to be done; expected tensor.resolve_neg()");
+}
+
+}  // namespace
+
+bool view_tensor(nb::handle object, const char* name, TensorView& view) {
+  const Producer* torch = find();
+  if (!torch || !PyObject_TypeCheck(object.ptr(), torch->type)) return false;
+  read(*torch, object, name, view);
+  // No public operation gives a tensor of anything else than floats a negation that is still to be done.
+  if (view.code == TensorView::floats || view.code == TensorView::bfloats) {
+    refuse_negated(*torch, object, name);
+    read(*torch, object, name, view);  // again: in a subclass, the question may have run Python code
+  }
+  return true;
+}
+
+}  // namespace lastlayer
