@@ -351,7 +351,10 @@ z_loss, reduction, denominator
             reduction,
             denominator,
         )
-        return tensors.loss_and_gradient(logits, targets, class_weight, sample_weight, options)
+        found: tuple[Array, Array] = tensors.loss_and_gradient(
+            logits, targets, class_weight, sample_weight, options
+        )
+        return found
     scores = problem.scores("cross_entropy_grad", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
     return chosen.cross_entropy_grad(
@@ -557,6 +560,12 @@ def row_stats(
     >>> stats.rank.tolist(), stats.nll.round(4).tolist(), stats.entropy.round(4).tolist()
     ([1, 0], [2.4398, 0.0906], [0.4702, 0.3546])
     """
+    if type(logits) is not _ndarray and (tensors := _tensors(logits)):
+        options = tensors.Options(
+            "row_stats", axis, ignore_index, label_smoothing, temperature, softcap, 0.0, "none"
+        )
+        found: RowStats = tensors.row_stats(logits, targets, class_weight, sample_weight, options)
+        return found
     scores = problem.scores("row_stats", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
     if targets is None:
@@ -608,6 +617,9 @@ def predict(
     >>> label.tolist(), prob.round(4).tolist()
     ([2, 0], [0.6804, 0.8695])
     """
+    if type(logits) is not _ndarray and (tensors := _tensors(logits)):
+        found: tuple[Array, Array] = tensors.predict(logits, axis, temperature, softcap)
+        return found
     scores = problem.scores("predict", logits, axis, None, temperature, softcap)
     stats = backend(scores).row_stats(problem.without_targets(scores), _ARGMAX)
     return stats.argmax, stats.confidence
@@ -641,6 +653,9 @@ def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float = 1.0) -> t
     >>> labels.tolist(), probs.round(4).tolist()
     ([2, 1], [0.9387, 0.0423])
     """
+    if type(logits) is not _ndarray and (tensors := _tensors(logits)):
+        found: tuple[Array, Array] = tensors.top_k(logits, k, axis, temperature)
+        return found
     scores = problem.scores("top_k", logits, axis, None, temperature)
     return backend(scores).top_k(scores, problem.top(scores, k))
 

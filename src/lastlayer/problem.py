@@ -340,11 +340,7 @@ def _targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Array
             targets = targets.astype(np.float64)
         targets = _native_form(targets)
     if kind not in "biuf":
-        remedy = "; number the classes from 0" if kind in "OSUT" else ""
-        raise DtypeError(
-            f"{function}: targets is of dtype {targets.dtype}; "
-            f"expected class indices or probabilities{remedy}"
-        )
+        raise unfit(function, "targets", targets, targets.dtype)
     if tuple(targets.shape) == tuple(x.shape):
         return targets, True
     if tuple(targets.shape) != tuple(rows):
@@ -446,13 +442,11 @@ def _weight(scores: Scores, name: str, weight: Any) -> Array:
     """Weights as float32 or float64, each finite and not negative."""
     function, xp = scores.function, namespace(scores.array)
     if isinstance(weight, dict):
-        raise DtypeError(
-            f"{function}: {name} is a dict; expected an array, one weight for each class in order"
-        )
+        raise unfit(function, name, weight, None)
     weight = _like(xp, function, name, weight, scores.array)
     dtype = weight.dtype
     if _kind(xp, dtype) not in "biuf":
-        raise DtypeError(f"{function}: {name} is of dtype {dtype}; expected real numbers")
+        raise unfit(function, name, weight, dtype)
     if xp is not np:
         if dtype not in (xp.float32, xp.float64):
             weight = xp.astype(weight, xp.float32)
@@ -513,6 +507,19 @@ def _bad_reduction(function: str, reduction: Any) -> str:
     meant = near.get(text, text)
     remedy = f"; did you mean {meant!r}?" if meant in _REDUCTIONS else ""
     return f"{function}: reduction is {reduction!r}; expected 'mean', 'sum' or 'none'{remedy}"
+
+
+def unfit(function: str, name: str, value: Any, dtype: Any) -> DtypeError:
+    """What is wrong with an argument that holds no real numbers."""
+    if name == "targets":
+        remedy = "; number the classes from 0" if getattr(dtype, "kind", "") in "OSUT" else ""
+        return DtypeError(
+            f"{function}: targets is of dtype {dtype}; expected class indices or probabilities{remedy}"
+        )
+    if isinstance(value, dict):
+        rule = "expected an array, one weight for each class in order"
+        return DtypeError(f"{function}: {name} is a dict; {rule}")
+    return DtypeError(f"{function}: {name} is of dtype {dtype}; expected real numbers")
 
 
 def _like(xp: Any, function: str, name: str, value: Any, scores: Array) -> Array:

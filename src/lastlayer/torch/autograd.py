@@ -42,7 +42,7 @@ class Rule:
         def keep(ctx: Any, inputs: Any, output: Any) -> None:
             tensors = cls.saved(inputs, output)
             ctx.save_for_backward(*tensors)
-            if forward_ad._current_level >= 0:
+            if forward_ad._current_level >= 0 or is_transformed():
                 ctx.save_for_forward(*tensors)
             ctx.options = cls.options(inputs)
 
@@ -74,9 +74,9 @@ class Rule:
 def call(rule: type[Rule], *args: Any) -> Any:
     """``rule.run(*args)``, differentiable where that is asked for."""
     if is_transformed():
-        return rule.transformed.apply(*args)
+        return rule.transformed.apply(*args)  # type: ignore[no-untyped-call]
     if tracks(*(x for x in args if isinstance(x, Tensor))):
-        return rule.plain.apply(*args)
+        return rule.plain.apply(*args)  # type: ignore[no-untyped-call]
     return rule.run(*args)
 
 
@@ -86,7 +86,9 @@ def call(rule: type[Rule], *args: Any) -> Any:
 class Softmax(Rule):
     """(x, where, axis, temperature, log) -> softmax or log-softmax."""
 
-    run = staticmethod(kernels.softmax)
+    @staticmethod
+    def run(x: Tensor, where: Any, axis: int, temperature: float, log: bool) -> Tensor:
+        return kernels.softmax(x, where, axis, temperature, log)
 
     @staticmethod
     def composed(x: Tensor, where: Any, axis: int, temperature: float, log: bool) -> Tensor:
@@ -106,7 +108,7 @@ class Softmax(Rule):
         return call(SoftmaxBackward, grad, y, where, *ctx.options), None, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:
         y, where = ctx.saved_tensors
         axis, temperature, log = ctx.options
         if not log:  # the Jacobian is symmetric
@@ -160,7 +162,7 @@ class SoftmaxBackward(Rule):
     def jvp(ctx: Any, grad_t: Any, y_t: Any, *_: Any) -> Any:
         grad, y, where = ctx.saved_tensors
         axis, temperature, log = ctx.options
-        total = 0.0
+        total: Any = 0.0
         if grad_t is not None:
             total = call(SoftmaxBackward, grad_t, y, where, axis, temperature, log)
         if y_t is not None:
@@ -235,7 +237,7 @@ class LogSumExpBackward(Rule):
     @staticmethod
     def jvp(ctx: Any, grad_t: Any, x_t: Any, *_: Any) -> Any:
         grad, x, where = ctx.saved_tensors
-        total = 0.0
+        total: Any = 0.0
         if grad_t is not None:
             total = call(LogSumExpBackward, grad_t, x, where, ctx.options)
         if x_t is not None:  # the second derivative is symmetric
@@ -267,7 +269,7 @@ class Loss(Rule):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return loss_gradient(grad, *ctx.saved_tensors, ctx.options), None, None, None, None
+        return loss_gradient(grad, ctx.saved_tensors, ctx.options), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
@@ -275,12 +277,13 @@ class Loss(Rule):
         o = ctx.options
         none = o.reduction == "none"
         ones = ones_of_rows(x, o.axis) if none else torch.ones((), dtype=wide(x.dtype), device=x.device)
-        rows = along_rows(loss_gradient(ones, x, y, w, s, o), tangent, o.axis)
+        rows = along_rows(loss_gradient(ones, (x, y, w, s), o), tangent, o.axis)
         return rows if none else rows.sum()
 
 
-def loss_gradient(grad: Tensor, x: Tensor, y: Tensor, w: Any, s: Any, o: Options) -> Tensor:
+def loss_gradient(grad: Tensor, tensors: Any, o: Options) -> Tensor:
     """d(grad . loss)/dx, differentiable."""
+    x, y, w, s = tensors
     if o.function in kernels._PICKS:  # linear or nearly so: PyTorch's own operations
         return kernels.composed_gradient(grad, x, Target(y, w, s), o)
     return call(LossBackward, grad, x, y, w, s, o)  # type: ignore[no-any-return]
@@ -316,7 +319,7 @@ class LossBackward(Rule):
     def jvp(ctx: Any, grad_t: Any, x_t: Any, *_: Any) -> Any:
         grad, x, y, w, s = ctx.saved_tensors
         target = Target(y, w, s)
-        total = 0.0
+        total: Any = 0.0
         if grad_t is not None:
             total = call(LossBackward, grad_t, x, y, w, s, ctx.options)
         if x_t is not None:  # the second derivative is symmetric

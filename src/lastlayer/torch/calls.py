@@ -18,14 +18,15 @@ from torch.autograd import forward_ad
 
 from lastlayer import problem
 from lastlayer.errors import DtypeError, OptionError, ShapeError
+from lastlayer.row_stats import RowStats
 
-from . import kernels
+from . import kernels, rows
 from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
 from .composed import Form, Target
 from .kernels import Options, on_core, resolve
 from .tensors import as_tensor, in_memory, is_transformed, shape_of, tracks
 
-__all__ = ["logsumexp", "loss", "loss_and_gradient", "softmax"]
+__all__ = ["logsumexp", "loss", "loss_and_gradient", "predict", "row_stats", "softmax", "top_k"]
 
 _HALVES = (torch.float16, torch.bfloat16)
 
@@ -73,9 +74,9 @@ def logsumexp(x: Tensor, axis: Any, where: Any, keepdims: bool) -> Tensor:
     x = _scores("logsumexp", x)
     if type(axis) is not int:
         x, where, folding = _folded("logsumexp", x, where, axis)
-        lse = logsumexp(x, -1, where, False)
         shape = [1 if i in folding.axes else n for i, n in enumerate(folding.shape)]
-        return lse.reshape(shape) if keepdims else lse
+        folded = logsumexp(x, -1, where, False)
+        return folded.reshape(shape) if keepdims else folded
     scores = problem.scores("logsumexp", shape_of(x), axis)
     where = None if where is None else _where("logsumexp", x, where)
     lse: Tensor = call(LogSumExp, x, where, Form(scores.axis))
@@ -160,6 +161,25 @@ def loss_and_gradient(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Te
     if _only_scores(y, w, s):
         return value, call(LossBackward, ones, x, y, w, s, o)
     return value, kernels.composed_gradient(ones, x, Target(y, w, s), o)
+
+
+def row_stats(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> RowStats:
+    """``lastlayer.row_stats``."""
+    if y is None:
+        return rows.row_stats(_scores(o.function, x), None, o, False)
+    x, y, w, s = _arguments(x, y, w, s, o)
+    return rows.row_stats(x, Target(y, w, s), o, not _only_scores(y, w, s))
+
+
+def predict(x: Tensor, axis: Any, temperature: float, softcap: float | None) -> tuple[Tensor, Tensor]:
+    """``lastlayer.predict``."""
+    options = Options("predict", axis, temperature=temperature, softcap=softcap)
+    return kernels.predict(_scores("predict", x.detach()), options)
+
+
+def top_k(x: Tensor, k: Any, axis: Any, temperature: float) -> tuple[Tensor, Tensor]:
+    """``lastlayer.top_k``."""
+    return kernels.top_k(_scores("top_k", x.detach()), k, Options("top_k", axis, temperature=temperature))
 
 
 def _arguments(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Tensor, Any, Any]:

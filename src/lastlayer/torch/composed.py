@@ -176,7 +176,7 @@ def probabilities(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
 class Effective(NamedTuple):
     """t_j = s (at [j = y] + each_j), class axis last; ``each`` may be one row for all."""
 
-    index: Tensor | None  # y, with the class axis kept; 0 where it is no class
+    place: Tensor | None  # y, with the class axis kept; 0 where it is no class
     at: Tensor | None  # what the class y has beyond the others
     each: Tensor | None  # a dense row of each row, a vector of the classes, or nothing
     mass: Tensor  # the sum of t without s
@@ -196,16 +196,17 @@ def effective(x: Tensor, target: Target, form: Form) -> Effective:
     w = None if w is None else w.to(dtype)
     s = None if s is None else s.to(dtype).expand(shape).unsqueeze(-1)
     if y.shape == x.shape:
-        each = form.on * y.movedim(axis, -1).to(dtype) + form.off
-        each = each if w is None else each * w
+        dense = form.on * y.movedim(axis, -1).to(dtype) + form.off
+        dense = dense if w is None else dense * w
         total = (ones if s is None else s).sum()
-        return Effective(None, None, each, each.sum(-1, keepdim=True), s, None, None, _total(form, total))
+        return Effective(None, None, dense, dense.sum(-1, keepdim=True), s, None, None, _total(form, total))
     y = y.long().unsqueeze(-1) if y.dtype is not torch.uint64 else _signed(y).unsqueeze(-1)
     ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
     wrong = ((y < 0) | (y >= classes)) & ~ignored
     index = torch.where(ignored | wrong, 0, y)
     weight = ones if w is None else w[index]
-    each, mass = None, form.on * weight
+    each: Tensor | None = None
+    mass = form.on * weight
     if form.off:
         each = form.off * (torch.ones(classes, dtype=dtype, device=x.device) if w is None else w)
         mass = mass + each.sum()
@@ -266,8 +267,8 @@ def pick_loss(x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
     p = x.movedim(form.axis, -1).to(wide(x.dtype))
     dead = _dead(p, e)
     p = p if dead is None else torch.where(dead, 1.0, p)
-    if e.at is not None and e.index is not None:
-        picked = p.gather(-1, e.index)
+    if e.at is not None and e.place is not None:
+        picked = p.gather(-1, e.place)
         losses = _times(e.at, _log(picked, e.at) if log else picked)
         if e.each is not None:
             losses = losses + _times(e.each, _log(p, e.each) if log else p).sum(-1, keepdim=True)
@@ -285,10 +286,10 @@ def _log(p: Tensor, weight: Tensor) -> Tensor:
 
 def _gap(fall: Tensor, e: Effective) -> Tensor:
     """sum_j t_j (peak - z_j) / s."""
-    if e.index is None or e.at is None:
+    if e.place is None or e.at is None:
         assert e.each is not None
         return _times(e.each, fall).sum(-1, keepdim=True)
-    gap = _times(e.at, fall.gather(-1, e.index))
+    gap = _times(e.at, fall.gather(-1, e.place))
     return gap if e.each is None else gap + _times(e.each, fall).sum(-1, keepdim=True)
 
 
@@ -300,15 +301,17 @@ def _reduced(losses: Tensor, e: Effective, dead: Tensor | None, form: Form) -> T
         losses = torch.where(e.wrong, nan, losses)
     if form.reduction == "none":
         return losses.squeeze(-1)
-    return losses.sum() * _scale(e)
+    return _scaled(losses.sum(), e)
 
 
-def _scale(e: Effective) -> Tensor | float:
-    """1 / total; 0 for a mean over nothing."""
+def _scaled(x: Tensor, e: Effective) -> Tensor:
+    """``x`` over the total; 0 for a mean over nothing."""
     if isinstance(e.total, Tensor):
         nothing = e.total == 0
-        return torch.where(nothing, 0.0, 1 / torch.where(nothing, 1.0, e.total))
-    return 1 / e.total if e.total else 0.0
+        return torch.where(nothing, 0.0, x / torch.where(nothing, 1.0, e.total))
+    if e.total == 1.0:
+        return x
+    return x * x.new_full((), 1 / e.total if e.total else 0.0)  # a tensor: it has a dtype of its own
 
 
 def gradient(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
@@ -353,7 +356,7 @@ def curvature(
 
 def _height(grad: Tensor, e: Effective, form: Form) -> Tensor:
     """What each row's gradient is multiplied with."""
-    height = grad.unsqueeze(-1) if form.reduction == "none" else grad * _scale(e)
+    height = grad.unsqueeze(-1) if form.reduction == "none" else _scaled(grad, e)
     height = height.to(e.mass.dtype)
     return height if e.s is None else height * e.s
 
@@ -368,9 +371,9 @@ def _unit(r: Rows, e: Effective, form: Form) -> Tensor:
     else:
         unit = unit - e.each
         left = c - e.each.expand(unit.shape).gather(-1, r.top)
-    if e.index is not None and e.at is not None:
-        unit = unit.scatter_add(-1, e.index, -e.at)
-        left = left - torch.where(e.index == r.top, e.at, 0.0)
+    if e.place is not None and e.at is not None:
+        unit = unit.scatter_add(-1, e.place, -e.at)
+        left = left - torch.where(e.place == r.top, e.at, 0.0)
     unit = unit.scatter(-1, r.top, left + at_peak)
     return unit if e.wrong is None else torch.where(e.wrong, nan, unit)
 
@@ -385,15 +388,15 @@ def pick_gradient(grad: Tensor, x: Tensor, target: Target, form: Form, log: bool
         height = torch.where(dead, 0.0, height)
     if e.wrong is not None:
         height = torch.where(e.wrong, nan, height)
-    if e.index is None or e.at is None:
+    if e.place is None or e.at is None:
         assert e.each is not None
         result = _over(height * e.each, p) if log else height * e.each
     elif e.each is None:
         at = height * e.at
-        at = _over(at, p.gather(-1, e.index)) if log else at
-        result = torch.zeros_like(p).scatter(-1, e.index, at)
+        at = _over(at, p.gather(-1, e.place)) if log else at
+        result = torch.zeros_like(p).scatter(-1, e.place, at)
     else:
-        t = e.each.expand(p.shape).scatter_add(-1, e.index, e.at)
+        t = e.each.expand(p.shape).scatter_add(-1, e.place, e.at)
         result = _over(height * t, p) if log else height * t
     return _back(result, x, form)
 
@@ -409,26 +412,66 @@ def _back(y: Tensor, x: Tensor, form: Form, dead: Tensor | None = None) -> Tenso
     return y.to(x.dtype).movedim(-1, form.axis)
 
 
-# --- statistics of rows -------------------------------------------------------------------------------------
+# --- rows ---------------------------------------------------------------------------------------------------
 
 
-def entropy_backward(grad: Tensor, x: Tensor, form: Form) -> Tensor:
-    """dx = -grad p (log p + entropy) dz/dx; 0 for a class of probability 0."""
+def value_backward(name: str, grad: Tensor, x: Tensor, form: Form) -> Tensor:
+    """The gradient of a row's entropy, confidence or sum_p2; 0 for a class of probability 0.
+
+    ::
+
+        dentropy/dz = -p (log p + entropy)       dsum_p2/dz = 2 p (p - sum_p2)
+        dconfidence/dz = c ([j = argmax] - p)    c = max p
+    """
     r = rows(canonical(x, form))
-    log_p = torch.where(r.exp == 0, 0.0, r.fall) - r.log_norm
-    entropy = -(r.p * log_p).sum(-1, keepdim=True)
-    return _back(-grad.unsqueeze(-1) * r.p * (log_p + entropy) * slope(x, form), x, form)
+    p = r.p
+    if name == "entropy":
+        log_p = torch.where(r.exp == 0, 0.0, r.fall) - r.log_norm
+        unit = -p * (log_p - (p * log_p).sum(-1, keepdim=True))
+    elif name == "confidence":
+        confidence = 1 / (1 + r.rest)
+        unit = confidence * (-p).scatter(-1, r.top, r.rest * confidence)
+    else:
+        unit = 2 * p * (p - (p * p).sum(-1, keepdim=True))
+    return _back(grad.unsqueeze(-1) * unit * slope(x, form), x, form)
 
 
-def confidence_backward(grad: Tensor, x: Tensor, form: Form) -> Tensor:
-    """dx_j = grad c ([j = argmax] - p_j) dz/dx, with c = max p."""
+def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor]:
+    """The state of `RowStats`."""
     r = rows(canonical(x, form))
-    confidence = 1 / (1 + r.rest)
-    away = (-r.p).scatter(-1, r.top, r.rest * confidence)
-    return _back(grad.unsqueeze(-1) * confidence * away * slope(x, form), x, form)
+    unknown = r.peak.isnan()
+    infinite = r.peak.isinf()
+    found = {
+        "peak": r.peak,
+        "rest": torch.where(infinite, torch.where(r.peak < 0, 0.0, nan), r.rest),
+        "argmax": torch.where(unknown, -1, r.top),
+        "spread": (r.exp * torch.where(r.exp == 0, 0.0, -r.fall)).sum(-1, keepdim=True),
+        "square": (r.exp * r.exp).scatter(-1, r.top, 0.0).sum(-1, keepdim=True),
+    }
+    if target is not None:
+        e = effective(x, target, form)
+        s = 1.0 if e.s is None else e.s
+        ignored = torch.zeros_like(unknown) if e.ignored is None else e.ignored
+        ignored = ignored if e.s is None else ignored | (e.s == 0)
+        found["gap"] = torch.where(ignored, 0.0, s * _gap(r.fall, e))
+        found["mass"] = torch.where(ignored, 0.0, s * e.mass)
+        if e.place is not None:
+            at = r.z.gather(-1, e.place)
+            j = torch.arange(r.z.shape[-1], device=x.device)
+            rank = ((r.z > at) | ((r.z == at) & (j < e.place))).sum(-1, keepdim=True)
+            lost = unknown | ignored if e.wrong is None else unknown | ignored | e.wrong
+            found["rank"] = torch.where(lost, -1, rank)
+    return {key: v.squeeze(-1) for key, v in found.items()}
 
 
-def sum_p2_backward(grad: Tensor, x: Tensor, form: Form) -> Tensor:
-    """dx_j = 2 grad p_j (p_j - sum p^2) dz/dx."""
-    p = rows(canonical(x, form)).p
-    return _back(2 * grad.unsqueeze(-1) * p * (p - (p * p).sum(-1, keepdim=True)) * slope(x, form), x, form)
+def top_k(x: Tensor, k: int, form: Form) -> tuple[Tensor, Tensor]:
+    """The k classes of largest z, ties lowest first, and their probabilities; -1 and NaN in a NaN row."""
+    r = rows(canonical(x, form))
+    order = r.z.sort(stable=True, dim=-1, descending=True).indices[..., :k]
+    return torch.where(r.peak.isnan(), -1, order), r.p.gather(-1, order)
+
+
+def predict(x: Tensor, form: Form) -> tuple[Tensor, Tensor]:
+    """The class of largest z, lowest on ties, and its probability; -1 and NaN in a NaN row."""
+    r = rows(canonical(x, form))
+    return torch.where(r.peak.isnan(), -1, r.top).squeeze(-1), (1 / (1 + r.rest)).squeeze(-1)

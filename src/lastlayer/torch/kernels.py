@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lastlayer import problem, select
 from lastlayer.errors import BackendError
+from lastlayer.row_stats import RowStats
 
 from . import composed
 from .composed import Form, Target
@@ -73,15 +74,14 @@ def _follow_threads() -> None:
 def resolve(x: Tensor, target: Target, o: Options) -> problem.Problem:
     """The checked problem of a loss, on the tensors' memory."""
     y, w, s = target
-    scores = problem.scores(o.function, memory(x), o.axis, None, o.temperature, o.softcap)
-    return _with_targets(
-        scores,
-        native,
-        memory(y),
-        None if w is None else memory(w),
-        None if s is None else memory(s),
-        o,
-    )
+    return _with_targets(_scores(x, o), native, memory(y), _weights(w), _weights(s), o)
+
+
+def _weights(w: Tensor | None) -> Any:
+    """Weights as NumPy knows them."""
+    if w is None:
+        return None
+    return memory(w.float() if w.dtype is torch.bfloat16 else w)
 
 
 def form_of(x: Tensor, target: Target, o: Options) -> Form:
@@ -159,9 +159,8 @@ def softmax_backward(
     dx, grad = torch.empty_like(y), grad.to(y.dtype)
     half = y.dtype is torch.bfloat16
     _follow_threads()
-    _core.softmax_backward(
-        *(native._bits(memory(t)) for t in (grad, y)), axis, native._bits(memory(dx)), log, half
-    )
+    g, p, d = (native._bits(memory(t)) for t in (grad, y, dx))
+    _core.softmax_backward(g, p, axis, d, log, half)
     return dx if temperature == 1.0 else dx.div_(temperature)
 
 
@@ -256,3 +255,45 @@ def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Te
     if isinstance(value, float):  # a mean over nothing
         return torch.zeros((), dtype=wide(x.dtype)), dx
     return from_memory(value), dx
+
+
+# --- rows ---------------------------------------------------------------------------------------------------
+
+_ARGMAX = frozenset({"argmax"})
+_ALL = frozenset({"argmax", "nll", "rank", "spread", "square"})
+
+
+def row_state(x: Tensor, target: Target | None, o: Options) -> RowStats | None:
+    """The statistics of every row, in NumPy arrays; None where the core cannot find them."""
+    checked = problem.without_targets(_scores(x, o)) if target is None else resolve(x, target, o)
+    if (t := checked.targets) and (t.off or t.class_weight is not None or t.sample_weight is not None):
+        return None  # the core's statistics take targets as they are
+    _follow_threads()
+    return native.row_stats(checked, _ALL)
+
+
+def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
+    """The most probable class of each row, and its probability."""
+    if not on_core(x):
+        scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
+        return composed.predict(x, Form(scores.axis, scores.temperature, scores.softcap))
+    checked = problem.without_targets(_scores(x, o))
+    _follow_threads()
+    stats = native.row_stats(checked, _ARGMAX)
+    return from_memory(stats.argmax), from_memory(stats.confidence)
+
+
+def top_k(x: Tensor, k: Any, o: Options) -> tuple[Tensor, Tensor]:
+    """The k most probable classes of each row, and their probabilities."""
+    if not on_core(x):
+        scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
+        return composed.top_k(x, problem.top(scores, k), Form(scores.axis, scores.temperature))
+    scores = _scores(x, o)
+    count = problem.top(scores, k)
+    _follow_threads()
+    labels, probabilities = native.top_k(scores, count)
+    return from_memory(labels), from_memory(probabilities)
+
+
+def _scores(x: Tensor, o: Options) -> problem.Scores:
+    return problem.scores(o.function, memory(x), o.axis, None, o.temperature, o.softcap)

@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 
 from lastlayer.arrays import BFLOAT16, is_foreign, library
 from lastlayer.errors import DtypeError
-from lastlayer.problem import name_of, to_numpy
+from lastlayer.problem import name_of, to_numpy, unfit
 
 __all__ = [
     "as_tensor",
@@ -98,7 +98,10 @@ def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
             f"{function}: {name} is a {library(value)} array; "
             f"expected a torch array, as {name_of(function)} is"
         )
-    return torch.tensor(to_numpy(function, name, value), device=scores.device)
+    array = to_numpy(function, name, value)
+    if array.dtype.kind not in "biuf":
+        raise unfit(function, name, value, array.dtype)
+    return torch.tensor(array, device=scores.device)
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
