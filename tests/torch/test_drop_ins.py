@@ -206,6 +206,27 @@ def test_a_confident_row_keeps_its_digits():
     assert ours.cross_entropy(x, y).item() == pytest.approx(2 * math.exp(-20), rel=1e-6)
 
 
+def test_what_pytorch_refuses_and_these_take():
+    x, y = logits(4, 5), classes((4, 5))
+    log_p, q = x.log_softmax(1), logits(4, 5).softmax(1)
+    torch.testing.assert_close(ours.nll_loss(log_p, q), -(q * log_p).sum(1).mean(), **DOUBLE)
+    found = ours.cross_entropy(x, y.tolist(), [1.0, 2.0, 0.5, 1.0, 1.0])
+    expected = F.cross_entropy(x, y, torch.tensor([1.0, 2.0, 0.5, 1.0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(found, expected, **DOUBLE)
+    torch.testing.assert_close(ours.softmax(x, (0, 1)), x.flatten().softmax(0).reshape(4, 5), **DOUBLE)
+
+
+def test_subclasses_and_parameters_give_plain_tensors():
+    class Named(torch.Tensor):
+        pass
+
+    x, y = logits(4, 5), classes((4, 5))
+    for given in (x.as_subclass(Named), torch.nn.Parameter(x)):
+        for found in (ours.cross_entropy(given, y), ours.softmax(given, 1)):
+            assert type(found) is torch.Tensor
+        torch.testing.assert_close(ours.cross_entropy(given, y).detach(), F.cross_entropy(x, y), **DOUBLE)
+
+
 # --- softmax and its kin ------------------------------------------------------------------------------------
 
 
@@ -288,3 +309,39 @@ def test_softmax_has_pytorchs_dtype_with_and_without_autocast(dtype):
 def test_weights_of_another_float_dtype():
     x, y, w = logits(4, 5), classes((4, 5)), torch.rand(5, dtype=torch.float32)
     torch.testing.assert_close(ours.cross_entropy(x, y, w), F.cross_entropy(x, y, w.double()), **DOUBLE)
+
+
+# --- transforms ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own, in forward mode
+def test_transforms_see_through_the_drop_ins():
+    x, y, w = logits(3, 4, 5), torch.randint(0, 5, (3, 4)), torch.rand(5, dtype=torch.float64)
+    for name in ("cross_entropy", "nll_loss"):
+        mine, theirs = getattr(ours, name), getattr(F, name)
+        for transform in (
+            lambda f: torch.func.vmap(f, in_dims=(0, 0, None))(x, y, w),
+            lambda f: torch.func.vmap(torch.func.grad(f), in_dims=(0, 0, None))(x, y, w),
+            lambda f: torch.func.hessian(f)(x[0], y[0], w),
+        ):
+            torch.testing.assert_close(transform(mine), transform(theirs), **DOUBLE)
+    for name in ("softmax", "log_softmax"):
+        mine, theirs = getattr(ours, name), getattr(F, name)
+        for transform in (
+            lambda f: torch.func.vmap(lambda row: f(row, 0))(x[0]),
+            lambda f: torch.func.jacrev(lambda row: f(row, 0))(x[0, 0]),
+            lambda f: torch.func.jacfwd(lambda row: f(row, 0))(x[0, 0]),
+        ):
+            torch.testing.assert_close(transform(mine), transform(theirs), **DOUBLE)
+
+
+def test_tensors_without_numbers_have_the_shapes_and_dtypes_of_pytorchs_results():
+    x, y = torch.empty(4, 5, 2, dtype=torch.bfloat16, device="meta"), torch.empty(4, 2, device="meta").long()
+    for name, arguments in {
+        "cross_entropy": (x, y),
+        "nll_loss": (x, y),
+        "softmax": (x, 1),
+        "log_softmax": (x, 1),
+    }.items():
+        found, expected = getattr(ours, name)(*arguments), getattr(F, name)(*arguments)
+        assert (found.shape, found.dtype, found.device) == (expected.shape, expected.dtype, expected.device)

@@ -23,9 +23,7 @@ from torch.testing._internal.common_modules import module_db  # noqa: E402
 import lastlayer.torch as ours  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
-    # torch's forward mode compiles its own rules at first use
-    "ignore:`torch.jit.script:DeprecationWarning",
-    "ignore:`torch.jit.script_method:DeprecationWarning",
+    "ignore:`torch.jit.script:DeprecationWarning"  # torch's forward mode compiles its own rules at first use
 )
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 FUNCTIONS = {

@@ -82,7 +82,9 @@ def dtype_of_loss(x: Tensor) -> torch.dtype:
     """The dtype of PyTorch's losses: the input's, but autocast takes them in float32."""
     if x.dtype in FULL:
         return x.dtype
-    return torch.float32 if torch.is_autocast_enabled(x.device.type) else x.dtype
+    kind = x.device.type
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.float32 if autocast else x.dtype
 
 
 # --- losses that the common functions refuse ----------------------------------------------------------------
