@@ -130,6 +130,25 @@ def test_samples_give_what_pytorch_gives(name, dtype, quantity):
             assert_close(f, t, e.dtype, what, of=arguments[0])
 
 
+@every_operator
+@pytest.mark.filterwarnings(  # torch's own
+    "ignore:Casting complex values to real:UserWarning", "ignore:ComplexHalf support:UserWarning"
+)
+def test_samples_of_other_dtypes_give_what_pytorch_gives_or_are_refused(name):
+    mine, theirs = FUNCTIONS[name.partition("-")[0]]
+    for dtype in sorted(OPERATORS[name].supported_dtypes("cpu") - set(DTYPES), key=str):
+        for number, arguments in enumerate(samples(name, dtype)):
+            *positional, options = arguments
+            if dtype.is_complex and "dtype" not in options:
+                with pytest.raises(ll.DtypeError):
+                    mine(*positional, **options)
+                continue
+            found, expected = (f(*positional, **options) for f in (mine, theirs))
+            what = f"{dtype} sample {number}, {describe(arguments)}"
+            assert (found.dtype, found.shape) == (expected.dtype, expected.shape), what
+            assert_close(found, expected, found.dtype, what)
+
+
 def assert_close(found, truth, dtype, what, of=None):
     """Within so many roundings of the result's largest number; NaN and infinite just where the truth is."""
     roundings = 16 if dtype == torch.float64 else 4  # in float64 the truth has some of its own
