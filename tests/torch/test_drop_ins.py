@@ -11,7 +11,6 @@ import pytest
 import lastlayer as ll
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("array_api_compat")
 
 import lastlayer.torch as ours  # noqa: E402
 

@@ -9,7 +9,6 @@ import pickle
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("array_api_compat")
 
 import lastlayer.torch as ours  # noqa: E402
 

@@ -15,7 +15,6 @@ import lastlayer as ll
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("expecttest")  # what torch's test data imports
-pytest.importorskip("array_api_compat")
 
 from torch.testing._internal.common_methods_invocations import op_db  # noqa: E402
 from torch.testing._internal.common_modules import module_db  # noqa: E402
