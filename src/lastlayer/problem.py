@@ -251,6 +251,12 @@ class Axes(NamedTuple):
 def axes(function: str, x: Any, where: Any, axis: Any) -> tuple[Array, Array | None, Axes]:
     """``x`` and ``where`` with the given class axes (a tuple, an int, or None for all) as one last axis."""
     x = _floating(function, x)
+    form = folding(function, x, axis)
+    return form.fold(x), None if where is None else form.fold(_where(function, x, where)), form
+
+
+def folding(function: str, x: Array, axis: Any) -> Axes:
+    """How the given class axes of ``x`` are brought to one."""
     if x.ndim == 0:
         _axis(function, x, -1)
     given = range(x.ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
@@ -258,8 +264,7 @@ def axes(function: str, x: Any, where: Any, axis: Any) -> tuple[Array, Array | N
     if not chosen or len(set(chosen)) != len(chosen):
         raise OptionError(f"{function}: axis is {axis!r}; expected one or more different axes")
     rows = tuple(i for i in range(x.ndim) if i not in chosen)
-    folding = Axes(chosen, tuple(x.shape), (*rows, *chosen))
-    return folding.fold(x), None if where is None else folding.fold(_where(function, x, where)), folding
+    return Axes(chosen, tuple(x.shape), (*rows, *chosen))
 
 
 # --- targets ------------------------------------------------------------------------------------------------

@@ -142,21 +142,11 @@ class SoftmaxBackward(Rule):
     def backward(ctx: Any, u: Tensor) -> Any:
         grad, y, where = ctx.saved_tensors
         axis, temperature, log = ctx.options
-        dtype = wide(y.dtype)
-        g, u, y_ = grad.to(dtype), u.to(dtype), y.to(dtype)
-        if log:  # dx = (g - exp(y) sum g) / temperature
-            p = torch.exp(y_)
-            in_grad = u - (u * p).sum(axis, keepdim=True)
-            in_y = -u * p * (g if where is None else torch.where(where, g, 0.0)).sum(axis, keepdim=True)
-            in_grad = in_grad if where is None else torch.where(where, in_grad, 0.0)
-        else:  # dx = y (g - sum g y) / temperature
-            in_grad = y_ * (u - (u * y_).sum(axis, keepdim=True))
-            in_y = u * (g - (g * y_).sum(axis, keepdim=True)) - g * (u * y_).sum(axis, keepdim=True)
-        return (
-            (in_grad / temperature).to(grad.dtype),
-            (in_y / temperature).to(y.dtype),
-            *(None,) * 4,
-        )
+        if log:
+            found = composed.log_softmax_curvature(u, grad, y, axis, where, temperature)
+        else:
+            found = composed.softmax_curvature(u, grad, y, axis, temperature)
+        return *found, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, grad_t: Any, y_t: Any, *_: Any) -> Any:
@@ -230,9 +220,7 @@ class LogSumExpBackward(Rule):
     def backward(ctx: Any, u: Tensor) -> Any:
         grad, x, where = ctx.saved_tensors
         form = ctx.options
-        unit = composed.logsumexp_backward(torch.ones_like(grad), x, form, where)
-        in_grad = (u * unit).sum(form.axis).to(grad.dtype)
-        return in_grad, composed.logsumexp_curvature(u, grad, x, form, where), None, None
+        return *composed.logsumexp_curvature(u, grad, x, where, form), None, None
 
     @staticmethod
     def jvp(ctx: Any, grad_t: Any, x_t: Any, *_: Any) -> Any:
@@ -241,7 +229,7 @@ class LogSumExpBackward(Rule):
         if grad_t is not None:
             total = call(LogSumExpBackward, grad_t, x, where, ctx.options)
         if x_t is not None:  # the second derivative is symmetric
-            total = total + composed.logsumexp_curvature(x_t, grad, x, ctx.options, where)
+            total = total + composed.logsumexp_curvature(x_t, grad, x, where, ctx.options)[1]
         return total
 
 
@@ -311,20 +299,16 @@ class LossBackward(Rule):
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
         grad, x, y, w, s = ctx.saved_tensors
-        target = Target(y, w, s)
-        form = kernels.form_of(x, target, ctx.options)
-        return *composed.curvature(u, grad, x, target, form), None, None, None, None
+        return *kernels.loss_curvature(u, grad, x, Target(y, w, s), ctx.options), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, grad_t: Any, x_t: Any, *_: Any) -> Any:
         grad, x, y, w, s = ctx.saved_tensors
-        target = Target(y, w, s)
         total: Any = 0.0
         if grad_t is not None:
             total = call(LossBackward, grad_t, x, y, w, s, ctx.options)
         if x_t is not None:  # the second derivative is symmetric
-            form = kernels.form_of(x, target, ctx.options)
-            total = total + composed.curvature(x_t, grad, x, target, form)[1]
+            total = total + kernels.loss_curvature(x_t, grad, x, Target(y, w, s), ctx.options)[1]
         return total
 
 

@@ -20,11 +20,11 @@ from lastlayer import problem
 from lastlayer.errors import DtypeError, OptionError, ShapeError
 from lastlayer.row_stats import RowStats
 
-from . import kernels, rows
+from . import kernels, ops, rows
 from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
 from .composed import Form, Target
-from .kernels import Options, on_core, resolve
-from .tensors import as_tensor, in_memory, is_transformed, shape_of, tracks
+from .kernels import Options, on_core, options_of, resolve
+from .tensors import as_tensor, in_memory, is_transformed, is_watched, shape_of, tracks
 
 __all__ = ["logsumexp", "loss", "loss_and_gradient", "predict", "row_stats", "softmax", "top_k"]
 
@@ -59,10 +59,12 @@ def softmax(
         x, where, folding = _folded(function, x, where, axis)
         y = _unfolded(softmax(function, x, -1, where, temperature, None), folding)
         return y if out is None else out.copy_(y)
-    scores = problem.scores(function, shape_of(x), axis, None, temperature)
+    form = kernels.scores_form(x, Options(function, axis, temperature=temperature))
     where = None if where is None else _where(function, x, where)
-    arguments = x, where, scores.axis, scores.temperature, function == "log_softmax"
+    arguments = x, where, form.axis, form.temperature, function == "log_softmax"
     if out is None:
+        if is_watched(x):
+            return ops.softmax(*arguments)  # type: ignore[no-any-return]
         return call(Softmax, *arguments)  # type: ignore[no-any-return]
     if in_memory(out) and (out is x or not _overlap(out, x, where)):
         return kernels.softmax(*arguments, out)
@@ -77,10 +79,10 @@ def logsumexp(x: Tensor, axis: Any, where: Any, keepdims: bool) -> Tensor:
         shape = [1 if i in folding.axes else n for i, n in enumerate(folding.shape)]
         folded = logsumexp(x, -1, where, False)
         return folded.reshape(shape) if keepdims else folded
-    scores = problem.scores("logsumexp", shape_of(x), axis)
+    axis = kernels.scores_form(x, Options("logsumexp", axis)).axis
     where = None if where is None else _where("logsumexp", x, where)
-    lse: Tensor = call(LogSumExp, x, where, Form(scores.axis))
-    return lse.unsqueeze(scores.axis) if keepdims else lse
+    lse: Tensor = ops.logsumexp(x, where, axis) if is_watched(x) else call(LogSumExp, x, where, Form(axis))
+    return lse.unsqueeze(axis) if keepdims else lse
 
 
 def _for_autocast(x: Tensor) -> Tensor:
@@ -92,7 +94,7 @@ def _for_autocast(x: Tensor) -> Tensor:
 
 def _folded(function: str, x: Tensor, where: Any, axis: Any) -> tuple[Tensor, Tensor | None, problem.Axes]:
     """``x`` and ``where`` with several class axes as one, the last; and the way back."""
-    _, _, folding = problem.axes(function, shape_of(x), None, axis)
+    folding = problem.folding(function, x, axis)
     where = None if where is None else _where(function, x, where)
     rows = len(folding.order) - len(folding.axes)
 
@@ -111,7 +113,8 @@ def _unfolded(y: Tensor, folding: problem.Axes) -> Tensor:
 def _where(function: str, x: Tensor, where: Any) -> Tensor:
     """``where`` as bools of the shape of ``x``."""
     where = as_tensor(function, "where", where, x)
-    problem.scores(function, shape_of(x), 0, shape_of(where))
+    if not torch.compiler.is_compiling():
+        problem.scores(function, shape_of(x), 0, shape_of(where))
     return where.expand(x.shape)  # type: ignore[no-any-return]
 
 
@@ -148,17 +151,21 @@ def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
         if on_core(x):
             resolve(x, Target(y, w, s), o)  # what is wrong with the numbers, if anything
         return kernels.composed_loss(x, Target(y, w, s), o)
+    if is_watched(x):
+        return ops.loss(x, y, w, s, *options_of(o))  # type: ignore[no-any-return]
     return call(Loss, x, y, w, s, o)  # type: ignore[no-any-return]
 
 
 def loss_and_gradient(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Tensor]:
     """``lastlayer.cross_entropy_grad``."""
     x, y, w, s = _arguments(x, y, w, s, o)
-    if not tracks(x, y, w, s):
+    if not (is_watched(x) or tracks(x, y, w, s)):
         return kernels.loss_and_gradient(x, Target(y, w, s), o)
     value = loss(x, y, w, s, o)
     ones = torch.ones_like(value)
     if _only_scores(y, w, s):
+        if is_watched(x):
+            return value, ops.loss_backward(ones, x, y, w, s, *options_of(o))
         return value, call(LossBackward, ones, x, y, w, s, o)
     return value, kernels.composed_gradient(ones, x, Target(y, w, s), o)
 
@@ -209,6 +216,6 @@ def _only_scores(y: Tensor, w: Tensor | None, s: Tensor | None) -> bool:
     """Whether nothing but the scores can have a gradient."""
     if w is None and s is None and not y.is_floating_point():
         return True
-    if is_transformed() or forward_ad._current_level >= 0:
+    if not torch.compiler.is_compiling() and (is_transformed() or forward_ad._current_level >= 0):
         return False  # who is differentiated shows only later
     return not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (y, w, s)))

@@ -130,6 +130,28 @@ def log_softmax_backward(
     return ((g - p * g.sum(axis, keepdim=True)) / temperature).to(y.dtype)
 
 
+def softmax_curvature(
+    direction: Tensor, grad: Tensor, y: Tensor, axis: int, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The derivatives of <direction, `softmax_backward`> in ``grad`` and in ``y``."""
+    u, g, p = (t.to(wide(y.dtype)) for t in (direction, grad, y))
+    along_u, along_g = (u * p).sum(axis, keepdim=True), (g * p).sum(axis, keepdim=True)
+    in_grad, in_y = p * (u - along_u), u * (g - along_g) - g * along_u
+    return (in_grad / temperature).to(grad.dtype), (in_y / temperature).to(y.dtype)
+
+
+def log_softmax_curvature(
+    direction: Tensor, grad: Tensor, y: Tensor, axis: int, where: Tensor | None, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The derivatives of <direction, `log_softmax_backward`> in ``grad`` and in ``y``."""
+    u, g, p = (t.to(wide(y.dtype)) for t in (direction, grad, torch.exp(y.to(wide(y.dtype)))))
+    g = g if where is None else torch.where(where, g, 0.0)
+    in_grad = u - (u * p).sum(axis, keepdim=True)
+    in_grad = in_grad if where is None else torch.where(where, in_grad, 0.0)
+    in_y = -u * p * g.sum(axis, keepdim=True)
+    return (in_grad / temperature).to(grad.dtype), (in_y / temperature).to(y.dtype)
+
+
 def logsumexp(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
     """lse = peak + log1p(rest)."""
     if where is None:
@@ -146,19 +168,23 @@ def logsumexp_backward(grad: Tensor, x: Tensor, form: Form, where: Tensor | None
 
 
 def logsumexp_curvature(
-    direction: Tensor, grad: Tensor, x: Tensor, form: Form, where: Tensor | None = None
-) -> Tensor:
-    """The derivative of <direction, `logsumexp_backward`> in x: grad a p (v - <p, v>) + grad u p da/dx.
+    direction: Tensor, grad: Tensor, x: Tensor, where: Tensor | None, form: Form
+) -> tuple[Tensor, Tensor]:
+    """The derivatives of <direction, `logsumexp_backward`> in ``grad`` and in ``x``.
 
-    With u the direction, a = dz/dx, v = u a.
+    With u the direction, a = dz/dx, v = u a::
+
+        d/dgrad = <p, v>
+        d/dx    = grad a p (v - <p, v>) + grad u p da/dx
     """
     p, a = probabilities(x, form, where), slope(x, form)
     v = direction.movedim(form.axis, -1).to(p.dtype) * a
-    second = a * p * (v - (p * v).sum(-1, keepdim=True))
+    mean = (p * v).sum(-1, keepdim=True)
+    second = a * p * (v - mean)
     if form.softcap is not None:
         raw = x.movedim(form.axis, -1).to(p.dtype)
         second = second - v * p * (2 / form.softcap) * torch.tanh(raw / form.softcap)
-    return _back(grad.unsqueeze(-1).to(p.dtype) * second, x, form)
+    return mean.squeeze(-1).to(grad.dtype), _back(grad.unsqueeze(-1).to(p.dtype) * second, x, form)
 
 
 def probabilities(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
@@ -399,6 +425,19 @@ def pick_gradient(grad: Tensor, x: Tensor, target: Target, form: Form, log: bool
         t = e.each.expand(p.shape).scatter_add(-1, e.place, e.at)
         result = _over(height * t, p) if log else height * t
     return _back(result, x, form)
+
+
+def pick_curvature(
+    direction: Tensor, grad: Tensor, x: Tensor, target: Target, form: Form, log: bool
+) -> tuple[Tensor, Tensor]:
+    """The derivatives of <direction, `pick_gradient`> in ``grad`` and in ``x``."""
+    unit = pick_gradient(torch.ones_like(grad), x, target, form, log)
+    along = (direction * unit).movedim(form.axis, -1).sum(-1)
+    in_grad = (along if form.reduction == "none" else along.sum()).to(grad.dtype)
+    if not log:
+        return in_grad, torch.zeros_like(x)
+    first = pick_gradient(grad, x, target, form, log)
+    return in_grad, -direction * _over(first, x)
 
 
 def _over(t: Tensor, p: Tensor) -> Tensor:

@@ -44,6 +44,21 @@ class Options:
     denominator: Any = None
 
 
+def options_of(o: Options) -> tuple[Any, ...]:
+    """The options in their order, as `ops` takes them."""
+    return (
+        o.function,
+        o.axis,
+        o.ignore_index,
+        o.label_smoothing,
+        o.temperature,
+        o.softcap,
+        o.z_loss,
+        o.reduction,
+        o.denominator,
+    )
+
+
 class _Unseen:
     """A backend that has not looked at the targets."""
 
@@ -54,6 +69,8 @@ class _Unseen:
 
 def on_core(x: Tensor) -> bool:
     """Whether the core computes ``x``."""
+    if torch.compiler.is_compiling():
+        return False
     if native is not None and in_memory(x):
         return True
     if select.only == "native":
@@ -87,6 +104,20 @@ def _weights(w: Tensor | None) -> Any:
 def form_of(x: Tensor, target: Target, o: Options) -> Form:
     """The options of a loss in canonical form, checked by the tensors' shapes and dtypes alone."""
     y, w, s = target
+    if torch.compiler.is_compiling():  # shapes are symbols there: what is wrong is said by their use
+        smoothing = float(o.label_smoothing)
+        off = smoothing / x.shape[o.axis]
+        return Form(
+            o.axis % x.ndim,
+            o.temperature,
+            o.softcap,
+            1.0 - smoothing,
+            off,
+            None if y.shape == x.shape else o.ignore_index,
+            o.z_loss,
+            o.reduction,
+            o.denominator,
+        )
     scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
     checked = _with_targets(
         scores,
@@ -110,6 +141,16 @@ def form_of(x: Tensor, target: Target, o: Options) -> Form:
         checked.reduction,
         total,
     )
+
+
+def scores_form(x: Tensor, o: Options) -> Form:
+    """The options of scores without targets in canonical form, checked by the tensor's shape and dtype."""
+    if torch.compiler.is_compiling():
+        return Form(o.axis % x.ndim, o.temperature, o.softcap, reduction="none")
+    _, _, axis, _, temperature, softcap = problem.scores(
+        o.function, shape_of(x), o.axis, None, o.temperature, o.softcap
+    )
+    return Form(axis, temperature, softcap, reduction="none")
 
 
 def _with_targets(
@@ -212,7 +253,7 @@ def composed_loss(x: Tensor, target: Target, o: Options) -> Tensor:
 
 def loss_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor:
     """d(grad . loss)/dx; recomputed from the logits."""
-    if not (on_core(x) and in_memory(grad)):
+    if o.function in _PICKS or not (on_core(x) and in_memory(grad)):
         return composed_gradient(grad, x, target, o)
     checked = resolve(x, target, o)
     return _gradient(grad, x, checked)[1]
@@ -224,6 +265,16 @@ def composed_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Te
     if o.function in _PICKS:
         return composed.pick_gradient(grad, x, target, form, _PICKS[o.function])
     return composed.gradient(grad, x, target, form)
+
+
+def loss_curvature(
+    direction: Tensor, grad: Tensor, x: Tensor, target: Target, o: Options
+) -> tuple[Tensor, Tensor]:
+    """The derivatives of <direction, `loss_gradient`> in ``grad`` and in ``x``, in PyTorch's operations."""
+    form = form_of(x, target, o)
+    if o.function in _PICKS:
+        return composed.pick_curvature(direction, grad, x, target, form, _PICKS[o.function])
+    return composed.curvature(direction, grad, x, target, form)
 
 
 def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem) -> tuple[Any, Tensor]:
@@ -275,8 +326,7 @@ def row_state(x: Tensor, target: Target | None, o: Options) -> RowStats | None:
 def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
     """The most probable class of each row, and its probability."""
     if not on_core(x):
-        scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
-        return composed.predict(x, Form(scores.axis, scores.temperature, scores.softcap))
+        return composed.predict(x, scores_form(x, o))
     checked = problem.without_targets(_scores(x, o))
     _follow_threads()
     stats = native.row_stats(checked, _ARGMAX)
@@ -286,8 +336,10 @@ def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
 def top_k(x: Tensor, k: Any, o: Options) -> tuple[Tensor, Tensor]:
     """The k most probable classes of each row, and their probabilities."""
     if not on_core(x):
-        scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
-        return composed.top_k(x, problem.top(scores, k), Form(scores.axis, scores.temperature))
+        form = scores_form(x, o)
+        if not torch.compiler.is_compiling():
+            k = problem.top(problem.scores(o.function, shape_of(x), form.axis), k)
+        return composed.top_k(x, k, form)
     scores = _scores(x, o)
     count = problem.top(scores, k)
     _follow_threads()

@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer import problem
 from lastlayer.row_stats import RowStats
 
 from . import composed, kernels
 from .autograd import LogSumExpBackward, Rule, along_rows, call, loss_gradient, ones_of_rows
 from .composed import Form, Target
 from .kernels import Options
-from .tensors import from_memory, shape_of, wide
+from .tensors import from_memory, wide
 
 __all__ = ["TensorRowStats", "row_stats"]
 
@@ -118,11 +117,7 @@ def value_gradient(grad: Tensor, tensors: Any, name: str, o: Options, form: Form
 
 def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> TensorRowStats:
     """``lastlayer.row_stats``; ``composing``: where more than the logits may have to be differentiated."""
-    if target is None:
-        scores = problem.scores("row_stats", shape_of(x), o.axis, None, o.temperature, o.softcap)
-        form = Form(scores.axis, scores.temperature, scores.softcap, reduction="none")
-    else:
-        form = kernels.form_of(x, target, o)
+    form = kernels.scores_form(x, o) if target is None else kernels.form_of(x, target, o)
     source = x, target, o, form
     state = kernels.row_state(x, target, o) if kernels.on_core(x) else None
     if state is None:

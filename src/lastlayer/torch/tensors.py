@@ -21,6 +21,7 @@ __all__ = [
     "from_memory",
     "in_memory",
     "is_transformed",
+    "is_watched",
     "memory",
     "shape_of",
     "tracks",
@@ -40,6 +41,15 @@ _NUMPY: dict[torch.dtype, Any] = {
 
 is_transformed = torch._C._are_functorch_transforms_active  # inside torch.func's grad, vmap, jvp, ...
 _is_batched = torch._C._functorch.is_legacy_batchedtensor  # many gradients in one backward pass
+
+
+def is_watched(x: Tensor) -> bool:
+    """Whether a program looks on that has to see operations: a compiler, a mode, or the tensor itself."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or (type(x) not in _KINDS and _dispatches(x))
+    )
 
 
 def in_memory(x: Any) -> bool:
@@ -84,6 +94,8 @@ def dtype_of(x: Tensor) -> Any:
 
 def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
     """``value`` as a tensor where the scores are."""
+    if torch.compiler.is_compiling():
+        return value if isinstance(value, Tensor) else torch.as_tensor(value, device=scores.device)
     if isinstance(value, Tensor):
         if value.dtype not in _NUMPY:
             raise DtypeError(f"{function}: {name} is of dtype {value.dtype}; expected real numbers")
@@ -115,4 +127,4 @@ def tracks(*tensors: Any) -> bool:
         for x in tensors:
             if x is not None and x.requires_grad:
                 return True
-    return forward_ad._current_level >= 0 or is_transformed()
+    return is_transformed() or forward_ad._current_level >= 0
