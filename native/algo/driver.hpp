@@ -1,9 +1,6 @@
 // One call on one instruction set: blocks of rows through load -> peak -> exponentials -> finish -> write.
 // The two forms (rows.hpp, lanes.hpp) differ in the passes; what a pass computes is the same.
 
-template <class C>
-constexpr Dtype dtype_of = sizeof(C) == 4 ? Dtype::f32 : Dtype::f64;
-
 LL_INLINE bool has_second(const Job& job) {
   return job.target == Target::dense || job.op == Op::softmax_backward || job.op == Op::log_softmax_backward;
 }
@@ -62,7 +59,8 @@ struct Buffers {
 // which every further score has to beat; then sorted. Classes come in order, so an equal score never
 // displaces one.
 template <class C>
-void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C peak, C times) {
+void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C peak, C times,
+                C times_lo) {
   using S = Simd<C>;
   std::int64_t* label = job.top_label + row * job.k;
   const std::int64_t k = job.k;
@@ -95,7 +93,8 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
   const ExpAt<C> at = ExpAt<C>::make(S::set1(peak));
   for (std::int64_t i = 0; i < job.k; ++i) {
     C p[S::W];
-    S::store(p, exp_of<C>(at, S::set1(z[label[i] * ld])) * S::set1(times));
+    const auto e = exp_of<C>(at, S::set1(z[label[i] * ld]));
+    S::store(p, S::fma(e, S::set1(times), e * S::set1(times_lo)));
     if (peak != peak) label[i] = -1;
     if (job.rows_out.wide)
       ((double*)job.top_probability)[row * job.k + i] = (double)p[0];
@@ -118,7 +117,7 @@ void look_again(const Job& job, const State<C>& st, std::int64_t row, int rows, 
       o.rank[row + i] = st.y[i] < 0 || st.peak[i] != st.peak[i] ? -1
                         : ld == 1 ? RowPasses<C>::rank(z, job.classes, st.y[i])
                                   : LanePasses<C>::rank(z, ld, job.classes, st.y[i]);
-    if (job.k) select_top<C>(job, z, ld, row + i, st.peak[i], st.times[i]);
+    if (job.k) select_top<C>(job, z, ld, row + i, st.peak[i], st.times[i], st.times_lo[i]);
   }
 }
 

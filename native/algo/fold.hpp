@@ -35,9 +35,10 @@ struct Fold {
   using S = Simd<C>;
   using V = typename S::V;
   static constexpr int block = FINE ? 1 : 4;
+  static constexpr bool tabled = ExpAt<C>::tabled;
   V s, w, w_lo, count, spread, square;  // of this block, but for the count
   Pair<C> total, spreads, squares;
-  int ties = 0;
+  int ties = 0, flushes = 0;
 
   LL_INLINE Fold() {
     s = w = w_lo = count = spread = square = S::set1(0);
@@ -69,7 +70,7 @@ struct Fold {
     } else {
       s = S::add_where(s, other, e);
     }
-    if constexpr (FINE) w_lo = S::fma_where(w_lo, other, pw_lo, ps);
+    if constexpr (FINE && !tabled) w_lo = S::fma_where(w_lo, other, pw_lo, ps);
     if constexpr (TAKE == Take::moments) {
       const V x = S::keep(other, S::fma(pw, ps, ps));
       spread = S::fma_where(spread, other, x, peak - z);
@@ -79,19 +80,29 @@ struct Fold {
   }
   LL_INLINE void flush() {
     V h, e;
-    if constexpr (APART) {
+    if constexpr (APART && tabled) {  // w is so small that its sum may run on for a while
+      total.add(s);
+      if (++flushes % 16 == 0) close();
+    } else if constexpr (APART) {
       fast_two_sum(s, w, h, e);  // |w| <= 0.42 s, term by term
       total.add(h);
       total.lo = total.lo + e;
+      if constexpr (FINE) total.lo = total.lo + w_lo;
+      w = w_lo = S::set1(0);
     } else {
       total.add(s);
     }
-    if constexpr (FINE) total.lo = total.lo + w_lo;
-    s = w = w_lo = S::set1(0);
+    s = S::set1(0);
     if constexpr (TAKE == Take::moments) {
       spreads.add(spread);
       squares.add(square);
       spread = square = S::set1(0);
+    }
+  }
+  LL_INLINE void close() {  // after the last flush
+    if constexpr (APART && tabled) {
+      total.add(w);
+      w = S::set1(0);
     }
   }
 };

@@ -9,19 +9,14 @@ void load_tile(const Job& job, const Operand& a, char** at, int rows, C* tile, C
   if (job.axes > 0 && a.stride[job.axes - 1] == size && a.class_stride != size) {
     for (int i = 0, n; i < rows; i += n) {  // runs of rows that lie side by side
       for (n = 1; i + n < rows && at[i + n] - at[i] == n * size;) ++n;
-      for (std::int64_t j = 0; j < V; ++j) {
-        const char* from = at[i] + j * a.class_stride;
-        load_run<C>(a.dtype, from, size, n, tile + j * ld + i);
-        for (std::int64_t ahead = n * size; ahead < 2 * n * size; ahead += 64)  // what the next block reads
-          __builtin_prefetch((const void*)((std::uintptr_t)from + (std::uintptr_t)ahead), 0, 2);
-      }
+      for (std::int64_t j = 0; j < V; ++j)
+        load_run<C>(a.dtype, at[i] + j * a.class_stride, size, n, tile + j * ld + i);
     }
     for (std::int64_t j = 0; j < V; ++j)
       for (std::int64_t i = rows; i < whole; ++i) tile[j * ld + i] = 0;
     return;
   }
   const bool direct = a.class_stride == size && a.dtype == dtype_of<C>;
-  const std::int64_t ahead = job.axes == 1 && a.class_stride == size ? rows * a.stride[0] : 0;
   for (int i = 0; i < whole; i += W) {
     const C* from[W];
     for (int r = 0; r < W; ++r) {
@@ -34,9 +29,6 @@ void load_tile(const Job& job, const Operand& a, char** at, int rows, C* tile, C
       }
     }
     rows_to_lanes<C>(from, V, tile + i, ld);
-    for (int r = 0; ahead && r < W && i + r < rows; ++r)  // what the next block reads
-      for (std::int64_t b = 0; b < V * size; b += 64)
-        __builtin_prefetch((const void*)((std::uintptr_t)at[i + r] + (std::uintptr_t)(ahead + b)), 0, 2);
   }
 }
 
@@ -78,17 +70,27 @@ void store_tile(const Job& job, char** at, int rows, const C* tile, C* scratch, 
 }
 
 template <class C>
-void lane_sums(const Job& job, State<C>& st, C* t, std::int64_t ld, int rows, Drain<C>& drain) {
+Ahead next_block(const Job& job, char* const* at, int rows) {
+  const Operand& a = job.x;
+  const std::int64_t size = size_of(a.dtype), last = job.axes > 0 ? a.stride[job.axes - 1] : 0;
+  if (last == size && a.class_stride != size) return {at[0] + rows * size, size, a.class_stride};
+  if (job.axes == 1 && a.class_stride == size && last == job.classes * size)
+    return {at[0] + rows * last, last, Simd<C>::W * size};
+  return {at[0], 0, 0};
+}
+
+template <class C>
+void lane_sums(const Job& job, State<C>& st, C* t, std::int64_t ld, int rows, Ahead ahead, Drain<C>& drain) {
   using P = LanePasses<C>;
   const std::int64_t V = job.classes;
   for (int i = 0; i < rows; i += P::W) switch (job.op) {
       case Op::softmax:
-      case Op::grad: P::template sum_exp<Take::rest, true>(st, i, t + i, ld, V, drain); break;
+      case Op::grad: P::template sum_exp<Take::rest, true>(st, i, t + i, ld, V, ahead.at(i), drain); break;
       default:
         if (wants_moments(job))
-          P::template sum_exp<Take::moments, false>(st, i, t + i, ld, V, drain);
+          P::template sum_exp<Take::moments, false>(st, i, t + i, ld, V, ahead.at(i), drain);
         else
-          P::template sum_exp<Take::rest, false>(st, i, t + i, ld, V, drain);
+          P::template sum_exp<Take::rest, false>(st, i, t + i, ld, V, ahead.at(i), drain);
     }
 }
 
@@ -175,6 +177,7 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
   char** at = st.x_row;
   locate(job, job.x, row, rows, at);
   load_tile(job, job.x, at, rows, buf.z, buf.rows);
+  const Ahead ahead = next_block<C>(job, at, rows);
   if (has_second(job)) {
     locate(job, job.q, row, rows, at);
     load_tile(job, job.q, at, rows, buf.q, buf.rows);
@@ -198,7 +201,7 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
     if (job.target != Target::none)
       for (int i = 0; i < rows; ++i) st.zy[i] = st.y[i] >= 0 ? buf.z[st.y[i] * ld + i] : 0;
     if (job.op == Op::pick) return finish_pick(job, st, rows);
-    lane_sums(job, st, buf.z, ld, rows, buf.drain);
+    lane_sums(job, st, buf.z, ld, rows, ahead, buf.drain);
     finish(job, st, row, rows);
     look_again<C>(job, st, row, rows, [&](int i) { return buf.z + i; }, ld);
     if (!writes_matrix(job.op)) return;

@@ -4,6 +4,16 @@
 // all reductions over classes are then plain loops, one row a lane, and nothing is ever folded across lanes.
 // Traffic a score: one read from memory, one write; rows with adjacent classes are transposed on the way.
 
+// What the next block reads, a cache line for each vector of this one.
+struct Ahead {
+  const char* from = nullptr;
+  std::int64_t row = 0, line = 0;  // bytes from one row, and from one class's line to the next
+  LL_INLINE Ahead at(int i) const { return {from + i * row, row, line}; }
+  LL_INLINE void ask(std::int64_t j) const {
+    __builtin_prefetch((const void*)((std::uintptr_t)from + (std::uintptr_t)(j * line)), 0, 2);
+  }
+};
+
 template <class C>
 struct LanePasses {
   using S = Simd<C>;
@@ -20,18 +30,19 @@ struct LanePasses {
   // Sums the exponentials of W rows (lanes `i`...) and leaves them in the tile if WANT_E.
   // Meanwhile lets earlier results drain.
   template <Take TAKE, bool WANT_E>
-  static LL_INLINE void sum_exp(State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n, Drain<C>& drain) {
+  static LL_INLINE void sum_exp(State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n, Ahead ahead,
+                                Drain<C>& drain) {
     const ExpAt<C> k = ExpAt<C>::load(st.at + i, State<C>::pitch);
     if (k.far())
-      sum_exp_as<TAKE, WANT_E, true, true>(st, i, k, t, ld, n, drain);
+      sum_exp_as<TAKE, WANT_E, true, true>(st, i, k, t, ld, n, ahead, drain);
     else if (n <= 16)
-      sum_exp_as<TAKE, WANT_E, false, true>(st, i, k, t, ld, n, drain);
+      sum_exp_as<TAKE, WANT_E, false, true>(st, i, k, t, ld, n, ahead, drain);
     else
-      sum_exp_as<TAKE, WANT_E, false, false>(st, i, k, t, ld, n, drain);
+      sum_exp_as<TAKE, WANT_E, false, false>(st, i, k, t, ld, n, ahead, drain);
   }
   template <Take TAKE, bool WANT_E, bool FAR, bool FINE>
   static LL_INLINE void sum_exp_as(State<C>& st, int i, const ExpAt<C>& k, C* t, std::int64_t ld,
-                                   std::int64_t n, Drain<C>& drain) {
+                                   std::int64_t n, Ahead ahead, Drain<C>& drain) {
     const V top = S::load(st.peak + i);
     Fold<C, TAKE, true, true, FINE> f;
     std::int64_t j = 0;
@@ -39,11 +50,13 @@ struct LanePasses {
       const std::int64_t stop = n - j < f.block ? n : j + f.block;
       for (; j < stop; ++j) {
         V e = f.template step<WANT_E, FAR>(k, top, S::load(t + j * ld));
+        ahead.ask(j);
         if constexpr (WANT_E) S::store(t + j * ld, e);
       }
       f.flush();
       drain.some();
     }
+    f.close();
     S::store(st.hi + i, f.total.hi), S::store(st.lo + i, f.total.lo), S::store(st.count + i, f.count);
     if constexpr (TAKE == Take::moments) {
       S::store(st.spread + i, f.spreads.value());

@@ -15,7 +15,7 @@
 // (`far`).
 //
 // s carries a bias of 2^BIAS, so that no intermediate is subnormal; E has it too, or the caller's factor
-// takes it out. Error of s(1 + w): below 1 ULP (float and double). log1p: below 1 ULP as hi + lo rounded
+// takes it out. Error of s(1 + w): below 1 ULP (float and double); with a table (ExpTable) 0.8. log1p: below 1 ULP as hi + lo rounded
 // once. Values below exp(-CUT) of the peak are 0: they cannot be seen in a result of this type.
 
 template <class C>
@@ -63,6 +63,38 @@ struct Constant<double> {
                                    0x1.c71c749b52f98p-3, 0x1.745c4837cba35p-3, 0x1.3b36153657c9cp-3,
                                    0x1.0dc6233d6c787p-3, 0x1.1ba5e90334e10p-3};
   static constexpr double smallest_normal = 0x1p-1022, upscale = 0x1p64, upscale_log2 = 64;
+};
+
+// With a table of 2^(k/K), K = 2^BITS, in a register: n = round(K z/ln2), and r is K times smaller.
+//
+//     exp(z) 2^-np = s (1 + w)      s = 2^(n/K - np) rounded, 1 + w = exp(r + lo),  lo = log(2^(k/K)/rounded)
+//
+// w is small: s(1 + w) is right to half an ULP and 2^-5, or, with s and w s summed apart, to 2^-5.
+template <int BITS>
+struct ExpTable;
+
+template <>
+struct ExpTable<4> {
+  static constexpr float exp[] = {0x1.000222p-1f, 0x1.555764p-3f};
+  // the bits of 2^(k/16) without those that the shifted k puts there
+  alignas(64) static constexpr std::uint32_t power[] = {
+      0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
+      0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
+  alignas(64) static constexpr float lo[] = {
+      0x0p+0f,          0x1.8d96d4p-25f,  -0x1.9c0c22p-27f, 0x1.964902p-25f,
+      0x1.125002p-25f,  0x1.370be4p-25f,  -0x1.0a3552p-25f, -0x1.00d8acp-27f,
+      0x1.26055cp-26f,  -0x1.05cb44p-25f, 0x1.67a1cap-28f,  0x1.a3b5e4p-28f,
+      -0x1.f9c306p-27f, -0x1.6961b4p-28f, -0x1.a5217cp-28f, 0x1.61428ep-28f};
+};
+
+template <>
+struct ExpTable<3> {
+  static constexpr float exp[] = {0x1p-1f, 0x1.555c7ep-3f, 0x1.555db0p-5f};
+  alignas(64) static constexpr std::uint32_t power[] = {0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7,
+                                                        0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
+  alignas(64) static constexpr float lo[] = {0x0p+0f,          -0x1.9c0c22p-27f, 0x1.125002p-25f,
+                                             -0x1.0a3552p-25f, 0x1.26055cp-26f,  0x1.67a1cap-28f,
+                                             -0x1.f9c306p-27f, -0x1.a5217cp-28f};
 };
 
 template <class C, int N>
@@ -127,14 +159,19 @@ struct ExpAt {
   using S = Simd<C>;
   using V = typename S::V;
   V magic, least, shift;  // shift: the peak where it is far from 0, else 0
+  static constexpr bool tabled = S::table_bits > 0;
+  // the steps from one power of two to the next, and the constant that rounds to one and leaves its number
+  // in the low bits, for pow2
+  static constexpr C steps = (C)(1 << S::table_bits);
+  static constexpr C start = tabled ? (C)0x1.8p23 + steps * (C)Constant<C>::BIAS : Constant<C>::magic;
 
   static LL_INLINE ExpAt make(V peak) {
     using K = Constant<C>;
     ExpAt k;
     const auto near = S::lt(S::abs(peak), S::set1(K::far));
     const auto none = S::eq(peak, S::set1((C)-__builtin_inf()));
-    const V p = S::keep(near, peak), magic = S::set1(K::magic);
-    k.magic = magic - (S::fma(p, S::set1(K::log2e), magic) - magic);
+    const V p = S::keep(near, peak), magic = S::set1(start);
+    k.magic = magic - (S::fma(p, S::set1(K::log2e * steps), magic) - magic);
     k.least = S::blend(none, S::set1(0), peak - S::set1(K::cut));
     k.shift = S::keep(S::neq(peak, p), S::blend(none, S::set1(0), peak));
     return k;
@@ -164,8 +201,17 @@ LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd
   using V = typename S::V;
   if constexpr (!ALL) live = S::nlt(z, k.least);
   if constexpr (FAR) z = z - k.shift;
-  const V m = S::fma(z, S::set1(K::log2e), k.magic), n = m - k.magic;
-  const V a = S::fnma(n, S::set1(K::hi), z);
+  const C steps = ExpAt<C>::steps;
+  const V m = S::fma(z, S::set1(K::log2e * steps), k.magic), n = m - k.magic;
+  const V a = S::fnma(n, S::set1(K::hi / steps), z);
+  if constexpr (ExpAt<C>::tabled) {
+    using T = ExpTable<S::table_bits>;
+    s = S::pow2(m, S::load((const C*)T::power));
+    const V r = S::fnma(n, S::set1(K::lo / steps), a) + S::lookup(S::load(T::lo), m);
+    w = S::fma(r * r, horner<C>(r, T::exp), r);
+    if constexpr (FINE) *w_lo = S::set1(0);
+    return;
+  }
   s = S::pow2(m);
   if constexpr (FINE) {
     V r, r_lo;

@@ -166,9 +166,28 @@ void store_16_bits(const float* from, char* to, std::int64_t n) {
 #define LL_SIXTEEN_BITS 1
 #endif
 
+template <class C>
+constexpr Dtype dtype_of = sizeof(C) == 4 ? Dtype::f32 : Dtype::f64;
+
+// memcpy by vectors: no function of another instruction set is called here.
+template <class C>
+LL_INLINE void copy_run(const C* from, C* to, std::int64_t n) {
+  using S = Simd<C>;
+  std::int64_t i = 0;
+  for (; i + 2 * S::W <= n; i += 2 * S::W) {
+    const auto a = S::load(from + i), b = S::load(from + i + S::W);
+    S::store(to + i, a), S::store(to + i + S::W, b);
+  }
+  for (; i < n; i += S::W) {
+    const int m = (int)least(S::W, n - i);
+    S::storen(to + i, S::loadn(from + i, m, 0), m);
+  }
+}
+
 // n elements of dtype d, `stride` bytes apart, into consecutive C.
 template <class C>
 void load_run(Dtype d, const char* from, std::int64_t stride, std::int64_t n, C* to) {
+  if (d == dtype_of<C> && stride == (std::int64_t)sizeof(C)) return copy_run((const C*)from, to, n);
   switch (d) {
 #if defined(LL_SIXTEEN_BITS)
     case Dtype::f16:
@@ -195,6 +214,7 @@ void load_run(Dtype d, const char* from, std::int64_t stride, std::int64_t n, C*
 }
 template <class C>
 void store_run(Dtype d, const C* from, char* to, std::int64_t stride, std::int64_t n) {
+  if (d == dtype_of<C> && stride == (std::int64_t)sizeof(C)) return copy_run(from, (C*)to, n);
   switch (d) {
 #if defined(LL_SIXTEEN_BITS)
     case Dtype::f16:

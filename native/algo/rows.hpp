@@ -107,6 +107,7 @@ struct RowPasses {
             f.flush();
             drain.some();
           });
+      f.close();
       C* at = st.lanes + i * W;
       S::store(at, f.total.hi), S::store(at + W * W, f.total.lo);
       st.count[i] = (C)f.ties;

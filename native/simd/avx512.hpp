@@ -7,6 +7,7 @@ struct Simd<float> {
   using V = __m512;
   using M = __mmask16;
   static constexpr int W = 16;
+  static constexpr int table_bits = 4;
 
   static LL_INLINE V set1(C a) { return _mm512_set1_ps(a); }
   static LL_INLINE V load(const C* p) { return _mm512_loadu_ps(p); }
@@ -37,6 +38,11 @@ struct Simd<float> {
   static LL_INLINE V add_where(V acc, M m, V a) { return _mm512_mask_add_ps(acc, m, acc, a); }
   static LL_INLINE V fma_where(V acc, M m, V a, V b) { return _mm512_mask3_fmadd_ps(a, b, acc, m); }
   static LL_INLINE V pow2(V m) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(m), 23)); }
+  static LL_INLINE V lookup(V table, V m) { return _mm512_permutexvar_ps(_mm512_castps_si512(m), table); }
+  static LL_INLINE V pow2(V m, V table) {
+    const __m512i up = _mm512_slli_epi32(_mm512_castps_si512(m), 23 - table_bits);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(lookup(table, m)), up));
+  }
   // a = mantissa * 2^exponent with the mantissa in [0.75, 1.5)
   static LL_INLINE void split(V a, V& mantissa, V& exponent) {
     mantissa = _mm512_getmant_ps(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
@@ -52,6 +58,7 @@ struct Simd<double> {
   using V = __m512d;
   using M = __mmask8;
   static constexpr int W = 8;
+  static constexpr int table_bits = 0;
 
   static LL_INLINE V set1(C a) { return _mm512_set1_pd(a); }
   static LL_INLINE V load(const C* p) { return _mm512_loadu_pd(p); }

@@ -12,7 +12,10 @@
 //   blend(m,a,b)           a where m else b;  keep(m,a): a where m else 0;  bits(m): one bit a lane
 //   add_where fma_where    accumulate under a mask
 //   pow2(m)                the bits of m moved into the exponent: see exp in math.hpp
-//   split(a, f, k)         a = f * 2^k, f in [0.75, 1.5), a > 0 and normal
+//   table_bits             2^table_bits numbers can be looked up in a register; 0: there is no such
+//   instruction lookup(table,m)        the number that the low bits of m point to pow2(m,table)          the
+//   same, with the bits above moved into the exponent split(a, f, k)         a = f * 2^k, f in [0.75, 1.5), a
+//   > 0 and normal
 //
 // On x86-64 without AVX-512 and on NEON this file builds them from the compilers' vector types (GCC and
 // Clang), with an intrinsic where the compiler would not find the instruction. avx512.hpp has masks of its
@@ -40,6 +43,11 @@ struct SimdOf {
   using V = VT;
   using M = IT;
   static constexpr int W = LL_BYTES / (int)sizeof(C);
+#if defined(__AVX2__)
+  static constexpr int table_bits = sizeof(C) == 4 ? 3 : 0;
+#else
+  static constexpr int table_bits = 0;
+#endif
 
   static LL_INLINE V set1(C a) {
     V v;
@@ -213,6 +221,10 @@ struct SimdOf {
   static LL_INLINE V add_where(V acc, M m, V a) { return acc + keep(m, a); }
   static LL_INLINE V fma_where(V acc, M m, V a, V b) { return fma(keep(m, a), keep(m, b), acc); }
   static LL_INLINE V pow2(V m) { return (V)((M)m << SHIFT); }
+#if defined(__AVX2__)
+  static LL_INLINE V lookup(V table, V m) { return (V)_mm256_permutevar8x32_ps((__m256)table, (__m256i)m); }
+  static LL_INLINE V pow2(V m, V table) { return (V)((M)lookup(table, m) + ((M)m << (SHIFT - table_bits))); }
+#endif
   static LL_INLINE void split(V a, V& mantissa, V& exponent) {
     // subtracting 0.75's bits from a's leaves the exponent of a/0.75 in the exponent field
     const I_ low = sizeof(C) == 4 ? (I_)0x3f400000 : (I_)0x3fe8000000000000LL;

@@ -196,8 +196,9 @@ def test_top_k_is_the_start_of_a_stable_sort(backend, classes):
     rng = np.random.default_rng(classes)
     x = np.round(rng.normal(size=(9, classes)) * 4).astype(np.float32)
     order = np.argsort(-x, axis=-1, kind="stable")
-    p = ll.softmax(x)
+    p = np.exp(x - x.max(-1, keepdims=True).astype(np.float64))
+    p /= p.sum(-1, keepdims=True)
     for k in {1, (classes + 1) // 2, classes}:
         labels, probs = ll.top_k(x, k)
         assert (labels == order[:, :k]).all()
-        assert_ulp(probs, np.take_along_axis(p, order, -1)[:, :k], 2, what="probs")
+        assert_ulp(probs, np.take_along_axis(p, order, -1)[:, :k], 3, what="probs")
