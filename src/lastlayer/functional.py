@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _ndarray = problem._ndarray
+_calls: Any = None  # lastlayer.torch.calls, from the first tensor on
 _ARGMAX = frozenset({"argmax"})
 _NO_TARGETS = frozenset({"argmax", "spread", "square"})
 _ALL = frozenset({"argmax", "nll", "rank", "spread", "square"})
@@ -257,9 +258,12 @@ def cross_entropy(
     [0.3851, 0.1796, 0.0]
     """
     if type(logits) is not _ndarray and (tensors := _tensors(logits)):
-        options = tensors.Options(
-            "cross_entropy",
+        return tensors.cross_entropy(
+            logits,
+            targets,
             axis,
+            class_weight,
+            sample_weight,
             ignore_index,
             label_smoothing,
             temperature,
@@ -268,7 +272,6 @@ def cross_entropy(
             reduction,
             denominator,
         )
-        return tensors.loss(logits, targets, class_weight, sample_weight, options)
     scores = problem.scores("cross_entropy", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
     return chosen.cross_entropy(
@@ -665,9 +668,12 @@ def _tensors(x: Any) -> Any:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(x, torch.Tensor) or select.only == "reference":
         return None
-    from .torch import calls
+    global _calls
+    if _calls is None:
+        from .torch import calls
 
-    return calls
+        _calls = calls
+    return _calls
 
 
 def _into(compute: Any, scores: problem.Scores, out: Array) -> Array:

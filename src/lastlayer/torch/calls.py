@@ -20,13 +20,22 @@ from lastlayer import problem
 from lastlayer.errors import DtypeError, OptionError, ShapeError
 from lastlayer.row_stats import RowStats
 
-from . import kernels, ops, rows
+from . import kernels, ops, rows, usual
 from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
 from .composed import Form, Target
 from .kernels import Options, on_core, options_of, resolve
 from .tensors import as_tensor, in_memory, is_transformed, is_watched, shape_of, tracks
 
-__all__ = ["logsumexp", "loss", "loss_and_gradient", "predict", "row_stats", "softmax", "top_k"]
+__all__ = [
+    "cross_entropy",
+    "logsumexp",
+    "loss",
+    "loss_and_gradient",
+    "predict",
+    "row_stats",
+    "softmax",
+    "top_k",
+]
 
 _HALVES = (torch.float16, torch.bfloat16)
 
@@ -52,6 +61,10 @@ def softmax(
     function: str, x: Tensor, axis: Any, where: Any, temperature: float, out: Tensor | None
 ) -> Tensor:
     """``lastlayer.softmax`` or ``lastlayer.log_softmax``."""
+    if where is None and out is None and type(temperature) is float and temperature == 1.0:
+        found = usual.softmax(x, axis, function == "log_softmax")
+        if found is not None:
+            return found
     x = _for_autocast(_scores(function, x))
     if out is not None:
         _check_out(function, x, out)
@@ -87,9 +100,10 @@ def logsumexp(x: Tensor, axis: Any, where: Any, keepdims: bool) -> Tensor:
 
 def _for_autocast(x: Tensor) -> Tensor:
     """``x`` in float32 where autocast has softmax in it: on devices, not on CPUs. Losses always are."""
-    if x.dtype in _HALVES and not x.is_cpu and torch.is_autocast_enabled(x.device.type):
-        return x.float()
-    return x
+    if x.dtype not in _HALVES or x.is_cpu:
+        return x
+    kind = x.device.type
+    return x.float() if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind) else x
 
 
 def _folded(function: str, x: Tensor, where: Any, axis: Any) -> tuple[Tensor, Tensor | None, problem.Axes]:
@@ -142,6 +156,47 @@ def _overlap(out: Tensor, *others: Tensor | None) -> bool:
 
 
 # --- losses -------------------------------------------------------------------------------------------------
+
+
+def cross_entropy(
+    x: Tensor,
+    y: Any,
+    axis: Any,
+    class_weight: Any,
+    sample_weight: Any,
+    ignore_index: Any,
+    label_smoothing: Any,
+    temperature: Any,
+    softcap: Any,
+    z_loss: Any,
+    reduction: Any,
+    denominator: Any,
+) -> Tensor:
+    """``lastlayer.cross_entropy``."""
+    if (
+        class_weight is None
+        and sample_weight is None
+        and softcap is None
+        and denominator is None
+        and type(label_smoothing) is type(temperature) is type(z_loss) is float
+        and label_smoothing == 0.0
+        and temperature == 1.0
+        and z_loss == 0.0
+        and (found := usual.cross_entropy(x, y, axis, ignore_index, reduction)) is not None
+    ):
+        return found
+    options = Options(
+        "cross_entropy",
+        axis,
+        ignore_index,
+        label_smoothing,
+        temperature,
+        softcap,
+        z_loss,
+        reduction,
+        denominator,
+    )
+    return loss(x, y, class_weight, sample_weight, options)
 
 
 def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:

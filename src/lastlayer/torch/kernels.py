@@ -7,6 +7,7 @@ had: looking at them would make a device wait, and inside `torch.func` there are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,11 +79,16 @@ def on_core(x: Tensor) -> bool:
     return False
 
 
-def _follow_threads() -> None:
-    """Give the core as many threads as PyTorch has."""
-    n = torch.get_num_threads()
-    if n != _core.get_num_threads():
-        _core.set_num_threads(n)
+def _in_core(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function(*arguments)`` with as many threads as PyTorch has."""
+    before, n = _core.get_num_threads(), torch.get_num_threads()
+    if n == before:
+        return function(*arguments)
+    _core.set_num_threads(n)
+    try:
+        return function(*arguments)
+    finally:
+        _core.set_num_threads(before)
 
 
 # --- checks -------------------------------------------------------------------------------------------------
@@ -182,8 +188,7 @@ def softmax(
     mask = None if where is None else memory(where)
     scores = problem.scores("softmax", memory(x), axis, mask, temperature)
     out = torch.empty_like(x) if out is None else out
-    _follow_threads()
-    native._softmax(scores, memory(out), log)
+    _in_core(native._softmax, scores, memory(out), log)
     return out
 
 
@@ -199,9 +204,8 @@ def softmax_backward(
         grad = torch.where(where, grad, 0.0)
     dx, grad = torch.empty_like(y), grad.to(y.dtype)
     half = y.dtype is torch.bfloat16
-    _follow_threads()
     g, p, d = (native._bits(memory(t)) for t in (grad, y, dx))
-    _core.softmax_backward(g, p, axis, d, log, half)
+    _core.softmax_backward(g, p, axis, d, log, half, torch.get_num_threads())
     return dx if temperature == 1.0 else dx.div_(temperature)
 
 
@@ -211,8 +215,7 @@ def logsumexp(x: Tensor, where: Tensor | None, form: Form) -> Tensor:
         return composed.logsumexp(x, form, where)
     mask = None if where is None else memory(where)
     scores = problem.scores("logsumexp", memory(x), form.axis, mask, form.temperature, form.softcap)
-    _follow_threads()
-    return from_memory(native.logsumexp(scores))
+    return from_memory(_in_core(native.logsumexp, scores))
 
 
 def logsumexp_backward(grad: Tensor, x: Tensor, where: Tensor | None, form: Form) -> Tensor:
@@ -232,11 +235,10 @@ def loss(x: Tensor, target: Target, o: Options) -> Tensor:
     if not on_core(x):
         return composed_loss(x, target, o)
     checked = resolve(x, target, o)
-    _follow_threads()
     if o.function in _PICKS:
-        value = native.pick_loss(checked, _PICKS[o.function])
+        value = _in_core(native.pick_loss, checked, _PICKS[o.function])
     else:
-        value = native.cross_entropy(checked)
+        value = _in_core(native.cross_entropy, checked)
     return from_memory(value)
 
 
@@ -291,8 +293,7 @@ def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem) -> tuple
     if checked.scale == 0.0:
         return 0.0, torch.zeros_like(x)
     dx = torch.empty_like(x)
-    _follow_threads()
-    return native._losses(checked, native._GRAD, memory(dx)), dx
+    return _in_core(native._losses, checked, native._GRAD, memory(dx)), dx
 
 
 def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Tensor]:
@@ -319,8 +320,8 @@ def row_state(x: Tensor, target: Target | None, o: Options) -> RowStats | None:
     checked = problem.without_targets(_scores(x, o)) if target is None else resolve(x, target, o)
     if (t := checked.targets) and (t.off or t.class_weight is not None or t.sample_weight is not None):
         return None  # the core's statistics take targets as they are
-    _follow_threads()
-    return native.row_stats(checked, _ALL)
+    found: RowStats = _in_core(native.row_stats, checked, _ALL)
+    return found
 
 
 def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
@@ -328,8 +329,7 @@ def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
     if not on_core(x):
         return composed.predict(x, scores_form(x, o))
     checked = problem.without_targets(_scores(x, o))
-    _follow_threads()
-    stats = native.row_stats(checked, _ARGMAX)
+    stats = _in_core(native.row_stats, checked, _ARGMAX)
     return from_memory(stats.argmax), from_memory(stats.confidence)
 
 
@@ -342,8 +342,7 @@ def top_k(x: Tensor, k: Any, o: Options) -> tuple[Tensor, Tensor]:
         return composed.top_k(x, k, form)
     scores = _scores(x, o)
     count = problem.top(scores, k)
-    _follow_threads()
-    labels, probabilities = native.top_k(scores, count)
+    labels, probabilities = _in_core(native.top_k, scores, count)
     return from_memory(labels), from_memory(probabilities)
 
 
