@@ -89,5 +89,5 @@ def test_negative_weights_are_an_error_of_the_compiled_program():
     mine = compiled(lambda x, y, w: ours.cross_entropy(x, y, w))
     x, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 2])
     torch.testing.assert_close(mine(x, y, torch.ones(3)), F.cross_entropy(x, y))
-    with pytest.raises(ll.OptionError, match="is -1.0; expected a finite weight"):
+    with pytest.raises(ll.OptionError, match="expected a finite weight"):
         mine(x, y, torch.tensor([1.0, -1.0, 1.0]))
