@@ -227,12 +227,13 @@ void softmax_backward(nb::handle grad, nb::handle y, int axis, nb::handle out, b
 
 void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double temperature, double softcap,
                nb::handle target, bool dense, bool target_bfloat, nb::handle ignore, nb::dict into,
-               std::int64_t k, int threads) {
+               std::int64_t k, int threads, nb::handle class_weight, nb::handle sample_weight, double on,
+               double off) {
   Request r;
   r.job.op = Op::stats;
   r.scores(x, axis, bfloat, temperature, softcap);
   r.where(where);
-  r.targets(target, dense, target_bfloat, nb::none(), nb::none(), ignore, 1.0, 0.0, 0.0, 1.0);
+  r.targets(target, dense, target_bfloat, class_weight, sample_weight, ignore, on, off, 0.0, 1.0);
   auto slot = [&](const char* name, Dtype dtype, std::int64_t each = 1) -> void* {
     // Owned: what runs while it is opened may take it out of the dict.
     const nb::object array = nb::borrow(PyDict_GetItemString(into.ptr(), name));
@@ -396,7 +397,8 @@ NB_MODULE(_core, m) {
   m.def("softmax_backward", &softmax_backward, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg() = 0);
   m.def("row_stats", &row_stats, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
-        nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg() = 0);
+        nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg() = 0,
+        nb::arg() = nb::none(), nb::arg() = nb::none(), nb::arg() = 1.0, nb::arg() = 0.0);
   m.def("cross_entropy", &cross_entropy, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg() = 0);

@@ -51,6 +51,10 @@ def row_stats(
     into: dict[str, NDArray[Any] | Tensor],
     k: int,
     threads: int = 0,
+    class_weight: NDArray[float64] | Tensor | None = None,
+    sample_weight: NDArray[float64] | Tensor | None = None,
+    on: float = 1.0,
+    off: float = 0.0,
     /,
 ) -> None:
     """Fill ``into``: its keys are the results wanted, ``top_label`` and ``top_probability`` if ``k`` > 0."""

@@ -155,6 +155,11 @@ def _stats(scores: Scores, targets: Targets | None, into: dict[str, Any], k: int
         targets.ignore_index,
         into,
         k,
+        0,
+        _doubles(targets.class_weight),
+        _doubles(targets.sample_weight),
+        targets.on,
+        targets.off,
     )
 
 

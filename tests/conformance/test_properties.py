@@ -122,6 +122,20 @@ def test_losses(backend, problem, data):
     assert_ulp(gradient, true.gradient, bound, scale=size, what="gradient")
 
 
+@given(problems(), st.data())
+def test_row_statistics_take_every_option(backend, problem, data):
+    x, targets, axis, rng = problem
+    rows = tuple(n for i, n in enumerate(x.shape) if i != axis)
+    index = targets.shape == rows and targets.dtype.kind in "iu"
+    chosen = data.draw(options(x.shape[axis], rows, rng, index))
+    for loss_alone in ("z_loss", "reduction", "denominator"):
+        chosen.pop(loss_alone, None)
+    true = oracle.truth(x, targets, axis=axis, exact=False, reduction="none", **chosen)
+    stats = ll.row_stats(x, targets, axis=axis, **chosen)
+    scale = np.maximum(np.abs(np.nan_to_num(true.losses.astype(float), posinf=0)), 2.0**-100)
+    assert_ulp(stats.nll, true.losses, 6 if x.dtype.char != "d" else 16, scale=scale, what="nll")
+
+
 @given(problems(), st.integers(0, 2**32 - 1))
 def test_losses_of_probabilities(backend, problem, seed):
     x, targets, axis, _ = problem
