@@ -669,6 +669,10 @@ def _tensors(x: Any) -> Any:
     if torch is None or not isinstance(x, torch.Tensor) or select.only == "reference":
         return None
     global _calls
+    if torch.compiler.is_compiling():  # which would compile again for the change of the variable
+        from .torch import calls
+
+        return calls
     if _calls is None:
         from .torch import calls
 

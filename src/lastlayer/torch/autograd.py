@@ -50,6 +50,8 @@ class Rule:
             @staticmethod
             def forward(ctx: Any, *args: Any) -> Any:
                 output = cls.run(*args)
+                if forward_ad._current_level >= 0 and output._is_view():
+                    output = output.clone()  # forward mode cannot tell whose view it is
                 keep(ctx, args, output)
                 return output
 

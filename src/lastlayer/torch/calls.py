@@ -23,7 +23,7 @@ from lastlayer.row_stats import RowStats
 from . import kernels, ops, rows, usual
 from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
 from .composed import Form, Target
-from .kernels import Options, on_core, options_of, resolve
+from .kernels import Options, options_of, resolve
 from .tensors import as_tensor, in_memory, is_transformed, is_watched, shape_of, tracks
 
 __all__ = [
@@ -79,7 +79,7 @@ def softmax(
         if is_watched(x):
             return ops.softmax(*arguments)  # type: ignore[no-any-return]
         return call(Softmax, *arguments)  # type: ignore[no-any-return]
-    if in_memory(out) and (out is x or not _overlap(out, x, where)):
+    if kernels.on_core(x) and in_memory(out) and (out is x or not _overlap(out, x, where)):
         return kernels.softmax(*arguments, out)
     return out.copy_(kernels.softmax(*arguments))
 
@@ -203,7 +203,7 @@ def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
     """The loss of the function that ``o`` names."""
     x, y, w, s = _arguments(x, y, w, s, o)
     if not _only_scores(y, w, s):
-        if on_core(x):
+        if kernels.on_core(x):
             resolve(x, Target(y, w, s), o)  # what is wrong with the numbers, if anything
         return kernels.composed_loss(x, Target(y, w, s), o)
     if is_watched(x):

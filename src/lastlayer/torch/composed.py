@@ -93,6 +93,7 @@ def rows(z: Tensor) -> Rows:
     fall = z - peak
     exp = torch.exp(fall)
     rest = exp.scatter(-1, top, 0.0).sum(-1, keepdim=True)
+    rest = torch.where(peak.detach() == inf, nan, rest)  # no ratio says how much of infinity each has
     return Rows(z, top, peak, fall, exp, rest)
 
 

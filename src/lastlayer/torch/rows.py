@@ -121,8 +121,7 @@ def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> 
     source = x, target, o, form
     state = kernels.row_state(x, target, o) if kernels.on_core(x) else None
     if state is None:
-        with torch.no_grad():
-            found = composed.statistics(x.detach(), target, form)
+        found = {key: v.detach() for key, v in composed.statistics(x, target, form).items()}
     else:
         found = {key: from_memory(v) for key in _STATE if (v := getattr(state, key)) is not None}
     return TensorRowStats(**found, dtype=wide(x.dtype), source=source, state=None if composing else state)

@@ -1,0 +1,20 @@
+"""Both ways that a tensor can be computed: by the core, and in PyTorch's own operations as on a device."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+WAYS = ["core", "composed"]
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """Compute every tensor in this way; its name."""
+    if request.param == "composed":
+        from lastlayer.torch import kernels, usual
+
+        monkeypatch.setattr(kernels, "on_core", lambda _: False)
+        monkeypatch.setattr(usual, "_core", None)
+    return request.param
