@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.autograd import Function, forward_ad
 
 from . import composed, kernels
-from .composed import Form, Target
+from .composed import Form
 from .kernels import Options
+from .losses import Target
 from .tensors import is_transformed, tracks, wide
 
 __all__ = ["call"]

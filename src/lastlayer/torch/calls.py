@@ -22,8 +22,9 @@ from lastlayer.row_stats import RowStats
 
 from . import kernels, ops, rows, usual
 from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
-from .composed import Form, Target
+from .composed import Form
 from .kernels import Options, options_of, resolve
+from .losses import Target
 from .tensors import as_tensor, in_memory, is_transformed, is_watched, shape_of, tracks
 
 __all__ = [

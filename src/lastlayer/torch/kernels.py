@@ -18,8 +18,9 @@ from lastlayer import problem, select
 from lastlayer.errors import BackendError
 from lastlayer.row_stats import RowStats
 
-from . import composed
-from .composed import Form, Target
+from . import composed, losses
+from .composed import Form
+from .losses import Target
 from .tensors import from_memory, in_memory, memory, shape_of, wide
 
 try:
@@ -249,8 +250,8 @@ def composed_loss(x: Tensor, target: Target, o: Options) -> Tensor:
     """The loss, in PyTorch's operations."""
     form = form_of(x, target, o)
     if o.function in _PICKS:
-        return composed.pick_loss(x, target, form, _PICKS[o.function])
-    return composed.cross_entropy(x, target, form)
+        return losses.pick_loss(x, target, form, _PICKS[o.function])
+    return losses.cross_entropy(x, target, form)
 
 
 def loss_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor:
@@ -265,8 +266,8 @@ def composed_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Te
     """d(grad . loss)/dx, in PyTorch's operations."""
     form = form_of(x, target, o)
     if o.function in _PICKS:
-        return composed.pick_gradient(grad, x, target, form, _PICKS[o.function])
-    return composed.gradient(grad, x, target, form)
+        return losses.pick_gradient(grad, x, target, form, _PICKS[o.function])
+    return losses.gradient(grad, x, target, form)
 
 
 def loss_curvature(
@@ -275,8 +276,8 @@ def loss_curvature(
     """The derivatives of <direction, `loss_gradient`> in ``grad`` and in ``x``, in PyTorch's operations."""
     form = form_of(x, target, o)
     if o.function in _PICKS:
-        return composed.pick_curvature(direction, grad, x, target, form, _PICKS[o.function])
-    return composed.curvature(direction, grad, x, target, form)
+        return losses.pick_curvature(direction, grad, x, target, form, _PICKS[o.function])
+    return losses.curvature(direction, grad, x, target, form)
 
 
 def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem) -> tuple[Any, Tensor]:
@@ -300,8 +301,8 @@ def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Te
     """The loss and its gradient, in one visit of each row."""
     if not on_core(x):
         form = form_of(x, target, o)
-        value = composed.cross_entropy(x, target, form)
-        return value, composed.gradient(torch.ones_like(value), x, target, form)
+        value = losses.cross_entropy(x, target, form)
+        return value, losses.gradient(torch.ones_like(value), x, target, form)
     checked = resolve(x, target, o)
     value, dx = _gradient(None, x, checked)
     if isinstance(value, float):  # a mean over nothing
@@ -315,11 +316,9 @@ _ARGMAX = frozenset({"argmax"})
 _ALL = frozenset({"argmax", "nll", "rank", "spread", "square"})
 
 
-def row_state(x: Tensor, target: Target | None, o: Options) -> RowStats | None:
-    """The statistics of every row, in NumPy arrays; None where the core cannot find them."""
+def row_state(x: Tensor, target: Target | None, o: Options) -> RowStats:
+    """The statistics of every row, in NumPy arrays."""
     checked = problem.without_targets(_scores(x, o)) if target is None else resolve(x, target, o)
-    if (t := checked.targets) and (t.off or t.class_weight is not None or t.sample_weight is not None):
-        return None  # the core's statistics take targets as they are
     found: RowStats = _in_core(native.row_stats, checked, _ALL)
     return found
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.library import custom_op
 
 from . import composed, kernels
-from .composed import Form, Target
+from .composed import Form
 from .kernels import Options
+from .losses import Target
 from .tensors import wide
 
 __all__ = ["logsumexp", "loss", "loss_backward", "softmax"]

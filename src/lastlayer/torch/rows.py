@@ -14,10 +14,11 @@ from torch import Tensor
 
 from lastlayer.row_stats import RowStats
 
-from . import composed, kernels
+from . import composed, kernels, losses
 from .autograd import LogSumExpBackward, Rule, along_rows, call, loss_gradient, ones_of_rows
-from .composed import Form, Target
+from .composed import Form
 from .kernels import Options
+from .losses import Target
 from .tensors import from_memory, wide
 
 __all__ = ["TensorRowStats", "row_stats"]
@@ -121,7 +122,7 @@ def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> 
     source = x, target, o, form
     state = kernels.row_state(x, target, o) if kernels.on_core(x) else None
     if state is None:
-        found = {key: v.detach() for key, v in composed.statistics(x, target, form).items()}
+        found = {key: v.detach() for key, v in losses.statistics(x, target, form).items()}
     else:
         found = {key: from_memory(v) for key in _STATE if (v := getattr(state, key)) is not None}
     return TensorRowStats(**found, dtype=wide(x.dtype), source=source, state=None if composing else state)

@@ -1,0 +1,312 @@
+"""The losses in PyTorch's own operations, differentiable to any order, on every device: see `composed`.
+
+In: tensors, and options in canonical form. Out: losses, their gradients, and the derivatives of those.
+"""
+
+from __future__ import annotations
+
+from math import inf, nan
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .composed import Form, Rows, back, canonical, rows, slope
+from .tensors import wide
+
+__all__ = [
+    "Target",
+    "cross_entropy",
+    "curvature",
+    "effective",
+    "gradient",
+    "pick_curvature",
+    "pick_gradient",
+    "pick_loss",
+    "statistics",
+]
+
+
+class Target(NamedTuple):
+    """What a loss is taken against: index or dense targets, and their weights."""
+
+    y: Tensor
+    class_weight: Tensor | None = None
+    sample_weight: Tensor | None = None
+
+
+# --- targets ------------------------------------------------------------------------------------------------
+
+
+class Effective(NamedTuple):
+    """t_j = s (at [j = y] + each_j), class axis last; ``each`` may be one row for all."""
+
+    place: Tensor | None  # y, with the class axis kept; 0 where it is no class
+    at: Tensor | None  # what the class y has beyond the others
+    each: Tensor | None  # a dense row of each row, a vector of the classes, or nothing
+    mass: Tensor  # the sum of t without s
+    s: Tensor | None  # sample weights
+    ignored: Tensor | None  # rows without any target: bool
+    wrong: Tensor | None  # rows whose class index is none: bool
+    total: Tensor | float  # what a mean is divided by
+
+
+def effective(x: Tensor, target: Target, form: Form) -> Effective:
+    """The targets in canonical form; all but ``each`` and ``total`` have the rows' shape and a last axis."""
+    y, w, s = target
+    axis = form.axis % x.ndim
+    dtype, classes = wide(x.dtype), x.shape[axis]
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    ones = torch.ones((*shape, 1), dtype=dtype, device=x.device)
+    w = None if w is None else w.to(dtype)
+    s = None if s is None else s.to(dtype).expand(shape).unsqueeze(-1)
+    if y.shape == x.shape:
+        dense = form.on * y.movedim(axis, -1).to(dtype) + form.off
+        dense = dense if w is None else dense * w
+        total = (ones if s is None else s).sum()
+        return Effective(None, None, dense, dense.sum(-1, keepdim=True), s, None, None, _total(form, total))
+    y = y.long().unsqueeze(-1) if y.dtype is not torch.uint64 else _signed(y).unsqueeze(-1)
+    ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
+    wrong = ((y < 0) | (y >= classes)) & ~ignored
+    index = torch.where(ignored | wrong, 0, y)
+    weight = ones if w is None else w[index]
+    each: Tensor | None = None
+    mass = form.on * weight
+    if form.off:
+        each = form.off * (torch.ones(classes, dtype=dtype, device=x.device) if w is None else w)
+        mass = mass + each.sum()
+    total = torch.where(ignored, 0.0, weight if s is None else weight * s).sum()
+    return Effective(index, form.on * weight, each, mass, s, ignored, wrong, _total(form, total))
+
+
+def _signed(y: Tensor) -> Tensor:
+    """Unsigned class indices as signed ones: those beyond them stay beyond every class."""
+    signed = y.view(torch.int64)
+    return torch.where(signed < 0, torch.iinfo(torch.int64).max, signed)
+
+
+def _total(form: Form, total: Tensor) -> Tensor | float:
+    if form.reduction != "mean":
+        return 1.0
+    return total if form.denominator is None else form.denominator
+
+
+def _dead(z: Tensor, e: Effective) -> Tensor | None:
+    """Rows to leave out, whatever they hold: ignored ones, and of weight 0 what would be 0 times infinity."""
+    dead = e.ignored
+    if e.s is not None:
+        empty = (e.s == 0) & ~torch.isfinite(z.detach()).all(-1, keepdim=True)
+        dead = empty if dead is None else dead | empty
+    nothing = e.total == 0
+    if isinstance(nothing, Tensor):
+        dead = nothing.expand(z.shape[:-1]).unsqueeze(-1) if dead is None else dead | nothing
+    elif nothing:
+        dead = torch.ones((*z.shape[:-1], 1), dtype=torch.bool, device=z.device)
+    return dead
+
+
+def _times(weight: Tensor, fall: Tensor) -> Tensor:
+    """-weight * fall, where 0 times infinity is 0."""
+    fall = torch.where((weight == 0) & fall.detach().isinf(), 0.0, fall)
+    return -weight * fall
+
+
+# --- losses -------------------------------------------------------------------------------------------------
+
+
+def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
+    """loss = s (gap + mass log1p(rest) + z_loss lse^2), where gap = sum_j t_j (peak - z_j); reduced."""
+    e = effective(x, target, form)
+    z = canonical(x, form)
+    dead = _dead(z, e)
+    r = rows(z if dead is None else torch.where(dead, 0.0, z))
+    losses = _gap(r.fall, e) + e.mass * r.log_norm
+    if form.z_loss:
+        losses = losses + form.z_loss * r.lse**2
+    return _reduced(losses, e, dead, form)
+
+
+def pick_loss(x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
+    """loss = -sum_j t_j log p_j, from log-probabilities, or from probabilities (log=True); 0 log 0 = 0."""
+    e = effective(x, target, form)
+    p = x.movedim(form.axis, -1).to(wide(x.dtype))
+    dead = _dead(p, e)
+    p = p if dead is None else torch.where(dead, 1.0, p)
+    if e.at is not None and e.place is not None:
+        picked = p.gather(-1, e.place)
+        losses = _times(e.at, _log(picked, e.at) if log else picked)
+        if e.each is not None:
+            losses = losses + _times(e.each, _log(p, e.each) if log else p).sum(-1, keepdim=True)
+    else:
+        assert e.each is not None
+        losses = _times(e.each, _log(p, e.each) if log else p).sum(-1, keepdim=True)
+    return _reduced(losses, e, dead, form)
+
+
+def _log(p: Tensor, weight: Tensor) -> Tensor:
+    """log p, but where p and its weight are 0: whose derivative is infinite, and is not wanted."""
+    nothing = (p == 0) & (weight == 0)
+    return torch.where(nothing, -inf, torch.log(torch.where(nothing, 1.0, p)))
+
+
+def _gap(fall: Tensor, e: Effective) -> Tensor:
+    """sum_j t_j (peak - z_j) / s."""
+    if e.place is None or e.at is None:
+        assert e.each is not None
+        return _times(e.each, fall).sum(-1, keepdim=True)
+    gap = _times(e.at, fall.gather(-1, e.place))
+    return gap if e.each is None else gap + _times(e.each, fall).sum(-1, keepdim=True)
+
+
+def _reduced(losses: Tensor, e: Effective, dead: Tensor | None, form: Form) -> Tensor:
+    losses = losses if e.s is None else e.s * losses
+    if dead is not None:
+        losses = torch.where(dead, 0.0, losses)
+    if e.wrong is not None:
+        losses = torch.where(e.wrong, nan, losses)
+    if form.reduction == "none":
+        return losses.squeeze(-1)
+    return _scaled(losses.sum(), e)
+
+
+def _scaled(x: Tensor, e: Effective) -> Tensor:
+    """``x`` over the total; 0 for a mean over nothing."""
+    if isinstance(e.total, Tensor):
+        nothing = e.total == 0
+        return torch.where(nothing, 0.0, x / torch.where(nothing, 1.0, e.total))
+    if e.total == 1.0:
+        return x
+    return x * x.new_full((), 1 / e.total if e.total else 0.0)  # a tensor: it has a dtype of its own
+
+
+def gradient(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
+    """d(grad . loss)/dx = grad s scale dz/dx ((mass + 2 z_loss lse) p - t)."""
+    e = effective(x, target, form)
+    z = canonical(x, form)
+    dead = _dead(z, e)
+    r = rows(z if dead is None else torch.where(dead, 0.0, z))
+    return back(_height(grad, e, form) * _unit(r, e, form) * slope(x, form), x, form, dead)
+
+
+def curvature(
+    direction: Tensor, grad: Tensor, x: Tensor, target: Target, form: Form
+) -> tuple[Tensor, Tensor]:
+    """The derivatives of <direction, `gradient`> in ``grad`` and in ``x``.
+
+    With u the direction, G = c p - t, c = mass + 2 z_loss lse, a = dz/dx, h = grad s scale::
+
+        d/dgrad = s scale sum_j u_j a_j G_j
+        d/dx    = h a (c p (v - <p, v>) + 2 z_loss p <p, v>) + h u G da/dx          v = u a
+    """
+    e = effective(x, target, form)
+    z = canonical(x, form)
+    dead = _dead(z, e)
+    r = rows(z if dead is None else torch.where(dead, 0.0, z))
+    u, a, unit, p = direction.movedim(form.axis, -1).to(z.dtype), slope(x, form), _unit(r, e, form), r.p
+    v = u * a
+    mean = (p * v).sum(-1, keepdim=True)
+    c = e.mass + 2 * form.z_loss * r.lse if form.z_loss else e.mass
+    second = c * p * (v - mean)
+    if form.z_loss:
+        second = second + 2 * form.z_loss * p * mean
+    second = second * a
+    if form.softcap is not None:
+        raw = x.movedim(form.axis, -1).to(z.dtype)
+        second = second - v * unit * (2 / form.softcap) * torch.tanh(raw / form.softcap)
+    along = (v * unit).sum(-1, keepdim=True) * _height(torch.ones_like(grad), e, form)
+    along = along if dead is None else torch.where(dead, 0.0, along)
+    along = along.squeeze(-1) if form.reduction == "none" else along.sum()
+    return along.to(grad.dtype), back(_height(grad, e, form) * second, x, form, dead)
+
+
+def _height(grad: Tensor, e: Effective, form: Form) -> Tensor:
+    """What each row's gradient is multiplied with."""
+    height = grad.unsqueeze(-1) if form.reduction == "none" else _scaled(grad, e)
+    height = height.to(e.mass.dtype)
+    return height if e.s is None else height * e.s
+
+
+def _unit(r: Rows, e: Effective, form: Form) -> Tensor:
+    """c p - t without s; at the peak (c - t) - c rest / (1 + rest), where nothing cancels."""
+    c = e.mass + 2 * form.z_loss * r.lse if form.z_loss else e.mass
+    at_peak = -c * (r.rest / (1 + r.rest))
+    unit = c * r.p
+    if e.each is None:
+        left = c
+    else:
+        unit = unit - e.each
+        left = c - e.each.expand(unit.shape).gather(-1, r.top)
+    if e.place is not None and e.at is not None:
+        unit = unit.scatter_add(-1, e.place, -e.at)
+        left = left - torch.where(e.place == r.top, e.at, 0.0)
+    unit = unit.scatter(-1, r.top, left + at_peak)
+    return unit if e.wrong is None else torch.where(e.wrong, nan, unit)
+
+
+def pick_gradient(grad: Tensor, x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
+    """d(grad . loss)/dx = -grad s scale t, or that over p (log=True)."""
+    e = effective(x, target, form)
+    p = x.movedim(form.axis, -1).to(wide(x.dtype))
+    dead = _dead(p, e)
+    height = -_height(grad, e, form)
+    if dead is not None:
+        height = torch.where(dead, 0.0, height)
+    if e.wrong is not None:
+        height = torch.where(e.wrong, nan, height)
+    if e.place is None or e.at is None:
+        assert e.each is not None
+        result = _over(height * e.each, p) if log else height * e.each
+    elif e.each is None:
+        at = height * e.at
+        at = _over(at, p.gather(-1, e.place)) if log else at
+        result = torch.zeros_like(p).scatter(-1, e.place, at)
+    else:
+        t = e.each.expand(p.shape).scatter_add(-1, e.place, e.at)
+        result = _over(height * t, p) if log else height * t
+    return back(result, x, form)
+
+
+def pick_curvature(
+    direction: Tensor, grad: Tensor, x: Tensor, target: Target, form: Form, log: bool
+) -> tuple[Tensor, Tensor]:
+    """The derivatives of <direction, `pick_gradient`> in ``grad`` and in ``x``."""
+    unit = pick_gradient(torch.ones_like(grad), x, target, form, log)
+    along = (direction * unit).movedim(form.axis, -1).sum(-1)
+    in_grad = (along if form.reduction == "none" else along.sum()).to(grad.dtype)
+    if not log:
+        return in_grad, torch.zeros_like(x)
+    first = pick_gradient(grad, x, target, form, log)
+    return in_grad, -direction * _over(first, x)
+
+
+def _over(t: Tensor, p: Tensor) -> Tensor:
+    """t / p, where 0 / 0 is 0."""
+    return t / torch.where(t == 0, 1.0, p)
+
+
+def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor]:
+    """The state of `RowStats`."""
+    r = rows(canonical(x, form))
+    unknown = r.peak.isnan()
+    infinite = r.peak.isinf()
+    found = {
+        "peak": r.peak,
+        "rest": torch.where(infinite, torch.where(r.peak < 0, 0.0, nan), r.rest),
+        "argmax": torch.where(unknown, -1, r.top),
+        "spread": (r.exp * torch.where(r.exp == 0, 0.0, -r.fall)).sum(-1, keepdim=True),
+        "square": (r.exp * r.exp).scatter(-1, r.top, 0.0).sum(-1, keepdim=True),
+    }
+    if target is not None:
+        e = effective(x, target, form)
+        s = 1.0 if e.s is None else e.s
+        ignored = torch.zeros_like(unknown) if e.ignored is None else e.ignored
+        ignored = ignored if e.s is None else ignored | (e.s == 0)
+        found["gap"] = torch.where(ignored, 0.0, s * _gap(r.fall, e))
+        found["mass"] = torch.where(ignored, 0.0, s * e.mass)
+        if e.place is not None:
+            at = r.z.gather(-1, e.place)
+            j = torch.arange(r.z.shape[-1], device=x.device)
+            rank = ((r.z > at) | ((r.z == at) & (j < e.place))).sum(-1, keepdim=True)
+            lost = unknown | ignored if e.wrong is None else unknown | ignored | e.wrong
+            found["rank"] = torch.where(lost, -1, rank)
+    return {key: v.squeeze(-1) for key, v in found.items()}
