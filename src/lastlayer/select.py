@@ -1,7 +1,8 @@
 """A problem -> the backend that runs it. In: checked scores. Out: a module with the functions of ``Backend``.
 
 The first backend of the list whose ``why_not`` has no objection: the native core for NumPy arrays, the
-reference for the rest. ``LASTLAYER_BACKEND=reference`` or ``native`` leaves only that one.
+reference for the rest. ``LASTLAYER_BACKEND=reference`` or ``native`` leaves only that one. Tensors of PyTorch
+come here only for the reference, where it is named: their own ways are in ``torch/calls.py``.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def _describe(name: str) -> str:
     if name == "reference":
         return "arrays of every array-API library, float64 inside"
     describe = getattr(_known.get(name), "describe", None)
-    return f"NumPy arrays{', ' + describe() if describe is not None else ''}"
+    return f"NumPy arrays and CPU tensors{', ' + describe() if describe is not None else ''}"
 
 
 _restrict(os.environ.get("LASTLAYER_BACKEND") or None)

@@ -99,7 +99,7 @@ def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
     if isinstance(value, Tensor):
         if value.dtype not in _NUMPY:
             raise DtypeError(f"{function}: {name} is of dtype {value.dtype}; expected real numbers")
-        if value.device != scores.device and value.ndim:
+        if value.device != scores.device:
             raise DtypeError(
                 f"{function}: {name} is on device {value.device}; expected {scores.device}, "
                 f"as the scores are; write {name}.to({str(scores.device)!r})"
