@@ -2,7 +2,8 @@
 # demo   the main job, on a smaller environment                     bench   the benchmarks
 # check  style, types, and the native tests under sanitizers        fix     what a formatter can mend
 # build  compile the core again after a change in native/           docs    run the worked page again
-# clean  remove what was built (not .venv)                          accuracy  measure docs/accuracy.md
+# train  two models, each with PyTorch's loss and with ours         accuracy  measure docs/accuracy.md
+# clean  remove what was built (not .venv)
 
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
@@ -19,7 +20,7 @@ NATIVE = $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: venv build demo test bench accuracy check format lint types native-format native sanitize fix docs clean
+.PHONY: venv build demo train test bench accuracy check format lint types native-format native sanitize fix docs clean
 
 venv: $(DEV)
 build: $(DEV)
@@ -42,6 +43,9 @@ $(DEMO): $(CORE) | $(BIN)/python
 
 demo: $(if $(wildcard $(DEV)),$(DEV),$(DEMO))
 	$(BIN)/python examples/digits.py
+
+train: $(DEV)
+	$(BIN)/python examples/compare_training.py
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n $(WORKERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -107,7 +108,41 @@ def gradient() -> Figure:
     return figure
 
 
-PICTURES = {"softmax.svg": softmax, "overflow.svg": overflow, "loss.svg": loss, "gradient.svg": gradient}
+def training() -> Figure:
+    """Draw recorded training runs, and how far apart they have been so far.
+
+    To record them anew: ``python examples/compare_training.py --record docs/worked/training.json``.
+    """
+    recorded = json.loads(Path(__file__).with_name("training.json").read_text(encoding="utf-8"))
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained", facecolor="white")
+    upper, lower = figure.subplots(2, 2, sharex="col", height_ratios=[3, 2])
+    titles = {"digits": "digits, a convolutional network", "characters": "characters, a transformer"}
+    for (task, title), curve, apart in zip(titles.items(), upper, lower, strict=True):
+        theirs, ours = np.array(recorded[task]["torch"]), np.array(recorded[task]["lastlayer"])
+        steps = np.arange(1, theirs.size + 1)
+        curve.plot(steps, theirs, color=ORANGE, linewidth=3.5, alpha=0.45, label="torch.nn.CrossEntropyLoss")
+        curve.plot(steps, ours, color=BLUE, linewidth=0.8, label="lastlayer.torch.CrossEntropyLoss")
+        curve.set(title=title, ylim=(0, None))
+        largest = np.maximum.accumulate(np.abs(ours - theirs) / theirs)
+        apart.step(steps, largest, where="post", color=GREY)
+        apart.axhline(2.0**-24, color="black", linewidth=0.8)
+        apart.set(xlabel="step", yscale="log", ylim=(1e-8, 1e-4))
+    upper[0].set_ylabel("loss, in nats")
+    upper[0].legend(loc="upper right", frameon=False, fontsize=8)
+    lower[0].set_ylabel("largest difference")
+    lower[0].annotate(
+        "one rounding", (0, 2.0**-24), (0, -3), textcoords="offset points", va="top", fontsize=8
+    )
+    return figure
+
+
+PICTURES = {
+    "softmax.svg": softmax,
+    "overflow.svg": overflow,
+    "loss.svg": loss,
+    "gradient.svg": gradient,
+    "training.svg": training,
+}
 
 
 def main(folder: Path = Path(__file__).parent) -> int:

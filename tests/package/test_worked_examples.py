@@ -94,6 +94,7 @@ def test_the_gradient_is_p_minus_t():
 
 
 def test_the_worked_page_is_what_its_code_prints():
+    pytest.importorskip("torch")  # the second half of the page
     page = (WORKED / "softmax-and-cross-entropy.md").read_text(encoding="utf-8")
     assert load(ROOT / "docs" / "build_worked.py").executed(page) == page
 

@@ -1,0 +1,122 @@
+"""The training runs: they learn, both losses give the same curve, and another curve is noticed."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+ROOT = Path(__file__).parents[2]
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def compare():
+    return load("compare_training")
+
+
+@pytest.fixture(scope="module")
+def train():
+    return load("train")
+
+
+def test_a_short_run_agrees_and_shows_time_and_memory(train, compare, tmp_path, capsys, monkeypatch):
+    def here(task, loss, steps):  # a process for each, as the script has it, takes seconds to start
+        return train.train(task, train.LOSSES[loss](), steps, str)
+
+    monkeypatch.setattr(compare, "run", here)
+    record = tmp_path / "curves.json"
+    assert compare.main(["--steps", "10", "--record", str(record)]) == 0
+    out = capsys.readouterr().out
+    assert "All curves agree within rounding." in out
+    assert out.count("apart by") == 2
+    for name in (" torch.nn.CrossEntropyLoss ", " lastlayer.torch.CrossEntropyLoss "):
+        rows = [line for line in out.splitlines() if name in line]
+        assert len(rows) == 2
+        assert all(row.count(" ms") == 2 and row.count(" MiB") == 2 for row in rows)
+    assert max(map(len, out.splitlines())) <= 100
+    for curves in json.loads(record.read_text()).values():
+        assert len(curves["torch"]) == 10
+        np.testing.assert_allclose(curves["lastlayer"], curves["torch"], rtol=2e-6)
+
+
+def test_a_run_in_a_process_of_its_own(compare):
+    result = compare.run("digits", "lastlayer", 2)
+    assert len(result["losses"]) == 2
+    assert 0 <= result["growth"] < result["peak"]  # 0 where this process, from which it inherits, is larger
+
+
+def test_the_recorded_curves_agree(compare):
+    recorded = json.loads((ROOT / "docs" / "worked" / "training.json").read_text())
+    assert set(recorded) == set(compare.TASKS)
+    for curves in recorded.values():
+        assert len(curves["torch"]) >= 300
+        assert np.mean(curves["torch"][-20:]) < np.mean(curves["torch"][:20]) * 0.7  # it learns
+        assert compare.difference(curves["torch"], curves["lastlayer"])[0] < 1e-5
+
+
+def test_a_training_run_learns(train, monkeypatch):
+    said = []
+    criterion = train.LOSSES["lastlayer"]()
+    result = train.train("digits", criterion, 100, said.append)
+    assert len(result["losses"]) == 100
+    assert result["accuracy"] > 0.85
+    assert result["logits"] == [64, 10]
+    assert result["peak"] > 50 * 2**20
+    assert len(said) == 6
+
+
+def test_the_curve_of_another_loss_is_noticed(train, compare, capsys):
+    runs = {
+        "torch": train.train("digits", torch.nn.CrossEntropyLoss(), 3, str),
+        "lastlayer": train.train("digits", train.LOSSES["lastlayer"](temperature=0.9), 3, str),
+    }
+    assert compare.show("digits", runs) is False
+    assert "more than rounding" in capsys.readouterr().out
+    runs["lastlayer"] = train.train("digits", train.LOSSES["lastlayer"](), 3, str)
+    assert compare.show("digits", runs) is True
+
+
+def test_the_largest_difference_and_its_step(compare):
+    assert compare.difference([1.0, 2.0, 4.0], [1.0, 2.5, 3.9]) == (0.25, 2)
+    assert compare.difference([1.0, 2.0], [1.0, float("nan")]) == (float("inf"), 2)
+    with pytest.raises(ValueError, match="zip"):
+        compare.difference([1.0, 2.0], [1.0])
+
+
+def test_the_characters_are_the_same_on_every_run(train):
+    text = train.standard_library(20_000)
+    assert len(text) == 20_000
+    assert text == train.standard_library(30_000)[:20_000]
+    task = train.characters(context=8, length=20_000)
+    x, y = task.batch()
+    assert x.shape == (16, 8)
+    assert task.model(x).shape == (128, len(set(text)))
+    assert y.reshape(16, 8)[:, :-1].equal(x[:, 1:])
+
+
+def test_the_transformer_does_not_look_ahead(train):
+    torch.manual_seed(0)
+    model = train.Transformer(classes=7, context=6, width=16)
+    x = torch.randint(7, (1, 6))
+    before = model(x)
+    x[0, 4] = (x[0, 4] + 1) % 7
+    after = model(x)
+    assert torch.allclose(before[:4], after[:4], atol=1e-5)
+    assert not torch.allclose(before[4:], after[4:], atol=1e-5)
+
+
+def test_a_run_for_people_to_read(train, capsys):
+    assert train.main(["digits", "--steps", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "step     2" in out
+    assert "% right" in out
