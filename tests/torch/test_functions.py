@@ -275,6 +275,12 @@ def test_integers_and_lists():
             "write targets.long()",
         ),
         (
+            lambda x: ll.cross_entropy(x, torch.tensor([True, False])),
+            ll.DtypeError,
+            "cross_entropy: targets is of dtype torch.bool; expected integers as class indices; "
+            "write targets.long()",
+        ),
+        (
             lambda x: ll.cross_entropy(x, torch.tensor([0, 4])),
             ll.TargetError,
             "cross_entropy: targets[1] is 4; expected a class in [0, 4) or ignore_index=-100",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from .autograd import loss_gradient
+from .autograd import SoftmaxBackward, call, loss_gradient
 from .kernels import Options
 from .tensors import is_transformed
 
@@ -47,45 +47,50 @@ def _is_usual(x: Any) -> bool:
     )
 
 
+class UnusualError(Exception):
+    """A call for `calls`."""
+
+
+_REFUSALS = (UnusualError, ValueError, TypeError, RuntimeError, BufferError)  # the last four are the core's
+
+
+# --- cross-entropy ------------------------------------------------------------------------------------------
+
+
 def cross_entropy(x: Tensor, y: Any, axis: Any, ignore_index: Any, reduction: Any) -> Tensor | None:
     """``lastlayer.cross_entropy`` of a matrix and one class index a row."""
     if (
-        not (reduction == "mean" or reduction == "sum")
+        not (reduction == "mean" or reduction == "sum" or reduction == "none")
         or type(axis) is not int
         or not (axis == -1 or axis == 1)
         or type(y) is not Tensor
+        or y.dtype is torch.bool
         or not _is_usual(x)
         or x.dim() != 2
         or y.dim() != 1
     ):
         return None
-    if x.requires_grad and _records():
-        try:
-            return _apply(x, y, ignore_index, reduction)  # type: ignore[no-any-return, no-untyped-call]
-        except UnusualError:
-            return None
-    found = _value(x, y, ignore_index, reduction)
-    return None if found is None else found[0]
-
-
-def _value(x: Tensor, y: Tensor, ignore_index: Any, reduction: Any) -> tuple[Tensor, float] | None:
-    """The loss, and what the sum of the rows' losses was multiplied with."""
     try:
-        bad, total = _core.target_totals(y, x.size(1), ignore_index, None, None)
-        if bad >= 0:
-            return None
-        scale = 1.0 if reduction == "sum" else 1.0 / total if total else 0.0
-        loss = _core.cross_entropy(
-            x, 1, False, 1.0, 0.0, y, False, False, None, None, ignore_index, 1.0, 0.0, 0.0, scale,
-            0, None, None, _threads(),
-        )  # fmt: skip
-    except (ValueError, TypeError, RuntimeError, BufferError):
+        if x.requires_grad and _records():
+            return _apply_cross_entropy(x, y, ignore_index, reduction)  # type: ignore[no-any-return]
+        return _loss(x, y, ignore_index, reduction)[0]
+    except _REFUSALS:
         return None
-    return torch.scalar_tensor(loss, dtype=_float64 if x.dtype is _float64 else _float32), scale
 
 
-class UnusualError(Exception):
-    """A call for `calls`."""
+def _loss(x: Tensor, y: Tensor, ignore_index: Any, reduction: Any) -> tuple[Tensor, float]:
+    """The loss, and what the sum of the rows' losses was multiplied with."""
+    bad, total = _core.target_totals(y, x.size(1), ignore_index, None, None)
+    if bad >= 0:
+        raise UnusualError
+    scale = 1.0 if reduction != "mean" else 1.0 / total if total else 0.0
+    wide = _float64 if x.dtype is _float64 else _float32
+    losses = torch.empty(x.size(0), dtype=wide) if reduction == "none" else None
+    loss = _core.cross_entropy(
+        x, 1, False, 1.0, 0.0, y, False, False, None, None, ignore_index, 1.0, 0.0, 0.0, scale,
+        0, losses, None, _threads(),
+    )  # fmt: skip
+    return torch.scalar_tensor(loss, dtype=wide) if losses is None else losses, scale
 
 
 class CrossEntropy(Function):
@@ -93,45 +98,82 @@ class CrossEntropy(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, ignore_index: Any, reduction: Any) -> Tensor:
-        found = _value(x, y, ignore_index, reduction)
-        if found is None:
-            raise UnusualError
+        loss, ctx.scale = _loss(x, y, ignore_index, reduction)
         ctx.save_for_backward(x, y)
-        ctx.ignore_index, ctx.reduction, ctx.scale = ignore_index, reduction, found[1]
-        return found[0]
+        ctx.ignore_index, ctx.reduction = ignore_index, reduction
+        return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, y = ctx.saved_tensors
-        if _records() or not (type(grad) is Tensor and _is_usual(x) and not _is_batched(grad)):
+        if _records() or not _is_usual(x) or not _is_plain(grad):
             o = Options("cross_entropy", 1, ctx.ignore_index, reduction=ctx.reduction)
             return loss_gradient(grad, (x, y, None, None), o), None, None, None
-        scale = ctx.scale * grad.item()
-        if scale == 0.0:
-            return torch.zeros_like(x), None, None, None
+        scale, heights = ctx.scale, None
+        if ctx.reduction == "none":
+            heights = grad.double().contiguous()  # each row's, in the place of sample weights
+        else:
+            scale *= grad.item()
+            if scale == 0.0:
+                return torch.zeros_like(x), None, None, None
         dx = torch.empty_like(x)
         _core.cross_entropy(
-            x, 1, False, 1.0, 0.0, y, False, False, None, None, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
+            x, 1, False, 1.0, 0.0, y, False, False, None, heights, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
             1, None, dx, _threads(),
         )  # fmt: skip
         return dx, None, None, None
 
 
-_is_batched = torch._C._functorch.is_legacy_batchedtensor
-# Function.apply without what it does for torch.func, which is not at work here.
-_apply = super(Function, CrossEntropy).apply
+# --- softmax ------------------------------------------------------------------------------------------------
 
 
 def softmax(x: Tensor, axis: Any, log: bool) -> Tensor | None:
-    """``lastlayer.softmax`` or ``log_softmax`` along one axis, where no gradient is recorded."""
-    if type(axis) is not int or not _is_usual(x) or (x.requires_grad and _records()):
+    """``lastlayer.softmax`` or ``log_softmax`` along one axis."""
+    if type(axis) is not int or not _is_usual(x):
         return None
     ndim = x.dim()
     if not -ndim <= axis < ndim:
         return None
-    out = torch.empty_like(x)
     try:
-        _core.softmax(x, axis % ndim, out, log, None, 1.0, 0.0, False, _threads())
-    except (ValueError, TypeError, RuntimeError, BufferError):
+        if x.requires_grad and _records():
+            return _apply_softmax(x, axis % ndim, log)  # type: ignore[no-any-return]
+        return _softmax(x, axis % ndim, log)
+    except _REFUSALS:
         return None
+
+
+def _softmax(x: Tensor, axis: int, log: bool) -> Tensor:
+    out = torch.empty_like(x)
+    _core.softmax(x, axis, out, log, None, 1.0, 0.0, False, _threads())
     return out
+
+
+class Softmax(Function):
+    """(x, axis, log) -> softmax or log-softmax."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: int, log: bool) -> Tensor:
+        y = _softmax(x, axis, log)
+        ctx.save_for_backward(y)
+        ctx.axis, ctx.log = axis, log
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        if _records() or not _is_usual(y) or not _is_plain(grad):
+            return call(SoftmaxBackward, grad, y, None, ctx.axis, 1.0, ctx.log), None, None
+        dx = torch.empty_like(y)
+        _core.softmax_backward(grad, y, ctx.axis, dx, ctx.log, False, _threads())
+        return dx, None, None
+
+
+def _is_plain(grad: Tensor) -> bool:
+    """Whether the core can read a gradient: one, not many at once, and in memory as it is."""
+    return type(grad) is Tensor and grad.is_cpu and not _is_batched(grad) and not grad.is_neg()
+
+
+_is_batched = torch._C._functorch.is_legacy_batchedtensor
+# Function.apply without what it does for torch.func, which is not at work here.
+_apply_cross_entropy: Any = super(Function, CrossEntropy).apply
+_apply_softmax: Any = super(Function, Softmax).apply
