@@ -18,6 +18,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
 import lastlayer as ll
+import lastlayer.torch as lt
 
 __all__ = ["check", "contenders"]
 
@@ -76,6 +77,29 @@ def contenders(function: str, problem: Problem, threads: int) -> dict[str, Run]:
         runs = {"lastlayer": lambda: ll.cross_entropy(x, y, axis=axis), "torch": forward}
         if x.ndim == 2:
             runs["numpy"] = lambda: taught_loss(x, y)
+    elif function == "softmax, autograd":
+        upstream, leaf = as_tensor(upstream_of(x)), t.detach().requires_grad_()
+
+        def through(function: Any) -> Run:
+            return lambda: torch.autograd.grad(function(leaf, axis), leaf, upstream)[0]
+
+        runs = {"lastlayer": through(lt.softmax), "torch": through(torch.softmax)}
+    elif function == "cross_entropy, autograd":
+        ty, leaf = torch.from_numpy(problem.targets()), t.detach().requires_grad_()
+
+        def both_ways(function: Any) -> Run:
+            def run() -> tuple[torch.Tensor, torch.Tensor]:
+                loss = function(leaf, ty)
+                return loss.detach(), torch.autograd.grad(loss, leaf)[0]
+
+            return run
+
+        torch._dynamo.reset()  # what was compiled for another shape or number of threads
+        runs = {
+            "lastlayer": both_ways(lt.cross_entropy),
+            "torch": both_ways(torch_cross_entropy),
+            "torch.compile": both_ways(torch.compile(torch_cross_entropy)),
+        }
     else:
         y = problem.targets()
         ty = torch.from_numpy(y)
@@ -90,6 +114,11 @@ def contenders(function: str, problem: Problem, threads: int) -> dict[str, Run]:
             runs["numpy"] = lambda: taught_gradient(x, y)
     check(function, problem, x, runs)
     return runs
+
+
+def upstream_of(x: np.ndarray) -> np.ndarray:
+    """What a loss sends back to a softmax: the same on every run."""
+    return np.random.default_rng(2).standard_normal(x.shape, dtype=np.float32)
 
 
 # ------------------------------ NumPy, as it is usually taught
@@ -139,6 +168,9 @@ def check(function: str, problem: Problem, x: np.ndarray, runs: dict[str, Run]) 
         truth = np.exp(log_p) if function == "softmax" else log_p
     elif function == "logsumexp":
         truth = lse
+    elif function == "softmax, autograd":
+        p, g = np.exp(log_p), np.moveaxis(upstream_of(x), axis, -1)[index].astype(np.float64)
+        truth = p * (g - (p * g).sum(axis=1, keepdims=True))
     else:
         truth = np.exp(log_p)
         truth[np.arange(count), y] -= 1
@@ -149,20 +181,23 @@ def check(function: str, problem: Problem, x: np.ndarray, runs: dict[str, Run]) 
         if name in ("memcpy", "torch copy_"):
             continue
         tolerance = (0.1 if half else 1e-4) if name != "lastlayer" else (4e-3 if half else 1e-6)
-        if function in ("cross_entropy", "log_loss", "cross_entropy_grad"):
-            loss = got[0] if function == "cross_entropy_grad" else got
+        with_gradient = function in ("cross_entropy_grad", "cross_entropy, autograd")
+        if with_gradient or function in ("cross_entropy", "log_loss"):
+            loss = got[0] if with_gradient else got
             np.testing.assert_allclose(
                 float(loss), mean_loss(x, problem), rtol=1e-2 if half else 1e-5, err_msg=f"{function}: {name}"
             )
         if function in ("cross_entropy", "log_loss"):
             continue
-        answer = got[1] if function == "cross_entropy_grad" else got
+        answer = got[1] if with_gradient else got
         answer = answer.detach().float().numpy() if isinstance(answer, torch.Tensor) else np.asarray(answer)
         part = answer[index] if function == "logsumexp" else np.moveaxis(answer, axis, -1)[index]
         if function == "logsumexp":
             scale = tolerance * np.abs(z).max(axis=1)  # near 0 it is a difference of the peak and a logarithm
         else:
             scale = max(tolerance * 10, 1e-6) if function == "log_softmax" else tolerance / problem.rows
+            if function == "softmax, autograd":  # a difference of two terms of the size of p
+                scale = tolerance * 4 * np.exp(log_p)
         if half:
             scale = 6e-8 * 2  # float16 holds nothing between 0 and 6e-8
         wrong = ~(np.abs(part.astype(np.float64) - truth) <= scale + tolerance * np.abs(truth))

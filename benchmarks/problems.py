@@ -78,6 +78,8 @@ FUNCTIONS = {
     "cross_entropy": FLOAT32,
     "cross_entropy_grad": FLOAT32 + HALVES,
     "log_loss": ("1000000x100",),
+    "softmax, autograd": FLOAT32,
+    "cross_entropy, autograd": (*FLOAT32, "1024x32000 bfloat16"),
 }
 
 
@@ -113,6 +115,10 @@ DEMANDS = (
     Demand("cross_entropy_grad", "geometric mean", "torch", 8),
     *(Demand("cross_entropy_grad", name, "torch", 3) for name in HALVES),
     Demand("log_loss", "1000000x100", "scikit-learn", 100),
+    *(Demand("softmax, autograd", name, "torch", 1) for name in FLOAT32),
+    Demand("softmax, autograd", "geometric mean", "torch", 1.3),
+    *(Demand("cross_entropy, autograd", name, "torch", 4) for name in (*FLOAT32, "1024x32000 bfloat16")),
+    Demand("cross_entropy, autograd", "geometric mean", "torch.compile", 1.5),
 )
 
 
@@ -129,6 +135,9 @@ class Limit:
 LIMITS = (
     Limit("softmax of 3", "`softmax` of three numbers", 3, "us"),
     Limit("cross_entropy of 1x3", "`cross_entropy` of 1 x 3", 6, "us"),
+    Limit("forward of 1x3", "`lastlayer.torch.cross_entropy` of 1 x 3, forward", 2, "x torch"),
+    Limit("both ways of 1x3", "the same forward and backward", 1.5, "x torch"),
+    Limit("autograd process", "the same of 2048 x 8000, memory beyond logits and 1.05 gradients", 0, "MB"),
     Limit("import", "`import lastlayer`, beyond NumPy's own", 80, "ms"),
     Limit("slow imports", "torch, SciPy, matplotlib imported by it", 0, "modules"),
     Limit("grad numpy", "`cross_entropy_grad`, NumPy memory beyond result and 64 bytes a row", 1, "MB"),

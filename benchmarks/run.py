@@ -148,6 +148,35 @@ def small_calls() -> Record:
     return found
 
 
+BOTH_WAYS = """
+x = torch.tensor([[1.0, 1.1, 2.5]], requires_grad=True); y = torch.tensor([2])
+def both_ways(function):
+    function(x, y).backward()
+    x.grad = None
+"""
+
+
+def small_tensors() -> Record:
+    """Time calls on three logits beside torch's, in turns on one thread: the ratio of the medians."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    setup = "import torch, torch.nn.functional as F, lastlayer.torch as lt" + BOTH_WAYS
+    found = {}
+    for name, call in (("forward of 1x3", "{}(x.detach(), y)"), ("both ways of 1x3", "both_ways({})")):
+        timers = [timeit.Timer(call.format(f"{who}.cross_entropy"), setup) for who in ("lt", "F")]
+        times: list[list[float]] = [[], []]
+        for _ in range(15):
+            for timer, seconds in zip(timers, times, strict=True):
+                timer.timeit(200)
+                seconds.append(timer.timeit(2000))
+        ours, theirs = map(statistics.median, times)
+        found[name] = round(ours / theirs, 3)
+    torch.set_num_threads(before)
+    return found
+
+
 IMPORT = """
 import sys, time
 import numpy
@@ -180,7 +209,17 @@ np.random.default_rng(0).standard_normal(dtype=np.float32, out=x)
 y = np.arange(rows) % classes
 ll.cross_entropy_grad(x[:512], y[:512])  # starts the threads
 beyond = 4 * x.size + 64 * rows
-if sys.argv[1] == "numpy":
+if sys.argv[1] == "autograd":
+    import torch
+    from lastlayer.torch import cross_entropy
+    x, y = torch.from_numpy(x).requires_grad_(), torch.from_numpy(y)
+    cross_entropy(x[:512], y[:512]).backward()
+    x.grad = None
+    open("/proc/self/clear_refs", "w").write("5")
+    before = peak()
+    cross_entropy(x, y).backward()
+    print(peak() - before - 1.05 * 4 * x.numel())
+elif sys.argv[1] == "numpy":
     tracemalloc.start()
     ll.cross_entropy_grad(x, y)
     print(tracemalloc.get_traced_memory()[1] - beyond)
@@ -193,13 +232,14 @@ else:
 
 
 def memory() -> Record:
-    """Measure the memory of `cross_entropy_grad` beyond its result and 64 bytes a row, in MB."""
+    """Measure the memory of a loss and its gradient beyond what they may take, in MB."""
     found: Record = {}
-    for what in ("numpy", "process"):
+    for name, what in (("grad", "numpy"), ("grad", "process"), ("autograd process", "autograd")):
+        name = f"{name} {what}" if name == "grad" else name
         try:
-            found[f"grad {what}"] = round(max(0, int(fresh(MEMORY, what))) / 1e6, 3)
+            found[name] = round(max(0.0, float(fresh(MEMORY, what))) / 1e6, 3)
         except (subprocess.CalledProcessError, ValueError):
-            found[f"grad {what}"] = None  # no /proc here
+            found[name] = None  # no /proc here
     return found
 
 
@@ -343,7 +383,7 @@ def render(record: Record) -> str:
         for one in lines:
             problem = PROBLEMS[one["problem"]]
             size = one["entries"] * (4 if problem.dtype == "float32" else 2)
-            passes = 2 if function in ("softmax", "log_softmax", "cross_entropy_grad") else 1
+            passes = 1 if function in ("cross_entropy", "logsumexp", "log_loss") else 2
             speed = (
                 "-" if function == "log_loss" else significant(passes * size / one["ms"]["lastlayer"] / 1e6)
             )
@@ -436,7 +476,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     date = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     record: Record = {"date": date, "machine": machine(), "measured": [], "single": {}}
     if not options.only or "single" in options.only:
-        record["single"] = {**small_calls(), **import_time(3 if options.quick else 15), **memory()}
+        record["single"] = {
+            **small_calls(),
+            **small_tensors(),
+            **import_time(3 if options.quick else 15),
+            **memory(),
+        }
         print("\n".join(f"{name:48} {value}" for name, value in record["single"].items()), flush=True)
     for function, names in FUNCTIONS.items():
         for name in names:
