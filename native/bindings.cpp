@@ -16,6 +16,10 @@
 #include <type_traits>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "array.hpp"
 #include "dispatch.hpp"
 #include "pool.hpp"
@@ -379,6 +383,26 @@ nb::tuple target_totals(nb::handle targets, std::int64_t classes, nb::handle ign
   return nb::make_tuple(bad, total);
 }
 
+// Asks for the memory of a new array in large pages: for each small one the kernel is entered when it is
+// first written, which can take longer than the writing. Nothing changes for memory that is in use.
+void large_pages(nb::handle array) {
+#if defined(__linux__)
+  Array a;
+  a.open(array, true, false, "array");
+  std::int64_t span = size_of(a.dtype);
+  for (int d = 0; d < a.axes; ++d) {
+    if (a.strides[d] < 0) return;
+    span += (a.shape[d] - 1) * a.strides[d];
+  }
+  const std::uintptr_t page = 2 << 20, data = (std::uintptr_t)a.data;
+  const std::uintptr_t first = (data + page - 1) & ~(page - 1),
+                       end = (data + (std::uintptr_t)span) & ~(page - 1);
+  if (a.items > 0 && first < end) (void)madvise((void*)first, end - first, MADV_HUGEPAGE);
+#else
+  (void)array;
+#endif
+}
+
 template <class T, Dtype D>
 void elementary(nb::handle x, nb::handle out, void (*f)(const T*, T*, std::int64_t)) {
   Array a, b;
@@ -404,6 +428,7 @@ NB_MODULE(_core, m) {
         nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg() = 0);
   m.def("target_totals", &target_totals, nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(),
         nb::arg().none());
+  m.def("large_pages", &large_pages, nb::arg());
   m.def("get_num_threads", &threads_of_process, "Threads that large calls are divided over.");
   m.def(
       "set_num_threads",

@@ -1,9 +1,8 @@
 // One call on one instruction set: blocks of rows through load -> peak -> exponentials -> finish -> write.
 // The two forms (rows.hpp, lanes.hpp) differ in the passes; what a pass computes is the same.
 
-LL_INLINE bool has_second(const Job& job) {
-  return job.target == Target::dense || job.op == Op::softmax_backward || job.op == Op::log_softmax_backward;
-}
+LL_INLINE bool is_backward(Op op) { return op == Op::softmax_backward || op == Op::log_softmax_backward; }
+LL_INLINE bool has_second(const Job& job) { return job.target == Target::dense || is_backward(job.op); }
 LL_INLINE bool writes_matrix(Op op) { return op != Op::stats && op != Op::pick; }
 LL_INLINE bool wants_moments(const Job& job) { return job.rows_out.spread || job.rows_out.square; }
 LL_INLINE bool has_transform(const Job& job) {
@@ -59,8 +58,7 @@ struct Buffers {
 // which every further score has to beat; then sorted. Classes come in order, so an equal score never
 // displaces one.
 template <class C>
-void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C peak, C times,
-                C times_lo) {
+void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C peak, C times, C times_lo) {
   using S = Simd<C>;
   std::int64_t* label = job.top_label + row * job.k;
   const std::int64_t k = job.k;
@@ -193,8 +191,8 @@ template <class C>
 bool drains(const Job& job) {
   const int size = size_of(job.out.dtype);
   return !job.lanes && job.streaming && job.axes <= 1 && job.out.class_stride == size &&
-         job.out.stride[0] == job.classes * size && writes_matrix(job.op) && job.op != Op::softmax_backward &&
-         job.op != Op::log_softmax_backward && job.classes * (std::int64_t)sizeof(C) <= (256 << 10);
+         job.out.stride[0] == job.classes * size && writes_matrix(job.op) &&
+         job.classes * (std::int64_t)sizeof(C) <= (is_backward(job.op) ? 2 << 10 : 256 << 10);
 }
 // The same for rows of a few classes, if neither they nor the scores pass through scratch for another reason.
 template <class C>
@@ -250,6 +248,13 @@ bool reads_in_place(const Job& job) {
          !has_transform(job);
 }
 
+// The same for the second operand.
+template <class C>
+bool copies_second(const Job& job) {
+  return has_second(job) &&
+         (job.lanes || job.q.class_stride != (std::int64_t)sizeof(C) || job.q.dtype != dtype_of<C>);
+}
+
 // Scratch for a block: rows of whole vectors.
 template <class C>
 std::int64_t tile_bytes(const Job& job) {
@@ -281,7 +286,8 @@ void plan_as(Job& job) {
     job.arena = State<C>::bytes() + tiles * tile_bytes<C>(job) + 512 + bytes * 2 * W;
   } else {
     job.block = most(1, least(least(W, job.rows), (128 << 10) / bytes));
-    tiles += (writes_matrix(job.op) ? 1 : 0) + (drains<C>(job) ? 1 : 0) - (reads_in_place<C>(job) ? 1 : 0);
+    tiles += (writes_matrix(job.op) ? 1 : 0) + (drains<C>(job) ? 1 : 0);
+    tiles -= (reads_in_place<C>(job) ? 1 : 0) + (has_second(job) && !copies_second<C>(job) ? 1 : 0);
     job.arena = State<C>::bytes() + tiles * tile_bytes<C>(job) + 512;
   }
 }
@@ -306,7 +312,7 @@ void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
     return wanted ? at : nullptr;
   };
   buf.z = take(!reads_in_place<C>(job));
-  buf.q = take(has_second(job));
+  buf.q = take(copies_second<C>(job));
   buf.slope = take(job.softcap != 0 && job.op == Op::grad);
   buf.e = job.lanes ? buf.z : take(writes_matrix(job.op));
   buf.spare = take(drains<C>(job));

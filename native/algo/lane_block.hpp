@@ -189,7 +189,7 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
       for (std::int64_t j = 0; j < n; ++j)
         if (!at[i][j * job.mask.class_stride]) buf.z[j * ld + i] = (C)-__builtin_inf();
   }
-  if (job.op == Op::softmax_backward || job.op == Op::log_softmax_backward) {
+  if (is_backward(job.op)) {
     lane_backward(job, buf, rows);
   } else {
     for (int i = 0; i < rows; i += S::W) {

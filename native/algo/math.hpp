@@ -15,8 +15,9 @@
 // (`far`).
 //
 // s carries a bias of 2^BIAS, so that no intermediate is subnormal; E has it too, or the caller's factor
-// takes it out. Error of s(1 + w): below 1 ULP (float and double); with a table (ExpTable) 0.8. log1p: below 1 ULP as hi + lo rounded
-// once. Values below exp(-CUT) of the peak are 0: they cannot be seen in a result of this type.
+// takes it out. Error of s(1 + w): below 1 ULP (float and double); with a table (ExpTable) 0.8. log1p: below
+// 1 ULP as hi + lo rounded once. Values below exp(-CUT) of the peak are 0: they cannot be seen in a result of
+// this type.
 
 template <class C>
 struct Constant;

@@ -27,33 +27,46 @@ typename RowPasses<C>::Extremes load_and_look(const Job& job, const char* from, 
   return found;
 }
 
+// dx = y (dy - sum dy y), or dy - exp(y) sum dy, from the operation's output y and dy: the lanes of the sum
+// of row i into st.lanes, and dx from the sum in st.zy.
 template <class C>
-void row_backward(const Job& job, C* y, const C* g, C* to) {
+void sum_backward(const Job& job, State<C>& st, int i, const C* y, const C* g, std::int64_t ahead,
+                  Drain<C>& drain) {
   using S = Simd<C>;
   using V = typename S::V;
-  using P = RowPasses<C>;
-  const std::int64_t n = job.classes;
   const bool soft = job.op == Op::softmax_backward;
   Pair<C> sum;
   sum.zero();
   V part = S::set1(0);
   each_vector<C>(
-      n,
+      job.classes,
       [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+        for (const C* p : {y, g})  // what the next block reads
+          __builtin_prefetch((const void*)((std::uintptr_t)(p + j) + (std::uintptr_t)ahead), 0, 2);
         V d = S::loadn(g + j, m, 0);
         part = soft ? S::fma(S::loadn(y + j, m, 0), d, part) : part + d;
       },
-      [&]() LL_INLINE_LAMBDA { sum.add(part), part = S::set1(0); });
-  C lane[S::W];
-  S::store(lane, sum.hi + sum.lo);
-  C all = 0;
-  for (int i = 0; i < S::W; ++i) all += lane[i];
+      [&]() LL_INLINE_LAMBDA {
+        sum.add(part), part = S::set1(0);
+        drain.some();
+      });
+  S::store(st.lanes + i * S::W, sum.value());
+}
+template <class C>
+void write_backward(const Job& job, C all, const C* y, const C* g, C* to, bool streaming) {
+  using S = Simd<C>;
+  using V = typename S::V;
+  using P = RowPasses<C>;
   const V total = S::set1(all), unbiased = total * S::set1(Constant<C>::unbias);
   const ExpAt<C> k = ExpAt<C>::make(S::set1(0));
-  P::write(to, n, false, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-    V v = S::loadn(y + j, m, 0), d = S::loadn(g + j, m, 0);
-    return soft ? v * (d - total) : S::fnma(exp_of<C>(k, v), unbiased, d);
-  });
+  if (job.op == Op::softmax_backward)
+    P::write(to, job.classes, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+      return S::loadn(y + j, m, 0) * (S::loadn(g + j, m, 0) - total);
+    });
+  else
+    P::write(to, job.classes, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+      return S::fnma(exp_of<C>(k, S::loadn(y + j, m, 0)), unbiased, S::loadn(g + j, m, 0));
+    });
 }
 
 // A row, or a piece of one: its scores, second operand, slopes, exponentials and class weights, and the
@@ -125,7 +138,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   const std::int64_t ahead = job.axes <= 1 && row + 2 * rows <= job.rows ? rows * job.x.stride[0] : 0;
   for (int i = 0; i < rows; ++i) next[i] = at[i] + ahead;
   const int size = job.x.class_stride == size_of(job.x.dtype) ? size_of(job.x.dtype) : 0;
-  const bool backward = job.op == Op::softmax_backward || job.op == Op::log_softmax_backward;
+  const bool backward = is_backward(job.op);
   const bool plain = !backward && !has_transform(job) && job.op != Op::pick;
   for (int i = 0; i < rows; ++i) {
     skip[i] = skips_ignored(job) && st.weight[i] == 0;
@@ -179,6 +192,10 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
     finish(job, st, row, rows);
     look_again<C>(job, st, row, rows, [&](int i) { return z[i]; }, 1);
     if (!writes_matrix(job.op)) return;
+  } else {
+    for (int i = 0; i < rows; ++i)
+      sum_backward(job, st, i, z[i], q[i], buf.z || buf.q ? 0 : ahead, buf.drain);
+    S::store(st.zy, P::fold_sum(st.lanes));
   }
   locate(job, job.out, row, rows, at);
   const bool direct = job.out.dtype == dtype_of<C> && job.out.class_stride == (std::int64_t)sizeof(C);
@@ -194,7 +211,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
     char* const target = staged ? staged + i * n * size_out : at[i];
     C* const to = direct ? (C*)target : part(buf.e, i);
     if (backward) {
-      row_backward(job, (C*)z[i], q[i], to);
+      write_backward(job, st.zy[i], z[i], q[i], to, job.streaming && direct && !staged);
       if (!direct) store_run<C>(job.out.dtype, to, target, job.out.class_stride, n);
       continue;
     }

@@ -96,6 +96,9 @@ def target_totals(
 ) -> tuple[int, float]:
     """The position of the first index out of range or -1, and the weight of the rows that are not ignored."""
 
+def large_pages(array: NDArray[Any] | Tensor, /) -> None:
+    """Ask for the memory of a new array in large pages, where the system has a way to."""
+
 def get_num_threads() -> int:
     """Threads that large calls are divided over."""
 

@@ -21,7 +21,7 @@ from lastlayer.row_stats import RowStats
 from . import composed, losses
 from .composed import Form
 from .losses import Target
-from .tensors import from_memory, in_memory, memory, shape_of, wide
+from .tensors import from_memory, in_memory, memory, new_like, shape_of, wide
 
 try:
     from lastlayer import _core, native
@@ -188,7 +188,7 @@ def softmax(
         return composed.softmax(x, axis, where, temperature, log)
     mask = None if where is None else memory(where)
     scores = problem.scores("softmax", memory(x), axis, mask, temperature)
-    out = torch.empty_like(x) if out is None else out
+    out = new_like(x) if out is None else out
     _in_core(native._softmax, scores, memory(out), log)
     return out
 
@@ -203,7 +203,7 @@ def softmax_backward(
         return composed.softmax_backward(grad, y, axis, temperature)
     if where is not None and log:
         grad = torch.where(where, grad, 0.0)
-    dx, grad = torch.empty_like(y), grad.to(y.dtype)
+    dx, grad = new_like(y), grad.to(y.dtype)
     half = y.dtype is torch.bfloat16
     g, p, d = (native._bits(memory(t)) for t in (grad, y, dx))
     _core.softmax_backward(g, p, axis, d, log, half, torch.get_num_threads())
@@ -293,7 +293,7 @@ def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem) -> tuple
         checked = checked._replace(scale=checked.scale * float(grad))
     if checked.scale == 0.0:
         return 0.0, torch.zeros_like(x)
-    dx = torch.empty_like(x)
+    dx = new_like(x)
     return _in_core(native._losses, checked, native._GRAD, memory(dx)), dx
 
 

@@ -16,6 +16,11 @@ from lastlayer.arrays import BFLOAT16, is_foreign, library
 from lastlayer.errors import DtypeError
 from lastlayer.problem import name_of, to_numpy, unfit
 
+try:
+    from lastlayer import _core
+except ImportError:
+    _core = None  # type: ignore[assignment]
+
 __all__ = [
     "as_tensor",
     "from_memory",
@@ -23,6 +28,7 @@ __all__ = [
     "is_transformed",
     "is_watched",
     "memory",
+    "new_like",
     "shape_of",
     "tracks",
     "wide",
@@ -75,6 +81,18 @@ def memory(x: Tensor) -> Any:
     if x.is_neg():
         x = x.resolve_neg()
     return x.detach().numpy()
+
+
+def new_like(x: Tensor) -> Tensor:
+    """Memory for a result of the shape and dtype of ``x``, in large pages where it is much.
+
+    First written in pages of 4 KB, a large result can take longer to come by than to compute; NumPy asks for
+    large pages likewise.
+    """
+    y = torch.empty_like(x)
+    if y.numel() >= 1 << 20 and _core is not None and y.is_cpu:
+        _core.large_pages(y)
+    return y
 
 
 def from_memory(a: Any) -> Tensor:

@@ -15,7 +15,7 @@ from torch.autograd import Function, forward_ad
 
 from .autograd import SoftmaxBackward, call, loss_gradient
 from .kernels import Options
-from .tensors import is_transformed
+from .tensors import is_transformed, new_like
 
 try:
     from lastlayer import _core
@@ -116,7 +116,7 @@ class CrossEntropy(Function):
             scale *= grad.item()
             if scale == 0.0:
                 return torch.zeros_like(x), None, None, None
-        dx = torch.empty_like(x)
+        dx = new_like(x)
         _core.cross_entropy(
             x, 1, False, 1.0, 0.0, y, False, False, None, heights, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
             1, None, dx, _threads(),
@@ -143,7 +143,7 @@ def softmax(x: Tensor, axis: Any, log: bool) -> Tensor | None:
 
 
 def _softmax(x: Tensor, axis: int, log: bool) -> Tensor:
-    out = torch.empty_like(x)
+    out = new_like(x)
     _core.softmax(x, axis, out, log, None, 1.0, 0.0, False, _threads())
     return out
 
@@ -163,7 +163,7 @@ class Softmax(Function):
         (y,) = ctx.saved_tensors
         if _records() or not _is_usual(y) or not _is_plain(grad):
             return call(SoftmaxBackward, grad, y, None, ctx.axis, 1.0, ctx.log), None, None
-        dx = torch.empty_like(y)
+        dx = new_like(y)
         _core.softmax_backward(grad, y, ctx.axis, dx, ctx.log, False, _threads())
         return dx, None, None
 
