@@ -21,9 +21,9 @@ LOSSES = {"torch": "torch.nn.CrossEntropyLoss", "lastlayer": "lastlayer.torch.Cr
 TOLERANCE = 1e-4  # of a loss: training makes differences of one rounding, 6e-8, larger step by step
 
 
-def run(task: str, loss: str, steps: int | None) -> dict[str, Any]:
+def run(task: str, loss: str, steps: int | None, threads: int = 1) -> dict[str, Any]:
     """Train in a process of its own, so that each has its own peak memory."""
-    command = [sys.executable, str(TRAIN), task, "--loss", loss, "--json"]
+    command = [sys.executable, str(TRAIN), task, "--loss", loss, "--json", "--threads", str(threads)]
     if steps is not None:
         command += ["--steps", str(steps)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
@@ -78,6 +78,7 @@ def record(path: Path, results: dict[str, dict[str, dict[str, Any]]]) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, help="of every run (default: as train.py has them)")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch (default: 1)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the curves there, as JSON")
     options = parser.parse_args(argv)
 
@@ -86,11 +87,11 @@ def main(argv: list[str] | None = None) -> int:
     print("  step    the median one")
     print("  loss    the loss and its gradient alone, on logits of that step's shape: the median of 100")
     print("  peak    the most memory that the process held, torch itself included")
-    print("  growth  how much of that came after the first step began\n")
+    print("  growth  how much of that came after the first step began; a few MiB are chance\n")
     results = {}
     agree = True
     for task in TASKS:
-        results[task] = {loss: run(task, loss, options.steps) for loss in LOSSES}
+        results[task] = {loss: run(task, loss, options.steps, options.threads) for loss in LOSSES}
         agree &= show(task, results[task])
     if options.record:
         record(options.record, results)
