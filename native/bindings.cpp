@@ -165,6 +165,14 @@ struct Request {
     results.push_back(b.hand_over());
     return b.data;
   }
+  // Peak and rest of every row: found by a loss, known to its gradient. Scores that are computed in a wider
+  // type than their results have a peak that the results cannot hold; then they are found again.
+  void statistics(nb::handle peak, nb::handle rest) {
+    void *p = row_result(peak, row_dtype(), "peak"), *r = row_result(rest, Dtype::f64, "rest");
+    if (job.op == Op::stats) job.rows_out.peak = p, job.rows_out.rest = (double*)r;
+    if (job.op == Op::grad && job.in_double == job.rows_out.wide)
+      job.known_peak = p, job.known_rest = (const double*)r;
+  }
   Dtype row_dtype() const { return job.rows_out.wide ? Dtype::f64 : Dtype::f32; }
 
   // The rows' axes, merged where every operand allows, and each operand's strides over them.
@@ -286,7 +294,8 @@ enum class Kind { loss, grad, pick, pick_log };
 double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, double softcap,
                      nb::handle target, bool dense, bool target_bfloat, nb::handle class_weight,
                      nb::handle sample_weight, nb::handle ignore, double on, double off, double z_loss,
-                     double scale, int kind, nb::handle losses, nb::handle grad, int threads) {
+                     double scale, int kind, nb::handle losses, nb::handle grad, int threads, nb::handle peak,
+                     nb::handle rest) {
   Request r;
   const Kind what = (Kind)kind;
   r.job.op = what == Kind::loss ? Op::stats : what == Kind::grad ? Op::grad : Op::pick;
@@ -296,6 +305,8 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
   if (what == Kind::pick_log && r.x.dtype == Dtype::f32) r.job.in_double = false;
   r.targets(target, dense, target_bfloat, class_weight, sample_weight, ignore, on, off, z_loss, scale);
   if (what == Kind::grad) r.result(grad);
+  r.job.skips_ignored = what == Kind::loss || what == Kind::grad;
+  if (!peak.is_none() && !rest.is_none()) r.statistics(peak, rest);
   std::vector<double> as_double;
   std::vector<float> as_float;
   const std::size_t n = (std::size_t)r.job.rows;
@@ -425,7 +436,8 @@ NB_MODULE(_core, m) {
         nb::arg() = nb::none(), nb::arg() = nb::none(), nb::arg() = 1.0, nb::arg() = 0.0);
   m.def("cross_entropy", &cross_entropy, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(),
-        nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg() = 0);
+        nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg() = 0,
+        nb::arg() = nb::none(), nb::arg() = nb::none());
   m.def("target_totals", &target_totals, nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(),
         nb::arg().none());
   m.def("large_pages", &large_pages, nb::arg());

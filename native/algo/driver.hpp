@@ -8,14 +8,6 @@ LL_INLINE bool wants_moments(const Job& job) { return job.rows_out.spread || job
 LL_INLINE bool has_transform(const Job& job) {
   return job.softcap != 0 || job.temperature != 1 || job.take_log || job.mask.data;
 }
-// Only the loss or gradient is wanted: ignored rows need no work.
-LL_INLINE bool skips_ignored(const Job& job) {
-  const RowResults& o = job.rows_out;
-  return job.op == Op::grad ||
-         (job.op == Op::stats && o.loss && !o.lse && !o.peak && !o.confidence && !o.rest && !o.argmax &&
-          !o.rank && !o.gap && !o.mass && !o.spread && !o.square && !job.k);
-}
-
 // Pointers to `count` rows from `row` on.
 inline void locate(const Job& job, const Operand& a, std::int64_t row, int count, char** to) {
   if (job.axes <= 1) {
@@ -98,6 +90,28 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
       ((double*)job.top_probability)[row * job.k + i] = (double)p[0];
     else
       ((float*)job.top_probability)[row * job.k + i] = (float)p[0];
+  }
+}
+
+// The state after the passes over the scores, from what is known of the rows.
+template <class C>
+void recall(const Job& job, State<C>& st, std::int64_t row, int rows) {
+  using S = Simd<C>;
+  const C* peak = (const C*)job.known_peak + row;
+  const double* rest = job.known_rest + row;
+  const int whole = (int)round_up(rows, S::W);
+  for (int i = 0; i < whole; ++i) {
+    const double r = i < rows ? rest[i] : 0;
+    st.peak[i] = i < rows ? peak[i] : 0;
+    st.hi[i] = (C)r, st.lo[i] = (C)(r - (double)(C)r), st.count[i] = 1;
+  }
+  for (int i = 0; i < whole; i += S::W) {
+    const auto k = ExpAt<C>::make(S::load(st.peak + i));
+    typename S::V E, E_lo, hi, lo;
+    exp_pair<C>(k, S::load(st.peak + i), E, E_lo);
+    pair_product<C>(S::load(st.hi + i), S::load(st.lo + i), E, E_lo, hi, lo);
+    k.store(st.at + i, State<C>::pitch);
+    S::store(st.hi + i, hi), S::store(st.lo + i, lo);
   }
 }
 
@@ -192,7 +206,8 @@ bool drains(const Job& job) {
   const int size = size_of(job.out.dtype);
   return !job.lanes && job.streaming && job.axes <= 1 && job.out.class_stride == size &&
          job.out.stride[0] == job.classes * size && writes_matrix(job.op) &&
-         job.classes * (std::int64_t)sizeof(C) <= (is_backward(job.op) ? 2 << 10 : 256 << 10);
+         job.classes * (std::int64_t)sizeof(C) <=
+             (is_backward(job.op) || job.known_rest ? 2 << 10 : 256 << 10);
 }
 // The same for rows of a few classes, if neither they nor the scores pass through scratch for another reason.
 template <class C>

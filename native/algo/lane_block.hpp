@@ -94,6 +94,21 @@ void lane_sums(const Job& job, State<C>& st, C* t, std::int64_t ld, int rows, Ah
     }
 }
 
+// The exponentials alone, where their sums are known.
+template <class C>
+void lane_exps(const State<C>& st, C* t, std::int64_t ld, std::int64_t n, int rows, Ahead ahead,
+               Drain<C>& drain) {
+  using S = Simd<C>;
+  for (int i = 0; i < rows; i += S::W) {
+    const ExpAt<C> k = ExpAt<C>::load(st.at + i, State<C>::pitch);
+    for (std::int64_t j = 0; j < n; ++j) {
+      ahead.at(i).ask(j);
+      S::store(t + j * ld + i, exp_of<C>(k, S::load(t + j * ld + i)));
+      if (j % 4 == 3) drain.some();
+    }
+  }
+}
+
 // The tile of results, in place of the scores or their exponentials.
 template <class C>
 void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, int rows) {
@@ -192,16 +207,22 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
   if (is_backward(job.op)) {
     lane_backward(job, buf, rows);
   } else {
+    if (job.known_rest) recall(job, st, row, rows);
     for (int i = 0; i < rows; i += S::W) {
-      S::store(st.peak + i, job.op == Op::pick ? S::set1(0) : P::peak(buf.z + i, ld, n));
-      ExpAt<C>::make(S::load(st.peak + i)).store(st.at + i, State<C>::pitch);
+      if (!job.known_rest) {
+        S::store(st.peak + i, job.op == Op::pick ? S::set1(0) : P::peak(buf.z + i, ld, n));
+        ExpAt<C>::make(S::load(st.peak + i)).store(st.at + i, State<C>::pitch);
+      }
       if (job.target == Target::dense || (job.target == Target::index && job.off != 0))
         P::gaps(job, st, i, buf.z + i, job.target == Target::dense ? buf.q + i : nullptr, ld, n);
     }
     if (job.target != Target::none)
       for (int i = 0; i < rows; ++i) st.zy[i] = st.y[i] >= 0 ? buf.z[st.y[i] * ld + i] : 0;
     if (job.op == Op::pick) return finish_pick(job, st, rows);
-    lane_sums(job, st, buf.z, ld, rows, ahead, buf.drain);
+    if (job.known_rest)
+      lane_exps(st, buf.z, ld, n, rows, ahead, buf.drain);
+    else
+      lane_sums(job, st, buf.z, ld, rows, ahead, buf.drain);
     finish(job, st, row, rows);
     look_again<C>(job, st, row, rows, [&](int i) { return buf.z + i; }, ld);
     if (!writes_matrix(job.op)) return;

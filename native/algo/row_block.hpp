@@ -81,16 +81,32 @@ struct Row {
   }
 };
 
+// Where a write pass has the exponentials from: an earlier pass, or the scores, of a peak near 0 or far from
+// it.
+enum class From { sums, near, far };
+
 // Row i of the result.
-template <class C>
-void row_write(const Job& job, const State<C>& st, int i, const Row<C>& row, C* to, bool streaming) {
+template <class C, From FROM>
+void row_write_from(const Job& job, const State<C>& st, int i, const Row<C>& row, C* to, bool streaming) {
   using S = Simd<C>;
   using V = typename S::V;
   using P = RowPasses<C>;
   const std::int64_t n = row.n;
   const C *z = row.z, *q = row.q, *slope = row.slope, *e = row.e, *w = row.w;
   const V times = S::set1(st.times[i]), times_lo = S::set1(st.times_lo[i]), minus = S::set1(st.minus[i]);
-  auto scaled = [&](V v) LL_INLINE_LAMBDA { return S::fma(v, times, v * times_lo); };
+  const ExpAt<C> k = ExpAt<C>::broadcast(st.at + i, State<C>::pitch);
+  auto p = [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+    V v;
+    if constexpr (FROM == From::sums) {
+      v = S::loadn(e + j, m, 0);
+    } else {
+      V s, u;
+      typename S::M live;
+      exp_parts<C, FROM == From::far>(k, S::loadn(z + j, m, 0), s, u, live);
+      v = S::keep(live, S::fma(u, s, s));
+    }
+    return S::fma(v, times, v * times_lo);
+  };
   auto write = [&](std::int64_t at, C value, auto&& f) LL_INLINE_LAMBDA {
     if (slope)
       P::write(to, n, streaming, at, at >= 0 ? value * slope[at] : value,
@@ -105,20 +121,28 @@ void row_write(const Job& job, const State<C>& st, int i, const Row<C>& row, C* 
     P::write(to, n, streaming, -1, 0,
              [&](std::int64_t j, int m) LL_INLINE_LAMBDA { return (S::loadn(z + j, m, 0) - peak) - l; });
   } else if (job.op == Op::softmax || (job.target == Target::index && job.off == 0)) {
-    write(job.op == Op::softmax ? -1 : row.y, st.at_target[i],
-          [&](std::int64_t j, int m) LL_INLINE_LAMBDA { return scaled(S::loadn(e + j, m, 0)); });
+    write(job.op == Op::softmax ? -1 : row.y, st.at_target[i], p);
   } else if (job.target == Target::index) {
-    const V k = S::set1((C)((double)st.weight[i] * job.scale / job.temperature * job.off));
-    write(row.y, st.at_target[i], [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-      return scaled(S::loadn(e + j, m, 0)) - S::loadn(w + j, m, 0) * k;
-    });
+    const V spread = S::set1((C)((double)st.weight[i] * job.scale / job.temperature * job.off));
+    write(row.y, st.at_target[i],
+          [&](std::int64_t j, int m) LL_INLINE_LAMBDA { return p(j, m) - S::loadn(w + j, m, 0) * spread; });
   } else {
     const V on = S::set1((C)job.on), off = S::set1((C)job.off);
     write(-1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
       const V t = S::loadn(w + j, m, 0) * S::fma(on, S::loadn(q + j, m, 0), off);
-      return scaled(S::loadn(e + j, m, 0)) - t * minus;
+      return p(j, m) - t * minus;
     });
   }
+}
+
+template <class C>
+void row_write(const Job& job, const State<C>& st, int i, const Row<C>& row, C* to, bool streaming) {
+  if (!job.known_rest)
+    row_write_from<C, From::sums>(job, st, i, row, to, streaming);
+  else if (st.at[2 * State<C>::pitch + i] == 0)
+    row_write_from<C, From::near>(job, st, i, row, to, streaming);
+  else
+    row_write_from<C, From::far>(job, st, i, row, to, streaming);
 }
 
 template <class C>
@@ -139,9 +163,9 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   for (int i = 0; i < rows; ++i) next[i] = at[i] + ahead;
   const int size = job.x.class_stride == size_of(job.x.dtype) ? size_of(job.x.dtype) : 0;
   const bool backward = is_backward(job.op);
-  const bool plain = !backward && !has_transform(job) && job.op != Op::pick;
+  const bool plain = !backward && !has_transform(job) && job.op != Op::pick && !job.known_rest;
   for (int i = 0; i < rows; ++i) {
-    skip[i] = skips_ignored(job) && st.weight[i] == 0;
+    skip[i] = job.skips_ignored && st.weight[i] == 0;
     z[i] = skip[i] ? nullptr : buf.z ? buf.z + i * ld : (const C*)at[i];
     if (skip[i]) continue;
     if (plain) {
@@ -163,13 +187,17 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   }
   if (!backward) {
     for (int i = 0; i < rows; ++i)
-      if (!skip[i] && !plain) {
+      if (!skip[i] && !plain && !job.known_rest) {
         const auto found = P::extremes(z[i], n);
         S::store(st.lanes + i * S::W, found.high), S::store(st.lanes + (S::W + i) * S::W, found.low);
       }
-    S::store(st.peak, job.op == Op::pick ? S::set1(0) : P::fold_max(st.lanes));
-    S::store(st.low, P::fold_min(st.lanes + S::W * S::W));
-    ExpAt<C>::make(S::load(st.peak)).store(st.at, State<C>::pitch);
+    if (job.known_rest) {
+      recall(job, st, row, rows);
+    } else {
+      S::store(st.peak, job.op == Op::pick ? S::set1(0) : P::fold_max(st.lanes));
+      S::store(st.low, P::fold_min(st.lanes + S::W * S::W));
+      ExpAt<C>::make(S::load(st.peak)).store(st.at, State<C>::pitch);
+    }
     const bool all_classes = job.target == Target::dense || (job.target == Target::index && job.off != 0);
     for (int i = 0; i < rows; ++i) {
       if (skip[i]) continue;
@@ -179,7 +207,9 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
       st.zy[i] = job.target != Target::none && st.y[i] >= 0 ? z[i][st.y[i]] : 0;
     }
     if (job.op == Op::pick) return finish_pick(job, st, rows);
-    if (job.op == Op::softmax || job.op == Op::grad)
+    if (job.known_rest)
+      ;
+    else if (job.op == Op::softmax || job.op == Op::grad)
       P::template sum_exp<Take::rest, true>(st, z, rows, n, buf.e, next, size, buf.drain);
     else if (wants_moments(job))
       P::template sum_exp<Take::moments, false>(st, z, rows, n, nullptr, next, size, buf.drain);
@@ -187,7 +217,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
       P::template sum_exp<Take::rest, false>(st, z, rows, n, nullptr, next, size, buf.drain);
     if (wants_moments(job))
       P::template fold_sums<Take::moments>(st);
-    else
+    else if (!job.known_rest)
       P::template fold_sums<Take::rest>(st);
     finish(job, st, row, rows);
     look_again<C>(job, st, row, rows, [&](int i) { return z[i]; }, 1);

@@ -79,11 +79,14 @@ def cross_entropy(
     losses: NDArray[float32] | NDArray[float64] | Tensor | None,
     grad: NDArray[Any] | Tensor | None,
     threads: int = 0,
+    peak: NDArray[Any] | Tensor | None = None,
+    rest: NDArray[float64] | Tensor | None = None,
     /,
 ) -> float:
     """``scale`` times the sum of the rows' losses; or 0, with the losses themselves in ``losses`` if given.
 
-    ``kind``: 0 loss, 1 loss and gradient, 2 and 3 the loss of log-probabilities and of probabilities.
+    ``kind``: 0 loss, 1 loss and gradient, 2 and 3 the loss of log-probabilities and of probabilities. A loss
+    leaves each row's ``peak`` and ``rest`` in these arrays; a gradient that is given them finds them there.
     """
 
 def target_totals(

@@ -9,6 +9,7 @@ import pytest
 from assertions import assert_ulp
 
 import lastlayer as ll
+from lastlayer import _core, native
 
 SIZES = [(64, 2), (64, 3), (64, 10), (40, 17), (24, 64), (16, 100), (8, 1000), (2, 32003)]
 FLOATS = [np.float32, np.float64]
@@ -55,6 +56,22 @@ def test_bounds(backend, rows, classes, scale, dtype):
     assert_ulp(stats.confidence, true.softmax.max(-1), bound, what="confidence")
     assert_ulp(stats.entropy, true.entropy, 8, what="entropy")
     assert_ulp(stats.sum_p2, true.sum_p2, 8, what="sum_p2")
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("scale", [1, 5, 20])
+@pytest.mark.parametrize(("rows", "classes"), SIZES)
+@pytest.mark.parametrize("isa", native.isas())
+def test_the_gradient_from_known_rows(isa, rows, classes, scale, dtype):
+    x, y = problem(rows, classes, scale, dtype)
+    true = oracle.truth(x, y, reduction="sum", exact=False)
+    peak, rest, dx = np.empty(rows, dtype), np.empty(rows), np.empty_like(x)
+    call = (x, 1, False, 1.0, 0.0, y, False, False, None, None, None, 1.0, 0.0, 0.0, 1.0)
+    with native.use_isa(isa):
+        _core.cross_entropy(*call, 0, None, None, 0, peak, rest)
+        loss = _core.cross_entropy(*call, 1, None, dx, 0, peak, rest)
+    assert_ulp(np.asarray(loss, dtype), true.loss, 3, what="loss")
+    assert_ulp(dx, true.gradient, 3, scale=true.gradient_size, what="gradient")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])

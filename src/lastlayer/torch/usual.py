@@ -31,6 +31,9 @@ _watchers = torch._C._len_torch_dispatch_stack
 _records = torch.is_grad_enabled
 _threads = torch.get_num_threads
 _float32, _float64 = torch.float32, torch.float64
+_MANY = (
+    512  # classes; below, finding a row's statistics again is cheaper than it costs to write results apart
+)
 
 
 def _is_usual(x: Any) -> bool:
@@ -78,8 +81,10 @@ def cross_entropy(x: Tensor, y: Any, axis: Any, ignore_index: Any, reduction: An
         return None
 
 
-def _loss(x: Tensor, y: Tensor, ignore_index: Any, reduction: Any) -> tuple[Tensor, float]:
-    """The loss, and what the sum of the rows' losses was multiplied with."""
+def _loss(
+    x: Tensor, y: Tensor, ignore_index: Any, reduction: Any, peak: Any = None, rest: Any = None
+) -> tuple[Tensor, float]:
+    """The loss, and what the sum of the rows' losses was multiplied with; the rows' statistics if asked."""
     bad, total = _core.target_totals(y, x.size(1), ignore_index, None, None)
     if bad >= 0:
         raise UnusualError
@@ -88,7 +93,7 @@ def _loss(x: Tensor, y: Tensor, ignore_index: Any, reduction: Any) -> tuple[Tens
     losses = torch.empty(x.size(0), dtype=wide) if reduction == "none" else None
     loss = _core.cross_entropy(
         x, 1, False, 1.0, 0.0, y, False, False, None, None, ignore_index, 1.0, 0.0, 0.0, scale,
-        0, losses, None, _threads(),
+        0, losses, None, _threads(), peak, rest,
     )  # fmt: skip
     return torch.scalar_tensor(loss, dtype=wide) if losses is None else losses, scale
 
@@ -98,14 +103,18 @@ class CrossEntropy(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, ignore_index: Any, reduction: Any) -> Tensor:
-        loss, ctx.scale = _loss(x, y, ignore_index, reduction)
-        ctx.save_for_backward(x, y)
+        peak = rest = None
+        if x.size(1) >= _MANY:  # with them the backward pass needs to look at a row only once
+            peak = torch.empty(x.size(0), dtype=_float64 if x.dtype is _float64 else _float32)
+            rest = torch.empty(x.size(0), dtype=_float64)
+        loss, ctx.scale = _loss(x, y, ignore_index, reduction, peak, rest)
+        ctx.save_for_backward(x, y, peak, rest)
         ctx.ignore_index, ctx.reduction = ignore_index, reduction
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, y = ctx.saved_tensors
+        x, y, peak, rest = ctx.saved_tensors
         if _records() or not _is_usual(x) or not _is_plain(grad):
             o = Options("cross_entropy", 1, ctx.ignore_index, reduction=ctx.reduction)
             return loss_gradient(grad, (x, y, None, None), o), None, None, None
@@ -119,7 +128,7 @@ class CrossEntropy(Function):
         dx = new_like(x)
         _core.cross_entropy(
             x, 1, False, 1.0, 0.0, y, False, False, None, heights, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
-            1, None, dx, _threads(),
+            1, None, dx, _threads(), peak, rest,
         )  # fmt: skip
         return dx, None, None, None
 
