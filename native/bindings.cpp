@@ -2,7 +2,8 @@
 // everything that memory safety rests on: shape, dtype, writability. What they mean is checked in problem.py;
 // errors raised here are the package's own mistakes.
 //
-// `threads` of the functions: for this call, instead of the process's number of threads; 0 for that number.
+// `threads` of the functions, or use_threads for all calls of a thread: so many, instead of the process's
+// number of threads, and hosted (pool.hpp); 0 for that number.
 #include <Python.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
@@ -14,6 +15,7 @@
 #include <string>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #if defined(__linux__)
@@ -30,6 +32,7 @@ using namespace lastlayer;
 namespace {
 
 std::atomic<int> thread_count{0};
+thread_local int threads_in_use = 0;
 
 int threads_of_process() {
   int n = thread_count.load(std::memory_order_relaxed);
@@ -206,11 +209,11 @@ struct Request {
     lay_out();
     bool stopped = false;
     if (job.rows * job.classes < 4096) {
-      run_job(job, 1, nullptr, &stopped);
+      run_job(job, 1, false, nullptr, &stopped);
     } else {
-      const int n = at_most ? at_most : threads_of_process();
+      const int asked = at_most ? at_most : threads_in_use, n = asked ? asked : threads_of_process();
       WithoutGil released;
-      run_job(job, n, interrupted, &stopped);
+      run_job(job, n, asked > 0, interrupted, &stopped);
     }
     if (stopped) throw nb::python_error();
   }
@@ -449,6 +452,13 @@ NB_MODULE(_core, m) {
         thread_count.store(n, std::memory_order_relaxed);
       },
       "Sets the number of threads of this process.");
+  m.def(
+      "use_threads",
+      [](int n) {
+        if (n < 0) throw std::invalid_argument("use_threads: n is negative");
+        return std::exchange(threads_in_use, n);
+      },
+      "Sets the number of threads for this thread's calls, and returns the one before; 0: the process's.");
   m.def(
       "isas",
       [] {

@@ -61,13 +61,16 @@ bool choose(const std::string& name) {
   return false;
 }
 
-void run_job(Job& job, int threads, bool (*interrupted)(), bool* stopped) {
+// Scores worth waking another thread for: a hosted one is awake.
+constexpr std::int64_t worth_waking = 131072, worth_sharing = 32768;
+
+void run_job(Job& job, int threads, bool hosted, bool (*interrupted)(), bool* stopped) {
   *stopped = false;
   if (job.rows == 0) return;
   const Table* table = current();
   table->plan(job);
   const std::int64_t all = job.rows * job.classes;
-  if (all < 32768 || threads <= 1 || job.rows <= job.block) threads = 1;
+  if (all < (hosted ? worth_sharing : worth_waking) || threads <= 1 || job.rows <= job.block) threads = 1;
   // A task is enough work to be worth handing over, and few enough bytes for a prompt answer to Ctrl-C.
   std::int64_t rows = (65536 / job.classes + job.block) / job.block * job.block;
   if (all < 65536 * 4 * (std::int64_t)threads) {
@@ -92,7 +95,7 @@ void run_job(Job& job, int threads, bool (*interrupted)(), bool* stopped) {
     }
     table->run(job, begin, end, memory);
   };
-  *stopped = !parallel(threads, tasks, task, interrupted);
+  *stopped = !parallel(threads, tasks, task, interrupted, hosted);
   arena.release_large();
   if (exhausted.load()) throw std::bad_alloc();
 }

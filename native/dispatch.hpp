@@ -11,6 +11,6 @@ namespace lastlayer {
 std::vector<const Table*> available();  // widest first
 const Table* current();
 bool choose(const std::string& name);  // false if this machine cannot run it
-void run_job(Job& job, int threads, bool (*interrupted)(), bool* stopped);
+void run_job(Job& job, int threads, bool hosted, bool (*interrupted)(), bool* stopped);
 
 }  // namespace lastlayer

@@ -12,6 +12,7 @@
 #include <sched.h>
 #endif
 #if defined(__unix__) || defined(__APPLE__)
+#include <dlfcn.h>
 #include <pthread.h>
 #endif
 
@@ -106,6 +107,26 @@ Pool* pool() {
   return p;
 }
 
+// The entry of the OpenMP runtime that the process has loaded for all (as PyTorch does), in the calling
+// convention that compilers use: GCC's, which LLVM's runtime offers too. Null without one, or after fork().
+using Team = void (*)(void (*)(void*), void*, unsigned, unsigned);
+
+std::atomic<bool> forked{false};
+#if defined(__unix__) || defined(__APPLE__)
+// From the beginning: whoever forks may have used the runtime, if not through us.
+const int watched = pthread_atfork(nullptr, nullptr, [] { forked.store(true, std::memory_order_release); });
+#endif
+
+Team team() {
+#if defined(__unix__) || defined(__APPLE__)
+  (void)watched;
+  static const Team found = reinterpret_cast<Team>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+  return forked.load(std::memory_order_acquire) ? nullptr : found;
+#else
+  return nullptr;
+#endif
+}
+
 int positive(const char* name) {
   const char* text = std::getenv(name);
   if (!text) return 0;
@@ -116,7 +137,7 @@ int positive(const char* name) {
 }  // namespace
 
 bool parallel(int threads, std::int64_t count, const std::function<void(std::int64_t)>& task,
-              const std::function<bool()>& interrupted) {
+              const std::function<bool()>& interrupted, bool hosted) {
   Call call;
   call.task = &task;
   call.count = count;
@@ -131,6 +152,22 @@ bool parallel(int threads, std::int64_t count, const std::function<void(std::int
     }
   };
   const int helpers = (int)(count < threads ? count : threads) - 1;
+  if (const Team host = hosted && helpers > 0 ? team() : nullptr) {
+    struct Shared {
+      Call& call;
+      const std::function<void()> on_caller;
+      const std::thread::id caller;
+    } shared{call, on_caller, std::this_thread::get_id()};
+    host(
+        [](void* data) {
+          Shared& s = *static_cast<Shared*>(data);
+          if (std::this_thread::get_id() == s.caller) return s.on_caller();
+          while (s.call.one()) {
+          }
+        },
+        &shared, (unsigned)(helpers + 1), 0);
+    return !call.stop.load(std::memory_order_relaxed);
+  }
   if (helpers > 0) {
     Pool* p = pool();
     std::unique_lock<std::mutex> mine(p->in_use, std::try_to_lock);

@@ -4,6 +4,11 @@
 // Workers are started when first needed and kept. One call at a time uses them: a call that finds them busy
 // (another Python thread, or a call from within a task) runs on its own thread. After fork() the child starts
 // its own.
+//
+// Whoever computes with PyTorch already has workers, those of its OpenMP runtime, and after each of its
+// operations they stay awake for a while on the processors that ours would need. A `hosted` call is done by
+// them: it starts at once, and nobody is in the way. Not so after fork(), which OpenMP runtimes do not
+// survive.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +19,7 @@ namespace lastlayer {
 // `interrupted` is asked now and then, on the calling thread only; true ends the call early. Returns false
 // then.
 bool parallel(int threads, std::int64_t count, const std::function<void(std::int64_t)>& task,
-              const std::function<bool()>& interrupted);
+              const std::function<bool()>& interrupted, bool hosted = false);
 
 // LASTLAYER_NUM_THREADS, OMP_NUM_THREADS, or the processors that this process may use.
 int default_threads();

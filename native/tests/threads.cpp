@@ -36,7 +36,7 @@ const std::vector<Request>& requests() {
 std::string run(Problem& problem, int threads) {
   problem.wipe();
   bool stopped = true;
-  run_job(problem.job, threads, nullptr, &stopped);
+  run_job(problem.job, threads, false, nullptr, &stopped);
   CHECK(!stopped, "%s", problem.name.c_str());
   return problem.results();
 }

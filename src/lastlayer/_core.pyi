@@ -4,7 +4,9 @@ Arrays are checked for what memory safety rests on, and for nothing else: a wron
 ``TypeError`` or a ``BufferError``, and a mistake of this package. Wherever an array goes, a torch tensor on
 the CPU goes too: it is read and written where it lies, with or without ``requires_grad``, and nothing is
 recorded for autograd. bfloat16 travels in arrays as ``uint16`` with a flag beside it; a tensor needs no flag.
-A ``softcap`` of 0 is none. ``threads`` is for this call, in place of `get_num_threads`; 0 leaves it at that.
+A ``softcap`` of 0 is none. ``threads`` is for this call, in place of `get_num_threads`, and has the
+workers of the process's OpenMP runtime (PyTorch's) do it where there is one; 0 leaves it at that.
+`use_threads` says the same for all calls of a thread.
 Every argument is positional.
 """
 
@@ -101,6 +103,9 @@ def target_totals(
 
 def large_pages(array: NDArray[Any] | Tensor, /) -> None:
     """Ask for the memory of a new array in large pages, where the system has a way to."""
+
+def use_threads(n: int, /) -> int:
+    """Set the number of threads for this thread's calls, and return the one before; 0: the process's."""
 
 def get_num_threads() -> int:
     """Threads that large calls are divided over."""

@@ -78,6 +78,40 @@ def test_workers_of_a_data_loader():
     assert torch.equal(torch.cat(list(loader)), expected)
 
 
+FORK = """
+import os, torch, lastlayer as ll
+torch.set_num_threads(2)
+x = torch.randn(512, 1000)
+before = ll.softmax(x).numpy().tobytes()  # by PyTorch's workers, which the child has not
+child = os.fork()
+if child == 0:
+    os._exit(0 if ll.softmax(x).numpy().tobytes() == before else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_workers_of_its_own():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("classes", [10, 100, 1000])
+def test_the_same_bits_for_every_number_of_threads(classes):
+    x = torch.randn(200_000 // classes, classes, generator=torch.Generator().manual_seed(0))
+    x.requires_grad_()
+    y = torch.arange(len(x)) % classes
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            loss = ll.cross_entropy(x, y)
+            found.append((loss, torch.autograd.grad(loss, x)[0], ll.softmax(x)))
+    finally:
+        torch.set_num_threads(before)
+    for others in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
+
+
 def test_calls_from_several_threads():
     x = torch.randn(64, 500, generator=torch.Generator().manual_seed(0), requires_grad=True)
     y = torch.arange(64)

@@ -81,15 +81,12 @@ def on_core(x: Tensor) -> bool:
 
 
 def _in_core(function: Callable[..., Any], *arguments: Any) -> Any:
-    """``function(*arguments)`` with as many threads as PyTorch has."""
-    before, n = _core.get_num_threads(), torch.get_num_threads()
-    if n == before:
-        return function(*arguments)
-    _core.set_num_threads(n)
+    """``function(*arguments)`` with as many threads as PyTorch has, and with PyTorch's own."""
+    before = _core.use_threads(torch.get_num_threads())
     try:
         return function(*arguments)
     finally:
-        _core.set_num_threads(before)
+        _core.use_threads(before)
 
 
 # --- checks -------------------------------------------------------------------------------------------------
