@@ -168,6 +168,8 @@ struct Request {
     results.push_back(b.hand_over());
     return b.data;
   }
+  // Some of the classes only: what is found has to meet what other parts have found, in the computing type.
+  void be_shard() { job.shard = true, job.rows_out.wide = job.in_double; }
   // Peak and rest of every row: found by a loss, known to its gradient. Scores that are computed in a wider
   // type than their results have a peak that the results cannot hold; then they are found again.
   void statistics(nb::handle peak, nb::handle rest) {
@@ -243,10 +245,11 @@ void softmax_backward(nb::handle grad, nb::handle y, int axis, nb::handle out, b
 void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double temperature, double softcap,
                nb::handle target, bool dense, bool target_bfloat, nb::handle ignore, nb::dict into,
                std::int64_t k, int threads, nb::handle class_weight, nb::handle sample_weight, double on,
-               double off) {
+               double off, bool shard) {
   Request r;
   r.job.op = Op::stats;
   r.scores(x, axis, bfloat, temperature, softcap);
+  if (shard) r.be_shard();
   r.where(where);
   r.targets(target, dense, target_bfloat, class_weight, sample_weight, ignore, on, off, 0.0, 1.0);
   auto slot = [&](const char* name, Dtype dtype, std::int64_t each = 1) -> void* {
@@ -298,7 +301,7 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
                      nb::handle target, bool dense, bool target_bfloat, nb::handle class_weight,
                      nb::handle sample_weight, nb::handle ignore, double on, double off, double z_loss,
                      double scale, int kind, nb::handle losses, nb::handle grad, int threads, nb::handle peak,
-                     nb::handle rest) {
+                     nb::handle rest, nb::handle mass) {
   Request r;
   const Kind what = (Kind)kind;
   r.job.op = what == Kind::loss ? Op::stats : what == Kind::grad ? Op::grad : Op::pick;
@@ -306,6 +309,12 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
   if (target.is_none()) throw std::invalid_argument("targets: missing");
   r.scores(x, axis, bfloat, temperature, softcap);
   if (what == Kind::pick_log && r.x.dtype == Dtype::f32) r.job.in_double = false;
+  if (!mass.is_none()) {
+    if (what != Kind::grad || peak.is_none() || rest.is_none())
+      throw std::invalid_argument("mass: only with a gradient whose peak and rest are known");
+    r.be_shard();
+    r.job.known_mass = (const double*)r.row_result(mass, Dtype::f64, "mass");
+  }
   r.targets(target, dense, target_bfloat, class_weight, sample_weight, ignore, on, off, z_loss, scale);
   if (what == Kind::grad) r.result(grad);
   r.job.skips_ignored = what == Kind::loss || what == Kind::grad;
@@ -436,11 +445,11 @@ NB_MODULE(_core, m) {
         nb::arg(), nb::arg() = 0);
   m.def("row_stats", &row_stats, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
         nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg() = 0,
-        nb::arg() = nb::none(), nb::arg() = nb::none(), nb::arg() = 1.0, nb::arg() = 0.0);
+        nb::arg() = nb::none(), nb::arg() = nb::none(), nb::arg() = 1.0, nb::arg() = 0.0, nb::arg() = false);
   m.def("cross_entropy", &cross_entropy, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg() = 0,
-        nb::arg() = nb::none(), nb::arg() = nb::none());
+        nb::arg() = nb::none(), nb::arg() = nb::none(), nb::arg() = nb::none());
   m.def("target_totals", &target_totals, nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(),
         nb::arg().none());
   m.def("large_pages", &large_pages, nb::arg());

@@ -71,12 +71,14 @@ struct Job {
   const double* sample_weight = nullptr;  // N
   bool has_ignore = false;
   std::int64_t ignore = 0;
+  bool shard = false;          // a part of the classes: an index outside of them is a class of another part
   bool skips_ignored = false;  // nobody asks for the statistics of ignored rows
   double on = 1.0, off = 0.0, class_weight_sum = 0.0, z_loss = 0.0, scale = 1.0;
 
   // grad: peak (of the computing type) and rest of each row as an earlier call found them; null: not known
   const void* known_peak = nullptr;
   const double* known_rest = nullptr;
+  const double* known_mass = nullptr;  // a shard's gradient: the mass of the whole row
 
   RowResults rows_out;
   std::int64_t k = 0;  // stats: the k best classes of each row and their probabilities, N by k

@@ -193,6 +193,8 @@ void finish(const Job& job, State<C>& st, std::int64_t row, int rows) {
         }
       else
         break;
+      if (job.known_mass)
+        for (int i = 0; i < rows; ++i) st.mass[i] = (C)job.known_mass[row + i];
       finish_loss(job, st, rows);
       if (job.op == Op::grad) finish_grad(job, st, rows);
       break;

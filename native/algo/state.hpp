@@ -54,11 +54,12 @@ void take_targets(const Job& job, State<C>& st, std::int64_t row, int rows) {
   }
   load_indices(job.index, job.index_dtype, row, rows, y);
   const std::int64_t classes = job.classes, ignore = job.has_ignore ? job.ignore : -1;
+  const bool shard = job.shard;
   for (int i = 0; i < rows; ++i) {
     // one outside of the classes has been refused already, unless it changed since
     const bool kept = (y[i] >= 0) & (y[i] < classes) & (y[i] != ignore) & (weight[i] != 0);
     y[i] = kept ? y[i] : -1;
-    weight[i] = kept ? weight[i] : 0;
+    weight[i] = kept || shard ? weight[i] : 0;
   }
   for (int i = 0; i < rows; ++i) st.column[i] = (C)y[i];
 }
@@ -72,8 +73,9 @@ void index_mass_and_gap(const Job& job, State<C>& st, int rows) {
   if (!w) {
     const C on = (C)job.on;  // 1: without smoothing there is nothing to spread
     for (int i = 0; i < rows; ++i) {
-      const C below = weight[i] == 0 || zy[i] == peak[i] ? 0 : peak[i] - zy[i];
-      mass[i] = other[i] = weight[i] * on;
+      const C t = st.y[i] >= 0 ? weight[i] * on : 0;
+      const C below = t == 0 || zy[i] == peak[i] ? 0 : peak[i] - zy[i];
+      mass[i] = other[i] = t;
       gap[i] = mass[i] * below;
     }
     return;
