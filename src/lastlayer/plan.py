@@ -1,0 +1,125 @@
+"""How the linear head is cut into tiles. In: shapes and what a number takes. Out: a `Plan`, and nothing else.
+
+A tile is the logits of some rows and some classes. The loop of `linear` goes through all of them twice: to
+find each row's statistics, then, with those known, to turn each tile into its part of the gradients. Tiles
+that the memory holds from the first pass to the second are *kept*; the others are *recomputed*, which costs
+one more product.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = ["Costs", "Plan", "Tile", "default_memory", "plan"]
+
+_STEP = 16  # classes: what vectors and blocked products like
+_ROWS_STEP = 16
+_CLASSES = 4096  # beyond these a product gains nothing by another class
+_NARROW = 512  # classes: a narrower tile wastes the product; rather fewer rows
+_CACHE = 8 << 20  # bytes of a tile for each thread: what its share of the last cache holds
+
+
+class Tile(NamedTuple):
+    """Some of the rows and some of the classes, and where their logits lie meanwhile."""
+
+    rows: slice
+    classes: slice
+    buffer: int
+    kept: bool  # from the first pass to the second
+
+
+class Costs(NamedTuple):
+    """Bytes that the loop takes besides its tiles."""
+
+    fixed: int = 0  # whatever the tiles are
+    a_row: int = 0  # for each row of a tile
+    a_class: int = 0  # for each class of a tile
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The tiles of N rows and V classes.
+
+    The order is that of the classes, and within some classes that of the rows: so that the part of a weight's
+    gradient is complete when its classes are through. The last tiles of the first pass are those kept, since
+    the second pass goes backwards and starts with them; at least one always is.
+    """
+
+    n: int
+    v: int
+    rows: int  # rows a tile
+    classes: int  # classes a tile
+    kept: int  # tiles kept
+    recomputed: int  # tiles recomputed
+    memory: int  # bytes that all this takes
+
+    def tiles(self) -> Iterator[Tile]:
+        """Every tile once, in the order of the first pass."""
+        number = 0
+        for start in range(0, self.v, self.classes):
+            classes = slice(start, min(start + self.classes, self.v))
+            for first in range(0, self.n, self.rows):
+                rows = slice(first, min(first + self.rows, self.n))
+                buffer = max(0, number - self.recomputed)
+                yield Tile(rows, classes, buffer, number >= self.recomputed)
+                number += 1
+
+
+def plan(
+    n: int, v: int, number: int, threads: int, max_memory: int, costs: Costs, *, keep: bool = True
+) -> Plan:
+    """The plan for ``n`` rows and ``v`` classes.
+
+    Parameters
+    ----------
+    n, v : int
+        Rows and classes, each at least one.
+    number : int
+        Bytes of a logit.
+    threads : int
+        How many share the work.
+    max_memory : int
+        Bytes that all tiles and ``costs`` may take together. Where even the smallest tile takes more, the plan
+        is of that tile, and its ``memory`` says so.
+    costs : Costs
+        What is taken besides the tiles.
+    keep : bool
+        Whether there is a second pass to keep tiles for.
+    """
+    cache = _CACHE * max(1, threads)
+    rows = _even(n, max(_ROWS_STEP, cache // (number * min(v, _NARROW))), 1)
+    classes = _even(v, min(_CLASSES, max(_STEP, cache // (number * rows))), _STEP)
+
+    def memory(tiles: int) -> int:
+        return costs.fixed + costs.a_row * rows + costs.a_class * classes + tiles * rows * classes * number
+
+    while memory(1) > max_memory and (rows > _ROWS_STEP or classes > _STEP):
+        if rows > _ROWS_STEP and (rows >= classes or classes <= _STEP):
+            rows = _even(n, rows // 2, 1)
+        else:
+            classes = _even(v, classes // 2, _STEP)
+    count = -(-n // rows) * -(-v // classes)
+    room = (max_memory - memory(0)) // (rows * classes * number)
+    kept = max(1, min(count, room)) if keep else 1
+    return Plan(n, v, rows, classes, kept, count - kept, memory(kept))
+
+
+def _even(total: int, limit: int, step: int) -> int:
+    """The size of equal parts of ``total``, each of at most ``limit``: a multiple of ``step``, or all of it."""
+    limit = max(step, limit - limit % step)
+    if total <= limit:
+        return total
+    size = -(-total // -(-total // limit))
+    return -(-size // step) * step
+
+
+def default_memory() -> int:
+    """What a call may take where nobody says: a 32nd of the machine's memory, within 64 and 512 MiB."""
+    try:
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not known to every system
+        machine = 0
+    return min(512 << 20, max(64 << 20, machine // 32))
