@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from . import problem, select
+from . import linear, problem, select
 from .arrays import Array, namespace
 from .row_stats import RowStats
 from .select import backend
@@ -18,6 +18,9 @@ from .select import backend
 __all__ = [
     "cross_entropy",
     "cross_entropy_grad",
+    "linear_cross_entropy",
+    "linear_cross_entropy_grad",
+    "linear_row_stats",
     "log_loss",
     "log_softmax",
     "logsumexp",
@@ -661,6 +664,217 @@ def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float = 1.0) -> t
         return found
     scores = problem.scores("top_k", logits, axis, None, temperature)
     return backend(scores).top_k(scores, problem.top(scores, k))
+
+
+# --- the linear head ----------------------------------------------------------------------------------------
+
+
+def linear_cross_entropy(
+    x: Any,
+    weight: Any,
+    targets: Any,
+    *,
+    bias: Any = None,
+    max_memory: float | None = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+    denominator: float | None = None,
+) -> Array:
+    """Loss of a linear classifier, from its features and weights: the logits never exist as a whole.
+
+    ::
+
+        linear_cross_entropy(x, weight, targets, bias=bias) = cross_entropy(x @ weight.T + bias, targets)
+
+    Parameters
+    ----------
+    x : array, (..., D)
+        Features, D of each row.
+    weight : array, (V, D)
+        A row for each class.
+    targets : array of integers, (...), or array, (..., V)
+        Class indices or dense targets, as in `cross_entropy`.
+    bias : array, (V,), optional
+        Added to the logits.
+    max_memory : number of bytes, optional
+        What the call may use beside its arguments and results; by default a 32nd of the machine's memory, within
+        64 and 512 MiB. It decides how much is computed twice, not what comes out but for rounding.
+    class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction, \
+denominator
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    float, or for "none" an array of the shape of ``x`` without its last axis
+        float64 where one of the arrays is of float64, else float32.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError, TargetError
+
+    See Also
+    --------
+    linear_cross_entropy_grad : the loss and its gradients.
+
+    Notes
+    -----
+    For tensors of PyTorch it is differentiable in ``x``, ``weight`` and ``bias``: where autograd asks for it, the
+    gradients are computed with the loss, and handed out by the first backward pass. Ignored rows take no part in
+    the products. Where there is no such loop (per-row losses to be differentiated, weights or targets to be
+    differentiated, tensors on a device, arrays of other libraries) the logits are computed as a whole. 16-bit NumPy
+    arrays are multiplied as float32; a bfloat16 tensor's logits are rounded to bfloat16, as ``x @ weight.T`` is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lastlayer as ll
+    >>> x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
+    >>> float(ll.linear_cross_entropy(x, weight, [1, 2]).round(6))
+    0.607053
+    >>> float(ll.cross_entropy(x @ weight.T, [1, 2]).round(6))
+    0.607053
+    """
+    options = (temperature, softcap)
+    rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator)
+    if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
+        return tensors.loss("linear_cross_entropy", x, weight, targets, bias, max_memory, options, rest)
+    head = problem.head("linear_cross_entropy", x, weight, bias, max_memory)
+    return linear.loss("linear_cross_entropy", head, targets, options, rest)
+
+
+def linear_cross_entropy_grad(
+    x: Any,
+    weight: Any,
+    targets: Any,
+    *,
+    bias: Any = None,
+    max_memory: float | None = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+    denominator: float | None = None,
+) -> tuple[Array, tuple[Array, Array, Array | None]]:
+    """Loss of a linear classifier and its gradients in features, weight and bias, without its logits.
+
+    ::
+
+        g = dloss/dlogits        dx = g @ weight        dweight = g.T @ x        dbias = sum of g over the rows
+
+    Parameters
+    ----------
+    x, weight, targets, bias, max_memory, class_weight, sample_weight, ignore_index, label_smoothing, \
+temperature, softcap, z_loss, reduction, denominator
+        As in `linear_cross_entropy`.
+
+    Returns
+    -------
+    loss : float or array
+        As `linear_cross_entropy` returns it.
+    gradients : tuple of dx, dweight, dbias
+        Each of the shape and dtype of its argument; dbias is None without a bias. Of the reduced loss; for
+        "none", of the sum. 0 in ignored rows and in a mean over nothing.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError, TargetError
+
+    Notes
+    -----
+    Sums over tiles of classes are taken in float32, or float64, whatever the dtype of the arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lastlayer as ll
+    >>> x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
+    >>> loss, (dx, dweight, dbias) = ll.linear_cross_entropy_grad(x, weight, [1, 2])
+    >>> dx.round(4).tolist(), dbias
+    ([[0.0289, -0.0706], [0.3388, -0.0777]], None)
+    """
+    options = (temperature, softcap)
+    rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator)
+    name = "linear_cross_entropy_grad"
+    if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
+        found: tuple[Array, tuple[Array, Array, Array | None]] = tensors.loss_and_gradients(
+            name, x, weight, targets, bias, max_memory, options, rest
+        )
+        return found
+    return linear.gradients(name, problem.head(name, x, weight, bias, max_memory), targets, options, rest)
+
+
+def linear_row_stats(
+    x: Any,
+    weight: Any,
+    targets: Any = None,
+    *,
+    bias: Any = None,
+    max_memory: float | None = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    ignore_index: int | None = -100,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+) -> RowStats:
+    """What `row_stats` says of ``x @ weight.T + bias``, but for the target's rank, without these logits.
+
+    Parameters
+    ----------
+    x, weight, targets, bias, max_memory, class_weight, sample_weight, ignore_index, label_smoothing, \
+temperature, softcap
+        As in `linear_cross_entropy`. Without targets, the result has no ``nll``.
+
+    Returns
+    -------
+    RowStats
+        As of `row_stats`, of the shape of ``x`` without its last axis; without ``rank`` and ``correct``.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError, TargetError
+
+    Notes
+    -----
+    One product and one pass. For tensors that are to be differentiated the logits are computed as a whole.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lastlayer as ll
+    >>> x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
+    >>> stats = ll.linear_row_stats(x, weight, [1, 2])
+    >>> stats.argmax.tolist(), stats.nll.round(4).tolist(), stats.confidence.round(4).tolist()
+    ([1, 1], [0.3521, 0.862], [0.7032, 0.4223])
+    """
+    options = (temperature, softcap)
+    rest = (class_weight, sample_weight, ignore_index, label_smoothing, 0.0, "none", None)
+    if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
+        stats: RowStats = tensors.row_stats(
+            "linear_row_stats", x, weight, targets, bias, max_memory, options, rest
+        )
+        return stats
+    head = problem.head("linear_row_stats", x, weight, bias, max_memory)
+    return linear.statistics("linear_row_stats", head, targets, options, rest)
+
+
+def _linear_tensors(x: Any) -> Any:
+    """What runs the linear head on ``x`` if it is a tensor of PyTorch."""
+    if _tensors(x) is None:
+        return None
+    from .torch import linear as tensors
+
+    return tensors
 
 
 def _tensors(x: Any) -> Any:

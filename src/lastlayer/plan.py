@@ -37,6 +37,7 @@ class Costs(NamedTuple):
     fixed: int = 0  # whatever the tiles are
     a_row: int = 0  # for each row of a tile
     a_class: int = 0  # for each class of a tile
+    a_class_again: int = 0  # the same, where the rows take several tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ def plan(
     classes = _even(v, min(_CLASSES, max(_STEP, cache // (number * rows))), _STEP)
 
     def memory(tiles: int) -> int:
-        return costs.fixed + costs.a_row * rows + costs.a_class * classes + tiles * rows * classes * number
+        a_class = costs.a_class + (costs.a_class_again if rows < n else 0)
+        return costs.fixed + costs.a_row * rows + a_class * classes + tiles * rows * classes * number
 
     while memory(1) > max_memory and (rows > _ROWS_STEP or classes > _STEP):
         if rows > _ROWS_STEP and (rows >= classes or classes <= _STEP):

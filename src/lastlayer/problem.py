@@ -23,14 +23,23 @@ from .errors import DtypeError, OptionError, ShapeError, TargetError
 if TYPE_CHECKING:
     from .select import Backend
 
-__all__ = ["Axes", "Problem", "Scores", "Targets"]
+__all__ = ["Axes", "Head", "Problem", "Scores", "Targets"]
 
 _ndarray = np.ndarray
 _new = tuple.__new__  # a named tuple without the keyword arguments, at half the time
 _FLOAT32, _FLOAT64, _INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _REDUCTIONS = ("mean", "sum", "none")
-_NAMES = {"softmax": "x", "log_softmax": "x", "logsumexp": "x", "nll_loss": "log_probs", "log_loss": "probs"}
+_NAMES = {
+    "softmax": "x",
+    "log_softmax": "x",
+    "logsumexp": "x",
+    "nll_loss": "log_probs",
+    "log_loss": "probs",
+    "linear_cross_entropy": "x @ weight.T",
+    "linear_cross_entropy_grad": "x @ weight.T",
+    "linear_row_stats": "x @ weight.T",
+}
 _LIMIT = 1 << 63  # of ignore_index
 
 
@@ -101,9 +110,9 @@ def scores(
     return _new(Scores, (function, x, axis, where, temperature, softcap))
 
 
-def _floating(function: str, x: Any) -> Array:
+def _floating(function: str, x: Any, name: str = "") -> Array:
     """``x`` as a floating array that backends can read."""
-    name = name_of(function)
+    name = name or name_of(function)
     if is_foreign(x):
         xp = namespace(x, function)
         if xp.isdtype(x.dtype, "real floating"):
@@ -215,6 +224,77 @@ def can_write(scores: Scores, out: Array) -> bool:
     if not np.may_share_memory(x, out):
         return True
     return bool(x.strides == out.strides and x.__array_interface__["data"] == out.__array_interface__["data"])
+
+
+# --- the linear head ----------------------------------------------------------------------------------------
+
+
+class Head(NamedTuple):
+    """What makes logits: ``x @ weight.T + bias``. Leading axes of ``x`` are the rows'."""
+
+    x: Array  # floating, (..., D)
+    weight: Array  # floating, (V, D), V > 0
+    bias: Array | None  # floating, (V,)
+    memory: int | None  # bytes that may be used meanwhile, > 0
+
+
+def head(function: str, x: Any, weight: Any, bias: Any = None, max_memory: Any = None) -> Head:
+    """The linear head of a call, checked."""
+    x = _floating(function, x, "x")
+    weight = _part_of_head(function, "weight", weight, x)
+    bias = None if bias is None else _part_of_head(function, "bias", bias, x)
+    if x.ndim == 0:
+        raise ShapeError(f"{function}: x is a single number; expected at least one axis, of features")
+    if weight.ndim != 2 or weight.shape[1] != x.shape[-1]:
+        turned = weight.ndim == 2 and weight.shape[0] == x.shape[-1]
+        raise ShapeError(
+            f"{function}: weight is of shape {_shape(weight)}; expected (V, {x.shape[-1]}), a row for each class, "
+            f"for x of shape {_shape(x)}{'; use weight.T' if turned else ''}"
+        )
+    if weight.shape[0] == 0:
+        raise ShapeError(f"{function}: weight is of shape {_shape(weight)}; expected at least one class")
+    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
+        raise ShapeError(
+            f"{function}: bias is of shape {_shape(bias)}; "
+            f"expected ({weight.shape[0]},), one number for each class"
+        )
+    if max_memory is not None:
+        max_memory = int(_number(function, "max_memory", max_memory, strict=True))
+    return Head(x, weight, bias, max_memory)
+
+
+def _part_of_head(function: str, name: str, value: Any, x: Array) -> Array:
+    """``weight`` or ``bias``, of the library of ``x``."""
+    xp = namespace(x)
+    if xp is np and is_foreign(value):
+        raise DtypeError(f"{function}: {name} is a {library(value)} array; expected a numpy array, as x is")
+    if xp is not np and is_foreign(value) and namespace(value, function) is not xp:
+        raise DtypeError(
+            f"{function}: {name} is a {library(value)} array; expected a {library(x)} array, as x is"
+        )
+    if xp is not np and not is_foreign(value):
+        value = xp.asarray(to_numpy(function, name, value), device=device(x))
+    return _floating(function, value, name)
+
+
+def head_scores(function: str, head: Head, temperature: float = 1.0, softcap: float | None = None) -> Scores:
+    """The scores that a head makes, for NumPy arrays: an array of their shape and dtype, in no memory."""
+    dtypes = {a.dtype for a in (head.x, head.weight, head.bias) if a is not None}
+    if len(dtypes) == 1:
+        dtype = dtypes.pop()
+    else:  # two kinds of 16 bits have float32 in common
+        dtype = _FLOAT64 if _FLOAT64 in dtypes else _FLOAT32
+    shape = (*head.x.shape[:-1], head.weight.shape[0])
+    return scores(function, np.broadcast_to(np.zeros((), dtype), shape), -1, None, temperature, softcap)
+
+
+def enough_memory(function: str, head: Head, needed: int) -> None:
+    """Whether ``max_memory`` allows what the smallest plan needs."""
+    if head.memory is not None and needed > head.memory:
+        raise OptionError(
+            f"{function}: max_memory is {head.memory}; expected at least {needed} bytes "
+            f"for x of shape {_shape(head.x)} and weight of shape {_shape(head.weight)}"
+        )
 
 
 # --- several class axes -------------------------------------------------------------------------------------
@@ -364,7 +444,7 @@ def _bad_target_shape(scores: Scores, rows: tuple[int, ...], shape: tuple[int, .
     name = name_of(function)
     fits = [i for i in range(len(full)) if full[:i] + full[i + 1 :] == shape and i != axis]
     remedy = ""
-    if fits:
+    if fits and not function.startswith("linear"):  # a linear head has its classes last
         remedy = f"; they fit axis={fits[0]}: is that the class axis of {name}?"
     elif rows == () and shape == (1,):
         remedy = "; pass the class alone: targets[0]"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lastlayer.plan import Costs, default_memory, plan
 
 small = st.integers(1, 300)
-costs = st.builds(Costs, st.integers(0, 5000), st.integers(0, 300), st.integers(0, 300))
+costs = st.builds(Costs, st.integers(0, 5000), *[st.integers(0, 300)] * 3)
 
 
 @given(small, small, st.sampled_from([2, 4, 8]), st.integers(1, 8), st.integers(1, 1 << 20), costs)
@@ -32,6 +32,8 @@ def test_every_class_of_every_row_once_and_within_the_memory(n, v, number, threa
         assert 0 < width <= p.classes
     assert (seen == 1).all()
     used = costs.fixed + costs.a_row * p.rows + costs.a_class * p.classes
+    if p.rows < n:
+        used += costs.a_class_again * p.classes
     assert p.memory == used + p.kept * p.rows * p.classes * number
     assert p.memory <= memory or (p.kept == 1 and p.rows <= 16 and p.classes <= 16)
 

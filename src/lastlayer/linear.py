@@ -1,0 +1,451 @@
+"""The linear head without logits: one loop over tiles of them. In: a checked head and problem. Out: arrays.
+
+The products are the array library's (`Products`), the statistics and gradients of a tile the core's::
+
+    for each tile, forwards:     tile = x W_tile^T + b_tile          statistics = merge(statistics, of tile)
+    of each row:                 loss, from its statistics
+    for each tile, backwards:    tile again, if it was not kept      tile = scale dloss/dtile, in place
+                                 dW_tile += tile^T x                 db_tile += sum of tile's rows
+                                 dx += tile W_tile
+
+Which tiles there are and which are kept says `plan`. Ignored rows are left out before. Sums over tiles are in
+float32 (float64 for float64), whatever the dtype of the inputs. The end of the file says in a few lines what
+all this computes, and computes it where there is no core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from . import problem as problems
+from . import select
+from .arrays import Array, cast, is_foreign, namespace, wide
+from .plan import Costs, Plan, Tile, default_memory, plan
+from .problem import Head, Problem, Targets
+from .row_stats import RowStats
+
+try:
+    from . import _core, native
+except ImportError:  # then everything is materialised
+    _core = native = None  # type: ignore[assignment]
+
+__all__ = ["gradients", "loss", "loss_and_gradients", "row_stats", "statistics"]
+
+_FIELDS = frozenset({"argmax", "spread", "square"})
+
+_A_ROW = 300  # bytes of statistics for each row of a tile, while two parts merge
+_ROW = 80  # and for each row of all
+
+Wanted = Sequence[bool]  # of dx, dweight, dbias
+
+
+class Products(Protocol):
+    """What the loop asks of an array library. ``out`` is written to; a tile is contiguous."""
+
+    dtype: Any  # of tiles, and of what is multiplied with them
+    sum_dtype: Any  # of sums over tiles
+    number: int  # bytes of a number of a tile
+    threads: int  # for the core; 0: as it likes
+    apart: bool  # whether a product that is added to a sum has to be made first
+    double: bool  # whether the tiles are of float64
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
+    def convert(self, a: Any) -> Any: ...
+    def select(self, a: Any, index: Any) -> Any: ...
+    def spread(self, a: Any, index: Any, n: int) -> Any: ...
+    def logits(self, x: Any, weight: Any, bias: Any, out: Any) -> None: ...
+    def multiply(self, a: Any, b: Any, out: Any, first: bool, spare: Any) -> None: ...
+    def sum_rows(self, tile: Any, out: Any, first: bool) -> None: ...
+
+
+class NumPyProducts:
+    """NumPy's products: 16-bit floats are multiplied as float32, which they have no products of their own for."""
+
+    threads = 0
+    apart = True
+
+    def __init__(self, dtype: Any) -> None:
+        self.double = bool(dtype == np.float64)
+        self.dtype = self.sum_dtype = np.dtype(np.float64 if self.double else np.float32)
+        self.number = self.dtype.itemsize
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return np.empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return np.zeros(shape, dtype)
+
+    def convert(self, a: Any) -> Any:
+        return a.astype(self.dtype, copy=False)
+
+    def select(self, a: Any, index: Any) -> Any:
+        return a[index]
+
+    def spread(self, a: Any, index: Any, n: int) -> Any:
+        out = np.zeros((n, *a.shape[1:]), a.dtype)
+        out[index] = a
+        return out
+
+    def logits(self, x: Any, weight: Any, bias: Any, out: Any) -> None:
+        np.matmul(x, weight.T, out=out)
+        if bias is not None:
+            np.add(out, bias, out=out)
+
+    def multiply(self, a: Any, b: Any, out: Any, first: bool, spare: Any) -> None:
+        if first:
+            np.matmul(a, b, out=out)
+        else:
+            spare = spare[: out.size].reshape(out.shape)
+            np.add(out, np.matmul(a, b, out=spare), out=out)
+
+    def sum_rows(self, tile: Any, out: Any, first: bool) -> None:
+        total = np.sum(tile, axis=0, dtype=self.dtype)
+        out[...] = total if first else out + total
+
+
+class _Rows(NamedTuple):
+    """The rows that count, as the loop reads them: targets and weights in NumPy arrays, x in its library's."""
+
+    x: Any  # (n, D), of the products' dtype
+    y: Any  # (n,) int64, or dense rows (N, V) of all rows, or None
+    index: Any  # of these rows among all N; None: they are all of them
+    s: Any  # (n,) float64, or None
+
+
+# --- the loop -----------------------------------------------------------------------------------------------
+
+
+class _Loop:
+    """One call: its arrays, its plan and its buffers."""
+
+    def __init__(
+        self, products: Products, head: Head, problem: Problem, rows: _Rows, threads: int, wanted: Wanted
+    ) -> None:
+        self.products, self.head, self.problem, self.rows = products, head, problem, rows
+        t = problem.targets
+        self.dense = t is not None and t.kind == "dense"
+        w = None if t is None else t.class_weight
+        self.class_weight = None if w is None else np.ascontiguousarray(w, np.float64)
+        self.cap = problem.scores.softcap or 0.0
+        scaled = problem.scores.temperature != 1.0 or self.cap != 0.0
+        single = products.number == 4 and not scaled or products.number == 2
+        self.peak_dtype = np.float32 if single else np.float64
+        self.plan = self._plan(rows.x.shape[0], threads, wanted)
+        problems.enough_memory(problem.scores.function, head, self.plan.memory)
+        tile = self.plan.rows * self.plan.classes
+        self.buffers = [products.empty((tile,), products.dtype) for _ in range(self.plan.kept)]
+
+    def _plan(self, n: int, threads: int, wanted: Wanted) -> Plan:
+        head, products = self.head, self.products
+        v, d = head.weight.shape
+        total = products.empty((0,), products.sum_dtype)
+        size = int(total.itemsize if isinstance(total, np.ndarray) else total.element_size())
+        converted = head.weight.dtype != products.dtype
+        fixed = _ROW * n + (8 * v if self.class_weight is not None else 0)
+        if self.rows.x.dtype != head.x.dtype or self.rows.index is not None:
+            fixed += n * d * products.number
+        if wanted[0] and (head.x.dtype != products.sum_dtype or self.rows.index is not None):
+            fixed += n * d * size
+        costs = Costs(
+            fixed,
+            _A_ROW + (d * products.number if wanted[0] and products.apart else 0),
+            d * products.number if converted else 0,
+            d * (products.number + size) if wanted[1] and (products.apart or converted) else 0,
+        )
+        memory = default_memory() if head.memory is None else head.memory
+        return plan(n, v, products.number, threads, memory, costs, keep=any(wanted))
+
+    def tile(self, tile: Tile) -> Any:
+        """The memory of a tile, as a matrix."""
+        height, width = tile.rows.stop - tile.rows.start, tile.classes.stop - tile.classes.start
+        return self.buffers[tile.buffer][: height * width].reshape(height, width)
+
+    def fill(self, tile: Tile) -> Any:
+        """The logits of a tile, computed."""
+        out, (_, weight, bias, _) = self.tile(tile), self.head
+        convert = self.products.convert
+        b = None if bias is None else convert(bias[tile.classes])
+        self.products.logits(self.rows.x[tile.rows], convert(weight[tile.classes]), b, out)
+        return out
+
+    def targets(self, tile: Tile) -> tuple[Any, Any, Any, Any]:
+        """Targets, class weights and sample weights of a tile, and whether the targets are bfloat16."""
+        y, w, s = self.rows.y, self.class_weight, self.rows.s
+        if self.dense:
+            index = tile.rows if self.rows.index is None else self.rows.index[tile.rows]
+            y = y[index, tile.classes]
+        elif y is not None:
+            y = y[tile.rows] - tile.classes.start
+        half = self.dense and native._is_bfloat(y)
+        return (
+            native._bits(y) if half else y,
+            None if w is None else w[tile.classes],
+            None if s is None else s[tile.rows],
+            half,
+        )
+
+    def statistics(self, fields: Sequence[str]) -> RowStats:
+        """The statistics of all rows, from the first pass: float64 throughout."""
+        whole: dict[int, RowStats] = {}
+        for tile in self.plan.tiles():
+            part, start = self.part(tile, self.fill(tile), fields), tile.rows.start
+            whole[start] = whole[start].merge(part) if start in whole else part
+        names = ("peak", "rest", *fields)
+        return RowStats(**{k: np.concatenate([getattr(p, k) for p in whole.values()]) for k in names})
+
+    def part(self, tile: Tile, z: Any, fields: Sequence[str]) -> RowStats:
+        """The statistics of one tile."""
+        n = tile.rows.stop - tile.rows.start
+        into: dict[str, Any] = {"peak": np.empty(n, self.peak_dtype), "rest": np.empty(n)}
+        for field in fields:
+            into[field] = np.empty(n, np.int64 if field == "argmax" else np.float64)
+        y, w, s, half = self.targets(tile)
+        t, (_, _, _, _, temperature, _) = self.problem.targets, self.problem.scores
+        options = (1.0, 0.0) if t is None else (t.on, t.off)
+        _core.row_stats(
+            z, 1, False, None, temperature, self.cap, y, self.dense, half, None, into, 0,
+            self.products.threads, w, s, *options, True,
+        )  # fmt: skip
+        into["peak"] = into["peak"].astype(np.float64)
+        if "argmax" in into:
+            into["argmax"] += np.where(into["argmax"] < 0, 0, tile.classes.start)
+        return RowStats(**into)
+
+    def gradients(self, stats: RowStats, wanted: Wanted) -> list[Any]:
+        """dx of the rows that count, dweight and dbias, each of its dtype or None; from the second pass."""
+        products, (x, weight, bias, _) = self.products, self.head
+        (n, d), v = tuple(self.rows.x.shape), self.plan.v
+        sums = products.sum_dtype
+        dx = products.empty((n, d), sums) if wanted[0] else None
+        dw = products.empty((v, d), weight.dtype) if wanted[1] else None
+        db = products.empty((v,), sums) if wanted[2] else None
+        chunks = -(-n // self.plan.rows)
+        direct = weight.dtype == products.dtype and (chunks == 1 or weight.dtype == sums)
+        dw_tile = None if direct or dw is None else products.empty((self.plan.classes, d), sums)
+        spare = products.empty((self._spare(d, chunks, wanted),), products.dtype)
+        last = (self.plan.n - 1) // self.plan.rows * self.plan.rows
+        for tile in reversed(list(self.plan.tiles())):
+            g = self.tile(tile) if tile.kept else self.fill(tile)
+            self.differentiate(tile, g, stats)
+            first = tile.rows.start == last  # of these classes: the pass goes backwards
+            if dx is not None:
+                part = products.convert(weight[tile.classes])
+                products.multiply(g, part, dx[tile.rows], tile.classes.stop == v, spare)
+            if db is not None:
+                products.sum_rows(g, db[tile.classes], first)
+            if dw is None:
+                continue
+            out = dw[tile.classes] if dw_tile is None else dw_tile[: g.shape[1]]
+            products.multiply(g.T, self.rows.x[tile.rows], out, first, spare)
+            if dw_tile is not None and tile.rows.start == 0:
+                dw[tile.classes] = out
+        return [dx, dw, db]
+
+    def _spare(self, d: int, chunks: int, wanted: Wanted) -> int:
+        """Numbers of the largest product that is made apart from its sum."""
+        if not self.products.apart:
+            return 0
+        rows = self.plan.rows if wanted[0] else 0
+        return d * max(rows, self.plan.classes if wanted[1] and chunks > 1 else 0)
+
+    def differentiate(self, tile: Tile, z: Any, stats: RowStats) -> None:
+        """The gradient of a tile of logits in its place, from the statistics of the whole rows."""
+        y, w, s, half = self.targets(tile)
+        problem, t = self.problem, self.problem.targets
+        assert t is not None
+        _core.cross_entropy(
+            z, 1, False, problem.scores.temperature, self.cap, y, self.dense, half, w, s, None,
+            t.on, t.off, t.z_loss, problem.scale, native._GRAD, None, z, self.products.threads,
+            stats.peak[tile.rows].astype(self.peak_dtype), stats.rest[tile.rows], stats.mass[tile.rows],
+        )  # fmt: skip
+
+
+# --- what is computed with it -------------------------------------------------------------------------------
+
+
+def loss_and_gradients(
+    head: Head, problem: Problem, wanted: Wanted = (False, False, False), products: Products | None = None
+) -> tuple[Any, list[Any]]:
+    """The loss (NumPy), and those of dx, dweight and dbias that are wanted, in their arrays' library."""
+    products = NumPyProducts(problem.scores.array.dtype) if products is None else products
+    wanted = (wanted[0], wanted[1], wanted[2] and head.bias is not None)
+    kind = np.float64 if products.double else np.float32
+    shape, d = head.x.shape[:-1], head.x.shape[-1]
+    n = int(np.prod(shape))
+    rows = _counting(products, head, problem, n)
+    losses = np.zeros(n)
+    if rows.x.shape[0] == 0 or problem.scale == 0.0:
+        parts = (head.x, head.weight, head.bias)
+        grads = [
+            products.zeros(tuple(a.shape), a.dtype) if on else None
+            for a, on in zip(parts, wanted, strict=True)
+        ]
+        return (losses.astype(kind).reshape(shape)[()] if problem.reduction == "none" else kind(0.0)), grads
+    loop = _Loop(products, head, problem, rows, _threads(products), wanted)
+    stats = loop.statistics(("gap", "mass"))
+    found = stats.nll + _z_loss(problem, stats, rows.s)
+    grads = loop.gradients(stats, wanted) if any(wanted) else [None] * 3
+    if wanted[0]:
+        dx = _as(grads[0], head.x.dtype)
+        grads[0] = (dx if rows.index is None else products.spread(dx, rows.index, n)).reshape(*shape, d)
+    if wanted[2]:
+        grads[2] = _as(grads[2], head.bias.dtype)  # type: ignore[union-attr]
+    if problem.reduction != "none":
+        return kind(found.sum() * problem.scale), grads
+    losses[slice(None) if rows.index is None else rows.index] = found
+    return losses.astype(kind).reshape(shape)[()], grads
+
+
+def row_stats(head: Head, problem: Problem, products: Products | None = None) -> RowStats:
+    """The statistics of every row but its rank, in NumPy arrays of the rows' shape."""
+    dtype = problem.scores.array.dtype
+    products = NumPyProducts(dtype) if products is None else products
+    kind = np.dtype(np.float64 if products.double else np.float32)
+    shape, t = head.x.shape[:-1], problem.targets
+    n = int(np.prod(shape))
+    fields = (*sorted(_FIELDS), *(() if t is None else ("gap", "mass")))
+    if n == 0:
+        empty = RowStats.empty(shape)
+        return RowStats(**{k: getattr(empty, k) for k in ("peak", "rest", *fields)}, dtype=kind)
+    y = s = None
+    if t is not None:  # ignored rows have statistics too: their targets have no weight
+        y, s, count = _targets(t, n, head.weight.shape[0])
+        if count is not None:
+            s = np.where(count, 1.0 if s is None else s, 0.0)
+            y = y if t.kind == "dense" else np.where(count, y, 0)
+    rows = _Rows(products.convert(head.x.reshape(n, head.x.shape[-1])), y, None, s)
+    loop = _Loop(products, head, problem, rows, _threads(products), (False, False, False))
+    stats = loop.statistics(fields)
+    return RowStats(
+        **{k: getattr(stats, k).reshape(shape)[()] for k in ("peak", "rest", *fields)}, dtype=kind
+    )
+
+
+def _counting(products: Products, head: Head, problem: Problem, n: int) -> _Rows:
+    """The rows that are not ignored."""
+    t = problem.targets
+    assert t is not None
+    x = head.x.reshape(n, head.x.shape[-1])
+    y, s, count = _targets(t, n, head.weight.shape[0])
+    if count is None or count.all():
+        return _Rows(products.convert(x), y, None, s)
+    index = np.flatnonzero(count)
+    y = y if t.kind == "dense" else y[index]
+    return _Rows(products.convert(products.select(x, index)), y, index, None if s is None else s[index])
+
+
+def _targets(t: Targets, n: int, v: int) -> tuple[Any, Any, Any]:
+    """Targets (one a row, or dense rows), sample weights, and which rows count (None: every one)."""
+    s = None if t.sample_weight is None else np.asarray(t.sample_weight, np.float64).reshape(n)
+    count = None if s is None else s != 0
+    if t.kind == "dense":
+        return np.asarray(t.array).reshape(n, v), s, count
+    y = np.asarray(t.array).reshape(n)
+    if t.ignore_index is not None:
+        seen = y != t.ignore_index
+        count = seen if count is None else seen & count
+    return y.astype(np.int64), s, count
+
+
+def _z_loss(problem: Problem, stats: RowStats, s: Any) -> Any:
+    t = problem.targets
+    if t is None or not t.z_loss:
+        return 0.0
+    return t.z_loss * stats.lse**2 * (1.0 if s is None else s)
+
+
+def _threads(products: Products) -> int:
+    return products.threads or int(_core.get_num_threads())
+
+
+def _as(a: Any, dtype: Any) -> Any:
+    return a.astype(dtype, copy=False) if isinstance(a, np.ndarray) else a.to(dtype)
+
+
+# --- calls --------------------------------------------------------------------------------------------------
+
+Canon = tuple[float, Any]  # temperature, softcap
+Rest = tuple[Any, ...]  # what `problem.with_targets` takes after the targets
+
+
+def loss(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Array:
+    """``lastlayer.linear_cross_entropy``."""
+    if (checked := _checked(function, head, targets, canon, rest)) is not None:
+        return loss_and_gradients(head, checked)[0]
+    return _of_logits("cross_entropy", function, head, targets, canon, rest)
+
+
+def gradients(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Any:
+    """``lastlayer.linear_cross_entropy_grad``."""
+    if (checked := _checked(function, head, targets, canon, rest)) is not None:
+        found, grads = loss_and_gradients(head, checked, (True, True, True))
+        return found, tuple(grads)
+    found, g = _of_logits("cross_entropy_grad", function, head, targets, canon, rest)
+    return found, _gradients_of_logits(head, g)
+
+
+def statistics(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> RowStats:
+    """``lastlayer.linear_row_stats``."""
+    if (checked := _checked(function, head, targets, canon, rest)) is not None:
+        return row_stats(head, checked)
+    return _of_logits("row_stats", function, head, targets, canon, rest)  # type: ignore[no-any-return]
+
+
+def _checked(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Problem | None:
+    """The problem for the loop; None where there is no core to run it."""
+    if is_foreign(head.x):
+        return None
+    scores = problems.head_scores(function, head, *canon)
+    chosen = select.backend(scores)
+    if chosen.name != "native":
+        return None
+    return (
+        problems.without_targets(scores)
+        if targets is None
+        else problems.with_targets(scores, chosen, targets, *rest)
+    )
+
+
+# --- the specification: with logits -------------------------------------------------------------------------
+
+
+def _of_logits(name: str, function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Any:
+    """A backend's function of the logits ``x @ weight.T + bias``, these in the widest float."""
+    xp = namespace(head.x)
+    z = wide(xp, head.x) @ wide(xp, head.weight).T
+    if head.bias is not None:
+        z = z + wide(xp, head.bias)
+    scores = problems.scores(function, z, -1, None, *canon)
+    chosen = select.backend(scores)
+    checked = (
+        problems.without_targets(scores)
+        if targets is None
+        else problems.with_targets(scores, chosen, targets, *rest)
+    )
+    wides = [a for a in (head.x, head.weight, head.bias) if a is not None and a.dtype == xp.float64]
+    dtype = xp.float64 if wides else xp.float32
+    if name == "row_stats":
+        return replace(
+            chosen.row_stats(checked, _FIELDS if targets is None else _FIELDS | {"nll"}), dtype=dtype
+        )
+    if name == "cross_entropy":
+        return cast(xp, chosen.cross_entropy(checked), dtype)
+    found, g = chosen.cross_entropy_grad(checked)
+    return cast(xp, found, dtype), g
+
+
+def _gradients_of_logits(head: Head, g: Array) -> tuple[Array, Array, Array | None]:
+    """dx, dweight and dbias from the gradient of the logits: ``g @ weight``, ``g.T @ x``, the sum of ``g``."""
+    xp = namespace(head.x)
+    v, d = head.weight.shape
+    g = xp.reshape(g, (-1, v))
+    count = xp.any(g != 0, axis=1)  # NaN in the features of an ignored row is nobody's
+    x = xp.where(count[:, None], wide(xp, xp.reshape(head.x, (-1, d))), 0.0)
+    dx = xp.reshape(g @ wide(xp, head.weight), head.x.shape)
+    dbias = None if head.bias is None else cast(xp, xp.sum(g, axis=0), head.bias.dtype)
+    return cast(xp, dx, head.x.dtype), cast(xp, g.T @ x, head.weight.dtype), dbias
