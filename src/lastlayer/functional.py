@@ -736,9 +736,9 @@ denominator
     >>> import lastlayer as ll
     >>> x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
     >>> float(ll.linear_cross_entropy(x, weight, [1, 2]).round(6))
-    0.607053
+    0.615488
     >>> float(ll.cross_entropy(x @ weight.T, [1, 2]).round(6))
-    0.607053
+    0.615488
     """
     options = (temperature, softcap)
     rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator)
@@ -800,7 +800,7 @@ temperature, softcap, z_loss, reduction, denominator
     >>> x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
     >>> loss, (dx, dweight, dbias) = ll.linear_cross_entropy_grad(x, weight, [1, 2])
     >>> dx.round(4).tolist(), dbias
-    ([[0.0289, -0.0706], [0.3388, -0.0777]], None)
+    ([[-0.0771, -0.0771], [0.4721, -0.0777]], None)
     """
     options = (temperature, softcap)
     rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator)
@@ -855,7 +855,7 @@ temperature, softcap
     >>> x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
     >>> stats = ll.linear_row_stats(x, weight, [1, 2])
     >>> stats.argmax.tolist(), stats.nll.round(4).tolist(), stats.confidence.round(4).tolist()
-    ([1, 1], [0.3521, 0.862], [0.7032, 0.4223])
+    ([1, 1], [0.369, 0.862], [0.6914, 0.4223])
     """
     options = (temperature, softcap)
     rest = (class_weight, sample_weight, ignore_index, label_smoothing, 0.0, "none", None)

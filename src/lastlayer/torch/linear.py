@@ -1,0 +1,264 @@
+"""The linear head on tensors. In: what `functional` was given. Out: tensors that autograd knows.
+
+In CPU memory it is the loop of `lastlayer.linear`, with PyTorch's products. Where gradients are asked for, it
+computes them with the loss, and the first backward pass hands them out: they are of the size of the arguments,
+not of the logits. What that cannot do (a gradient for each row's loss, for weights or for targets; derivatives
+of derivatives; devices, transforms, compilers) is composed of ``x @ weight.T`` and the functions of logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+
+import torch
+from torch import Tensor
+from torch.autograd import Function, forward_ad
+
+from lastlayer import linear, problem
+from lastlayer.errors import DtypeError
+from lastlayer.problem import Head, Problem
+from lastlayer.row_stats import RowStats
+
+from . import calls, kernels
+from .kernels import Options
+from .losses import Target
+from .rows import TensorRowStats
+from .tensors import as_tensor, from_memory, in_memory, is_watched, new_like, shape_of, tracks, wide
+
+__all__ = ["loss", "loss_and_gradients", "row_stats"]
+
+
+class TorchProducts:
+    """PyTorch's products. bfloat16 is multiplied as it is, and summed over tiles in float32; float16 as float32."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.double = dtype is torch.float64
+        self.dtype = torch.float32 if dtype is torch.float16 else dtype
+        self.sum_dtype = wide(dtype)
+        self.apart = self.dtype is not self.sum_dtype
+        self.number = self.dtype.itemsize
+        self.threads = torch.get_num_threads()
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
+        return new_like(torch.empty(1, dtype=dtype).expand(shape))
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
+        return torch.zeros(shape, dtype=dtype)
+
+    def convert(self, a: Tensor) -> Tensor:
+        return a.to(self.dtype)
+
+    def select(self, a: Tensor, index: Any) -> Tensor:
+        return a.index_select(0, torch.from_numpy(index))
+
+    def spread(self, a: Tensor, index: Any, n: int) -> Tensor:
+        return torch.zeros((n, *a.shape[1:]), dtype=a.dtype).index_copy_(0, torch.from_numpy(index), a)
+
+    def logits(self, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+        if bias is None:
+            torch.mm(x, weight.T, out=out)
+        else:
+            torch.addmm(bias, x, weight.T, out=out)
+
+    def multiply(self, a: Tensor, b: Tensor, out: Tensor, first: bool, spare: Tensor) -> None:
+        if out.dtype is a.dtype:
+            if first:
+                torch.mm(a, b, out=out)
+            else:
+                out.addmm_(a, b)
+            return
+        part = torch.mm(a, b, out=spare[: out.numel()].view(out.shape))
+        if first:
+            out.copy_(part)
+        else:
+            out.add_(part)
+
+    def sum_rows(self, tile: Tensor, out: Tensor, first: bool) -> None:
+        total = torch.sum(tile, 0, dtype=self.sum_dtype)
+        if first:
+            out.copy_(total)
+        else:
+            out.add_(total)
+
+
+class _Call(NamedTuple):
+    """One call: its tensors and what was said besides."""
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    target: Target | None
+    options: Options
+    memory: int | None
+
+    @property
+    def like_logits(self) -> Tensor:
+        """A tensor of the logits' shape, in no memory."""
+        return self.x.new_zeros(()).expand(*self.x.shape[:-1], self.weight.shape[0])
+
+    def in_loop(self) -> bool:
+        """Whether the loop can compute the values of this call."""
+        y, w, s = self.target or (None, None, None)
+        others = [t for t in (self.weight, self.bias, y, w, s) if t is not None]
+        if torch.compiler.is_compiling() or any(is_watched(t) for t in (self.x, *others)):
+            return False
+        return kernels.on_core(self.x) and all(in_memory(t) for t in others)
+
+    def checked(self) -> Problem:
+        """The problem, in canonical form."""
+        if self.target is None:
+            return problem.without_targets(kernels._scores(self.like_logits, self.options))
+        return kernels.resolve(self.like_logits, self.target, self.options)
+
+    def parts(self) -> tuple[Head, TorchProducts]:
+        """What the loop works on."""
+        x, weight, bias = (None if t is None else t.detach() for t in self[:3])
+        assert x is not None
+        return Head(x, weight, bias, self.memory), TorchProducts(x.dtype)
+
+    def run(self, checked: Problem, wanted: Any) -> tuple[Tensor, list[Tensor | None]]:
+        """The loss and the gradients that are wanted, by the loop."""
+        head, products = self.parts()
+        value, grads = linear.loss_and_gradients(head, checked, wanted, products)
+        return from_memory(value), grads
+
+    def logits(self) -> Tensor:
+        """``x @ weight.T + bias``; rows that are ignored and not finite as of zeros, for the sake of gradients."""
+        x = self.x
+        if self.target is not None:
+            y, _, s = self.target
+            index, ignored = self.options.ignore_index, None
+            if y.ndim == x.ndim - 1 and index is not None:
+                ignored = y == index
+            if s is not None:
+                none = (s == 0).expand(x.shape[:-1])
+                ignored = none if ignored is None else ignored | none
+            if ignored is not None:
+                x = torch.where((ignored & ~x.isfinite().all(-1)).unsqueeze(-1), 0.0, x)
+        return torch.nn.functional.linear(x, self.weight, self.bias)
+
+    def composed(self) -> Tensor:
+        """The loss, from its logits."""
+        assert self.target is not None
+        return calls.loss(self.logits(), *self.target, self.options)
+
+
+class _Loss(Function):
+    """(x, weight, bias, call, problem) -> loss; its gradients are computed with it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, call: _Call, checked: Problem
+    ) -> Tensor:
+        value, ctx.grads = call.run(checked, ctx.needs_input_grad[:3])
+        ctx.save_for_backward(x, weight, bias)
+        ctx.call, ctx.checked = call._replace(x=None, weight=None, bias=None), checked
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        wanted = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # to be differentiated again
+            inputs = [None if t is None else t.view_as(t) for t in ctx.saved_tensors]
+            x, weight, bias = inputs
+            value = ctx.call._replace(x=x, weight=weight, bias=bias).composed()
+            asked = [t for t, on in zip(inputs, wanted, strict=True) if on]
+            found = iter(torch.autograd.grad(value, asked, grad, create_graph=True))
+            return *(next(found) if on else None for on in wanted), None, None
+        grads, ctx.grads = ctx.grads, None  # given away: whoever has them may write to them
+        if grads is None:
+            x, weight, bias = ctx.saved_tensors
+            _, grads = ctx.call._replace(x=x, weight=weight, bias=bias).run(ctx.checked, wanted)
+        if not in_memory(grad):  # many at once
+            return *(None if g is None else g * grad for g in grads), None, None
+        if grad != 1.0:
+            grads = [None if g is None else g.mul_(grad) for g in grads]
+        return *grads, None, None
+
+
+# --- calls --------------------------------------------------------------------------------------------------
+
+
+def loss(
+    function: str, x: Tensor, weight: Any, y: Any, bias: Any, max_memory: Any, canon: Any, rest: Any
+) -> Tensor:
+    """``lastlayer.linear_cross_entropy``."""
+    call = _call(function, x, weight, y, bias, max_memory, canon, rest)
+    assert call.target is not None
+    tracked = tracks(call.x, call.weight, call.bias)
+    if not call.in_loop() or not calls._only_scores(*call.target):
+        return call.composed()
+    if not tracked:
+        return call.run(call.checked(), (False, False, False))[0]
+    if forward_ad._current_level >= 0 or call.options.reduction == "none":
+        return call.composed()
+    return _Loss.apply(call.x, call.weight, call.bias, call, call.checked())  # type: ignore[no-any-return, no-untyped-call]
+
+
+def loss_and_gradients(
+    function: str, x: Tensor, weight: Any, y: Any, bias: Any, max_memory: Any, canon: Any, rest: Any
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor | None]]:
+    """``lastlayer.linear_cross_entropy_grad``."""
+    call = _call(function, x, weight, y, bias, max_memory, canon, rest)
+    assert call.target is not None
+    x, weight, bias = call.x, call.weight, call.bias
+    if call.in_loop() and not tracks(x, weight, bias, *call.target):
+        value, grads = call.run(call.checked(), (True, True, True))
+        return value, tuple(grads)  # type: ignore[return-value]
+    value, g = calls.loss_and_gradient(call.logits(), *call.target, call.options)
+    g = g.reshape(-1, g.shape[-1])
+    rows = x.reshape(-1, x.shape[-1])
+    rows = torch.where((g.detach() != 0).any(1, keepdim=True), rows, 0.0)  # ignored rows may hold NaN
+    return value, ((g @ weight).reshape(x.shape), g.T @ rows, None if bias is None else g.sum(0))
+
+
+def row_stats(
+    function: str, x: Tensor, weight: Any, y: Any, bias: Any, max_memory: Any, canon: Any, rest: Any
+) -> RowStats:
+    """``lastlayer.linear_row_stats``."""
+    call = _call(function, x, weight, y, bias, max_memory, canon, rest)
+    target = call.target or (None, None, None)
+    if not call.in_loop() or tracks(call.x, call.weight, call.bias, *target):
+        return replace(calls.row_stats(call.logits(), *target, call.options), rank=None)
+    head, products = call.parts()
+    found = linear.row_stats(head, call.checked(), products)
+    names = ("peak", "rest", "argmax", "gap", "mass", "spread", "square")
+    tensors = {k: from_memory(v) for k in names if (v := getattr(found, k)) is not None}
+    source = torch.empty(0), None, None, None  # nothing of these is differentiated
+    return TensorRowStats(**tensors, dtype=wide(call.x.dtype), source=source, state=found)
+
+
+def _call(
+    function: str, x: Tensor, weight: Any, y: Any, bias: Any, max_memory: Any, canon: Any, rest: Any
+) -> _Call:
+    """The tensors of a call where ``x`` is, checked by their shapes and dtypes."""
+    w, s, ignore_index, label_smoothing, z_loss, reduction, denominator = rest
+    options = Options(
+        function, -1, ignore_index, label_smoothing, *canon, z_loss, reduction, denominator
+    )  # fmt: skip
+    x = calls._scores(function, x)
+    weight = as_tensor(function, "weight", weight, x)
+    bias = None if bias is None else as_tensor(function, "bias", bias, x)
+    if torch.is_autocast_enabled(x.device.type):
+        x, weight, bias = _for_autocast(x), _for_autocast(weight), _for_autocast(bias)
+    for name, part in (("weight", weight), ("bias", bias)):
+        if part is not None and part.dtype is not x.dtype:
+            raise DtypeError(f"{function}: {name} is of dtype {part.dtype}; expected {x.dtype}, as x is")
+    memory = max_memory
+    if not torch.compiler.is_compiling():
+        shapes = (None if t is None else shape_of(t) for t in (x, weight, bias))
+        memory = problem.head(function, *shapes, max_memory).memory
+    call = _Call(x, weight, bias, None, options, memory)
+    if y is None:
+        return call
+    _, *target = calls._arguments(call.like_logits, y, w, s, options)
+    return call._replace(target=Target(*target))
+
+
+def _for_autocast(t: Tensor | None) -> Tensor | None:
+    """A tensor in the dtype that autocast multiplies in."""
+    if t is None or t.dtype is torch.float64:
+        return t
+    return t.to(torch.get_autocast_dtype(t.device.type))
