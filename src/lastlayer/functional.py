@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from . import linear, problem, select
+from . import head as heads
+from . import problem, select
 from .arrays import Array, namespace
 from .row_stats import RowStats
 from .select import backend
@@ -686,7 +687,7 @@ def linear_cross_entropy(
     reduction: str = "mean",
     denominator: float | None = None,
 ) -> Array:
-    """Loss of a linear classifier, from its features and weights: the logits never exist as a whole.
+    """Loss of a linear classifier from its features and weights: the logits never exist as a whole.
 
     ::
 
@@ -703,8 +704,8 @@ def linear_cross_entropy(
     bias : array, (V,), optional
         Added to the logits.
     max_memory : number of bytes, optional
-        What the call may use beside its arguments and results; by default a 32nd of the machine's memory, within
-        64 and 512 MiB. It decides how much is computed twice, not what comes out but for rounding.
+        What the call may use beside its arguments and results; by default a 32nd of the machine's memory,
+        within 64 and 512 MiB. It decides how much is computed twice; results depend on it by rounding alone.
     class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction, \
 denominator
         As in `cross_entropy`.
@@ -724,11 +725,12 @@ denominator
 
     Notes
     -----
-    For tensors of PyTorch it is differentiable in ``x``, ``weight`` and ``bias``: where autograd asks for it, the
-    gradients are computed with the loss, and handed out by the first backward pass. Ignored rows take no part in
-    the products. Where there is no such loop (per-row losses to be differentiated, weights or targets to be
-    differentiated, tensors on a device, arrays of other libraries) the logits are computed as a whole. 16-bit NumPy
-    arrays are multiplied as float32; a bfloat16 tensor's logits are rounded to bfloat16, as ``x @ weight.T`` is.
+    For tensors of PyTorch it is differentiable in ``x``, ``weight`` and ``bias``: where autograd asks for it,
+    the gradients are computed with the loss, and handed out by the first backward pass. Ignored rows take no
+    part in the products. Where there is no such loop (losses of each row, weights or targets to be
+    differentiated, tensors on a device, arrays of other libraries) the logits are computed as a whole. 16-bit
+    NumPy arrays are multiplied as float32; a bfloat16 tensor's logits are rounded to bfloat16, as those of
+    ``x @ weight.T`` are.
 
     Examples
     --------
@@ -745,7 +747,7 @@ denominator
     if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
         return tensors.loss("linear_cross_entropy", x, weight, targets, bias, max_memory, options, rest)
     head = problem.head("linear_cross_entropy", x, weight, bias, max_memory)
-    return linear.loss("linear_cross_entropy", head, targets, options, rest)
+    return heads.loss("linear_cross_entropy", head, targets, options, rest)
 
 
 def linear_cross_entropy_grad(
@@ -769,7 +771,7 @@ def linear_cross_entropy_grad(
 
     ::
 
-        g = dloss/dlogits        dx = g @ weight        dweight = g.T @ x        dbias = sum of g over the rows
+        g = dloss/dlogits     dx = g @ weight     dweight = g.T @ x     dbias = sum of g over the rows
 
     Parameters
     ----------
@@ -810,7 +812,11 @@ temperature, softcap, z_loss, reduction, denominator
             name, x, weight, targets, bias, max_memory, options, rest
         )
         return found
-    return linear.gradients(name, problem.head(name, x, weight, bias, max_memory), targets, options, rest)
+    head = problem.head(name, x, weight, bias, max_memory)
+    result: tuple[Array, tuple[Array, Array, Array | None]] = heads.gradients(
+        name, head, targets, options, rest
+    )
+    return result
 
 
 def linear_row_stats(
@@ -865,7 +871,7 @@ temperature, softcap
         )
         return stats
     head = problem.head("linear_row_stats", x, weight, bias, max_memory)
-    return linear.statistics("linear_row_stats", head, targets, options, rest)
+    return heads.statistics("linear_row_stats", head, targets, options, rest)
 
 
 def _linear_tensors(x: Any) -> Any:

@@ -9,23 +9,20 @@ The products are the array library's (`Products`), the statistics and gradients 
                                  dx += tile W_tile
 
 Which tiles there are and which are kept says `plan`. Ignored rows are left out before. Sums over tiles are in
-float32 (float64 for float64), whatever the dtype of the inputs. The end of the file says in a few lines what
-all this computes, and computes it where there is no core.
+float32 (float64 for float64), whatever the dtype of the inputs. `head` says in a few lines what this computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import problem as problems
-from . import select
-from .arrays import Array, cast, is_foreign, namespace, wide
 from .plan import Costs, Plan, Tile, default_memory, plan
 from .problem import Head, Problem, Targets
+from .products import NumPyProducts, Products
 from .row_stats import RowStats
 
 try:
@@ -33,9 +30,9 @@ try:
 except ImportError:  # then everything is materialised
     _core = native = None  # type: ignore[assignment]
 
-__all__ = ["gradients", "loss", "loss_and_gradients", "row_stats", "statistics"]
+__all__ = ["FIELDS", "loss_and_gradients", "row_stats"]
 
-_FIELDS = frozenset({"argmax", "spread", "square"})
+FIELDS = frozenset({"argmax", "spread", "square"})
 
 _A_ROW = 300  # bytes of statistics for each row of a tile, while two parts merge
 _ROW = 80  # and for each row of all
@@ -43,73 +40,8 @@ _ROW = 80  # and for each row of all
 Wanted = Sequence[bool]  # of dx, dweight, dbias
 
 
-class Products(Protocol):
-    """What the loop asks of an array library. ``out`` is written to; a tile is contiguous."""
-
-    dtype: Any  # of tiles, and of what is multiplied with them
-    sum_dtype: Any  # of sums over tiles
-    number: int  # bytes of a number of a tile
-    threads: int  # for the core; 0: as it likes
-    apart: bool  # whether a product that is added to a sum has to be made first
-    double: bool  # whether the tiles are of float64
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
-    def convert(self, a: Any) -> Any: ...
-    def select(self, a: Any, index: Any) -> Any: ...
-    def spread(self, a: Any, index: Any, n: int) -> Any: ...
-    def logits(self, x: Any, weight: Any, bias: Any, out: Any) -> None: ...
-    def multiply(self, a: Any, b: Any, out: Any, first: bool, spare: Any) -> None: ...
-    def sum_rows(self, tile: Any, out: Any, first: bool) -> None: ...
-
-
-class NumPyProducts:
-    """NumPy's products: 16-bit floats are multiplied as float32, which they have no products of their own for."""
-
-    threads = 0
-    apart = True
-
-    def __init__(self, dtype: Any) -> None:
-        self.double = bool(dtype == np.float64)
-        self.dtype = self.sum_dtype = np.dtype(np.float64 if self.double else np.float32)
-        self.number = self.dtype.itemsize
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return np.empty(shape, dtype)
-
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return np.zeros(shape, dtype)
-
-    def convert(self, a: Any) -> Any:
-        return a.astype(self.dtype, copy=False)
-
-    def select(self, a: Any, index: Any) -> Any:
-        return a[index]
-
-    def spread(self, a: Any, index: Any, n: int) -> Any:
-        out = np.zeros((n, *a.shape[1:]), a.dtype)
-        out[index] = a
-        return out
-
-    def logits(self, x: Any, weight: Any, bias: Any, out: Any) -> None:
-        np.matmul(x, weight.T, out=out)
-        if bias is not None:
-            np.add(out, bias, out=out)
-
-    def multiply(self, a: Any, b: Any, out: Any, first: bool, spare: Any) -> None:
-        if first:
-            np.matmul(a, b, out=out)
-        else:
-            spare = spare[: out.size].reshape(out.shape)
-            np.add(out, np.matmul(a, b, out=spare), out=out)
-
-    def sum_rows(self, tile: Any, out: Any, first: bool) -> None:
-        total = np.sum(tile, axis=0, dtype=self.dtype)
-        out[...] = total if first else out + total
-
-
 class _Rows(NamedTuple):
-    """The rows that count, as the loop reads them: targets and weights in NumPy arrays, x in its library's."""
+    """The rows that count, as the loop reads them: x in its own library's array, the rest in NumPy's."""
 
     x: Any  # (n, D), of the products' dtype
     y: Any  # (n,) int64, or dense rows (N, V) of all rows, or None
@@ -133,7 +65,7 @@ class _Loop:
         self.class_weight = None if w is None else np.ascontiguousarray(w, np.float64)
         self.cap = problem.scores.softcap or 0.0
         scaled = problem.scores.temperature != 1.0 or self.cap != 0.0
-        single = products.number == 4 and not scaled or products.number == 2
+        single = products.number == 2 or (products.number == 4 and not scaled)
         self.peak_dtype = np.float32 if single else np.float64
         self.plan = self._plan(rows.x.shape[0], threads, wanted)
         problems.enough_memory(problem.scores.function, head, self.plan.memory)
@@ -154,8 +86,8 @@ class _Loop:
         costs = Costs(
             fixed,
             _A_ROW + (d * products.number if wanted[0] and products.apart else 0),
-            d * products.number if converted else 0,
-            d * (products.number + size) if wanted[1] and (products.apart or converted) else 0,
+            (d * products.number if converted else 0) + (d * size if converted and wanted[1] else 0),
+            d * (products.number if products.apart else 0) + (0 if converted else d * size * products.apart),
         )
         memory = default_memory() if head.memory is None else head.memory
         return plan(n, v, products.number, threads, memory, costs, keep=any(wanted))
@@ -212,13 +144,19 @@ class _Loop:
             self.products.threads, w, s, *options, True,
         )  # fmt: skip
         into["peak"] = into["peak"].astype(np.float64)
+        if (
+            nothing := into["peak"] == -np.inf
+        ).any():  # possible here: other tiles may have classes to add to
+            for field in ("rest", "spread", "square"):
+                if field in into:
+                    into[field][nothing] = 0.0
         if "argmax" in into:
             into["argmax"] += np.where(into["argmax"] < 0, 0, tile.classes.start)
         return RowStats(**into)
 
     def gradients(self, stats: RowStats, wanted: Wanted) -> list[Any]:
         """dx of the rows that count, dweight and dbias, each of its dtype or None; from the second pass."""
-        products, (x, weight, bias, _) = self.products, self.head
+        products, weight = self.products, self.head.weight
         (n, d), v = tuple(self.rows.x.shape), self.plan.v
         sums = products.sum_dtype
         dx = products.empty((n, d), sums) if wanted[0] else None
@@ -234,8 +172,9 @@ class _Loop:
             self.differentiate(tile, g, stats)
             first = tile.rows.start == last  # of these classes: the pass goes backwards
             if dx is not None:
-                part = products.convert(weight[tile.classes])
-                products.multiply(g, part, dx[tile.rows], tile.classes.stop == v, spare)
+                out, w_tile = dx[tile.rows], products.convert(weight[tile.classes])
+                products.multiply(g, w_tile, out, tile.classes.stop == v, spare)
+                del w_tile  # a copy, maybe, and the next tile makes its own
             if db is not None:
                 products.sum_rows(g, db[tile.classes], first)
             if dw is None:
@@ -258,6 +197,7 @@ class _Loop:
         y, w, s, half = self.targets(tile)
         problem, t = self.problem, self.problem.targets
         assert t is not None
+        assert stats.mass is not None
         _core.cross_entropy(
             z, 1, False, problem.scores.temperature, self.cap, y, self.dense, half, w, s, None,
             t.on, t.off, t.z_loss, problem.scale, native._GRAD, None, z, self.products.threads,
@@ -308,7 +248,7 @@ def row_stats(head: Head, problem: Problem, products: Products | None = None) ->
     kind = np.dtype(np.float64 if products.double else np.float32)
     shape, t = head.x.shape[:-1], problem.targets
     n = int(np.prod(shape))
-    fields = (*sorted(_FIELDS), *(() if t is None else ("gap", "mass")))
+    fields = (*sorted(FIELDS), *(() if t is None else ("gap", "mass")))
     if n == 0:
         empty = RowStats.empty(shape)
         return RowStats(**{k: getattr(empty, k) for k in ("peak", "rest", *fields)}, dtype=kind)
@@ -365,87 +305,3 @@ def _threads(products: Products) -> int:
 
 def _as(a: Any, dtype: Any) -> Any:
     return a.astype(dtype, copy=False) if isinstance(a, np.ndarray) else a.to(dtype)
-
-
-# --- calls --------------------------------------------------------------------------------------------------
-
-Canon = tuple[float, Any]  # temperature, softcap
-Rest = tuple[Any, ...]  # what `problem.with_targets` takes after the targets
-
-
-def loss(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Array:
-    """``lastlayer.linear_cross_entropy``."""
-    if (checked := _checked(function, head, targets, canon, rest)) is not None:
-        return loss_and_gradients(head, checked)[0]
-    return _of_logits("cross_entropy", function, head, targets, canon, rest)
-
-
-def gradients(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Any:
-    """``lastlayer.linear_cross_entropy_grad``."""
-    if (checked := _checked(function, head, targets, canon, rest)) is not None:
-        found, grads = loss_and_gradients(head, checked, (True, True, True))
-        return found, tuple(grads)
-    found, g = _of_logits("cross_entropy_grad", function, head, targets, canon, rest)
-    return found, _gradients_of_logits(head, g)
-
-
-def statistics(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> RowStats:
-    """``lastlayer.linear_row_stats``."""
-    if (checked := _checked(function, head, targets, canon, rest)) is not None:
-        return row_stats(head, checked)
-    return _of_logits("row_stats", function, head, targets, canon, rest)  # type: ignore[no-any-return]
-
-
-def _checked(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Problem | None:
-    """The problem for the loop; None where there is no core to run it."""
-    if is_foreign(head.x):
-        return None
-    scores = problems.head_scores(function, head, *canon)
-    chosen = select.backend(scores)
-    if chosen.name != "native":
-        return None
-    return (
-        problems.without_targets(scores)
-        if targets is None
-        else problems.with_targets(scores, chosen, targets, *rest)
-    )
-
-
-# --- the specification: with logits -------------------------------------------------------------------------
-
-
-def _of_logits(name: str, function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Any:
-    """A backend's function of the logits ``x @ weight.T + bias``, these in the widest float."""
-    xp = namespace(head.x)
-    z = wide(xp, head.x) @ wide(xp, head.weight).T
-    if head.bias is not None:
-        z = z + wide(xp, head.bias)
-    scores = problems.scores(function, z, -1, None, *canon)
-    chosen = select.backend(scores)
-    checked = (
-        problems.without_targets(scores)
-        if targets is None
-        else problems.with_targets(scores, chosen, targets, *rest)
-    )
-    wides = [a for a in (head.x, head.weight, head.bias) if a is not None and a.dtype == xp.float64]
-    dtype = xp.float64 if wides else xp.float32
-    if name == "row_stats":
-        return replace(
-            chosen.row_stats(checked, _FIELDS if targets is None else _FIELDS | {"nll"}), dtype=dtype
-        )
-    if name == "cross_entropy":
-        return cast(xp, chosen.cross_entropy(checked), dtype)
-    found, g = chosen.cross_entropy_grad(checked)
-    return cast(xp, found, dtype), g
-
-
-def _gradients_of_logits(head: Head, g: Array) -> tuple[Array, Array, Array | None]:
-    """dx, dweight and dbias from the gradient of the logits: ``g @ weight``, ``g.T @ x``, the sum of ``g``."""
-    xp = namespace(head.x)
-    v, d = head.weight.shape
-    g = xp.reshape(g, (-1, v))
-    count = xp.any(g != 0, axis=1)  # NaN in the features of an ignored row is nobody's
-    x = xp.where(count[:, None], wide(xp, xp.reshape(head.x, (-1, d))), 0.0)
-    dx = xp.reshape(g @ wide(xp, head.weight), head.x.shape)
-    dbias = None if head.bias is None else cast(xp, xp.sum(g, axis=0), head.bias.dtype)
-    return cast(xp, dx, head.x.dtype), cast(xp, g.T @ x, head.weight.dtype), dbias

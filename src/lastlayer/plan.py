@@ -83,8 +83,8 @@ def plan(
     threads : int
         How many share the work.
     max_memory : int
-        Bytes that all tiles and ``costs`` may take together. Where even the smallest tile takes more, the plan
-        is of that tile, and its ``memory`` says so.
+        Bytes that all tiles and ``costs`` may take together. Where even the smallest tile takes more, the
+        plan is of that tile, and its ``memory`` says so.
     costs : Costs
         What is taken besides the tiles.
     keep : bool
@@ -110,7 +110,7 @@ def plan(
 
 
 def _even(total: int, limit: int, step: int) -> int:
-    """The size of equal parts of ``total``, each of at most ``limit``: a multiple of ``step``, or all of it."""
+    """The size of equal parts of ``total``, of at most ``limit``: a multiple of ``step``, or all of it."""
     limit = max(step, limit - limit % step)
     if total <= limit:
         return total

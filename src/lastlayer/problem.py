@@ -248,8 +248,8 @@ def head(function: str, x: Any, weight: Any, bias: Any = None, max_memory: Any =
     if weight.ndim != 2 or weight.shape[1] != x.shape[-1]:
         turned = weight.ndim == 2 and weight.shape[0] == x.shape[-1]
         raise ShapeError(
-            f"{function}: weight is of shape {_shape(weight)}; expected (V, {x.shape[-1]}), a row for each class, "
-            f"for x of shape {_shape(x)}{'; use weight.T' if turned else ''}"
+            f"{function}: weight is of shape {_shape(weight)}; expected (V, {x.shape[-1]}), "
+            f"a row for each class, for x of shape {_shape(x)}{'; use weight.T' if turned else ''}"
         )
     if weight.shape[0] == 0:
         raise ShapeError(f"{function}: weight is of shape {_shape(weight)}; expected at least one class")
@@ -280,10 +280,8 @@ def _part_of_head(function: str, name: str, value: Any, x: Array) -> Array:
 def head_scores(function: str, head: Head, temperature: float = 1.0, softcap: float | None = None) -> Scores:
     """The scores that a head makes, for NumPy arrays: an array of their shape and dtype, in no memory."""
     dtypes = {a.dtype for a in (head.x, head.weight, head.bias) if a is not None}
-    if len(dtypes) == 1:
-        dtype = dtypes.pop()
-    else:  # two kinds of 16 bits have float32 in common
-        dtype = _FLOAT64 if _FLOAT64 in dtypes else _FLOAT32
+    widest = _FLOAT64 if _FLOAT64 in dtypes else _FLOAT32  # what two kinds of 16 bits have in common
+    dtype = dtypes.pop() if len(dtypes) == 1 else widest
     shape = (*head.x.shape[:-1], head.weight.shape[0])
     return scores(function, np.broadcast_to(np.zeros((), dtype), shape), -1, None, temperature, softcap)
 

@@ -1,8 +1,8 @@
 """The linear head on tensors. In: what `functional` was given. Out: tensors that autograd knows.
 
-In CPU memory it is the loop of `lastlayer.linear`, with PyTorch's products. Where gradients are asked for, it
-computes them with the loss, and the first backward pass hands them out: they are of the size of the arguments,
-not of the logits. What that cannot do (a gradient for each row's loss, for weights or for targets; derivatives
+In CPU memory it is the loop of `lastlayer.linear`, with PyTorch's products. Where gradients are asked for,
+it computes them with the loss, and the first backward pass hands them out: they are of the arguments' size,
+not of the logits'. What that cannot do (a gradient for each row's loss, for weights or for targets; derivatives
 of derivatives; devices, transforms, compilers) is composed of ``x @ weight.T`` and the functions of logits.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any, NamedTuple
-
 
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ __all__ = ["loss", "loss_and_gradients", "row_stats"]
 
 
 class TorchProducts:
-    """PyTorch's products. bfloat16 is multiplied as it is, and summed over tiles in float32; float16 as float32."""
+    """PyTorch's products. bfloat16 is multiplied as it is and added up in float32, float16 as float32."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.double = dtype is torch.float64
@@ -125,7 +124,7 @@ class _Call(NamedTuple):
         return from_memory(value), grads
 
     def logits(self) -> Tensor:
-        """``x @ weight.T + bias``; rows that are ignored and not finite as of zeros, for the sake of gradients."""
+        """``x @ weight.T + bias``; for the gradients' sake ignored rows that are not finite are zeros."""
         x = self.x
         if self.target is not None:
             y, _, s = self.target
@@ -154,7 +153,8 @@ class _Loss(Function):
     ) -> Tensor:
         value, ctx.grads = call.run(checked, ctx.needs_input_grad[:3])
         ctx.save_for_backward(x, weight, bias)
-        ctx.call, ctx.checked = call._replace(x=None, weight=None, bias=None), checked
+        nothing: Any = None  # autograd keeps the tensors
+        ctx.call, ctx.checked = call._replace(x=nothing, weight=nothing, bias=nothing), checked
         return value
 
     @staticmethod
@@ -164,7 +164,7 @@ class _Loss(Function):
             inputs = [None if t is None else t.view_as(t) for t in ctx.saved_tensors]
             x, weight, bias = inputs
             value = ctx.call._replace(x=x, weight=weight, bias=bias).composed()
-            asked = [t for t, on in zip(inputs, wanted, strict=True) if on]
+            asked = [t for t, on in zip(inputs, wanted, strict=True) if on and t is not None]
             found = iter(torch.autograd.grad(value, asked, grad, create_graph=True))
             return *(next(found) if on else None for on in wanted), None, None
         grads, ctx.grads = ctx.grads, None  # given away: whoever has them may write to them
@@ -219,9 +219,10 @@ def row_stats(
 ) -> RowStats:
     """``lastlayer.linear_row_stats``."""
     call = _call(function, x, weight, y, bias, max_memory, canon, rest)
-    target = call.target or (None, None, None)
+    target: Any = call.target or (None, None, None)
     if not call.in_loop() or tracks(call.x, call.weight, call.bias, *target):
-        return replace(calls.row_stats(call.logits(), *target, call.options), rank=None)
+        y, w, s = target
+        return replace(calls.row_stats(call.logits(), y, w, s, call.options), rank=None)
     head, products = call.parts()
     found = linear.row_stats(head, call.checked(), products)
     names = ("peak", "rest", "argmax", "gap", "mass", "spread", "square")
@@ -235,21 +236,31 @@ def _call(
 ) -> _Call:
     """The tensors of a call where ``x`` is, checked by their shapes and dtypes."""
     w, s, ignore_index, label_smoothing, z_loss, reduction, denominator = rest
+    temperature, softcap = canon
     options = Options(
-        function, -1, ignore_index, label_smoothing, *canon, z_loss, reduction, denominator
-    )  # fmt: skip
+        function,
+        -1,
+        ignore_index,
+        label_smoothing,
+        temperature,
+        softcap,
+        z_loss,
+        reduction,
+        denominator,
+    )
     x = calls._scores(function, x)
     weight = as_tensor(function, "weight", weight, x)
     bias = None if bias is None else as_tensor(function, "bias", bias, x)
     if torch.is_autocast_enabled(x.device.type):
-        x, weight, bias = _for_autocast(x), _for_autocast(weight), _for_autocast(bias)
+        x, weight = _for_autocast(x), _for_autocast(weight)
+        bias = None if bias is None else _for_autocast(bias)
     for name, part in (("weight", weight), ("bias", bias)):
         if part is not None and part.dtype is not x.dtype:
             raise DtypeError(f"{function}: {name} is of dtype {part.dtype}; expected {x.dtype}, as x is")
     memory = max_memory
     if not torch.compiler.is_compiling():
-        shapes = (None if t is None else shape_of(t) for t in (x, weight, bias))
-        memory = problem.head(function, *shapes, max_memory).memory
+        b = None if bias is None else shape_of(bias)
+        memory = problem.head(function, shape_of(x), shape_of(weight), b, max_memory).memory
     call = _Call(x, weight, bias, None, options, memory)
     if y is None:
         return call
@@ -257,8 +268,6 @@ def _call(
     return call._replace(target=Target(*target))
 
 
-def _for_autocast(t: Tensor | None) -> Tensor | None:
+def _for_autocast(t: Tensor) -> Tensor:
     """A tensor in the dtype that autocast multiplies in."""
-    if t is None or t.dtype is torch.float64:
-        return t
-    return t.to(torch.get_autocast_dtype(t.device.type))
+    return t if t.dtype is torch.float64 else t.to(torch.get_autocast_dtype(t.device.type))

@@ -1,0 +1,99 @@
+"""The functions of the linear head on arrays. In: a checked head, and options. Out: arrays of its library.
+
+NumPy arrays go through the loop of `linear`. Arrays of other libraries, and NumPy's where there is no core,
+go through the logits as a whole: the end of this file says in a few lines what all of `linear` computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from . import linear, problem, select
+from .arrays import Array, cast, is_foreign, namespace, wide
+from .problem import Head, Problem
+from .row_stats import RowStats
+
+__all__ = ["gradients", "loss", "statistics"]
+
+Canon = tuple[float, Any]  # temperature, softcap
+Rest = tuple[Any, ...]  # what `problem.with_targets` takes after the targets
+
+
+def loss(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Array:
+    """``lastlayer.linear_cross_entropy``."""
+    if (checked := _checked(function, head, targets, canon, rest)) is not None:
+        return linear.loss_and_gradients(head, checked)[0]
+    return _of_logits("cross_entropy", function, head, targets, canon, rest)
+
+
+def gradients(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Any:
+    """``lastlayer.linear_cross_entropy_grad``."""
+    if (checked := _checked(function, head, targets, canon, rest)) is not None:
+        found, grads = linear.loss_and_gradients(head, checked, (True, True, True))
+        return found, tuple(grads)
+    found, g = _of_logits("cross_entropy_grad", function, head, targets, canon, rest)
+    return found, _gradients_of_logits(head, g)
+
+
+def statistics(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> RowStats:
+    """``lastlayer.linear_row_stats``."""
+    if (checked := _checked(function, head, targets, canon, rest)) is not None:
+        return linear.row_stats(head, checked)
+    return _of_logits("row_stats", function, head, targets, canon, rest)  # type: ignore[no-any-return]
+
+
+def _checked(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Problem | None:
+    """The problem for the loop; None where there is no core to run it."""
+    if is_foreign(head.x):
+        return None
+    scores = problem.head_scores(function, head, *canon)
+    chosen = select.backend(scores)
+    if chosen.name != "native":
+        return None
+    return (
+        problem.without_targets(scores)
+        if targets is None
+        else problem.with_targets(scores, chosen, targets, *rest)
+    )
+
+
+# --- the specification: with logits -------------------------------------------------------------------------
+
+
+def _of_logits(name: str, function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Any:
+    """A backend's function of the logits ``x @ weight.T + bias``, these in the widest float."""
+    xp = namespace(head.x)
+    z = wide(xp, head.x) @ wide(xp, head.weight).T
+    if head.bias is not None:
+        z = z + wide(xp, head.bias)
+    scores = problem.scores(function, z, -1, None, *canon)
+    chosen = select.backend(scores)
+    checked = (
+        problem.without_targets(scores)
+        if targets is None
+        else problem.with_targets(scores, chosen, targets, *rest)
+    )
+    wides = [a for a in (head.x, head.weight, head.bias) if a is not None and a.dtype == xp.float64]
+    dtype = xp.float64 if wides else xp.float32
+    if name == "row_stats":
+        return replace(
+            chosen.row_stats(checked, linear.FIELDS if targets is None else linear.FIELDS | {"nll"}),
+            dtype=dtype,
+        )
+    if name == "cross_entropy":
+        return cast(xp, chosen.cross_entropy(checked), dtype)
+    found, g = chosen.cross_entropy_grad(checked)
+    return cast(xp, found, dtype), g
+
+
+def _gradients_of_logits(head: Head, g: Array) -> tuple[Array, Array, Array | None]:
+    """dx, dweight and dbias from the gradient g of the logits: ``g @ weight``, ``g.T @ x``, the sum of g."""
+    xp = namespace(head.x)
+    v, d = head.weight.shape
+    g = xp.reshape(g, (-1, v))
+    count = xp.any(g != 0, axis=1)  # NaN in the features of an ignored row is nobody's
+    x = xp.where(count[:, None], wide(xp, xp.reshape(head.x, (-1, d))), 0.0)
+    dx = xp.reshape(g @ wide(xp, head.weight), head.x.shape)
+    dbias = None if head.bias is None else cast(xp, xp.sum(g, axis=0), head.bias.dtype)
+    return cast(xp, dx, head.x.dtype), cast(xp, g.T @ x, head.weight.dtype), dbias

@@ -1,0 +1,77 @@
+"""What the loop of `linear` asks of an array library: memory and products; and what NumPy gives.
+
+A tile is a contiguous matrix of ``dtype``; what is added up over several tiles is of ``sum_dtype``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+__all__ = ["NumPyProducts", "Products"]
+
+
+class Products(Protocol):
+    """What the loop asks of an array library. ``out`` is written to; a tile is contiguous."""
+
+    dtype: Any  # of tiles, and of what is multiplied with them
+    sum_dtype: Any  # of sums over tiles
+    number: int  # bytes of a number of a tile
+    threads: int  # for the core; 0: as it likes
+    apart: bool  # whether a product that is added to a sum has to be made first
+    double: bool  # whether the tiles are of float64
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
+    def convert(self, a: Any) -> Any: ...
+    def select(self, a: Any, index: Any) -> Any: ...
+    def spread(self, a: Any, index: Any, n: int) -> Any: ...
+    def logits(self, x: Any, weight: Any, bias: Any, out: Any) -> None: ...
+    def multiply(self, a: Any, b: Any, out: Any, first: bool, spare: Any) -> None: ...
+    def sum_rows(self, tile: Any, out: Any, first: bool) -> None: ...
+
+
+class NumPyProducts:
+    """NumPy's products. 16-bit floats are multiplied as float32: it has no fast product of their own."""
+
+    threads = 0
+    apart = True
+
+    def __init__(self, dtype: Any) -> None:
+        self.double = bool(dtype == np.float64)
+        self.dtype = self.sum_dtype = np.dtype(np.float64 if self.double else np.float32)
+        self.number = self.dtype.itemsize
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return np.empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return np.zeros(shape, dtype)
+
+    def convert(self, a: Any) -> Any:
+        return a.astype(self.dtype, copy=False)
+
+    def select(self, a: Any, index: Any) -> Any:
+        return a[index]
+
+    def spread(self, a: Any, index: Any, n: int) -> Any:
+        out = np.zeros((n, *a.shape[1:]), a.dtype)
+        out[index] = a
+        return out
+
+    def logits(self, x: Any, weight: Any, bias: Any, out: Any) -> None:
+        np.matmul(x, weight.T, out=out)
+        if bias is not None:
+            np.add(out, bias, out=out)
+
+    def multiply(self, a: Any, b: Any, out: Any, first: bool, spare: Any) -> None:
+        if first:
+            np.matmul(a, b, out=out)
+        else:
+            spare = spare[: out.size].reshape(out.shape)
+            np.add(out, np.matmul(a, b, out=spare), out=out)
+
+    def sum_rows(self, tile: Any, out: Any, first: bool) -> None:
+        total = np.sum(tile, axis=0, dtype=self.dtype)
+        out[...] = total if first else out + total
