@@ -9,7 +9,7 @@ The products are the array library's (`Products`), the statistics and gradients 
                                  dx += tile W_tile
 
 Which tiles there are and which are kept says `plan`. Ignored rows are left out before. Sums over tiles are in
-float32 (float64 for float64), whatever the dtype of the inputs. `head` says in a few lines what this computes.
+float32 (float64 for float64), whatever the inputs' dtype. `head` says in a few lines what all this computes.
 """
 
 from __future__ import annotations

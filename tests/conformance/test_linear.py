@@ -167,7 +167,7 @@ def test_mixed_dtypes(backend):
 
 
 def test_a_temperature_is_computed_in_float64(backend):
-    """Statistics of float32 tiles are in float64 where the logits are divided; they are handed on unrounded."""
+    """Where the logits are divided, statistics of float32 tiles are in float64, and handed on unrounded."""
     x, w = numbers(64, D).astype(np.float32), numbers(V, D, seed=3).astype(np.float32)
     check(x, w, None, targets_of("index", 64), 1e-6, temperature=0.3, softcap=9.0)
 
@@ -341,9 +341,8 @@ def test_any_memory_gives_the_same_answer(n, v, extra, dtype):
     y = targets_of("ignored", n, v)
     try:
         loss, gradients = ll.linear_cross_entropy_grad(x, w, y, bias=b, max_memory=6000 + extra)
-    except ll.OptionError as error:
-        assert "max_memory" in str(error)
-        return
+    except ll.OptionError:
+        return  # too little: tested below
     expected = truth_of(x, w, b, y)
     for actual, wanted in zip((loss, *gradients), expected, strict=True):
         close(actual, wanted, 1e-13 if dtype == "float64" else 2e-6, "result")
