@@ -11,8 +11,8 @@ from assertions import raises
 import lastlayer as ll
 
 torch = pytest.importorskip("torch")
+F = torch.nn.functional
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
@@ -227,7 +227,7 @@ def test_no_gradient_without_need(each, monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("memory", [None, 1 << 20, 400_000])
 def test_errors_are_no_larger_than_those_of_logits(dtype, memory):
-    """Against float64, from the same rounded arguments: the gradients of PyTorch's composition are the measure."""
+    """Against float64, from the same rounded arguments, where PyTorch's composition is the measure."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
     n, d, v = 96, 48, 3000
     x, w = numbers(n, d, dtype=dtype), (numbers(v, d, seed=1) * 0.2).to(dtype)

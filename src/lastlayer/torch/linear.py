@@ -3,8 +3,8 @@
 In CPU memory it is the loop of `lastlayer.linear`, with PyTorch's products. Where gradients are asked for,
 it computes them with the loss, and the first backward pass hands them out: they are of the arguments' size,
 not of the logits'. What that cannot do (gradients for the losses of rows, for weights or for targets;
-derivatives of derivatives; devices, transforms, compilers) is composed of ``x @ weight.T`` and the functions of
-logits.
+derivatives of derivatives; devices, transforms, compilers) is composed of ``x @ weight.T`` and the functions
+of logits.
 """
 
 from __future__ import annotations
