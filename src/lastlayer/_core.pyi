@@ -62,9 +62,9 @@ def row_stats(
 ) -> None:
     """Fill ``into``: its keys are the results wanted, ``top_label`` and ``top_probability`` if ``k`` > 0.
 
-    ``shard``: the scores are some of the classes. A class index outside of them is a class of another part, not
-    of nobody; ``off`` is of all classes; and ``peak`` comes in the computing type: float64 for float64, and for
-    float32 with a temperature or softcap.
+    ``shard``: the scores are some of the classes. A class index outside of them is a class of another part,
+    not of nobody; ``off`` is of all classes; and ``peak`` comes in the computing type: float64 for float64, and
+    for float32 with a temperature or softcap.
     """
 
 def cross_entropy(
@@ -95,8 +95,8 @@ def cross_entropy(
     """``scale`` times the sum of the rows' losses; or 0, with the losses themselves in ``losses`` if given.
 
     ``kind``: 0 loss, 1 loss and gradient, 2 and 3 the loss of log-probabilities and of probabilities. A loss
-    leaves each row's ``peak`` and ``rest`` in these arrays; a gradient that is given them finds them there. With
-    ``mass`` too it is the gradient of a shard (see `row_stats`), and all three are of the whole row.
+    leaves each row's ``peak`` and ``rest`` in these arrays; a gradient that is given them finds them there.
+    With ``mass`` too it is the gradient of a shard (see `row_stats`), and all three are of the whole row.
     """
 
 def target_totals(
