@@ -63,8 +63,8 @@ def row_stats(
     """Fill ``into``: its keys are the results wanted, ``top_label`` and ``top_probability`` if ``k`` > 0.
 
     ``shard``: the scores are some of the classes. A class index outside of them is a class of another part,
-    not of nobody; ``off`` is of all classes; and ``peak`` comes in the computing type: float64 for float64, and
-    for float32 with a temperature or softcap.
+    not of nobody; ``off`` is of all classes; and ``peak`` comes in the computing type: float64 for float64,
+    and for float32 with a temperature or softcap.
     """
 
 def cross_entropy(

@@ -67,6 +67,7 @@ class _Loop:
         scaled = problem.scores.temperature != 1.0 or self.cap != 0.0
         single = products.number == 2 or (products.number == 4 and not scaled)
         self.peak_dtype = np.float32 if single else np.float64
+        self.rounds = products.dtype != products.sum_dtype  # a product, to less than what is added up
         self.plan = self._plan(rows.x.shape[0], threads, wanted)
         problems.enough_memory(problem.scores.function, head, self.plan.memory)
         tile = self.plan.rows * self.plan.classes
@@ -85,7 +86,7 @@ class _Loop:
             fixed += n * d * size
         costs = Costs(
             fixed,
-            _A_ROW + (d * products.number if wanted[0] and products.apart else 0),
+            _A_ROW + (d * (products.number + 2 * size * self.rounds) if wanted[0] and products.apart else 0),
             (d * products.number if converted else 0) + (d * size if converted and wanted[1] else 0),
             d * (products.number if products.apart else 0) + (0 if converted else d * size * products.apart),
         )
@@ -171,19 +172,35 @@ class _Loop:
             g = self.tile(tile) if tile.kept else self.fill(tile)
             self.differentiate(tile, g, stats)
             first = tile.rows.start == last  # of these classes: the pass goes backwards
-            if dx is not None:
-                out, w_tile = dx[tile.rows], products.convert(weight[tile.classes])
-                products.multiply(g, w_tile, out, tile.classes.stop == v, spare)
-                del w_tile  # a copy, maybe, and the next tile makes its own
             if db is not None:
                 products.sum_rows(g, db[tile.classes], first)
-            if dw is None:
-                continue
-            out = dw[tile.classes] if dw_tile is None else dw_tile[: g.shape[1]]
-            products.multiply(g.T, self.rows.x[tile.rows], out, first, spare)
-            if dw_tile is not None and tile.rows.start == 0:
-                dw[tile.classes] = out
+            if dw is not None:
+                out = dw[tile.classes] if dw_tile is None else dw_tile[: g.shape[1]]
+                products.multiply(g.T, self.rows.x[tile.rows], out, first, spare)
+                if dw_tile is not None and tile.rows.start == 0:
+                    dw[tile.classes] = out
+            if dx is not None:
+                out, w_tile = dx[tile.rows], products.convert(weight[tile.classes])
+                large = [] if not self.rounds else self.take_large(tile, g, stats)
+                products.multiply(g, w_tile, out, tile.classes.stop == v, spare)
+                for part in large:
+                    products.put(part, w_tile, out)
+                del w_tile  # a copy, maybe, and the next tile makes its own
         return [dx, dw, db]
+
+    def take_large(self, tile: Tile, g: Any, stats: RowStats) -> list[Any]:
+        """The entries of a tile that are large, taken out of it: of the targets, and of the rows' argmax.
+
+        They make most of dx. A product that is rounded to 16 bits for each tile would round them once more
+        than a product over all classes does.
+        """
+        best = stats.argmax
+        assert best is not None
+        picks = [best[tile.rows]]
+        if not self.dense:
+            y = self.rows.y[tile.rows]
+            picks = [y, np.where(picks[0] == y, -1, picks[0])]
+        return [self.products.take(g, pick - tile.classes.start) for pick in picks]
 
     def _spare(self, d: int, chunks: int, wanted: Wanted) -> int:
         """Numbers of the largest product that is made apart from its sum."""
@@ -227,7 +244,7 @@ def loss_and_gradients(
         ]
         return (losses.astype(kind).reshape(shape)[()] if problem.reduction == "none" else kind(0.0)), grads
     loop = _Loop(products, head, problem, rows, _threads(products), wanted)
-    stats = loop.statistics(("gap", "mass"))
+    stats = loop.statistics(("gap", "mass", *(["argmax"] if loop.rounds and wanted[0] else [])))
     found = stats.nll + _z_loss(problem, stats, rows.s)
     grads = loop.gradients(stats, wanted) if any(wanted) else [None] * 3
     if wanted[0]:

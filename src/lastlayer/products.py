@@ -30,6 +30,8 @@ class Products(Protocol):
     def logits(self, x: Any, weight: Any, bias: Any, out: Any) -> None: ...
     def multiply(self, a: Any, b: Any, out: Any, first: bool, spare: Any) -> None: ...
     def sum_rows(self, tile: Any, out: Any, first: bool) -> None: ...
+    def take(self, tile: Any, columns: Any) -> Any: ...
+    def put(self, taken: Any, weight: Any, out: Any) -> None: ...
 
 
 class NumPyProducts:
@@ -75,3 +77,9 @@ class NumPyProducts:
     def sum_rows(self, tile: Any, out: Any, first: bool) -> None:
         total = np.sum(tile, axis=0, dtype=self.dtype)
         out[...] = total if first else out + total
+
+    def take(self, tile: Any, columns: Any) -> Any:
+        raise NotImplementedError  # its products are not rounded
+
+    def put(self, taken: Any, weight: Any, out: Any) -> None:
+        raise NotImplementedError

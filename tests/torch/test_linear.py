@@ -9,6 +9,8 @@ import pytest
 from assertions import raises
 
 import lastlayer as ll
+from lastlayer import linear
+from lastlayer.plan import Plan
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -34,8 +36,6 @@ def arguments(n=N, d=D, v=V, dtype=torch.float64):
 @pytest.fixture(params=["loop", "small tiles", "logits"])
 def each(request, monkeypatch):
     """Compute by the loop as planned, by one of small tiles, and with logits as on a device."""
-    from lastlayer import linear
-    from lastlayer.plan import Plan
     from lastlayer.torch import kernels, usual
 
     if request.param == "logits":
@@ -44,15 +44,20 @@ def each(request, monkeypatch):
     else:
         pytest.importorskip("lastlayer._core", reason="the native core is not built")
     if request.param == "small tiles":
-
-        def plan(n, v, *_, keep=True, **__):
-            r, c = min(4, n), min(8, v)
-            count = -(-n // r) * -(-v // c)
-            kept = min(2, count) if keep else 1
-            return Plan(n, v, r, c, kept, count - kept, 0)
-
-        monkeypatch.setattr(linear, "plan", plan)
+        cut(monkeypatch, rows=4, classes=8)
     return request.param
+
+
+def cut(monkeypatch, rows, classes):
+    """Cut the next calls into tiles of this size, and keep two."""
+
+    def plan(n, v, *_, keep=True, **__):
+        r, c = min(rows, n), min(classes, v)
+        count = -(-n // r) * -(-v // c)
+        kept = min(2, count) if keep else 1
+        return Plan(n, v, r, c, kept, count - kept, 0)
+
+    monkeypatch.setattr(linear, "plan", plan)
 
 
 def peer(x, w, b, y=Y, **options):
@@ -210,8 +215,6 @@ def test_nothing_of_the_logits_is_kept():
 
 
 def test_no_gradient_without_need(each, monkeypatch):
-    from lastlayer import linear
-
     def refuse(*_):
         raise AssertionError("a gradient was computed")
 
@@ -225,23 +228,36 @@ def test_no_gradient_without_need(each, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("memory", [None, 1 << 20, 400_000])
-def test_errors_are_no_larger_than_those_of_logits(dtype, memory):
+@pytest.mark.parametrize("classes", [3000, 1000, 128])
+@pytest.mark.parametrize("kind", ["index", "confident", "soft"])
+def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes, kind):
     """Against float64, from the same rounded arguments, where PyTorch's composition is the measure."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
+    cut(monkeypatch, rows=96, classes=classes)
     n, d, v = 96, 48, 3000
-    x, w = numbers(n, d, dtype=dtype), (numbers(v, d, seed=1) * 0.2).to(dtype)
+    x, w = (
+        numbers(n, d, dtype=dtype),
+        (numbers(v, d, seed=1) * (1.0 if kind == "confident" else 0.2)).to(dtype),
+    )
     y = torch.randint(0, v, (n,), generator=torch.Generator().manual_seed(2))
+    if kind == "soft":
+        y = torch.softmax(numbers(n, v, seed=3) * 3, 1)
 
     def gradients(loss, dtype=dtype):
         args = [t.to(dtype).detach().requires_grad_() for t in (x, w)]
-        value = loss(*args)
+        value = loss(*args, y.to(dtype) if kind == "soft" else y)
         value.backward()
         return value.detach().double(), *(t.grad.double() for t in args)
 
-    truth = gradients(lambda x, w: F.cross_entropy(x @ w.T, y), torch.float64)
-    eager = gradients(lambda x, w: F.cross_entropy(x @ w.T, y))
-    ours = gradients(lambda x, w: ll.linear_cross_entropy(x, w, y, max_memory=memory))
+    def logits(x, w, y):
+        return F.cross_entropy(x @ w.T, y)
+
+    y = y.to(dtype) if kind == "soft" else y
+    truth, eager, ours = (
+        gradients(logits, torch.float64),
+        gradients(logits),
+        gradients(ll.linear_cross_entropy),
+    )
     for name, t, a, b in zip(("loss", "dx", "dweight"), truth, ours, eager, strict=True):
         error, theirs = (a - t).norm() / t.norm(), (b - t).norm() / t.norm()
         floor = 2.0**-24 if name == "loss" else 0.0  # both may be right to the last digit

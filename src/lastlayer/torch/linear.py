@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
@@ -81,6 +82,20 @@ class TorchProducts:
             out.copy_(total)
         else:
             out.add_(total)
+
+    def take(self, tile: Tensor, columns: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """One entry a row out of a tile, where the column is one of the tile's; zero is left in its place."""
+        found = np.flatnonzero((columns >= 0) & (columns < tile.shape[1]))
+        rows, columns = torch.from_numpy(found), torch.from_numpy(columns[found])
+        values = tile[rows, columns]
+        tile[rows, columns] = 0.0
+        return rows, columns, values
+
+    def put(self, taken: tuple[Tensor, Tensor, Tensor], weight: Tensor, out: Tensor) -> None:
+        """What these entries add to the product of their tile and ``weight``, unrounded."""
+        rows, columns, values = taken
+        part = weight.index_select(0, columns).to(self.sum_dtype).mul_(values.to(self.sum_dtype).unsqueeze(1))
+        out.index_add_(0, rows, part)
 
 
 class _Call(NamedTuple):
