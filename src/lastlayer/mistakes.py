@@ -149,9 +149,9 @@ MISTAKES: dict[str, tuple[str, str]] = {
     # dense targets
     "one-hot-targets": (
         "note",
-        "the targets are one-hot rows: the result is right (but a mean with class weights divides by the rows,"
-        " not by their weights); class indices, targets.argmax({axis}), give it faster, in less memory, and with"
-        " ignore_index.",
+        "the targets are one-hot rows: the result is right (but a mean with class weights divides by the"
+        " rows, not by their weights); class indices, targets.argmax({axis}), give it faster, in less memory,"
+        " and with ignore_index.",
     ),
     "nan-targets": (
         "error",
