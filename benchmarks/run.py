@@ -412,6 +412,8 @@ def short_table(record: Record) -> str:
             cell("logsumexp", name, "scipy"),
             cell("cross_entropy", name, "torch"),
             cell("cross_entropy_grad", name, "torch"),
+            cell("cross_entropy, autograd", name, "torch"),
+            cell("cross_entropy, autograd", name, "torch.compile"),
         ]
         for name in names
     ]
@@ -423,6 +425,8 @@ def short_table(record: Record) -> str:
         "`logsumexp` / SciPy",
         "`cross_entropy` / torch",
         "`cross_entropy_grad` / torch forward + backward",
+        "`lastlayer.torch`, forward + backward / torch",
+        "the same / torch.compile",
     ]
     return (
         f"How many times faster, {first} thread on a {about['cpu']} ({about['isa']}), torch "

@@ -206,10 +206,10 @@ void finish(const Job& job, State<C>& st, std::int64_t row, int rows) {
 template <class C>
 bool drains(const Job& job) {
   const int size = size_of(job.out.dtype);
-  return !job.lanes && job.streaming && job.axes <= 1 && job.out.class_stride == size &&
+  const std::int64_t fits = is_backward(job.op) ? 2 << 10 : 256 << 10;
+  return !job.lanes && job.streaming && !job.known_rest && job.axes <= 1 && job.out.class_stride == size &&
          job.out.stride[0] == job.classes * size && writes_matrix(job.op) &&
-         job.classes * (std::int64_t)sizeof(C) <=
-             (is_backward(job.op) || job.known_rest ? 2 << 10 : 256 << 10);
+         job.classes * (std::int64_t)sizeof(C) <= fits;
 }
 // The same for rows of a few classes, if neither they nor the scores pass through scratch for another reason.
 template <class C>
@@ -286,7 +286,8 @@ void plan_as(Job& job) {
   const bool beside = job.x.class_stride == size || V == 1;
   const bool across = job.axes > 0 && job.x.stride[job.axes - 1] == size;
   const std::int64_t out_bytes = writes_matrix(job.op) ? job.rows * V * size_of(job.out.dtype) : 0;
-  job.streaming = out_bytes > (std::int64_t)4 << 20;
+  // The ends of short rows share cache lines: written one by one, as known rows are, they do not stream well.
+  job.streaming = out_bytes > (std::int64_t)4 << 20 && !(job.known_rest && bytes < 4096);
   job.lanes = V <= 64 || (!beside && across);
   if (picks_one(job)) {
     job.lanes = true, job.block = 256;

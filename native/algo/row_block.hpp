@@ -75,9 +75,10 @@ template <class C>
 struct Row {
   const C *z, *q, *slope, *e, *w;
   std::int64_t n, y;
+  std::int64_t ahead;  // bytes to what the next block reads, where the scores are read in place
   Row piece_at(std::int64_t j, std::int64_t m) const {
     auto on = [&](const C* p) { return p ? p + j : nullptr; };
-    return {on(z), on(q), on(slope), on(e), on(w), m, y >= j && y < j + m ? y - j : -1};
+    return {on(z), on(q), on(slope), on(e), on(w), m, y >= j && y < j + m ? y - j : -1, ahead};
   }
 };
 
@@ -102,6 +103,7 @@ void row_write_from(const Job& job, const State<C>& st, int i, const Row<C>& row
     } else {
       V s, u;
       typename S::M live;
+      __builtin_prefetch((const void*)((std::uintptr_t)(z + j) + (std::uintptr_t)row.ahead), 0, 2);
       exp_parts<C, FROM == From::far>(k, S::loadn(z + j, m, 0), s, u, live);
       v = S::keep(live, S::fma(u, s, s));
     }
@@ -245,9 +247,14 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
       if (!direct) store_run<C>(job.out.dtype, to, target, job.out.class_stride, n);
       continue;
     }
-    const Row<C> whole{z[i],           has_second(job) ? q[i] : nullptr, part(buf.slope, i),
-                       part(buf.e, i), (const C*)job.class_weight,       n,
-                       st.y[i]};
+    const Row<C> whole{z[i],
+                       has_second(job) ? q[i] : nullptr,
+                       part(buf.slope, i),
+                       part(buf.e, i),
+                       (const C*)job.class_weight,
+                       n,
+                       st.y[i],
+                       buf.z ? 0 : ahead};
     if (direct || job.out.class_stride != size_out || (masked && st.y[i] != 0)) {
       row_write(job, st, i, whole, to, job.streaming && direct && !staged);
       if (masked && st.y[i] != 0) clear_masked(job, st, i, to, 1);

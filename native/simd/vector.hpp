@@ -223,7 +223,10 @@ struct SimdOf {
   static LL_INLINE V pow2(V m) { return (V)((M)m << SHIFT); }
 #if defined(__AVX2__)
   static LL_INLINE V lookup(V table, V m) { return (V)_mm256_permutevar8x32_ps((__m256)table, (__m256i)m); }
-  static LL_INLINE V pow2(V m, V table) { return (V)((M)lookup(table, m) + ((M)m << (SHIFT - table_bits))); }
+  static LL_INLINE V pow2(V m, V table) {
+    const __m256i up = _mm256_slli_epi32((__m256i)m, SHIFT - table_bits);
+    return (V)_mm256_add_epi32((__m256i)lookup(table, m), up);
+  }
 #endif
   static LL_INLINE void split(V a, V& mantissa, V& exponent) {
     // subtracting 0.75's bits from a's leaves the exponent of a/0.75 in the exponent field

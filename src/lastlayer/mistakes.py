@@ -119,7 +119,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "float-targets": (
         "error",
         "targets have shape {given}, one per row, and dtype {dtype}; expected integer class indices. Pass "
-        "targets.astype(np.int64), or dense targets of shape {shape}.",
+        "targets.astype(np.int64), of a tensor targets.long(), or dense targets of shape {shape}.",
     ),
     "target-shape": (
         "error",
@@ -149,8 +149,9 @@ MISTAKES: dict[str, tuple[str, str]] = {
     # dense targets
     "one-hot-targets": (
         "note",
-        "the targets are one-hot rows: the result is right, but class indices, targets.argmax({axis}), give"
-        " it faster, in less memory, and with ignore_index.",
+        "the targets are one-hot rows: the result is right (but a mean with class weights divides by the"
+        " rows, not by their weights); class indices, targets.argmax({axis}), give it faster, in less memory,"
+        " and with ignore_index.",
     ),
     "nan-targets": (
         "error",

@@ -489,7 +489,8 @@ CASES: dict[str, tuple[object, object, dict[str, object], list[tuple[str, str, o
                 "error",
                 None,
                 "targets have shape (8,), one per row, and dtype float64; expected integer class indices. "
-                "Pass targets.astype(np.int64), or dense targets of shape (8, 3).",
+                "Pass targets.astype(np.int64), of a tensor targets.long(), or dense targets of shape "
+                "(8, 3).",
             )
         ],
     ),
@@ -515,8 +516,9 @@ CASES: dict[str, tuple[object, object, dict[str, object], list[tuple[str, str, o
                 "one-hot-targets",
                 "note",
                 None,
-                "the targets are one-hot rows: the result is right, but class indices, targets.argmax(1), "
-                "give it faster, in less memory, and with ignore_index.",
+                "the targets are one-hot rows: the result is right (but a mean with class weights divides by "
+                "the rows, not by their weights); class indices, targets.argmax(1), give it faster, in less "
+                "memory, and with ignore_index.",
             )
         ],
     ),

@@ -14,6 +14,7 @@ gradient of 0. PyTorch gives NaN there, and a batch that teaches nothing destroy
 
 from __future__ import annotations
 
+from . import ops as _ops  # noqa: F401 - exported programs name its operations
 from .functional import cross_entropy, log_softmax, logsumexp, nll_loss, softmax
 from .modules import CrossEntropyLoss, LogSoftmax, NLLLoss, Softmax
 

@@ -31,9 +31,8 @@ _watchers = torch._C._len_torch_dispatch_stack
 _records = torch.is_grad_enabled
 _threads = torch.get_num_threads
 _float32, _float64 = torch.float32, torch.float64
-_MANY = (
-    512  # classes; below, finding a row's statistics again is cheaper than it costs to write results apart
-)
+# Classes; with fewer, finding a row's statistics again costs no more than taking them from memory.
+_MANY = 65
 
 
 def _is_usual(x: Any) -> bool:
