@@ -90,17 +90,20 @@ class Pool {
 };
 
 // Never destroyed: detached workers may outlive every destructor. A forked child forgets its parent's pool,
-// whose locks and threads mean nothing there.
+// whose locks and threads mean nothing there, and knows that it was forked: from the beginning, since whoever
+// forks may have used an OpenMP runtime (see below) without us.
 std::atomic<Pool*> the_pool{nullptr};
+std::atomic<bool> forked{false};
+#if defined(__unix__) || defined(__APPLE__)
+[[maybe_unused]] const int watched = pthread_atfork(nullptr, nullptr, [] {
+  the_pool.store(nullptr, std::memory_order_release);
+  forked.store(true, std::memory_order_release);
+});
+#endif
 
 Pool* pool() {
   Pool* p = the_pool.load(std::memory_order_acquire);
   if (p) return p;
-#if defined(__unix__) || defined(__APPLE__)
-  static const int registered =
-      pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr, std::memory_order_release); });
-  (void)registered;
-#endif
   Pool* fresh = new Pool;
   if (the_pool.compare_exchange_strong(p, fresh, std::memory_order_acq_rel)) return fresh;
   delete fresh;
@@ -111,15 +114,8 @@ Pool* pool() {
 // convention that compilers use: GCC's, which LLVM's runtime offers too. Null without one, or after fork().
 using Team = void (*)(void (*)(void*), void*, unsigned, unsigned);
 
-std::atomic<bool> forked{false};
-#if defined(__unix__) || defined(__APPLE__)
-// From the beginning: whoever forks may have used the runtime, if not through us.
-const int watched = pthread_atfork(nullptr, nullptr, [] { forked.store(true, std::memory_order_release); });
-#endif
-
 Team team() {
 #if defined(__unix__) || defined(__APPLE__)
-  (void)watched;
   static const Team found = reinterpret_cast<Team>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
   return forked.load(std::memory_order_acquire) ? nullptr : found;
 #else

@@ -209,18 +209,18 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
       st.zy[i] = job.target != Target::none && st.y[i] >= 0 ? z[i][st.y[i]] : 0;
     }
     if (job.op == Op::pick) return finish_pick(job, st, rows);
-    if (job.known_rest)
-      ;
-    else if (job.op == Op::softmax || job.op == Op::grad)
-      P::template sum_exp<Take::rest, true>(st, z, rows, n, buf.e, next, size, buf.drain);
-    else if (wants_moments(job))
-      P::template sum_exp<Take::moments, false>(st, z, rows, n, nullptr, next, size, buf.drain);
-    else
-      P::template sum_exp<Take::rest, false>(st, z, rows, n, nullptr, next, size, buf.drain);
-    if (wants_moments(job))
-      P::template fold_sums<Take::moments>(st);
-    else if (!job.known_rest)
-      P::template fold_sums<Take::rest>(st);
+    if (!job.known_rest) {
+      if (job.op == Op::softmax || job.op == Op::grad)
+        P::template sum_exp<Take::rest, true>(st, z, rows, n, buf.e, next, size, buf.drain);
+      else if (wants_moments(job))
+        P::template sum_exp<Take::moments, false>(st, z, rows, n, nullptr, next, size, buf.drain);
+      else
+        P::template sum_exp<Take::rest, false>(st, z, rows, n, nullptr, next, size, buf.drain);
+      if (wants_moments(job))
+        P::template fold_sums<Take::moments>(st);
+      else
+        P::template fold_sums<Take::rest>(st);
+    }
     finish(job, st, row, rows);
     look_again<C>(job, st, row, rows, [&](int i) { return z[i]; }, 1);
     if (!writes_matrix(job.op)) return;

@@ -126,12 +126,7 @@ class SoftmaxBackward(Rule):
     """(grad, y, where, axis, temperature, log) -> dx."""
 
     run = staticmethod(kernels.softmax_backward)
-
-    @staticmethod
-    def composed(grad: Tensor, y: Tensor, where: Any, axis: int, temperature: float, log: bool) -> Tensor:
-        if log:
-            return composed.log_softmax_backward(grad, y, axis, where, temperature)
-        return composed.softmax_backward(grad, y, axis, temperature)
+    composed = staticmethod(composed.softmax_backward)
 
     @staticmethod
     def saved(args: Any, _: Any) -> Any:
@@ -143,13 +138,7 @@ class SoftmaxBackward(Rule):
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
-        grad, y, where = ctx.saved_tensors
-        axis, temperature, log = ctx.options
-        if log:
-            found = composed.log_softmax_curvature(u, grad, y, axis, where, temperature)
-        else:
-            found = composed.softmax_curvature(u, grad, y, axis, temperature)
-        return *found, None, None, None, None
+        return *composed.softmax_curvature(u, *ctx.saved_tensors, *ctx.options), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, grad_t: Any, y_t: Any, *_: Any) -> Any:

@@ -23,8 +23,6 @@ __all__ = [
     "Rows",
     "back",
     "canonical",
-    "log_softmax_backward",
-    "log_softmax_curvature",
     "logsumexp",
     "logsumexp_backward",
     "logsumexp_curvature",
@@ -125,41 +123,40 @@ def softmax(x: Tensor, axis: int, where: Tensor | None, temperature: float, log:
     return y.to(x.dtype).movedim(-1, axis)
 
 
-def softmax_backward(grad: Tensor, y: Tensor, axis: int, temperature: float) -> Tensor:
-    """dx = y (grad - sum_j grad_j y_j) / temperature, from the output y of softmax."""
-    g, p = grad.to(wide(y.dtype)), y.to(wide(y.dtype))
-    return (p * (g - (g * p).sum(axis, keepdim=True)) / temperature).to(y.dtype)
-
-
-def log_softmax_backward(
-    grad: Tensor, y: Tensor, axis: int, where: Tensor | None, temperature: float
+def softmax_backward(
+    grad: Tensor, y: Tensor, where: Tensor | None, axis: int, temperature: float, log: bool
 ) -> Tensor:
-    """dx = (grad - exp(y) sum_j grad_j) / temperature, from the output y of log_softmax."""
-    g, p = grad.to(wide(y.dtype)), torch.exp(y.to(wide(y.dtype)))
+    """dx from the output y of softmax, or of log_softmax.
+
+    dx = y (grad - sum_j grad_j y_j) / temperature, or (grad - exp(y) sum_j grad_j) / temperature.
+    """
+    g, p = grad.to(wide(y.dtype)), y.to(wide(y.dtype))
+    if not log:
+        return (p * (g - (g * p).sum(axis, keepdim=True)) / temperature).to(y.dtype)
     if where is not None:
         g = torch.where(where, g, 0.0)
-    return ((g - p * g.sum(axis, keepdim=True)) / temperature).to(y.dtype)
+    return ((g - torch.exp(p) * g.sum(axis, keepdim=True)) / temperature).to(y.dtype)
 
 
 def softmax_curvature(
-    direction: Tensor, grad: Tensor, y: Tensor, axis: int, temperature: float
+    direction: Tensor,
+    grad: Tensor,
+    y: Tensor,
+    where: Tensor | None,
+    axis: int,
+    temperature: float,
+    log: bool,
 ) -> tuple[Tensor, Tensor]:
     """The derivatives of <direction, `softmax_backward`> in ``grad`` and in ``y``."""
     u, g, p = (t.to(wide(y.dtype)) for t in (direction, grad, y))
-    along_u, along_g = (u * p).sum(axis, keepdim=True), (g * p).sum(axis, keepdim=True)
-    in_grad, in_y = p * (u - along_u), u * (g - along_g) - g * along_u
-    return (in_grad / temperature).to(grad.dtype), (in_y / temperature).to(y.dtype)
-
-
-def log_softmax_curvature(
-    direction: Tensor, grad: Tensor, y: Tensor, axis: int, where: Tensor | None, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """The derivatives of <direction, `log_softmax_backward`> in ``grad`` and in ``y``."""
-    u, g, p = (t.to(wide(y.dtype)) for t in (direction, grad, torch.exp(y.to(wide(y.dtype)))))
-    g = g if where is None else torch.where(where, g, 0.0)
-    in_grad = u - (u * p).sum(axis, keepdim=True)
-    in_grad = in_grad if where is None else torch.where(where, in_grad, 0.0)
-    in_y = -u * p * g.sum(axis, keepdim=True)
+    if log:
+        p, g = torch.exp(p), g if where is None else torch.where(where, g, 0.0)
+        in_grad = u - (u * p).sum(axis, keepdim=True)
+        in_grad = in_grad if where is None else torch.where(where, in_grad, 0.0)
+        in_y = -u * p * g.sum(axis, keepdim=True)
+    else:
+        along_u, along_g = (u * p).sum(axis, keepdim=True), (g * p).sum(axis, keepdim=True)
+        in_grad, in_y = p * (u - along_u), u * (g - along_g) - g * along_u
     return (in_grad / temperature).to(grad.dtype), (in_y / temperature).to(y.dtype)
 
 

@@ -193,11 +193,9 @@ def softmax(
 def softmax_backward(
     grad: Tensor, y: Tensor, where: Tensor | None, axis: int, temperature: float, log: bool
 ) -> Tensor:
-    """See `composed.softmax_backward` and `composed.log_softmax_backward`."""
+    """See `composed.softmax_backward`."""
     if not (on_core(y) and in_memory(grad)):
-        if log:
-            return composed.log_softmax_backward(grad, y, axis, where, temperature)
-        return composed.softmax_backward(grad, y, axis, temperature)
+        return composed.softmax_backward(grad, y, where, axis, temperature, log)
     if where is not None and log:
         grad = torch.where(where, grad, 0.0)
     dx, grad = new_like(y), grad.to(y.dtype)

@@ -87,13 +87,7 @@ def _softmax_backward_setup(ctx: Any, inputs: Any, output: Tensor) -> None:  # n
 
 
 def _softmax_backward_grad(ctx: Any, u: Tensor) -> Any:
-    grad, y, where = ctx.saved_tensors
-    axis, temperature, log = ctx.options
-    if log:
-        found = composed.log_softmax_curvature(u, grad, y, axis, where, temperature)
-    else:
-        found = composed.softmax_curvature(u, grad, y, axis, temperature)
-    return *found, None, None, None, None
+    return *composed.softmax_curvature(u, *ctx.saved_tensors, *ctx.options), None, None, None, None
 
 
 def _logsumexp_setup(ctx: Any, inputs: Any, output: Tensor) -> None:  # noqa: ARG001
