@@ -713,7 +713,7 @@ denominator
     Returns
     -------
     float, or for "none" an array of the shape of ``x`` without its last axis
-        float64 where one of the arrays is of float64, else float32.
+        In nats; float64 where one of the arrays is of float64, else float32.
 
     Raises
     ------
