@@ -76,7 +76,7 @@ bool interrupted() {
 // A call in the making: the Job and what must stay alive under it.
 struct Request {
   Job job;
-  Array x, out, mask, target, class_weight, sample_weight;
+  Array x, out, mask, target, class_weight, sample_weight, mass, tilt;
   std::vector<double> weights_double;
   std::vector<float> weights_float;
   std::vector<Keeper> results;
@@ -245,7 +245,7 @@ void softmax_backward(nb::handle grad, nb::handle y, int axis, nb::handle out, b
 void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double temperature, double softcap,
                nb::handle target, bool dense, bool target_bfloat, nb::handle ignore, nb::dict into,
                std::int64_t k, int threads, nb::handle class_weight, nb::handle sample_weight, double on,
-               double off, bool shard) {
+               double off, bool shard, nb::handle threshold) {
   Request r;
   r.job.op = Op::stats;
   r.scores(x, axis, bfloat, temperature, softcap);
@@ -270,6 +270,13 @@ void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double tem
   o.argmax = (std::int64_t*)slot("argmax", Dtype::i64);
   o.rank = (std::int64_t*)slot("rank", Dtype::i64);
   if (o.rank && r.job.target != Target::index) throw std::invalid_argument("rank: needs index targets");
+  if ((o.rank && shard) == threshold.is_none())
+    throw std::invalid_argument("threshold: for the ranks of a shard, and for those alone");
+  Array target_scores;
+  if (!threshold.is_none()) {
+    Request::vector_of(target_scores, threshold, r.job.rows, "threshold");
+    r.job.threshold = (const double*)target_scores.data;
+  }
   if ((o.loss || o.gap || o.mass) && r.job.target == Target::none)
     throw std::invalid_argument("nll: needs targets");
   if (k != 0) {
@@ -301,7 +308,7 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
                      nb::handle target, bool dense, bool target_bfloat, nb::handle class_weight,
                      nb::handle sample_weight, nb::handle ignore, double on, double off, double z_loss,
                      double scale, int kind, nb::handle losses, nb::handle grad, int threads, nb::handle peak,
-                     nb::handle rest, nb::handle mass) {
+                     nb::handle rest, nb::handle mass, nb::handle tilt) {
   Request r;
   const Kind what = (Kind)kind;
   r.job.op = what == Kind::loss ? Op::stats : what == Kind::grad ? Op::grad : Op::pick;
@@ -313,7 +320,13 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
     if (what != Kind::grad || peak.is_none() || rest.is_none())
       throw std::invalid_argument("mass: only with a gradient whose peak and rest are known");
     r.be_shard();
-    r.job.known_mass = (const double*)r.row_result(mass, Dtype::f64, "mass");
+    Request::vector_of(r.mass, mass, r.job.rows, "mass");
+    r.job.known_mass = (const double*)r.mass.data;
+  }
+  if (!tilt.is_none()) {
+    if (mass.is_none()) throw std::invalid_argument("tilt: only where the mass is known");
+    Request::vector_of(r.tilt, tilt, r.job.rows, "tilt");
+    r.job.known_tilt = (const double*)r.tilt.data;
   }
   r.targets(target, dense, target_bfloat, class_weight, sample_weight, ignore, on, off, z_loss, scale);
   if (what == Kind::grad) r.result(grad);
@@ -445,11 +458,12 @@ NB_MODULE(_core, m) {
         nb::arg(), nb::arg() = 0);
   m.def("row_stats", &row_stats, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
         nb::arg().none(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg() = 0,
-        nb::arg() = nb::none(), nb::arg() = nb::none(), nb::arg() = 1.0, nb::arg() = 0.0, nb::arg() = false);
+        nb::arg() = nb::none(), nb::arg() = nb::none(), nb::arg() = 1.0, nb::arg() = 0.0, nb::arg() = false,
+        nb::arg() = nb::none());
   m.def("cross_entropy", &cross_entropy, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg() = 0,
-        nb::arg() = nb::none(), nb::arg() = nb::none(), nb::arg() = nb::none());
+        nb::arg() = nb::none(), nb::arg() = nb::none(), nb::arg() = nb::none(), nb::arg() = nb::none());
   m.def("target_totals", &target_totals, nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(),
         nb::arg().none());
   m.def("large_pages", &large_pages, nb::arg());

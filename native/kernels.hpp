@@ -78,7 +78,11 @@ struct Job {
   // grad: peak (of the computing type) and rest of each row as an earlier call found them; null: not known
   const void* known_peak = nullptr;
   const double* known_rest = nullptr;
-  const double* known_mass = nullptr;  // a shard's gradient: the mass of the whole row
+  // a shard's gradient: the mass of the whole row, and what goes with it: (mass + tilt (z_j - peak)) p_j -
+  // t_j
+  const double* known_mass = nullptr;
+  const double* known_tilt = nullptr;
+  const double* threshold = nullptr;  // a shard's ranks: the score of each row's target, whosever class it is
 
   RowResults rows_out;
   std::int64_t k = 0;  // stats: the k best classes of each row and their probabilities, N by k

@@ -115,6 +115,20 @@ void recall(const Job& job, State<C>& st, std::int64_t row, int rows) {
   }
 }
 
+// How many of a shard's classes come before the target of a row, which may be another shard's.
+template <class C>
+std::int64_t rank_below(const Job& job, const C* z, std::int64_t ld, std::int64_t row) {
+  C t[Simd<C>::W] = {(C)job.threshold[row]};
+  transform<C>(job, t, nullptr, 1);
+  std::int64_t y;
+  load_indices(job.index, job.index_dtype, row, 1, &y);
+  const bool own = y >= 0 && y < job.classes;
+  y = y < 0 ? 0 : least(y, job.classes);  // of equal scores the classes below y come first
+  const std::int64_t before = ld == 1 ? RowPasses<C>::rank(z, job.classes, t[0], y)
+                                      : LanePasses<C>::rank(z, ld, job.classes, t[0], y);
+  return before - (own && z[y * ld] > t[0]);  // computed in another way, it may seem above itself
+}
+
 // Per-row results that look at single scores again.
 template <class C, class P>
 void look_again(const Job& job, const State<C>& st, std::int64_t row, int rows, P&& scores, std::int64_t ld) {
@@ -125,10 +139,12 @@ void look_again(const Job& job, const State<C>& st, std::int64_t row, int rows, 
     if (o.argmax)
       o.argmax[row + i] = ld == 1 ? RowPasses<C>::argmax(z, job.classes, st.peak[i])
                                   : LanePasses<C>::argmax(z, ld, job.classes, st.peak[i]);
-    if (o.rank)
+    if (o.rank && job.threshold)
+      o.rank[row + i] = rank_below<C>(job, z, ld, row + i);
+    else if (o.rank)
       o.rank[row + i] = st.y[i] < 0 || st.peak[i] != st.peak[i] ? -1
-                        : ld == 1 ? RowPasses<C>::rank(z, job.classes, st.y[i])
-                                  : LanePasses<C>::rank(z, ld, job.classes, st.y[i]);
+                        : ld == 1 ? RowPasses<C>::rank(z, job.classes, z[st.y[i]], st.y[i])
+                                  : LanePasses<C>::rank(z, ld, job.classes, z[st.y[i] * ld], st.y[i]);
     if (job.k) select_top<C>(job, z, ld, row + i, st.peak[i], st.times[i], st.times_lo[i]);
   }
 }
@@ -194,7 +210,10 @@ void finish(const Job& job, State<C>& st, std::int64_t row, int rows) {
       else
         break;
       if (job.known_mass)
-        for (int i = 0; i < rows; ++i) st.mass[i] = (C)job.known_mass[row + i];
+        for (int i = 0; i < rows; ++i) {
+          st.mass[i] = (C)job.known_mass[row + i];
+          st.tilt[i] = job.known_tilt ? (C)job.known_tilt[row + i] : 0;
+        }
       finish_loss(job, st, rows);
       if (job.op == Op::grad) finish_grad(job, st, rows);
       break;
@@ -288,7 +307,7 @@ void plan_as(Job& job) {
   const std::int64_t out_bytes = writes_matrix(job.op) ? job.rows * V * size_of(job.out.dtype) : 0;
   // The ends of short rows share cache lines: written one by one, as known rows are, they do not stream well.
   job.streaming = out_bytes > (std::int64_t)4 << 20 && !(job.known_rest && bytes < 4096);
-  job.lanes = V <= 64 || (!beside && across);
+  job.lanes = (V <= 64 || (!beside && across)) && !job.known_tilt;
   if (picks_one(job)) {
     job.lanes = true, job.block = 256;
     job.arena = State<C>::bytes() + 64;

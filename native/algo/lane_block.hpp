@@ -111,7 +111,7 @@ void lane_exps(const State<C>& st, C* t, std::int64_t ld, std::int64_t n, int ro
 
 // The tile of results, in place of the scores or their exponentials.
 template <class C>
-void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, int rows) {
+void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_t row, int rows) {
   using S = Simd<C>;
   using V = typename S::V;
   const std::int64_t n = job.classes, ld = job.block;
@@ -153,7 +153,9 @@ void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, int rows) {
           S::store(t + j * ld, S::load(t + j * ld) * S::load(slope + j * ld));
       const auto kept = S::neq(S::load(st.weight + i), S::set1(0));
       if (S::bits(kept) != (1u << S::W) - 1u)
-        for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, S::keep(kept, S::load(t + j * ld)));
+        for (int r = 0; r < (int)least(S::W, rows - i); ++r)
+          if (is_void(job, st, row, i + r))
+            for (std::int64_t j = 0; j < n; ++j) t[j * ld + r] = 0;
     } else if (job.mask.data) {
       for (int r = 0; r < (int)least(S::W, rows - i); ++r)
         if (st.y[i + r] != 0) clear_masked(job, st, i + r, t + r, ld);
@@ -226,7 +228,7 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
     finish(job, st, row, rows);
     look_again<C>(job, st, row, rows, [&](int i) { return buf.z + i; }, ld);
     if (!writes_matrix(job.op)) return;
-    lane_write(job, st, buf, rows);
+    lane_write(job, st, buf, row, rows);
   }
   locate(job, job.out, row, rows, at);
   store_tile(job, at, rows, buf.z, buf.rows, buf.drain);

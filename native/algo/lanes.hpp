@@ -87,9 +87,9 @@ struct LanePasses {
       if (t[j * ld] == peak) return j;
     return -1;
   }
-  static std::int64_t rank(const C* t, std::int64_t ld, std::int64_t n, std::int64_t y) {
+  static std::int64_t rank(const C* t, std::int64_t ld, std::int64_t n, C threshold, std::int64_t y) {
     std::int64_t r = 0;
-    for (std::int64_t j = 0; j < n; ++j) r += t[j * ld] > t[y * ld] || (j < y && t[j * ld] == t[y * ld]);
+    for (std::int64_t j = 0; j < n; ++j) r += t[j * ld] > threshold || (j < y && t[j * ld] == threshold);
     return r;
   }
 };

@@ -76,9 +76,10 @@ struct Row {
   const C *z, *q, *slope, *e, *w;
   std::int64_t n, y;
   std::int64_t ahead;  // bytes to what the next block reads, where the scores are read in place
+  bool is_void;        // of a gradient
   Row piece_at(std::int64_t j, std::int64_t m) const {
     auto on = [&](const C* p) { return p ? p + j : nullptr; };
-    return {on(z), on(q), on(slope), on(e), on(w), m, y >= j && y < j + m ? y - j : -1, ahead};
+    return {on(z), on(q), on(slope), on(e), on(w), m, y >= j && y < j + m ? y - j : -1, ahead, is_void};
   }
 };
 
@@ -87,7 +88,7 @@ struct Row {
 enum class From { sums, near, far };
 
 // Row i of the result.
-template <class C, From FROM>
+template <class C, From FROM, bool TILT>
 void row_write_from(const Job& job, const State<C>& st, int i, const Row<C>& row, C* to, bool streaming) {
   using S = Simd<C>;
   using V = typename S::V;
@@ -95,6 +96,7 @@ void row_write_from(const Job& job, const State<C>& st, int i, const Row<C>& row
   const std::int64_t n = row.n;
   const C *z = row.z, *q = row.q, *slope = row.slope, *e = row.e, *w = row.w;
   const V times = S::set1(st.times[i]), times_lo = S::set1(st.times_lo[i]), minus = S::set1(st.minus[i]);
+  const V tilt = S::set1(TILT ? st.tilt[i] : 0), peak = S::set1(st.peak[i]);
   const ExpAt<C> k = ExpAt<C>::broadcast(st.at + i, State<C>::pitch);
   auto p = [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
     V v;
@@ -104,8 +106,13 @@ void row_write_from(const Job& job, const State<C>& st, int i, const Row<C>& row
       V s, u;
       typename S::M live;
       __builtin_prefetch((const void*)((std::uintptr_t)(z + j) + (std::uintptr_t)row.ahead), 0, 2);
-      exp_parts<C, FROM == From::far>(k, S::loadn(z + j, m, 0), s, u, live);
+      const V x = S::loadn(z + j, m, 0);
+      exp_parts<C, FROM == From::far>(k, x, s, u, live);
       v = S::keep(live, S::fma(u, s, s));
+      if constexpr (TILT) {  // 0 times infinity is 0
+        const V lean = S::keep(S::neq(v, S::set1(0)), (x - peak) * tilt);
+        return S::fma(v, times, v * (times_lo + lean));
+      }
     }
     return S::fma(v, times, v * times_lo);
   };
@@ -116,10 +123,10 @@ void row_write_from(const Job& job, const State<C>& st, int i, const Row<C>& row
     else
       P::write(to, n, streaming, at, value, f);
   };
-  if (job.op == Op::grad && st.weight[i] == 0) {
+  if (row.is_void) {
     P::write(to, n, streaming, -1, 0, [&](std::int64_t, int) LL_INLINE_LAMBDA { return S::set1(0); });
   } else if (job.op == Op::log_softmax) {
-    const V peak = S::set1(st.peak[i]), l = S::set1(st.log1p[i]);
+    const V l = S::set1(st.log1p[i]);
     P::write(to, n, streaming, -1, 0,
              [&](std::int64_t j, int m) LL_INLINE_LAMBDA { return (S::loadn(z + j, m, 0) - peak) - l; });
   } else if (job.op == Op::softmax || (job.target == Target::index && job.off == 0)) {
@@ -140,11 +147,13 @@ void row_write_from(const Job& job, const State<C>& st, int i, const Row<C>& row
 template <class C>
 void row_write(const Job& job, const State<C>& st, int i, const Row<C>& row, C* to, bool streaming) {
   if (!job.known_rest)
-    row_write_from<C, From::sums>(job, st, i, row, to, streaming);
+    row_write_from<C, From::sums, false>(job, st, i, row, to, streaming);
+  else if (job.known_tilt)
+    row_write_from<C, From::far, true>(job, st, i, row, to, streaming);
   else if (st.at[2 * State<C>::pitch + i] == 0)
-    row_write_from<C, From::near>(job, st, i, row, to, streaming);
+    row_write_from<C, From::near, false>(job, st, i, row, to, streaming);
   else
-    row_write_from<C, From::far>(job, st, i, row, to, streaming);
+    row_write_from<C, From::far, false>(job, st, i, row, to, streaming);
 }
 
 template <class C>
@@ -167,7 +176,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   const bool backward = is_backward(job.op);
   const bool plain = !backward && !has_transform(job) && job.op != Op::pick && !job.known_rest;
   for (int i = 0; i < rows; ++i) {
-    skip[i] = job.skips_ignored && st.weight[i] == 0;
+    skip[i] = job.skips_ignored && is_void(job, st, row, i);
     z[i] = skip[i] ? nullptr : buf.z ? buf.z + i * ld : (const C*)at[i];
     if (skip[i]) continue;
     if (plain) {
@@ -254,7 +263,8 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
                        (const C*)job.class_weight,
                        n,
                        st.y[i],
-                       buf.z ? 0 : ahead};
+                       buf.z ? 0 : ahead,
+                       job.op == Op::grad && is_void(job, st, row, i)};
     if (direct || job.out.class_stride != size_out || (masked && st.y[i] != 0)) {
       row_write(job, st, i, whole, to, job.streaming && direct && !staged);
       if (masked && st.y[i] != 0) clear_masked(job, st, i, to, 1);

@@ -158,8 +158,8 @@ struct RowPasses {
     return -1;
   }
   // Classes that beat the target: a higher score, or the same score at a lower index.
-  static std::int64_t rank(const C* z, std::int64_t n, std::int64_t y) {
-    const V t = S::set1(z[y]);
+  static std::int64_t rank(const C* z, std::int64_t n, C threshold, std::int64_t y) {
+    const V t = S::set1(threshold);
     std::int64_t r = 0;
     for (std::int64_t j = 0; j < n; j += W) {
       V v = S::loadn(z + j, n - j < W ? (int)(n - j) : W, nothing());

@@ -14,13 +14,13 @@ struct State {
   // Elements from one field to the next: an odd number of cache lines, or all fields would share a few sets.
   static constexpr int pitch = most + 64 / (int)sizeof(C);
   C *peak, *at, *hi, *lo, *count, *spread, *square, *zy, *mass, *gap, *weight, *times, *times_lo, *minus,
-      *at_target, *log1p, *log1p_lo, *confidence, *low, *column, *rest, *lse, *loss, *other;
+      *at_target, *log1p, *log1p_lo, *confidence, *low, *column, *rest, *lse, *loss, *other, *tilt;
   C* lanes;  // W x W matrices: one vector a row, to be folded over its lanes
   std::int64_t* y;
   char** x_row;
 
   static constexpr std::int64_t bytes() {
-    return (27 * pitch + 4 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 +
+    return (28 * pitch + 4 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 +
            64;
   }
   // Lays itself out at p (64-byte aligned); returns the first byte behind.
@@ -28,7 +28,7 @@ struct State {
     C* c = (C*)p;
     C** fields[] = {&peak,       &hi,     &lo,     &count,    &spread, &square,    &zy,    &mass,
                     &gap,        &weight, &times,  &times_lo, &minus,  &at_target, &log1p, &log1p_lo,
-                    &confidence, &low,    &column, &rest,     &lse,    &loss,      &other};
+                    &confidence, &low,    &column, &rest,     &lse,    &loss,      &other, &tilt};
     for (C** f : fields) *f = c, c += pitch;
     at = c, c += 3 * pitch;
     lanes = c, c += 4 * Simd<C>::W * Simd<C>::W;
@@ -62,6 +62,14 @@ void take_targets(const Job& job, State<C>& st, std::int64_t row, int rows) {
     weight[i] = kept || shard ? weight[i] : 0;
   }
   for (int i = 0; i < rows; ++i) st.column[i] = (C)y[i];
+}
+
+// Whether a row has no part in a gradient: all of it is 0, whatever the scores are.
+template <class C>
+LL_INLINE bool is_void(const Job& job, const State<C>& st, std::int64_t row, int i) {
+  if (st.weight[i] != 0) return false;
+  if (!job.known_mass) return true;
+  return job.known_mass[row + i] == 0 && !(job.known_tilt && job.known_tilt[row + i] != 0);
 }
 
 // mass, gap and t_y (in `other`) of index targets; `gap` holds sum_j w_j (peak - z_j) on entry if off != 0.
@@ -169,8 +177,10 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
     V a = S::load(st.mass + i), s = S::load(st.weight + i);
     if (job.z_loss != 0) a = S::fma(s * S::set1((C)(2 * job.z_loss)), S::load(st.lse + i), a);
     const V share = S::load(st.times + i), share_lo = S::load(st.times_lo + i);
+    const V tilt = job.known_tilt ? S::load(st.tilt + i) : S::set1(0);
     V h, l, q, q_lo;
     pair_product<C>(share, share_lo, scale, scale_lo, h, l);
+    if (job.known_tilt) S::store(st.tilt + i, S::load(st.tilt + i) * h);
     pair_product<C>(h, l, a, S::set1(0), h, l);
     S::store(st.times + i, h), S::store(st.times_lo + i, l);
     S::store(st.minus + i, S::fma(s, scale, s * scale_lo));
@@ -186,7 +196,9 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
     V p, p_lo, d, d_lo;
     exp_pair<C>(ExpAt<C>::load(st.at + i, State<C>::pitch), zy, p, p_lo);
     pair_product<C>(p, p_lo, share, share_lo, p, p_lo);
-    pair_product<C>(p, p_lo, a, S::set1(0), p, p_lo);
+    V c = a;
+    if (job.known_tilt) c = S::fma(tilt, S::keep(S::neq(p, S::set1(0)), zy - S::load(st.peak + i)), a);
+    pair_product<C>(p, p_lo, c, S::set1(0), p, p_lo);
     const auto top = S::eq(zy, S::load(st.peak + i));
     two_sum(S::blend(top, a - t, p), S::blend(top, -q, -t), d, d_lo);
     const V g = d, g_lo = d_lo + S::blend(top, -q_lo, p_lo);

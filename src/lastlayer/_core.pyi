@@ -58,13 +58,15 @@ def row_stats(
     on: float = 1.0,
     off: float = 0.0,
     shard: bool = False,
+    threshold: NDArray[float64] | Tensor | None = None,
     /,
 ) -> None:
     """Fill ``into``: its keys are the results wanted, ``top_label`` and ``top_probability`` if ``k`` > 0.
 
     ``shard``: the scores are some of the classes. A class index outside of them is a class of another part,
     not of nobody; ``off`` is of all classes; and ``peak`` comes in the computing type: float64 for float64,
-    and for float32 with a temperature or softcap.
+    and for float32 with a temperature or softcap. The ``rank`` of a shard counts its classes that come before
+    the target of each row, whose score, as the shard would have it, is ``threshold``.
     """
 
 def cross_entropy(
@@ -90,13 +92,15 @@ def cross_entropy(
     peak: NDArray[Any] | Tensor | None = None,
     rest: NDArray[float64] | Tensor | None = None,
     mass: NDArray[float64] | Tensor | None = None,
+    tilt: NDArray[float64] | Tensor | None = None,
     /,
 ) -> float:
     """``scale`` times the sum of the rows' losses; or 0, with the losses themselves in ``losses`` if given.
 
     ``kind``: 0 loss, 1 loss and gradient, 2 and 3 the loss of log-probabilities and of probabilities. A loss
     leaves each row's ``peak`` and ``rest`` in these arrays; a gradient that is given them finds them there.
-    With ``mass`` too it is the gradient of a shard (see `row_stats`), and all three are of the whole row.
+    With ``mass`` too it is the gradient of a shard (see `row_stats`), and all three are of the whole row; with
+    ``tilt`` it is ``(mass + tilt (z_j - peak)) p_j - t_j`` before scaling. These may be of any sign.
     """
 
 def target_totals(

@@ -1,0 +1,122 @@
+"""Some of the classes, by the core alone: gradients of given mass and tilt, ranks below a threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+_core = pytest.importorskip("lastlayer._core", reason="the native core is not built")
+
+N, V = 37, 150
+GRAD = 1
+DTYPES = {"float32": 3e-7, "float64": 1e-15}
+
+
+@pytest.fixture(params=_core.isas(), autouse=True)
+def isa(request):
+    before = _core.isa()
+    assert _core.set_isa(request.param)
+    yield
+    _core.set_isa(before)
+
+
+def scores(dtype, v=V, seed=0):
+    return (4 * np.random.default_rng(seed).normal(size=(N, v))).astype(dtype)
+
+
+def canonical(raw, temperature, softcap):
+    raw = raw.astype(np.float64)
+    return (softcap * np.tanh(raw / softcap) if softcap else raw) / temperature
+
+
+def slopes(raw, temperature, softcap):
+    raw = raw.astype(np.float64)
+    return (1 - np.tanh(raw / softcap) ** 2 if softcap else np.ones_like(raw)) / temperature
+
+
+@pytest.mark.parametrize("cut", [(0, 150), (0, 5), (30, 47), (64, 150)])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("temperature", "softcap", "off"), [(1.0, 0.0, 0.0), (0.5, 0.0, 0.01), (1.5, 6.0, 0.0)]
+)
+def test_gradient_with_mass_and_tilt(dtype, cut, temperature, softcap, off):
+    """Coefficients of both signs, rows without targets, rows with nothing at all, and impossible classes."""
+    x = scores(dtype)
+    x[:, 100] = -np.inf
+    y = np.random.default_rng(1).integers(0, V, N)
+    weight = np.where(np.arange(N) % 3 == 0, 0.0, np.random.default_rng(2).normal(size=N))
+    mass, tilt = np.random.default_rng(3).normal(size=(2, N))
+    mass[6] = tilt[6] = 0.0
+    z = canonical(x, temperature, softcap)
+    peak, p = z.max(1, keepdims=True), np.exp(z - z.max(1, keepdims=True))
+    rest = p.sum(1) - 1
+    p /= 1 + rest[:, None]
+    t = weight[:, None] * (np.eye(V)[y] + off)
+    below = np.where(p == 0, 0, z - peak)
+    wanted = 3.0 * slopes(x, temperature, softcap) * ((mass[:, None] + tilt[:, None] * below) * p - t)
+    first, last = cut
+    shard = x[:, first:last].copy()
+    kind = np.float64 if dtype == "float64" or temperature != 1 or softcap else np.float32
+    _core.cross_entropy(
+        shard, 1, False, temperature, softcap, y - first, False, False, None, weight, None, 1.0, off,
+        0.0, 3.0, GRAD, None, shard, 0, peak[:, 0].astype(kind), rest, mass, tilt,
+    )  # fmt: skip
+    assert np.abs(shard - wanted[:, first:last]).max() < DTYPES[dtype] * 30
+    assert not shard[6].any()
+    without = x[:, first:last].copy()
+    _core.cross_entropy(
+        without, 1, False, temperature, softcap, y - first, False, False, None, weight, None, 1.0, off,
+        0.0, 3.0, GRAD, None, without, 0, peak[:, 0].astype(kind), rest, mass,
+    )  # fmt: skip
+    wanted = 3.0 * slopes(x, temperature, softcap) * (mass[:, None] * p - t)
+    assert np.abs(without - wanted[:, first:last]).max() < DTYPES[dtype] * 10
+
+
+@pytest.mark.parametrize("cut", [(0, 150), (0, 5), (5, 22), (22, 111), (111, 150)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize(("temperature", "softcap"), [(1.0, 0.0), (0.5, 3.0)])
+def test_ranks_below_a_threshold(dtype, cut, temperature, softcap):
+    """Many ties; a target's own score that seems above itself is not counted."""
+    x = np.random.default_rng(0).integers(-3, 4, (N, V)).astype(dtype)
+    y = np.random.default_rng(1).integers(0, V, N)
+    y[:3] = 0, V - 1, 5
+    given = x[np.arange(N), y].astype(np.float64)
+    x[0, y[0]] = np.nextafter(x[0, y[0]], x.dtype.type(9))
+    first, last = cut
+    others = np.arange(first, last)
+    part = x[:, first:last].astype(np.float64)
+    before = (part > given[:, None]) | ((part == given[:, None]) & (others < y[:, None]))
+    wanted = (before & (others != y[:, None])).sum(1)
+    into = {"rank": np.empty(N, np.int64)}
+    shard = x[:, first:last].copy()
+    _core.row_stats(
+        shard, 1, False, None, temperature, softcap, y - first, False, False, None, into, 0, 0, None, None,
+        1.0, 0.0, True, given,
+    )  # fmt: skip
+    assert into["rank"].tolist() == wanted.tolist()
+
+
+def test_what_does_not_go_together():
+    x, y, row = scores("float64", 70), np.zeros(N, np.int64), np.zeros(N)
+    into = {"rank": np.zeros(N, np.int64)}
+
+    def stats(*rest):
+        _core.row_stats(
+            x, 1, False, None, 1.0, 0.0, y, False, False, None, into, 0, 0, None, None, 1.0, 0.0, *rest
+        )
+
+    def grad(*rest):
+        arguments = (y, False, False, None, None, None, 1.0, 0.0, 0.0, 1.0, GRAD, None, x.copy(), 0)
+        _core.cross_entropy(x, 1, False, 1.0, 0.0, *arguments, *rest)
+
+    for call, wrong in (
+        (stats, (True,)),
+        (stats, (False, row)),
+        (stats, (True, row[1:])),
+        (stats, (True, row.astype(np.float32))),
+        (grad, (row, row, None, row)),
+        (grad, (row, row, row, row[1:])),
+        (grad, (row, row, row[::2])),
+    ):
+        with pytest.raises(ValueError, match=r"threshold|tilt|mass"):
+            call(*wrong)
