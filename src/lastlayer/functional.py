@@ -677,6 +677,7 @@ def linear_cross_entropy(
     *,
     bias: Any = None,
     max_memory: float | None = None,
+    shift: int = 0,
     class_weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = -100,
@@ -706,6 +707,11 @@ def linear_cross_entropy(
     max_memory : number of bytes, optional
         What the call may use beside its arguments and results; by default a 32nd of the machine's memory,
         within 64 and 512 MiB. It decides how much is computed twice; results depend on it by rounding alone.
+    shift : int, 0 or more
+        How many positions further on, along the last axis of the rows, the target of a position lies: 1 for
+        a causal language model with its tokens as ``targets``. It is the loss of ``x[..., :-shift, :]`` and
+        ``targets[..., shift:]`` (and ``sample_weight[..., shift:]``), without a copy of ``x``; the last
+        positions have no target, and are ignored. Targets of the logits' shape are copied.
     class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction, \
 denominator
         As in `cross_entropy`.
@@ -743,7 +749,7 @@ denominator
     0.615488
     """
     options = (temperature, softcap)
-    rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator)
+    rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator, shift)
     if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
         return tensors.loss("linear_cross_entropy", x, weight, targets, bias, max_memory, options, rest)
     head = problem.head("linear_cross_entropy", x, weight, bias, max_memory)
@@ -757,6 +763,7 @@ def linear_cross_entropy_grad(
     *,
     bias: Any = None,
     max_memory: float | None = None,
+    shift: int = 0,
     class_weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = -100,
@@ -775,7 +782,7 @@ def linear_cross_entropy_grad(
 
     Parameters
     ----------
-    x, weight, targets, bias, max_memory, class_weight, sample_weight, ignore_index, label_smoothing, \
+    x, weight, targets, bias, max_memory, shift, class_weight, sample_weight, ignore_index, label_smoothing, \
 temperature, softcap, z_loss, reduction, denominator
         As in `linear_cross_entropy`.
 
@@ -805,7 +812,7 @@ temperature, softcap, z_loss, reduction, denominator
     ([[-0.0771, -0.0771], [0.4721, -0.0777]], None)
     """
     options = (temperature, softcap)
-    rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator)
+    rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator, shift)
     name = "linear_cross_entropy_grad"
     if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
         found: tuple[Array, tuple[Array, Array, Array | None]] = tensors.loss_and_gradients(
@@ -826,6 +833,7 @@ def linear_row_stats(
     *,
     bias: Any = None,
     max_memory: float | None = None,
+    shift: int = 0,
     class_weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = -100,
@@ -837,7 +845,7 @@ def linear_row_stats(
 
     Parameters
     ----------
-    x, weight, targets, bias, max_memory, class_weight, sample_weight, ignore_index, label_smoothing, \
+    x, weight, targets, bias, max_memory, shift, class_weight, sample_weight, ignore_index, label_smoothing, \
 temperature, softcap
         As in `linear_cross_entropy`. Without targets, the result has no ``nll``.
 
@@ -864,7 +872,7 @@ temperature, softcap
     ([1, 1], [0.369, 0.862], [0.6914, 0.4223])
     """
     options = (temperature, softcap)
-    rest = (class_weight, sample_weight, ignore_index, label_smoothing, 0.0, "none", None)
+    rest = (class_weight, sample_weight, ignore_index, label_smoothing, 0.0, "none", None, shift)
     if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
         stats: RowStats = tensors.row_stats(
             "linear_row_stats", x, weight, targets, bias, max_memory, options, rest

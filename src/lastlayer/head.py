@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from . import linear, problem, select
 from .arrays import Array, cast, is_foreign, namespace, wide
 from .problem import Head, Problem
@@ -61,6 +63,7 @@ def _checked(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) 
 # --- the specification: with logits -------------------------------------------------------------------------
 
 
+@np.errstate(all="ignore")
 def _of_logits(name: str, function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Any:
     """A backend's function of the logits ``x @ weight.T + bias``, these in the widest float."""
     xp = namespace(head.x)
@@ -87,13 +90,15 @@ def _of_logits(name: str, function: str, head: Head, targets: Any, canon: Canon,
     return cast(xp, found, dtype), g
 
 
+@np.errstate(all="ignore")
 def _gradients_of_logits(head: Head, g: Array) -> tuple[Array, Array, Array | None]:
     """dx, dweight and dbias from the gradient g of the logits: ``g @ weight``, ``g.T @ x``, the sum of g."""
     xp = namespace(head.x)
     v, d = head.weight.shape
     g = xp.reshape(g, (-1, v))
-    count = xp.any(g != 0, axis=1)  # NaN in the features of an ignored row is nobody's
+    count = xp.any(g != 0, axis=1)  # what an ignored row and the weights hold is nobody's
     x = xp.where(count[:, None], wide(xp, xp.reshape(head.x, (-1, d))), 0.0)
-    dx = xp.reshape(g @ wide(xp, head.weight), head.x.shape)
+    dx = xp.where(count[:, None], g @ wide(xp, head.weight), 0.0)
+    dx = xp.reshape(dx, head.x.shape)
     dbias = None if head.bias is None else cast(xp, xp.sum(g, axis=0), head.bias.dtype)
     return cast(xp, dx, head.x.dtype), cast(xp, g.T @ x, head.weight.dtype), dbias

@@ -8,22 +8,23 @@ The products are the array library's (`Products`), the statistics and gradients 
                                  dW_tile += tile^T x                 db_tile += sum of tile's rows
                                  dx += tile W_tile
 
-Which tiles there are and which are kept says `plan`. Ignored rows are left out before. Sums over tiles are in
+Which tiles there are and which are kept says `plan`, which rows take part `rows`. Sums over tiles are in
 float32 (float64 for float64), whatever the inputs' dtype. `head` says in a few lines what all this computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from . import problem as problems
 from .plan import Costs, Plan, Tile, default_memory, plan
-from .problem import Head, Problem, Targets
+from .problem import Head, Problem
 from .products import NumPyProducts, Products
 from .row_stats import RowStats
+from .rows import Rows, all_rows, counted_rows
 
 try:
     from . import _core, native
@@ -40,15 +41,6 @@ _ROW = 80  # and for each row of all
 Wanted = Sequence[bool]  # of dx, dweight, dbias
 
 
-class _Rows(NamedTuple):
-    """The rows that count, as the loop reads them: x in its own library's array, the rest in NumPy's."""
-
-    x: Any  # (n, D), of the products' dtype
-    y: Any  # (n,) int64, or dense rows (N, V) of all rows, or None
-    index: Any  # of these rows among all N; None: they are all of them
-    s: Any  # (n,) float64, or None
-
-
 # --- the loop -----------------------------------------------------------------------------------------------
 
 
@@ -56,7 +48,7 @@ class _Loop:
     """One call: its arrays, its plan and its buffers."""
 
     def __init__(
-        self, products: Products, head: Head, problem: Problem, rows: _Rows, threads: int, wanted: Wanted
+        self, products: Products, head: Head, problem: Problem, rows: Rows, threads: int, wanted: Wanted
     ) -> None:
         self.products, self.head, self.problem, self.rows = products, head, problem, rows
         t = problem.targets
@@ -225,6 +217,7 @@ class _Loop:
 # --- what is computed with it -------------------------------------------------------------------------------
 
 
+@np.errstate(all="ignore")
 def loss_and_gradients(
     head: Head, problem: Problem, wanted: Wanted = (False, False, False), products: Products | None = None
 ) -> tuple[Any, list[Any]]:
@@ -234,20 +227,22 @@ def loss_and_gradients(
     kind = np.float64 if products.double else np.float32
     shape, d = head.x.shape[:-1], head.x.shape[-1]
     n = int(np.prod(shape))
-    rows = _counting(products, head, problem, n)
+    rows = counted_rows(products, head, problem, n)
     losses = np.zeros(n)
     if rows.x.shape[0] == 0 or problem.scale == 0.0:
         parts = (head.x, head.weight, head.bias)
-        grads = [
+        nothing = [
             products.zeros(tuple(a.shape), a.dtype) if on else None
             for a, on in zip(parts, wanted, strict=True)
         ]
-        return (losses.astype(kind).reshape(shape)[()] if problem.reduction == "none" else kind(0.0)), grads
+        return (losses.astype(kind).reshape(shape)[()] if problem.reduction == "none" else kind(0.0)), nothing
     loop = _Loop(products, head, problem, rows, _threads(products), wanted)
     stats = loop.statistics(("gap", "mass", *(["argmax"] if loop.rounds and wanted[0] else [])))
     found = stats.nll + _z_loss(problem, stats, rows.s)
-    grads = loop.gradients(stats, wanted) if any(wanted) else [None] * 3
+    grads: list[Any] = loop.gradients(stats, wanted) if any(wanted) else [None] * 3
     if wanted[0]:
+        if rows.idle is not None:
+            grads[0][rows.idle] = 0.0  # 0, whatever the weights hold
         dx = _as(grads[0], head.x.dtype)
         grads[0] = (dx if rows.index is None else products.spread(dx, rows.index, n)).reshape(*shape, d)
     if wanted[2]:
@@ -258,6 +253,7 @@ def loss_and_gradients(
     return losses.astype(kind).reshape(shape)[()], grads
 
 
+@np.errstate(all="ignore")
 def row_stats(head: Head, problem: Problem, products: Products | None = None) -> RowStats:
     """The statistics of every row but its rank, in NumPy arrays of the rows' shape."""
     dtype = problem.scores.array.dtype
@@ -269,13 +265,7 @@ def row_stats(head: Head, problem: Problem, products: Products | None = None) ->
     if n == 0:
         empty = RowStats.empty(shape)
         return RowStats(**{k: getattr(empty, k) for k in ("peak", "rest", *fields)}, dtype=kind)
-    y = s = None
-    if t is not None:  # ignored rows have statistics too: their targets have no weight
-        y, s, count = _targets(t, n, head.weight.shape[0])
-        if count is not None:
-            s = np.where(count, 1.0 if s is None else s, 0.0)
-            y = y if t.kind == "dense" else np.where(count, y, 0)
-    rows = _Rows(products.convert(head.x.reshape(n, head.x.shape[-1])), y, None, s)
+    rows = all_rows(products, head, problem, n)
     loop = _Loop(products, head, problem, rows, _threads(products), (False, False, False))
     stats = loop.statistics(fields)
     return RowStats(
@@ -283,37 +273,12 @@ def row_stats(head: Head, problem: Problem, products: Products | None = None) ->
     )
 
 
-def _counting(products: Products, head: Head, problem: Problem, n: int) -> _Rows:
-    """The rows that are not ignored."""
-    t = problem.targets
-    assert t is not None
-    x = head.x.reshape(n, head.x.shape[-1])
-    y, s, count = _targets(t, n, head.weight.shape[0])
-    if count is None or count.all():
-        return _Rows(products.convert(x), y, None, s)
-    index = np.flatnonzero(count)
-    y = y if t.kind == "dense" else y[index]
-    return _Rows(products.convert(products.select(x, index)), y, index, None if s is None else s[index])
-
-
-def _targets(t: Targets, n: int, v: int) -> tuple[Any, Any, Any]:
-    """Targets (one a row, or dense rows), sample weights, and which rows count (None: every one)."""
-    s = None if t.sample_weight is None else np.asarray(t.sample_weight, np.float64).reshape(n)
-    count = None if s is None else s != 0
-    if t.kind == "dense":
-        return np.asarray(t.array).reshape(n, v), s, count
-    y = np.asarray(t.array).reshape(n)
-    if t.ignore_index is not None:
-        seen = y != t.ignore_index
-        count = seen if count is None else seen & count
-    return y.astype(np.int64), s, count
-
-
 def _z_loss(problem: Problem, stats: RowStats, s: Any) -> Any:
     t = problem.targets
     if t is None or not t.z_loss:
         return 0.0
-    return t.z_loss * stats.lse**2 * (1.0 if s is None else s)
+    found = t.z_loss * stats.lse**2
+    return found if s is None else np.where(s == 0, 0.0, found * s)
 
 
 def _threads(products: Products) -> int:

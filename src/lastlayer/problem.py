@@ -364,6 +364,7 @@ def with_targets(
     z_loss: float = 0.0,
     reduction: str = "mean",
     denominator: float | None = None,
+    shift: int = 0,
 ) -> Problem:
     """The problem of a loss, its targets checked; ``backend`` looks through the class indices."""
     function, x, axis = scores.function, scores.array, scores.axis
@@ -384,6 +385,9 @@ def with_targets(
         class_weight = _class_weight(scores, class_weight)
     if sample_weight is not None:
         sample_weight = _sample_weight(scores, rows, sample_weight)
+    if type(shift) is not int or shift != 0:
+        shift = shift_of(function, rows, shift)
+        targets, sample_weight = _shifted(scores, rows, targets, sample_weight, shift)
     on, off = 1.0, 0.0
     if type(label_smoothing) is not float or label_smoothing != 0.0:
         smoothing = _number(function, "label_smoothing", label_smoothing, high=1.0)
@@ -398,7 +402,7 @@ def with_targets(
     if mean or not dense:
         position, total = backend.target_totals(scores, checked, mean)
         if position >= 0:
-            raise TargetError(_bad_target(scores, rows, checked, position))
+            raise TargetError(_bad_target(scores, rows, checked, position, shift))
     if denominator is not None:
         if reduction != "mean":
             raise OptionError(
@@ -458,7 +462,7 @@ def _bad_target_shape(scores: Scores, rows: tuple[int, ...], shape: tuple[int, .
     )
 
 
-def _bad_target(scores: Scores, rows: tuple[int, ...], targets: Targets, position: int) -> str:
+def _bad_target(scores: Scores, rows: tuple[int, ...], targets: Targets, position: int, shift: int) -> str:
     """The first class index that is none, and what the usual slip was."""
     xp, classes, ignore = namespace(targets.array), scores.array.shape[scores.axis], targets.ignore_index
     flat = xp.reshape(targets.array, (-1,))
@@ -472,10 +476,47 @@ def _bad_target(scores: Scores, rows: tuple[int, ...], targets: Targets, positio
         remedy = "; two classes need two columns of logits: [0, x]"
     elif seen.max() == classes and seen.min() >= 1:
         remedy = "; labels start at 1? subtract 1"
-    index = ", ".join(str(int(i)) for i in np.unravel_index(position, tuple(rows))) if rows else ""
-    argument = f"targets[{index}]" if rows else "targets"
+    place = [int(i) for i in np.unravel_index(position, tuple(rows))] if rows else []
+    if shift:
+        place[-1] += shift
+    argument = f"targets[{', '.join(map(str, place))}]" if rows else "targets"
     ignored = "" if ignore is None else f" or ignore_index={ignore}"
     return f"{scores.function}: {argument} is {value}; expected a class in [0, {classes}){ignored}{remedy}"
+
+
+def shift_of(function: str, rows: tuple[int, ...], shift: Any) -> int:
+    """How many positions further on the targets lie."""
+    try:
+        places = operator.index(shift)
+    except TypeError:
+        places = -1
+    if places < 0:
+        raise OptionError(f"{function}: shift is {shift!r}; expected an int of 0 or more")
+    if places and not rows:
+        raise ShapeError(f"{function}: shift is {places}; expected 0 for a single row, which has no position")
+    return places
+
+
+def _shifted(
+    scores: Scores, rows: tuple[int, ...], targets: Array, sample_weight: Array | None, shift: int
+) -> tuple[Array, Array | None]:
+    """Targets and sample weights of the rows ``shift`` positions further on, and 0 at the end."""
+    if shift == 0 or not rows:
+        return targets, sample_weight
+    xp = namespace(scores.array)
+    if sample_weight is None:
+        sample_weight = xp.ones(rows, dtype=xp.float32, device=device(scores.array))
+    axis = len(rows) - 1
+    return _later(xp, targets, axis, shift), _later(xp, sample_weight, axis, shift)
+
+
+def _later(xp: Any, a: Array, axis: int, shift: int) -> Array:
+    """What lies ``shift`` places further along an axis, and zeros after its end."""
+    shape = tuple(a.shape)
+    shift = min(shift, shape[axis])
+    zeros = xp.zeros((*shape[:axis], shift, *shape[axis + 1 :]), dtype=a.dtype, device=device(a))
+    later = a[(slice(None),) * axis + (slice(shift, None), ...)]
+    return xp.concat([later, zeros], axis=axis)
 
 
 def _ignore_index(function: str, ignore_index: Any, dense: bool) -> int | None:

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from lastlayer import select
+from lastlayer import linear, select
+from lastlayer.plan import Plan
 
 try:
     from lastlayer import native
@@ -25,3 +26,27 @@ def backend(request):
         if isa:
             stack.enter_context(native.use_isa(isa))
         yield request.param
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    """Cut the next calls into tiles of given rows and classes, with so many kept."""
+
+    def cut(rows, classes, kept):
+        def plan(n, v, *_, keep=True, **__):
+            r, c = min(rows, n), min(classes, v)
+            count = -(-n // r) * -(-v // c)
+            k = max(1, min(kept, count)) if keep else 1
+            return Plan(n, v, r, c, k, count - k, 0)
+
+        monkeypatch.setattr(linear, "plan", plan)
+
+    return cut
+
+
+@pytest.fixture
+def core():
+    """Compute by the loop: without the core the logits are made as a whole."""
+    pytest.importorskip("lastlayer._core", reason="the native core is not built")
+    with select.use("native"):
+        yield

@@ -10,12 +10,12 @@ import pytest
 from assertions import raises, unchanged
 from hypothesis import given
 from hypothesis import strategies as st
+from linear_cases import PLANS, TARGETS, D, N, V, close, cut_as, numbers, targets_of, truth_of
 
 import lastlayer as ll
 from lastlayer import head as heads
 from lastlayer import linear, problem, select
 
-N, D, V = 23, 5, 70
 INF, NAN = np.inf, np.nan
 
 OPTIONS = {
@@ -38,76 +38,6 @@ OPTIONS = {
         "z_loss": 0.1,
     },
 }
-TARGETS = ["index", "ignored", "soft", "one-hot"]
-PLANS = ["kept", "mixed", "recomputed", "chunks"]
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
-
-
-def targets_of(kind, n=N, v=V):
-    y = np.random.default_rng(1).integers(0, v, n)
-    if kind == "ignored":
-        return np.where(np.arange(n) % 3 == 1, -100, y)
-    if kind == "soft":
-        q = np.exp(numbers(n, v, seed=2))
-        return q / q.sum(1, keepdims=True)
-    return np.eye(v, dtype=bool)[y] if kind == "one-hot" else y
-
-
-@pytest.fixture
-def cut(monkeypatch):
-    """Cut the next calls into tiles of given rows and classes, with so many kept."""
-    from lastlayer.plan import Plan
-
-    def cut(rows, classes, kept):
-        def plan(n, v, *_, keep=True, **__):
-            r, c = min(rows, n), min(classes, v)
-            count = -(-n // r) * -(-v // c)
-            k = max(1, min(kept, count)) if keep else 1
-            return Plan(n, v, r, c, k, count - k, 0)
-
-        monkeypatch.setattr(linear, "plan", plan)
-
-    return cut
-
-
-@pytest.fixture
-def core():
-    """Compute by the loop: without the core the logits are made as a whole."""
-    pytest.importorskip("lastlayer._core", reason="the native core is not built")
-    with select.use("native"):
-        yield
-
-
-def cut_as(cut, name):
-    cut(
-        **{
-            "kept": {"rows": N, "classes": 16, "kept": 99},
-            "mixed": {"rows": N, "classes": 16, "kept": 2},
-            "recomputed": {"rows": N, "classes": 16, "kept": 1},
-            "chunks": {"rows": 7, "classes": 23, "kept": 5},
-        }[name]
-    )
-
-
-def truth_of(x, w, b, y, **options):
-    """Loss and gradients from the logits in float64."""
-    z = x.astype(np.float64) @ w.astype(np.float64).T + (0 if b is None else b.astype(np.float64))
-    t = oracle.truth(z, y, exact=False, **options)
-    g = t.gradient.astype(np.float64).reshape(-1, w.shape[0])
-    rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
-    loss = t.losses if options.get("reduction") == "none" else t.loss
-    return loss, (g @ w.astype(np.float64)).reshape(x.shape), g.T @ rows, g.sum(0)
-
-
-def close(actual, expected, tolerance, what):
-    expected = np.asarray(expected, np.float64)
-    scale = max(1e-30, np.abs(expected).max(initial=0))
-    assert np.shape(actual) == expected.shape, what
-    error = np.abs(np.asarray(actual).astype(np.float64) - expected).max(initial=0) / scale
-    assert error <= tolerance, f"{what} is off by {error:.3g} of its size"
 
 
 def check(x, w, b, y, tolerance=1e-13, **options):

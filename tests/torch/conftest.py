@@ -18,3 +18,20 @@ def way(request, monkeypatch):
         monkeypatch.setattr(kernels, "on_core", lambda _: False)
         monkeypatch.setattr(usual, "_core", None)
     return request.param
+
+
+@pytest.fixture(params=["loop", "small tiles", "logits"])
+def each(request, monkeypatch):
+    """Compute by the loop as planned, by one of small tiles, and with logits as on a device."""
+    if request.param == "logits":
+        from lastlayer.torch import kernels, usual
+
+        monkeypatch.setattr(kernels, "on_core", lambda _: False)
+        monkeypatch.setattr(usual, "_core", None)
+    else:
+        pytest.importorskip("lastlayer._core", reason="the native core is not built")
+    if request.param == "small tiles":
+        from linear_tensors import cut
+
+        cut(monkeypatch, rows=4, classes=8)
+    return request.param

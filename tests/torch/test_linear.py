@@ -10,58 +10,15 @@ from assertions import raises
 
 import lastlayer as ll
 from lastlayer import linear
-from lastlayer.plan import Plan
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
+from linear_tensors import D, N, V, Y, arguments, cut, numbers, peer  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
-N, D, V = 6, 4, 19
-Y = torch.tensor([0, 18, -100, 7, 7, 16])
 NAN = float("nan")
-
-
-def numbers(*shape, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-
-
-def arguments(n=N, d=D, v=V, dtype=torch.float64):
-    made = numbers(n, d, dtype=dtype), numbers(v, d, seed=1, dtype=dtype), numbers(v, seed=2, dtype=dtype)
-    return tuple(t.requires_grad_() for t in made)
-
-
-@pytest.fixture(params=["loop", "small tiles", "logits"])
-def each(request, monkeypatch):
-    """Compute by the loop as planned, by one of small tiles, and with logits as on a device."""
-    from lastlayer.torch import kernels, usual
-
-    if request.param == "logits":
-        monkeypatch.setattr(kernels, "on_core", lambda _: False)
-        monkeypatch.setattr(usual, "_core", None)
-    else:
-        pytest.importorskip("lastlayer._core", reason="the native core is not built")
-    if request.param == "small tiles":
-        cut(monkeypatch, rows=4, classes=8)
-    return request.param
-
-
-def cut(monkeypatch, rows, classes):
-    """Cut the next calls into tiles of this size, and keep two."""
-
-    def plan(n, v, *_, keep=True, **__):
-        r, c = min(rows, n), min(classes, v)
-        count = -(-n // r) * -(-v // c)
-        kept = min(2, count) if keep else 1
-        return Plan(n, v, r, c, kept, count - kept, 0)
-
-    monkeypatch.setattr(linear, "plan", plan)
-
-
-def peer(x, w, b, y=Y, **options):
-    return F.cross_entropy(F.linear(x, w, b), y, **options)
 
 
 # --- values and derivatives ---------------------------------------------------------------------------------

@@ -44,10 +44,11 @@ class Options:
     z_loss: Any = 0.0
     reduction: Any = "mean"
     denominator: Any = None
+    shift: Any = 0
 
 
 def options_of(o: Options) -> tuple[Any, ...]:
-    """The options in their order, as `ops` takes them."""
+    """The options in their order, as `ops` takes them: of logits, whose targets are not shifted."""
     return (
         o.function,
         o.axis,
@@ -171,6 +172,7 @@ def _with_targets(
         o.z_loss,
         o.reduction,
         o.denominator,
+        o.shift,
     )
 
 

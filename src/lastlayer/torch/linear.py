@@ -57,6 +57,9 @@ class TorchProducts:
     def spread(self, a: Tensor, index: Any, n: int) -> Tensor:
         return torch.zeros((n, *a.shape[1:]), dtype=a.dtype).index_copy_(0, torch.from_numpy(index), a)
 
+    def finite(self, a: Tensor) -> bool:
+        return bool(a.isfinite().all())
+
     def logits(self, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
         if bias is None:
             torch.mm(x, weight.T, out=out)
@@ -156,8 +159,25 @@ class _Call(NamedTuple):
 
     def composed(self) -> Tensor:
         """The loss, from its logits."""
-        assert self.target is not None
-        return calls.loss(self.logits(), *self.target, self.options)
+        call = self.aligned()
+        assert call.target is not None
+        return calls.loss(call.logits(), *call.target, call.options)
+
+    def aligned(self) -> _Call:
+        """The same call with each target at its row's own position, for what knows of no shift."""
+        o, target = self.options, self.target
+        if target is None or (type(o.shift) is int and o.shift == 0):
+            return self._replace(options=replace(o, shift=0))
+        if self.in_loop():
+            self.checked()  # what is wrong is said of the targets as they were given
+        elif not torch.compiler.is_compiling():
+            kernels.form_of(self.like_logits, target, replace(o, shift=0))
+        y, w, s = target
+        rows = self.x.shape[:-1]
+        shift = problem.shift_of(o.function, rows, o.shift)
+        s = self.x.new_ones(rows, dtype=torch.float32) if s is None else s.expand(rows)
+        target = Target(_later(y, len(rows) - 1, shift), w, _later(s, len(rows) - 1, shift))
+        return self._replace(target=target, options=replace(o, shift=0))
 
 
 class _Loss(Function):
@@ -223,6 +243,8 @@ def loss_and_gradients(
     if call.in_loop() and not tracks(x, weight, bias, *call.target):
         value, grads = call.run(call.checked(), (True, True, True))
         return value, tuple(grads)  # type: ignore[return-value]
+    call = call.aligned()
+    assert call.target is not None
     value, g = calls.loss_and_gradient(call.logits(), *call.target, call.options)
     g = g.reshape(-1, g.shape[-1])
     rows = x.reshape(-1, x.shape[-1])
@@ -237,7 +259,8 @@ def row_stats(
     call = _call(function, x, weight, y, bias, max_memory, canon, rest)
     target: Any = call.target or (None, None, None)
     if not call.in_loop() or tracks(call.x, call.weight, call.bias, *target):
-        y, w, s = target
+        call = call.aligned()
+        y, w, s = call.target or (None, None, None)
         return replace(calls.row_stats(call.logits(), y, w, s, call.options), rank=None)
     head, products = call.parts()
     found = linear.row_stats(head, call.checked(), products)
@@ -251,7 +274,7 @@ def _call(
     function: str, x: Tensor, weight: Any, y: Any, bias: Any, max_memory: Any, canon: Any, rest: Any
 ) -> _Call:
     """The tensors of a call where ``x`` is, checked by their shapes and dtypes."""
-    w, s, ignore_index, label_smoothing, z_loss, reduction, denominator = rest
+    w, s, ignore_index, label_smoothing, z_loss, reduction, denominator, shift = rest
     temperature, softcap = canon
     options = Options(
         function,
@@ -263,6 +286,7 @@ def _call(
         z_loss,
         reduction,
         denominator,
+        shift,
     )
     x = calls._scores(function, x)
     weight = as_tensor(function, "weight", weight, x)
@@ -282,6 +306,16 @@ def _call(
         return call
     _, *target = calls._arguments(call.like_logits, y, w, s, options)
     return call._replace(target=Target(*target))
+
+
+def _later(a: Tensor, axis: int, shift: int) -> Tensor:
+    """What lies ``shift`` places further along an axis, and zeros after its end."""
+    if shift == 0 or axis < 0:
+        return a
+    later = a[(slice(None),) * axis + (slice(shift, None),)]
+    missing = a.shape[axis] - later.shape[axis]
+    shape = (*a.shape[:axis], missing, *a.shape[axis + 1 :])
+    return torch.cat([later, a.new_zeros(shape)], axis)
 
 
 def _for_autocast(t: Tensor) -> Tensor:

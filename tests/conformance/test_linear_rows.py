@@ -1,0 +1,206 @@
+"""Which rows of the linear head are scored, and against which target: shifted targets, ignored rows."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from assertions import raises
+from linear_cases import PLANS, D, V, close, cut_as, numbers, targets_of
+
+import lastlayer as ll
+from lastlayer import products
+
+NAN = np.nan
+B, L = 3, 7
+
+SHIFTED = {
+    "plain": {},
+    "none": {"reduction": "none"},
+    "sum": {"reduction": "sum", "label_smoothing": 0.1},
+    "nothing ignored": {"ignore_index": None},
+    "weights": {
+        "sample_weight": np.arange(B * L).reshape(B, L) % 4 / 2,
+        "class_weight": np.linspace(0, 2, V),
+    },
+    "position weights": {"sample_weight": np.arange(L) / 4, "z_loss": 0.1, "softcap": 3.0},
+    "denominator": {"denominator": 10.0},
+}
+
+
+def batch(kind="index"):
+    x, w, b = numbers(B, L, D), numbers(V, D, seed=3), numbers(V, seed=4)
+    y = targets_of(kind, B * L)
+    return x, w, b, y.reshape(B, L, *y.shape[1:])
+
+
+def by_hand(x, w, b, y, shift, sample_weight=None, **options):
+    """The same from copies: loss and gradients, with zeros for the positions that have no target."""
+    kept = max(0, x.shape[1] - shift)
+    if sample_weight is not None:
+        s = np.broadcast_to(sample_weight, x.shape[:-1])
+        options["sample_weight"] = s[:, x.shape[1] - kept :]
+    loss, (dx, dw, db) = ll.linear_cross_entropy_grad(
+        x[:, :kept], w, y[:, x.shape[1] - kept :], bias=b, **options
+    )
+    if options.get("reduction") == "none":
+        loss = np.concatenate([loss, np.zeros((x.shape[0], x.shape[1] - kept))], 1)
+    return loss, np.concatenate([dx, np.zeros_like(x[:, kept:])], 1), dw, db
+
+
+@pytest.mark.parametrize("option", SHIFTED)
+@pytest.mark.parametrize("kind", ["index", "ignored", "soft"])
+@pytest.mark.parametrize("shift", [1, 2, 9])
+def test_shifted_targets_are_those_of_later_positions(backend, kind, option, shift):
+    options = SHIFTED[option]
+    x, w, b, y = batch(kind)
+    if option == "nothing ignored":
+        y = np.maximum(y, 0)
+    loss, gradients = ll.linear_cross_entropy_grad(x, w, y, bias=b, shift=shift, **options)
+    for name, a, e in zip(
+        ("loss", "dx", "dweight", "dbias"),
+        (loss, *gradients),
+        by_hand(x, w, b, y, shift, **options),
+        strict=True,
+    ):
+        close(a, e, 1e-14, name)
+    forward = ll.linear_cross_entropy(x, w, y, bias=b, shift=np.int8(shift), **options)
+    close(forward, loss, 1e-14, "loss alone")
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_shifted_targets_in_every_plan(backend, cut, plan):
+    cut_as(cut, plan)
+    x, w, b, y = batch("ignored")
+    expected = by_hand(x, w, b, y, 1, z_loss=0.1)
+    loss, gradients = ll.linear_cross_entropy_grad(x, w, y, bias=b, shift=1, z_loss=0.1)
+    for a, e in zip((loss, *gradients), expected, strict=True):
+        close(a, e, 1e-13, "result")
+
+
+def test_shifted_statistics(backend):
+    """Every position has statistics; the last ones have no target."""
+    x, w, b, y = batch("ignored")
+    stats, whole = ll.linear_row_stats(x, w, y, bias=b, shift=2), ll.linear_row_stats(x, w, bias=b)
+    close(stats.lse, whole.lse, 1e-15, "lse")
+    expected = ll.linear_cross_entropy(x[:, :-2], w, y[:, 2:], bias=b, reduction="none")
+    close(stats.nll[:, :-2], expected, 1e-15, "nll")
+    assert not stats.nll[:, -2:].any()
+
+
+def test_one_sequence_and_none(backend):
+    x, w, _, y = batch()
+    close(
+        ll.linear_cross_entropy(x[0], w, y[0], shift=1),
+        ll.linear_cross_entropy(x[0, :-1], w, y[0, 1:]),
+        1e-15,
+        "loss",
+    )
+    assert ll.linear_cross_entropy(x[:0], w, y[:0], shift=1) == 0
+    assert ll.linear_cross_entropy(x[0, 0], w, y[0, 0], shift=0) > 0
+    targets = y[0].astype(np.uint8)  # which has no -100
+    close(
+        ll.linear_cross_entropy(x[0], w, targets, shift=3),
+        ll.linear_cross_entropy(x[0, :-3], w, y[0, 3:]),
+        1e-15,
+        "loss",
+    )
+
+
+WRONG = {
+    "negative": (
+        lambda x, w, y: ll.linear_cross_entropy(x, w, y, shift=-1),
+        ll.OptionError,
+        "linear_cross_entropy: shift is -1; expected an int of 0 or more",
+    ),
+    "a float": (
+        lambda x, w, y: ll.linear_cross_entropy_grad(x, w, y, shift=1.0),
+        ll.OptionError,
+        "linear_cross_entropy_grad: shift is 1.0; expected an int of 0 or more",
+    ),
+    "a row": (
+        lambda x, w, y: ll.linear_row_stats(x[0, 0], w, y[0, 0], shift=1),
+        ll.ShapeError,
+        "linear_row_stats: shift is 1; expected 0 for a single row, which has no position",
+    ),
+    "target": (
+        lambda x, w, y: ll.linear_cross_entropy(x, w, np.where(np.arange(L) == 4, 70, y), shift=2),
+        ll.TargetError,
+        "linear_cross_entropy: targets[0, 4] is 70; expected a class in [0, 70) or ignore_index=-100",
+    ),
+    "cut already": (
+        lambda x, w, y: ll.linear_cross_entropy(x, w, y[:, 1:], shift=1),
+        ll.ShapeError,
+        "linear_cross_entropy: targets is of shape (3, 6); expected (3, 7) for class indices "
+        "or (3, 7, 70) for dense targets",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_shift_says_what_is_wrong(backend, name):
+    call, error, message = WRONG[name]
+    x, w, _, y = batch()
+    with raises(error, message):
+        call(x, w, np.where(y == 0, 1, y))
+
+
+# --- ignored rows -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("every", [2, 40])
+@pytest.mark.parametrize("value", [0.0, NAN, np.inf])
+@pytest.mark.parametrize("plan", PLANS)
+def test_ignored_rows_change_nothing(backend, cut, plan, value, every):
+    """Whether they are left out or stay where they are, and whatever they hold."""
+    cut_as(cut, plan)
+    n = 80
+    x, w, b, y = numbers(n, D), numbers(V, D, seed=3), numbers(V, seed=4), targets_of("index", n)
+    ignored = np.arange(n) % every == 1
+    y[ignored], x[ignored] = -100, value
+    clean = ll.linear_cross_entropy_grad(x[~ignored], w, y[~ignored], bias=b, z_loss=0.1)
+    loss, (dx, dw, db) = ll.linear_cross_entropy_grad(x, w, y, bias=b, z_loss=0.1)
+    close(loss, clean[0], 1e-13, "loss")
+    for a, e in zip((dx[~ignored], dw, db), clean[1], strict=True):
+        close(a, e, 1e-13, "gradient")
+    assert (dx[ignored] == 0).all()
+    losses = ll.linear_cross_entropy(x, w, y, bias=b, z_loss=0.1, reduction="none")
+    assert (losses[ignored] == 0).all()
+
+
+def test_an_ignored_row_has_no_gradient_where_a_weight_is_infinite(backend):
+    x, w, y = numbers(40, D), numbers(V, D, seed=3), targets_of("index", 40)
+    w[7] = np.inf
+    y[5] = -100
+    dx = ll.linear_cross_entropy_grad(x, w, y, z_loss=0.1)[1][0]
+    assert (dx[5] == 0).all()
+    losses = ll.linear_cross_entropy(x, w, y, z_loss=0.1, reduction="none")
+    assert losses[5] == 0
+
+
+def test_x_is_not_copied(core, monkeypatch):
+    """A shift, or a few ignored rows, costs no second x; many ignored rows are not multiplied."""
+    n, d, v = 64, 2000, 30
+    x, w, y = numbers(8, n, d), numbers(v, d), targets_of("index", 8 * n, v).reshape(8, n)
+    shapes = []
+    logits = products.NumPyProducts.logits
+
+    def counting(self, x, *args):
+        shapes.append(x.shape[0])
+        logits(self, x, *args)
+
+    monkeypatch.setattr(products.NumPyProducts, "logits", counting)
+    for options, rows, copies in (
+        ({"shift": 1}, 8 * n, 0.0),
+        ({"ignore_index": 3}, 8 * n, 0.0),
+        ({"sample_weight": np.arange(n) % 4 == 0}, 2 * n, 0.25),
+    ):
+        ll.linear_cross_entropy(x, w, y, **options)
+        shapes.clear()
+        tracemalloc.start()
+        ll.linear_cross_entropy(x, w, y, **options)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert sum(shapes) == rows
+        assert peak < copies * x.nbytes + 0.1 * x.nbytes

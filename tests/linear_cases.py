@@ -1,0 +1,53 @@
+"""What the tests of the linear head share: arrays, targets, plans, and the definitions in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import oracle
+
+N, D, V = 23, 5, 70
+TARGETS = ["index", "ignored", "soft", "one-hot"]
+PLANS = ["kept", "mixed", "recomputed", "chunks"]
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).normal(size=shape)
+
+
+def targets_of(kind, n=N, v=V):
+    y = np.random.default_rng(1).integers(0, v, n)
+    if kind == "ignored":
+        return np.where(np.arange(n) % 3 == 1, -100, y)
+    if kind == "soft":
+        q = np.exp(numbers(n, v, seed=2))
+        return q / q.sum(1, keepdims=True)
+    return np.eye(v, dtype=bool)[y] if kind == "one-hot" else y
+
+
+def cut_as(cut, name):
+    cut(
+        **{
+            "kept": {"rows": N, "classes": 16, "kept": 99},
+            "mixed": {"rows": N, "classes": 16, "kept": 2},
+            "recomputed": {"rows": N, "classes": 16, "kept": 1},
+            "chunks": {"rows": 7, "classes": 23, "kept": 5},
+        }[name]
+    )
+
+
+def truth_of(x, w, b, y, **options):
+    """Loss and gradients from the logits in float64."""
+    z = x.astype(np.float64) @ w.astype(np.float64).T + (0 if b is None else b.astype(np.float64))
+    t = oracle.truth(z, y, exact=False, **options)
+    g = t.gradient.astype(np.float64).reshape(-1, w.shape[0])
+    rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
+    loss = t.losses if options.get("reduction") == "none" else t.loss
+    return loss, (g @ w.astype(np.float64)).reshape(x.shape), g.T @ rows, g.sum(0)
+
+
+def close(actual, expected, tolerance, what):
+    expected = np.asarray(expected, np.float64)
+    scale = max(1e-30, np.abs(expected).max(initial=0))
+    assert np.shape(actual) == expected.shape, what
+    error = np.abs(np.asarray(actual).astype(np.float64) - expected).max(initial=0) / scale
+    assert error <= tolerance, f"{what} is off by {error:.3g} of its size"

@@ -1,0 +1,39 @@
+"""What the tests of the linear head on tensors share: arguments, plans, and PyTorch's composition."""
+
+from __future__ import annotations
+
+import torch
+
+from lastlayer import linear
+from lastlayer.plan import Plan
+
+F = torch.nn.functional
+
+N, D, V = 6, 4, 19
+Y = torch.tensor([0, 18, -100, 7, 7, 16])
+
+
+def numbers(*shape, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def arguments(n=N, d=D, v=V, dtype=torch.float64):
+    made = numbers(n, d, dtype=dtype), numbers(v, d, seed=1, dtype=dtype), numbers(v, seed=2, dtype=dtype)
+    return tuple(t.requires_grad_() for t in made)
+
+
+def cut(monkeypatch, rows, classes):
+    """Cut the next calls into tiles of this size, and keep two."""
+
+    def plan(n, v, *_, keep=True, **__):
+        r, c = min(rows, n), min(classes, v)
+        count = -(-n // r) * -(-v // c)
+        kept = min(2, count) if keep else 1
+        return Plan(n, v, r, c, kept, count - kept, 0)
+
+    monkeypatch.setattr(linear, "plan", plan)
+
+
+def peer(x, w, b, y=Y, **options):
+    return F.cross_entropy(F.linear(x, w, b), y, **options)
