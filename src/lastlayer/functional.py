@@ -22,6 +22,7 @@ __all__ = [
     "linear_cross_entropy",
     "linear_cross_entropy_grad",
     "linear_row_stats",
+    "linear_top_k",
     "log_loss",
     "log_softmax",
     "logsumexp",
@@ -880,6 +881,63 @@ temperature, softcap
         return stats
     head = problem.head("linear_row_stats", x, weight, bias, max_memory)
     return heads.statistics("linear_row_stats", head, targets, options, rest)
+
+
+def linear_top_k(
+    x: Any,
+    weight: Any,
+    k: int,
+    *,
+    bias: Any = None,
+    max_memory: float | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+) -> tuple[Array, Array]:
+    """The k most probable classes of each row of ``x @ weight.T + bias``, best first, without these logits.
+
+    Parameters
+    ----------
+    x, weight, bias, max_memory, temperature, softcap
+        As in `linear_cross_entropy`.
+    k : int in [1, V]
+        How many.
+
+    Returns
+    -------
+    labels : int64 array, the shape of ``x`` with k for its last axis
+        Ties are ordered by class index; -1 in a row with a NaN.
+    probs : array of the same shape, float64 where one of the arrays is of float64, else float32
+        Softmax over all classes, so their sum is below one unless k = V.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError
+
+    See Also
+    --------
+    top_k : the same from logits.
+
+    Notes
+    -----
+    One product and one pass. Beside ``max_memory``'s share for the tiles it takes a hundred bytes for each of
+    the k classes of a row. Tensors on a device and arrays of other libraries have their logits computed as a
+    whole. Nothing of it is differentiable.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lastlayer as ll
+    >>> x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
+    >>> labels, probs = ll.linear_top_k(x, weight, 2)
+    >>> labels.tolist(), probs.round(4).tolist()
+    ([[1, 0], [1, 2]], [[0.6914, 0.1543], [0.4223, 0.4223]])
+    """
+    canon = (temperature, softcap)
+    if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
+        found: tuple[Array, Array] = tensors.top_k("linear_top_k", x, weight, k, bias, max_memory, canon)
+        return found
+    head = problem.head("linear_top_k", x, weight, bias, max_memory)
+    return heads.top_k("linear_top_k", head, k, canon)
 
 
 def _linear_tensors(x: Any) -> Any:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from . import linear, problem, select
+from . import best, linear, problem, select
 from .arrays import Array, cast, is_foreign, namespace, wide
 from .problem import Head, Problem
 from .row_stats import RowStats
 
-__all__ = ["gradients", "loss", "statistics"]
+__all__ = ["gradients", "loss", "statistics", "top_k"]
 
 Canon = tuple[float, Any]  # temperature, softcap
 Rest = tuple[Any, ...]  # what `problem.with_targets` takes after the targets
@@ -45,6 +45,16 @@ def statistics(function: str, head: Head, targets: Any, canon: Canon, rest: Rest
     return _of_logits("row_stats", function, head, targets, canon, rest)  # type: ignore[no-any-return]
 
 
+def top_k(function: str, head: Head, k: Any, canon: Canon) -> tuple[Array, Array]:
+    """``lastlayer.linear_top_k``."""
+    if (checked := _checked(function, head, None, canon, ())) is not None:
+        return best.top_k(head, checked, problem.top(checked.scores, k))
+    xp = namespace(head.x)
+    scores = problem.scores(function, _logits(head), -1, None, *canon)
+    labels, p = select.backend(scores).top_k(scores, problem.top(scores, k))
+    return labels, cast(xp, p, _kind(head))
+
+
 def _checked(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Problem | None:
     """The problem for the loop; None where there is no core to run it."""
     if is_foreign(head.x):
@@ -67,18 +77,14 @@ def _checked(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) 
 def _of_logits(name: str, function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Any:
     """A backend's function of the logits ``x @ weight.T + bias``, these in the widest float."""
     xp = namespace(head.x)
-    z = wide(xp, head.x) @ wide(xp, head.weight).T
-    if head.bias is not None:
-        z = z + wide(xp, head.bias)
-    scores = problem.scores(function, z, -1, None, *canon)
+    scores = problem.scores(function, _logits(head), -1, None, *canon)
     chosen = select.backend(scores)
     checked = (
         problem.without_targets(scores)
         if targets is None
         else problem.with_targets(scores, chosen, targets, *rest)
     )
-    wides = [a for a in (head.x, head.weight, head.bias) if a is not None and a.dtype == xp.float64]
-    dtype = xp.float64 if wides else xp.float32
+    dtype = _kind(head)
     if name == "row_stats":
         return replace(
             chosen.row_stats(checked, linear.FIELDS if targets is None else linear.FIELDS | {"nll"}),
@@ -88,6 +94,20 @@ def _of_logits(name: str, function: str, head: Head, targets: Any, canon: Canon,
         return cast(xp, chosen.cross_entropy(checked), dtype)
     found, g = chosen.cross_entropy_grad(checked)
     return cast(xp, found, dtype), g
+
+
+def _logits(head: Head) -> Array:
+    """``x @ weight.T + bias``, in the widest float."""
+    xp = namespace(head.x)
+    z = wide(xp, head.x) @ wide(xp, head.weight).T
+    return z if head.bias is None else z + wide(xp, head.bias)
+
+
+def _kind(head: Head) -> Any:
+    """The dtype of losses and probabilities: float64 where one of the arrays is of it, else float32."""
+    xp = namespace(head.x)
+    parts = (head.x, head.weight, head.bias)
+    return xp.float64 if any(a is not None and a.dtype == xp.float64 for a in parts) else xp.float32
 
 
 @np.errstate(all="ignore")

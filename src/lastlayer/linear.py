@@ -31,7 +31,7 @@ try:
 except ImportError:  # then everything is materialised
     _core = native = None  # type: ignore[assignment]
 
-__all__ = ["FIELDS", "loss_and_gradients", "row_stats"]
+__all__ = ["FIELDS", "Loop", "loss_and_gradients", "row_stats"]
 
 FIELDS = frozenset({"argmax", "spread", "square"})
 
@@ -44,11 +44,17 @@ Wanted = Sequence[bool]  # of dx, dweight, dbias
 # --- the loop -----------------------------------------------------------------------------------------------
 
 
-class _Loop:
+class Loop:
     """One call: its arrays, its plan and its buffers."""
 
     def __init__(
-        self, products: Products, head: Head, problem: Problem, rows: Rows, threads: int, wanted: Wanted
+        self,
+        products: Products,
+        head: Head,
+        problem: Problem,
+        rows: Rows,
+        wanted: Wanted = (False, False, False),
+        a_row: int = 0,
     ) -> None:
         self.products, self.head, self.problem, self.rows = products, head, problem, rows
         t = problem.targets
@@ -60,18 +66,18 @@ class _Loop:
         single = products.number == 2 or (products.number == 4 and not scaled)
         self.peak_dtype = np.float32 if single else np.float64
         self.rounds = products.dtype != products.sum_dtype  # a product, to less than what is added up
-        self.plan = self._plan(rows.x.shape[0], threads, wanted)
+        self.plan = self._plan(rows.x.shape[0], wanted, a_row)
         problems.enough_memory(problem.scores.function, head, self.plan.memory)
         tile = self.plan.rows * self.plan.classes
         self.buffers = [products.empty((tile,), products.dtype) for _ in range(self.plan.kept)]
 
-    def _plan(self, n: int, threads: int, wanted: Wanted) -> Plan:
+    def _plan(self, n: int, wanted: Wanted, a_row: int) -> Plan:
         head, products = self.head, self.products
         v, d = head.weight.shape
         total = products.empty((0,), products.sum_dtype)
         size = int(total.itemsize if isinstance(total, np.ndarray) else total.element_size())
         converted = head.weight.dtype != products.dtype
-        fixed = _ROW * n + (8 * v if self.class_weight is not None else 0)
+        fixed = (_ROW + a_row) * n + (8 * v if self.class_weight is not None else 0)
         if self.rows.x.dtype != head.x.dtype or self.rows.index is not None:
             fixed += n * d * products.number
         if wanted[0] and (head.x.dtype != products.sum_dtype or self.rows.index is not None):
@@ -83,6 +89,7 @@ class _Loop:
             d * (products.number if products.apart else 0) + (0 if converted else d * size * products.apart),
         )
         memory = default_memory() if head.memory is None else head.memory
+        threads = products.threads or int(_core.get_num_threads())
         return plan(n, v, products.number, threads, memory, costs, keep=any(wanted))
 
     def tile(self, tile: Tile) -> Any:
@@ -114,6 +121,11 @@ class _Loop:
             half,
         )
 
+    def canonical(self, raw: Any) -> Any:
+        """Logits of float64 after softcap and temperature."""
+        z = self.cap * np.tanh(raw / self.cap) if self.cap else raw
+        return z / self.problem.scores.temperature
+
     def statistics(self, fields: Sequence[str]) -> RowStats:
         """The statistics of all rows, from the first pass: float64 throughout."""
         whole: dict[int, RowStats] = {}
@@ -123,18 +135,19 @@ class _Loop:
         names = ("peak", "rest", *fields)
         return RowStats(**{k: np.concatenate([getattr(p, k) for p in whole.values()]) for k in names})
 
-    def part(self, tile: Tile, z: Any, fields: Sequence[str]) -> RowStats:
-        """The statistics of one tile."""
+    def part(self, tile: Tile, z: Any, fields: Sequence[str], best: Sequence[Any] = ()) -> RowStats:
+        """The statistics of one tile; its best classes into the arrays ``best``: labels and probabilities."""
         n = tile.rows.stop - tile.rows.start
         into: dict[str, Any] = {"peak": np.empty(n, self.peak_dtype), "rest": np.empty(n)}
+        top = dict(zip(("top_label", "top_probability"), best, strict=False))
         for field in fields:
             into[field] = np.empty(n, np.int64 if field == "argmax" else np.float64)
         y, w, s, half = self.targets(tile)
         t, (_, _, _, _, temperature, _) = self.problem.targets, self.problem.scores
         options = (1.0, 0.0) if t is None else (t.on, t.off)
         _core.row_stats(
-            z, 1, False, None, temperature, self.cap, y, self.dense, half, None, into, 0,
-            self.products.threads, w, s, *options, True,
+            z, 1, False, None, temperature, self.cap, y, self.dense, half, None, {**into, **top},
+            best[0].shape[1] if best else 0, self.products.threads, w, s, *options, True,
         )  # fmt: skip
         into["peak"] = into["peak"].astype(np.float64)
         if (
@@ -236,7 +249,7 @@ def loss_and_gradients(
             for a, on in zip(parts, wanted, strict=True)
         ]
         return (losses.astype(kind).reshape(shape)[()] if problem.reduction == "none" else kind(0.0)), nothing
-    loop = _Loop(products, head, problem, rows, _threads(products), wanted)
+    loop = Loop(products, head, problem, rows, wanted)
     stats = loop.statistics(("gap", "mass", *(["argmax"] if loop.rounds and wanted[0] else [])))
     found = stats.nll + _z_loss(problem, stats, rows.s)
     grads: list[Any] = loop.gradients(stats, wanted) if any(wanted) else [None] * 3
@@ -266,7 +279,7 @@ def row_stats(head: Head, problem: Problem, products: Products | None = None) ->
         empty = RowStats.empty(shape)
         return RowStats(**{k: getattr(empty, k) for k in ("peak", "rest", *fields)}, dtype=kind)
     rows = all_rows(products, head, problem, n)
-    loop = _Loop(products, head, problem, rows, _threads(products), (False, False, False))
+    loop = Loop(products, head, problem, rows)
     stats = loop.statistics(fields)
     return RowStats(
         **{k: getattr(stats, k).reshape(shape)[()] for k in ("peak", "rest", *fields)}, dtype=kind
@@ -279,10 +292,6 @@ def _z_loss(problem: Problem, stats: RowStats, s: Any) -> Any:
         return 0.0
     found = t.z_loss * stats.lse**2
     return found if s is None else np.where(s == 0, 0.0, found * s)
-
-
-def _threads(products: Products) -> int:
-    return products.threads or int(_core.get_num_threads())
 
 
 def _as(a: Any, dtype: Any) -> Any:

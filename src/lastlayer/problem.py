@@ -39,6 +39,7 @@ _NAMES = {
     "linear_cross_entropy": "x @ weight.T",
     "linear_cross_entropy_grad": "x @ weight.T",
     "linear_row_stats": "x @ weight.T",
+    "linear_top_k": "x @ weight.T",
 }
 _LIMIT = 1 << 63  # of ignore_index
 

@@ -36,6 +36,7 @@ FUNCTIONS = {
         "(x, weight, targets=None, *, bias=None, max_memory=None, shift=0, class_weight=None, "
         "sample_weight=None, ignore_index=-100, label_smoothing=0.0, temperature=1.0, softcap=None)"
     ),
+    "linear_top_k": "(x, weight, k, *, bias=None, max_memory=None, temperature=1.0, softcap=None)",
     "nll_loss": (
         "(log_probs, targets, *, axis=-1, class_weight=None, sample_weight=None, ignore_index=-100, "
         "label_smoothing=0.0, reduction='mean', denominator=None)"

@@ -124,3 +124,30 @@ def test_few_ignored_rows_may_hold_anything(each):
         dx, dw = torch.autograd.grad(ll.linear_cross_entropy(*args, y), args)
         torch.testing.assert_close((dx[y >= 0], dw), expected, rtol=1e-12, atol=1e-14)
         assert (dx[7] == 0).all()
+
+
+# --- the best classes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("k", [1, 11, V])
+def test_top_k(each, dtype, k):
+    x, w, b = (t.to(dtype) for t in sequences())
+    labels, p = ll.linear_top_k(x, w, k, bias=b, softcap=9.0)
+    z = 9.0 * torch.tanh(F.linear(x.double(), w.double(), b.double()) / 9.0)
+    assert not p.requires_grad
+    assert p.dtype is (torch.float64 if dtype is torch.float64 else torch.float32)
+    rounding = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}[dtype]
+    torch.testing.assert_close(p.double(), torch.softmax(z, -1).gather(-1, labels), rtol=rounding, atol=0)
+    best = z.gather(-1, labels)
+    torch.testing.assert_close(best, z.topk(k).values, rtol=rounding, atol=rounding)
+    if dtype.itemsize > 2:
+        assert torch.equal(labels, z.topk(k).indices)
+
+
+def test_top_k_in_a_compiled_program():
+    x, w, b = sequences()
+    compiled = torch.compile(
+        lambda x, w, b: ll.linear_top_k(x, w, 3, bias=b), backend="aot_eager", fullgraph=True
+    )
+    torch.testing.assert_close(compiled(x, w, b), ll.linear_top_k(x, w, 3, bias=b), rtol=1e-13, atol=1e-14)

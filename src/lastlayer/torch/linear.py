@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from lastlayer import linear, problem
+from lastlayer import best, linear, problem
 from lastlayer.errors import DtypeError
 from lastlayer.problem import Head, Problem
 from lastlayer.row_stats import RowStats
@@ -28,7 +28,7 @@ from .losses import Target
 from .rows import TensorRowStats
 from .tensors import as_tensor, from_memory, in_memory, is_watched, new_like, shape_of, tracks, wide
 
-__all__ = ["loss", "loss_and_gradients", "row_stats"]
+__all__ = ["loss", "loss_and_gradients", "row_stats", "top_k"]
 
 
 class TorchProducts:
@@ -85,6 +85,10 @@ class TorchProducts:
             out.copy_(total)
         else:
             out.add_(total)
+
+    def pick(self, tile: Tensor, columns: Any) -> Any:
+        """Entries of a tile, some in each row, as NumPy's float64."""
+        return tile.gather(1, torch.from_numpy(columns)).double().numpy()
 
     def take(self, tile: Tensor, columns: Any) -> tuple[Tensor, Tensor, Tensor]:
         """One entry a row out of a tile, where the column is one of the tile's; zero is left in its place."""
@@ -268,6 +272,23 @@ def row_stats(
     tensors = {k: from_memory(v) for k in names if (v := getattr(found, k)) is not None}
     source = torch.empty(0), None, None, None  # nothing of these is differentiated
     return TensorRowStats(**tensors, dtype=wide(call.x.dtype), source=source, state=found)
+
+
+def top_k(
+    function: str, x: Tensor, weight: Any, k: Any, bias: Any, max_memory: Any, canon: Any
+) -> tuple[Tensor, Tensor]:
+    """``lastlayer.linear_top_k``."""
+    weight, bias = (t.detach() if isinstance(t, Tensor) else t for t in (weight, bias))
+    call = _call(function, x.detach(), weight, None, bias, max_memory, canon, _NOTHING)
+    if not call.in_loop():
+        return kernels.top_k(call.logits(), k, call.options)
+    head, products = call.parts()
+    checked = call.checked()
+    labels, probabilities = best.top_k(head, checked, problem.top(checked.scores, k), products)
+    return from_memory(labels), from_memory(probabilities)
+
+
+_NOTHING = (None, None, -100, 0.0, 0.0, "none", None, 0)  # options of targets where there are none
 
 
 def _call(
