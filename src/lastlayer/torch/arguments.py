@@ -24,6 +24,7 @@ __all__ = [
     "dtype_of_loss",
     "implicit_dim",
     "named_reduction",
+    "weight_of_rows",
 ]
 
 FULL = frozenset({torch.float32, torch.float64})
@@ -136,10 +137,10 @@ def _with_negative_weights(
     total = positive - negative
     if not mean:
         return total
-    return total / (_weight_of_rows(x, target, options, total.dtype) if denominator is None else denominator)
+    return total / (weight_of_rows(x, target, options, total.dtype) if denominator is None else denominator)
 
 
-def _weight_of_rows(x: Tensor, target: Any, options: dict[str, Any], dtype: torch.dtype) -> Tensor:
+def weight_of_rows(x: Tensor, target: Any, options: dict[str, Any], dtype: torch.dtype) -> Tensor:
     """``sum_i s_i w[y_i]`` over the rows that count, ``sum_i s_i`` for targets of the input's shape."""
     axis, s, ignored = options["axis"], options["sample_weight"], options["ignore_index"]
     rows = x.shape[:axis] + x.shape[axis + 1 :]
@@ -149,5 +150,6 @@ def _weight_of_rows(x: Tensor, target: Any, options: dict[str, Any], dtype: torc
         return s.sum()
     target = target.long()  # as a byte it would not tell -100 from 156
     counted = target != (-1 if ignored is None else ignored)
-    weights = options["class_weight"].to(dtype)[torch.where(counted, target, 0)]
-    return torch.where(counted, s * weights, 0).sum()
+    w = options["class_weight"]
+    weights = s if w is None else s * w.to(dtype)[torch.where(counted, target, 0)]
+    return torch.where(counted, weights, 0).sum()

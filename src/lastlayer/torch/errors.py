@@ -64,6 +64,14 @@ _WORDS = (
     (r"\bclass_weight\b", "weight"),
 )
 
+# The same for the linear head, where ``weight`` is another; first.
+_WORDS_OF_HEADS = (
+    (r"\bx @ weight\.T", "input @ linear_weight.T"),
+    (r"(?<=: )weight(?= is )|(?<= and )weight(?= of )|\bweight(?=\.T)", "linear_weight"),
+    (r"(?<=: )bias(?= is )", "linear_bias"),
+    (r"(?<= as )x(?= is\b)", "input"),
+)
+
 
 def in_torch_terms(error: LastlayerError) -> LastlayerError:
     """The error to raise in place of one from a common function.
@@ -73,7 +81,8 @@ def in_torch_terms(error: LastlayerError) -> LastlayerError:
     DropInTargetError('cross_entropy: target[1] is 7; expected a class in [0, 4)')
     """
     text = str(error)
-    for word, ours in _WORDS:
+    heads = text.startswith("linear")
+    for word, ours in (*_WORDS_OF_HEADS, *_WORDS) if heads else _WORDS:
         text = re.sub(word, ours, text)
     if "dim is" in text and isinstance(error, ShapeError):
         return DropInDimensionError(text)

@@ -1,0 +1,290 @@
+"""The linear head as a drop-in: ``torch.nn.functional.linear_cross_entropy``, without the logits.
+
+In: what a call of PyTorch's function passes; PyTorch older than 2.13 need not have it. Out: what it returns.
+Several heads at once (PyTorch's K-dimensional loss) are one call of the common function for each of them,
+all on the same features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lastlayer import functional as common
+from lastlayer.errors import LastlayerError
+
+from . import kernels
+from .arguments import FULL, as_input, as_torch_takes_it, dtype_of_loss, weight_of_rows
+from .errors import DropInDtypeError, DropInOptionError, DropInShapeError, in_torch_terms
+from .kernels import Options
+from .losses import Target
+from .tensors import as_tensor, in_memory, is_watched, tracks, wide
+
+__all__ = ["linear_cross_entropy"]
+
+_NAME = "linear_cross_entropy"
+_LEAST = 64 << 20  # bytes: what any plan of the usual sizes needs, and PyTorch's smallest chunks need not
+
+
+def linear_cross_entropy(
+    input: Tensor,  # noqa: A002 - PyTorch's name
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+    sample_weight: Tensor | None = None,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    denominator: float | None = None,
+    max_memory: float | None = None,
+) -> Tensor:
+    """``torch.nn.functional.linear_cross_entropy``: the loss of a linear layer's logits, without the logits.
+
+    The mean over no targets is 0 with a gradient of 0, deliberately; PyTorch's is NaN.
+
+    ::
+
+        loss = cross_entropy(linear(input, linear_weight, linear_bias), target)
+
+    Parameters
+    ----------
+    input : Tensor, floating, (D,) or (N, D)
+        Features.
+    linear_weight : Tensor, (C, D) or (C, d1, ..., D)
+        A row for each of the C classes; with d1, ..., such rows for each of several heads.
+    target : Tensor
+        Class indices of any integer dtype, (), (N,) or (N, d1, ...), or probabilities, (C,), (N, C) or
+        (N, C, d1, ...).
+    linear_bias : Tensor, (C,) or (C, d1, ...), optional
+        Added to the logits.
+    weight : Tensor, (C,), optional
+        A finite weight for each class.
+    reduction : {"mean", "sum", "none"}
+        "mean" divides the sum by the weights of the targets, or by the number of rows for probabilities.
+    ignore_index : int, optional
+        A class index whose rows count for nothing; None is -100. Not for probabilities.
+    label_smoothing : float in [0, 1]
+        The part of each target that is spread evenly over all classes.
+    options : torch.nn.LinearCrossEntropyOptions, optional
+        Accepted whatever the other arguments are. ``batch_chunk_size`` bounds the memory, as PyTorch's chunk
+        of that many rows of logits would, but never below 64 MiB; nothing else in it has an effect: sums are
+        always taken in float32 or wider, and a graph can always be kept for a second backward pass.
+    sample_weight : Tensor that broadcasts to the shape of class indices, optional
+        Finite, not negative. This and what follows is not in PyTorch.
+    temperature, softcap, z_loss, denominator
+        As in `cross_entropy`.
+    max_memory : number of bytes, optional
+        What the call may use beside its arguments and results, as in `lastlayer.linear_cross_entropy`.
+
+    Returns
+    -------
+    Tensor, (), or for "none" of the shape of class indices
+        In nats; of the dtype of ``input``, float32 under autocast.
+
+    Raises
+    ------
+    ShapeError, DtypeError, OptionError
+    TargetError
+        For a class index outside [0, C) that is not ``ignore_index``.
+
+    See Also
+    --------
+    lastlayer.linear_cross_entropy : for any array and any leading axes; float32 losses of 16-bit tensors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import lastlayer.torch as F
+    >>> x = torch.tensor([[1.0, 2.0], [0.0, 1.0]], requires_grad=True)
+    >>> linear_weight = torch.tensor([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
+    >>> loss = F.linear_cross_entropy(x, linear_weight, torch.tensor([1, 2]))
+    >>> loss.backward()
+    >>> round(loss.item(), 4), [round(g, 4) for g in x.grad[1].tolist()]
+    (0.6155, [0.4721, -0.0777])
+    """
+    input = as_input(_NAME, input)  # noqa: A001
+    shape = _shape_of_logits(input, linear_weight, linear_bias)
+    like = input.new_zeros(()).expand(shape)  # in no memory
+    if max_memory is None and options is not None:
+        max_memory = _memory_of(options, input, shape)
+    heads = _Heads(input, linear_weight, linear_bias, max_memory)
+    loss = _loss_of(heads)
+    given: dict[str, Any] = {
+        "axis": 1 if len(shape) > 1 else 0,
+        "class_weight": weight,
+        "sample_weight": sample_weight,
+        "ignore_index": -100 if ignore_index is None else ignore_index,
+        "label_smoothing": label_smoothing,
+        "temperature": temperature,
+        "softcap": softcap,
+        "z_loss": z_loss,
+        "reduction": reduction,
+        "denominator": denominator,
+    }
+    try:
+        target = as_tensor(_NAME, "targets", target, input)
+    except LastlayerError as error:
+        raise in_torch_terms(error) from None
+    if ignore_index is not None and target.shape == shape:
+        raise DropInOptionError(
+            f"{_NAME}: ignore_index is {ignore_index}; expected None with probabilities; "
+            "leave rows out with sample_weight=0"
+        )
+    value: Tensor
+    try:
+        value = loss(like, target, **given)
+    except LastlayerError as error:
+        value = as_torch_takes_it(loss, error, like, target, **given)
+    return value if input.dtype in FULL else value.to(dtype_of_loss(input))
+
+
+# --- checks -------------------------------------------------------------------------------------------------
+
+
+def _shape_of_logits(x: Tensor, weight: Any, bias: Any) -> tuple[int, ...]:
+    """(C,), (N, C) or (N, C, d1, ...)."""
+    for name, part in (("linear_weight", weight), ("linear_bias", bias)):
+        if not isinstance(part, Tensor) and not (part is None and name == "linear_bias"):
+            raise DropInDtypeError(f"{_NAME}: {name} is a {type(part).__name__}; expected a torch.Tensor")
+    if not 1 <= x.ndim <= 2:
+        remedy = "; write input.flatten(0, -2) and target.flatten()" if x.ndim else ""
+        raise DropInShapeError(
+            f"{_NAME}: input is of shape {tuple(x.shape)}; expected (D,) or (N, D){remedy}"
+        )
+    own, features = tuple(weight.shape), x.shape[-1]
+    if len(own) < 2 or own[-1] != features:
+        turned = len(own) == 2 and own[0] == features
+        remedy = "; use linear_weight.T" if turned else ""
+        raise DropInShapeError(
+            f"{_NAME}: linear_weight is of shape {own}; expected (C, {features}) or "
+            f"(C, d1, ..., {features}), for input of shape {tuple(x.shape)}{remedy}"
+        )
+    if bias is not None and tuple(bias.shape) != own[:-1]:
+        raise DropInShapeError(
+            f"{_NAME}: linear_bias is of shape {tuple(bias.shape)}; expected {own[:-1]}, "
+            f"for linear_weight of shape {own}"
+        )
+    if len(own) > 2 and x.ndim == 1:
+        raise DropInShapeError(
+            f"{_NAME}: input is of shape {tuple(x.shape)}; expected (N, {features}), "
+            f"for linear_weight of shape {own}, which has several heads; write input[None]"
+        )
+    return (*x.shape[:-1], *own[:-1])
+
+
+def _memory_of(options: Any, x: Tensor, shape: tuple[int, ...]) -> float | None:
+    """Bytes for a chunk of so many rows as PyTorch's options say, and for what depends on all rows."""
+    if not hasattr(options, "batch_chunk_size"):
+        raise DropInOptionError(
+            f"{_NAME}: options is a {type(options).__name__}; "
+            "expected a torch.nn.LinearCrossEntropyOptions or None"
+        )
+    rows = options.batch_chunk_size
+    if rows is None:
+        return None
+    count = x.shape[0] if x.ndim > 1 else 1
+    classes = shape[1] if x.ndim > 1 else shape[0]
+    chunk: int = min(rows, count) * classes * x.dtype.itemsize
+    return max(chunk, _LEAST) + count * (16 * x.shape[-1] + 1024)
+
+
+# --- several heads ------------------------------------------------------------------------------------------
+
+
+class _Heads(NamedTuple):
+    """The arguments besides targets."""
+
+    x: Tensor  # (D,) or (N, D)
+    weight: Tensor  # (C, D) or (C, d1, ..., D)
+    bias: Tensor | None
+    memory: float | None
+
+
+def _loss_of(heads: _Heads) -> Callable[..., Any]:
+    """A function of logits, whose shape alone it reads, and of what a cross-entropy takes besides."""
+
+    def linear_cross_entropy(like: Tensor, target: Tensor, *, axis: int, **options: Any) -> Any:
+        x, weight, bias, memory = heads
+        if weight.ndim == 2:
+            return common.linear_cross_entropy(x, weight, target, bias=bias, max_memory=memory, **options)
+        if prod(like.shape[2:]) == 0:  # no head at all
+            return common.cross_entropy(like + 0 * x.sum(), target, axis=axis, **options)
+        return _of_several(heads, like, target, options)
+
+    return linear_cross_entropy
+
+
+def _of_several(heads: _Heads, like: Tensor, target: Tensor, options: dict[str, Any]) -> Tensor:
+    """The loss of several heads on the same features."""
+    reduction = options["reduction"]
+    total = _denominator(like, target, options)
+    own = dict(options)
+    if isinstance(total, Tensor):
+        own["reduction"] = "sum"
+    else:
+        own["denominator"] = total
+    losses = torch.stack([
+        common.linear_cross_entropy(
+            heads.x, w, y, bias=b, max_memory=heads.memory, **(own | {"sample_weight": s})
+        )
+        for w, b, y, s in _each(heads, like, target, options["sample_weight"])
+    ], -1)  # fmt: skip
+    if reduction == "none":
+        return losses.reshape(like.shape[:1] + like.shape[2:])
+    if isinstance(total, Tensor):
+        nothing = total == 0
+        return torch.where(nothing, 0.0, losses.sum() / torch.where(nothing, 1.0, total))
+    return losses.sum()
+
+
+def _each(heads: _Heads, like: Tensor, target: Tensor, s: Any) -> Any:
+    """Weight, bias, target and sample weight of each head; views, whose gradients are made at once."""
+    weights = heads.weight.flatten(1, -2).unbind(1)
+    nothing = [None] * len(weights)
+    biases = nothing if heads.bias is None else heads.bias.flatten(1).unbind(1)
+    dense = target.shape == like.shape
+    targets = target.flatten(2).unbind(2) if dense else target.flatten(1).unbind(1)
+    parts: Any = nothing
+    if s is not None:
+        s = as_tensor(_NAME, "sample_weight", s, heads.x)
+        parts = s.expand(like.shape[:1] + like.shape[2:]).flatten(1).unbind(1)
+    return zip(weights, biases, targets, parts, strict=True)
+
+
+def _denominator(like: Tensor, target: Tensor, options: dict[str, Any]) -> Tensor | float | None:
+    """What a mean over all heads is divided by; None where nothing is divided. The targets are checked."""
+    y, w, s = target, options["class_weight"], options["sample_weight"]
+    w = None if w is None else as_tensor(_NAME, "class_weight", w, like)
+    s = None if s is None else as_tensor(_NAME, "sample_weight", s, like)
+    names = (
+        "ignore_index",
+        "label_smoothing",
+        "temperature",
+        "softcap",
+        "z_loss",
+        "reduction",
+        "denominator",
+    )
+    o = Options(_NAME, 1, *(options[name] for name in names))
+    tensors = [t for t in (like, y, w, s) if t is not None]
+    if is_watched(like) or not (kernels.on_core(like) and all(in_memory(t) for t in tensors)):
+        kernels.form_of(like, Target(y, w, s), o)
+    else:
+        checked = kernels.resolve(like, Target(y, w, s), o)
+        if not tracks(w, s):
+            scale = checked.scale
+            return (1.0 / scale if scale else 0.0) if o.reduction == "mean" else None
+    if o.reduction != "mean" or o.denominator is not None:
+        return o.denominator  # type: ignore[no-any-return]
+    own = options | {"axis": 1, "class_weight": w, "sample_weight": s}
+    return weight_of_rows(like, target, own, wide(like.dtype))

@@ -1,0 +1,155 @@
+"""The linear head as a module: PyTorch's ``LinearCrossEntropyLoss``, also where PyTorch has none yet.
+
+In: the constructor's arguments. Out: a module with PyTorch's parameters, initial values and ``state_dict``,
+whose loss is `lastlayer.torch.linear_cross_entropy`.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.loss import _WeightedLoss
+
+from .errors import DropInOptionError, DropInShapeError
+from .linear_functional import linear_cross_entropy
+from .modules import _shown
+
+__all__ = ["LinearCrossEntropyLoss"]
+
+_Base: Any = getattr(torch.nn, "LinearCrossEntropyLoss", _WeightedLoss)  # new in 2.13
+
+
+class LinearCrossEntropyLoss(_Base):  # type: ignore[misc]
+    """``torch.nn.LinearCrossEntropyLoss``: a linear layer and the loss of its logits, without the logits.
+
+    The mean over no targets is 0 with a gradient of 0, deliberately; PyTorch's is NaN.
+
+    Parameters
+    ----------
+    in_features : int
+        D, of each input.
+    num_classes : int
+        C, of each head.
+    out_features : tuple of int
+        (d1, ...): so many heads, each with rows of its own; by default one.
+    bias : bool
+        Whether the layer has a bias.
+    device, dtype
+        Of the layer's parameters.
+    reduction, weight, ignore_index, label_smoothing, options
+        As in `lastlayer.torch.linear_cross_entropy` and PyTorch. ``weight`` is a buffer: it moves with
+        ``.to()`` and is saved in the ``state_dict``.
+    temperature, softcap, z_loss, max_memory
+        As in `lastlayer.torch.linear_cross_entropy`. Not in PyTorch.
+
+    Attributes
+    ----------
+    linear : torch.nn.Linear
+        The layer: its weight is of shape (C d1 ..., D), its bias of shape (C d1 ...) or None.
+
+    Raises
+    ------
+    ShapeError, OptionError
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lastlayer.torch import LinearCrossEntropyLoss
+    >>> criterion = LinearCrossEntropyLoss(5, 10, label_smoothing=0.1)
+    >>> loss = criterion(torch.randn(2, 5), torch.tensor([3, 9]))
+    >>> loss.backward()
+    >>> list(criterion.state_dict()), criterion.linear.weight.grad.shape
+    (['linear.weight'], torch.Size([10, 5]))
+    """
+
+    linear: torch.nn.Linear
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        out_features: tuple[int, ...] = (),
+        bias: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        options: Any = None,
+        temperature: float = 1.0,
+        softcap: float | None = None,
+        z_loss: float = 0.0,
+        max_memory: float | None = None,
+    ) -> None:
+        name = type(self).__name__
+        if weight is not None and tuple(weight.shape) != (num_classes,):
+            raise DropInShapeError(
+                f"{name}: weight is of shape {tuple(weight.shape)}; "
+                f"expected ({num_classes},), one weight for each class"
+            )
+        if not 0 <= label_smoothing <= 1:
+            raise DropInOptionError(
+                f"{name}: label_smoothing is {label_smoothing}; expected a finite number in [0, 1]"
+            )
+        _WeightedLoss.__init__(self, weight, None, None, reduction)
+        self.num_classes = num_classes
+        self.out_features = out_features
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        rows = prod(out_features, start=num_classes)
+        self.linear = torch.nn.Linear(in_features, rows, bias=bias, device=device, dtype=dtype)
+        self.options = options
+        self.temperature = temperature
+        self.softcap = softcap
+        self.z_loss = z_loss
+        self.max_memory = max_memory
+
+    def forward(
+        self,
+        input: Tensor,  # noqa: A002
+        target: Tensor,
+        *,
+        sample_weight: Tensor | None = None,
+        denominator: float | None = None,
+    ) -> Tensor:
+        """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
+        weight: Tensor = self.linear.weight
+        bias: Tensor | None = self.linear.bias
+        if self.out_features:
+            weight = weight.reshape(self.num_classes, *self.out_features, self.linear.in_features)
+            bias = None if bias is None else bias.reshape(self.num_classes, *self.out_features)
+        return linear_cross_entropy(
+            input,
+            weight,
+            target,
+            linear_bias=bias,
+            weight=self.weight,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            options=self.options,
+            sample_weight=sample_weight,
+            temperature=self.temperature,
+            softcap=self.softcap,
+            z_loss=self.z_loss,
+            denominator=denominator,
+            max_memory=self.max_memory,
+        )
+
+    def extra_repr(self) -> str:
+        """The options as PyTorch shows them, and those of the others that are not the default."""
+        linear = self.linear
+        shown = (
+            f"in_features={linear.in_features}, num_classes={self.num_classes}, "
+            f"out_features={self.out_features}, bias={linear.bias is not None}, reduction={self.reduction}, "
+            f"ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}, "
+            f"options={self.options}"
+        )
+        more = _shown(self, {"temperature": 1.0, "softcap": None, "z_loss": 0.0, "max_memory": None})
+        return f"{shown}, {more}" if more else shown
