@@ -647,6 +647,13 @@ def unfit(function: str, name: str, value: Any, dtype: Any) -> DtypeError:
     return DtypeError(f"{function}: {name} is of dtype {dtype}; expected real numbers")
 
 
+def unknown_head(function: str, owner: str, head: Any) -> DtypeError:
+    """What is wrong with a layer that is no linear head, or not only that."""
+    kind = "None" if head is None else f"a {type(head).__name__}"
+    kind += " whose forward is replaced" if "forward" in getattr(head, "__dict__", {}) else ""
+    return DtypeError(f"{function}: {owner} is {kind}; expected a torch.nn.Linear")
+
+
 def _like(xp: Any, function: str, name: str, value: Any, scores: Array) -> Array:
     """``value`` as an array of the scores' library."""
     if xp is np:

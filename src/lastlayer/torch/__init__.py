@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from . import ops as _ops  # noqa: F401 - exported programs name its operations
 from .functional import cross_entropy, log_softmax, logsumexp, nll_loss, softmax
+from .head import LinearHead
 from .linear_functional import linear_cross_entropy
 from .linear_modules import LinearCrossEntropyLoss
 from .modules import CrossEntropyLoss, LogSoftmax, NLLLoss, Softmax
@@ -23,6 +24,7 @@ from .modules import CrossEntropyLoss, LogSoftmax, NLLLoss, Softmax
 __all__ = [
     "CrossEntropyLoss",
     "LinearCrossEntropyLoss",
+    "LinearHead",
     "LogSoftmax",
     "NLLLoss",
     "Softmax",

@@ -23,6 +23,7 @@ from lastlayer.row_stats import RowStats
 from . import kernels, ops, rows, usual
 from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
 from .composed import Form
+from .deferred import Logits, made
 from .kernels import Options, options_of, resolve
 from .losses import Target
 from .tensors import as_tensor, in_memory, is_transformed, is_watched, shape_of, tracks
@@ -43,6 +44,7 @@ _HALVES = (torch.float16, torch.bfloat16)
 
 def _scores(function: str, x: Tensor) -> Tensor:
     """``x`` as a floating tensor of no subclass."""
+    x = made(x)
     if type(x) is not Tensor and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__:
         x = x.as_subclass(Tensor)
     if not x.is_floating_point():
@@ -202,6 +204,8 @@ def cross_entropy(
 
 def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
     """The loss of the function that ``o`` names."""
+    if type(x) is Logits and o.function == "cross_entropy" and (found := x.loss(y, w, s, o)) is not None:
+        return found
     x, y, w, s = _arguments(x, y, w, s, o)
     if not _only_scores(y, w, s):
         if kernels.on_core(x):

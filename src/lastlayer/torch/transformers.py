@@ -1,0 +1,66 @@
+"""Language models of Hugging Face ``transformers``. In: a model. Out: the same, whose loss needs no logits.
+
+Nothing here imports ``transformers``: a model says itself what its head is, and takes another.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from torch import nn
+
+from lastlayer import problem
+
+from .head import LinearHead
+
+__all__ = ["without_logits"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def without_logits(model: Model, *, max_memory: float | None = None) -> Model:
+    """A causal language model, or another with a linear head, whose loss is computed without its logits.
+
+    Its head is replaced by a `lastlayer.torch.LinearHead` of the same parameters, by the model's own
+    ``get_output_embeddings`` and ``set_output_embeddings``. The model's own ``forward`` does all the rest, so
+    ``model(input_ids, labels=labels).loss`` means what it meant: shifted labels, ``num_items_in_batch``,
+    softcaps and scales of the logits, auxiliary losses. ``outputs.logits`` are made if they are looked at.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Changed in its place; its parameters, their names and what it saves stay the same.
+    max_memory : number of bytes, optional
+        As in `lastlayer.linear_cross_entropy`.
+
+    Returns
+    -------
+    The model
+
+    Raises
+    ------
+    DtypeError
+        The model has no head, or not a plain ``torch.nn.Linear``.
+
+    Notes
+    -----
+    Call it after what changes the head: ``from_pretrained``, ``resize_token_embeddings``, a quantiser. Of a
+    model that is compiled as a whole the compiler makes the logits; compile ``model.base_model`` instead.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lastlayer.torch.transformers import without_logits
+    >>> from transformers import GPT2Config, GPT2LMHeadModel
+    >>> config = GPT2Config(vocab_size=1000, n_embd=16, n_layer=1, n_head=2)
+    >>> model = without_logits(GPT2LMHeadModel(config))
+    >>> tokens = torch.arange(12).reshape(2, 6)
+    >>> model(tokens, labels=tokens).loss.backward()
+    """
+    get: Any = getattr(model, "get_output_embeddings", None)
+    head: Any = None if get is None else get()
+    if type(head) not in (nn.Linear, LinearHead) or "forward" in vars(head):
+        raise problem.unknown_head("without_logits", f"the head of {type(model).__name__}", head)
+    put: Any = model.set_output_embeddings
+    put(LinearHead.of(head, max_memory=max_memory))
+    return model

@@ -1,0 +1,246 @@
+"""Language models of Hugging Face: loss and gradients are the model's own, and its logits are not made."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from assertions import raises
+
+import lastlayer as ll
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("lastlayer._core", reason="the native core is not built")
+from lastlayer.torch import LinearHead  # noqa: E402
+from lastlayer.torch.deferred import Logits  # noqa: E402
+from lastlayer.torch.transformers import without_logits  # noqa: E402
+
+V = 211
+SMALL = {
+    "vocab_size": V,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+GPT2 = {"vocab_size": V, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32, "bos_token_id": 1}
+NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "eos_token_id": 2}
+EXPERTS = {"num_local_experts": 4, "output_router_logits": True, "router_aux_loss_coef": 0.5}
+MODELS = {
+    "Llama": ("LlamaConfig", SMALL),
+    "Llama, tied": ("LlamaConfig", SMALL | {"tie_word_embeddings": True}),
+    "Qwen2": ("Qwen2Config", SMALL),
+    "Qwen3": ("Qwen3Config", SMALL | {"head_dim": 8}),
+    "Gemma2": ("Gemma2Config", SMALL | {"head_dim": 8, "final_logit_softcapping": 2.0}),
+    "GPT-2": ("GPT2Config", GPT2 | NO_DROPOUT),
+    "Phi": ("PhiConfig", SMALL),  # its head has a bias
+    "Granite": ("GraniteConfig", SMALL | {"logits_scaling": 3.0}),
+    "Cohere": ("CohereConfig", SMALL | {"logit_scale": 0.3}),
+    "Mixtral": ("MixtralConfig", SMALL | EXPERTS),  # a part of its loss comes from elsewhere
+}
+FOUR = ["Llama", "Qwen3", "Gemma2", "GPT-2"]
+
+IDS = torch.randint(3, V, (2, 9), generator=torch.Generator().manual_seed(0))
+MASK = torch.ones_like(IDS)
+MASK[0, 6:] = 0
+LABELS = IDS.masked_fill(MASK == 0, -100)
+BATCH = {"input_ids": IDS, "attention_mask": MASK, "labels": LABELS}
+
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch):
+    """The logits that are made: their shapes."""
+    shapes, whole = [], Logits.whole
+
+    def record(z):
+        shapes.append(tuple(z.shape))
+        return whole(z)
+
+    monkeypatch.setattr(Logits, "whole", record)
+    return shapes
+
+
+def build(name, dtype=torch.float32):
+    """A model with random weights, large enough for its logits to differ."""
+    kind, options = MODELS[name]
+    torch.manual_seed(0)
+    config = getattr(transformers, kind)(**options)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(20)
+        if name == "Phi":
+            model.get_output_embeddings().bias.normal_()
+    return model.to(dtype).train()
+
+
+def results(model, **inputs):
+    """The loss, and the gradient of every parameter by its name."""
+    model.zero_grad()
+    loss = model(**inputs).loss
+    loss.backward()
+    return {"loss": loss.detach()} | {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
+
+
+def exact_loss(logits, labels, vocab_size, num_items_in_batch, **_):
+    """The loss of a causal model, in the dtype of its logits: transformers' own is in float32."""
+    rows, targets = logits[:, :-1].reshape(-1, vocab_size), labels[:, 1:].flatten()
+    return torch.nn.functional.cross_entropy(rows, targets, reduction="sum") / num_items_in_batch
+
+
+def assert_as_good(ours, theirs, truth, dtype):
+    """Raise unless each of ours is as near to the truth as theirs is, within one rounding of a large one."""
+    assert list(ours) == list(theirs) == list(truth)
+    largest = max(t.abs().max() for k, t in truth.items() if k != "loss")
+    for name, t in truth.items():
+        a, b = theirs[name], ours[name]
+        assert a.dtype is b.dtype
+        rounding = torch.finfo(dtype).eps * (t.abs() if name == "loss" else largest)
+        assert (b.double() - t).abs().max() <= (a.double() - t).abs().max() + rounding, name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_loss_and_gradients_are_the_models_own(made, name):
+    model = build(name, torch.float32 if name == "Mixtral" else torch.float64)  # its products want no more
+    inputs = dict(BATCH, num_items_in_batch=torch.tensor(11))
+    expected, parts = results(model, **BATCH), results(model, **inputs)
+    names = list(model.state_dict())
+    assert without_logits(model) is model
+    torch.testing.assert_close(results(model, **BATCH), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(results(model, **inputs), parts, rtol=1e-5, atol=1e-6)
+    assert list(model.state_dict()) == names
+    assert not made
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", FOUR)
+def test_they_are_as_near_to_the_truth(made, name, dtype):
+    model = build(name, dtype)
+    inputs = dict(BATCH, num_items_in_batch=11)
+    theirs = results(model, **inputs)
+    exact = copy.deepcopy(model).double()
+    exact.loss_function = exact_loss
+    truth = results(exact, **inputs)
+    assert_as_good(results(without_logits(model), **inputs), theirs, truth, dtype)
+    assert not made
+
+
+@pytest.mark.parametrize("name", FOUR)
+def test_what_a_call_may_be(made, name):
+    model = build(name)
+    embeddings = model.get_input_embeddings()(IDS).detach()
+    calls = (
+        {"input_ids": IDS, "labels": LABELS, "position_ids": torch.arange(9).flip(0).expand(2, 9)},
+        {"inputs_embeds": embeddings, "labels": LABELS},
+        {"input_ids": IDS, "labels": LABELS, "shift_labels": LABELS.roll(-1, 1)},
+        {"input_ids": IDS, "labels": torch.full_like(LABELS, -100), "num_items_in_batch": 3},
+    )
+    expected = [results(model, **call) for call in calls]
+    without_logits(model)
+    found = [results(model, **call) for call in calls]
+    assert not made
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_other_outputs_are_as_ever(made):
+    model = build("Gemma2").eval()
+    with torch.no_grad():
+        expected = model(**BATCH, output_hidden_states=True)
+        tokens = model.generate(IDS, max_new_tokens=3, do_sample=False)
+        without_logits(model)
+        found = model(**BATCH, output_hidden_states=True)
+        assert not made
+        assert found.hidden_states[-1].equal(expected.hidden_states[-1])
+        assert found.logits.equal(expected.logits)
+        assert model.generate(IDS, max_new_tokens=3, do_sample=False).equal(tokens)
+
+
+def test_what_is_saved_is_what_was(tmp_path):
+    model = without_logits(build("Llama, tied"))
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    assert type(again.lm_head) is torch.nn.Linear
+    assert again(IDS).logits.equal(model(IDS).logits)
+    model.tie_weights()
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_checkpoints_of_activations_and_a_compiled_body(made):
+    model = build("Llama")
+    expected = results(model, **BATCH)
+    without_logits(model, max_memory=1e6)
+    assert model.lm_head.max_memory == 1e6
+    model.activation_checkpointing_enable()
+    torch.testing.assert_close(results(model, **BATCH), expected)
+    model.activation_checkpointing_disable()
+    model.base_model.compile(backend="aot_eager")
+    torch.testing.assert_close(results(model, **BATCH), expected)
+    assert not made
+
+
+# --- the trainer --------------------------------------------------------------------------------------------
+
+
+def pad(rows):
+    n = max(len(row) for row in rows)
+    ids = torch.stack([torch.nn.functional.pad(row, (0, n - len(row))) for row in rows])
+    return {"input_ids": ids, "labels": ids.masked_fill(ids == 0, -100), "attention_mask": (ids != 0).long()}
+
+
+def curve(model, folder, **options):
+    """Losses of some steps of a trainer, and the loss on its data afterwards."""
+    generator = torch.Generator().manual_seed(1)
+    data = [torch.randint(3, V, (n,), generator=generator) for n in (5, 9, 7, 9, 3, 8, 9, 9, 4, 6, 7, 8)]
+    arguments = transformers.TrainingArguments(
+        folder,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+        max_steps=5,
+        logging_steps=1,
+        learning_rate=1e-3,
+        use_cpu=True,
+        report_to=[],
+        disable_tqdm=True,
+        save_strategy="no",
+        dataloader_pin_memory=False,
+        **options,
+    )
+    trainer = transformers.Trainer(model, arguments, train_dataset=data, eval_dataset=data, data_collator=pad)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert len(losses) == 5
+    return [*losses, trainer.evaluate()["eval_loss"]]
+
+
+@pytest.mark.parametrize("options", [{}, {"bf16": True}], ids=["float32", "autocast"])
+def test_a_trainer_gives_the_same_curve(made, tmp_path, options):
+    pytest.importorskip("accelerate")
+    expected = curve(build("Llama"), tmp_path, **options)
+    found = curve(without_logits(build("Llama")), tmp_path, **options)
+    assert found == pytest.approx(expected, rel=3e-3 if options else 1e-6)
+    assert not made
+
+
+# --- errors -------------------------------------------------------------------------------------------------
+
+
+def test_models_that_are_refused():
+    with raises(ll.DtypeError, "without_logits: the head of LlamaModel is None; expected a torch.nn.Linear"):
+        without_logits(build("Llama").model)
+    with raises(ll.DtypeError, "without_logits: the head of Linear is None; expected a torch.nn.Linear"):
+        without_logits(torch.nn.Linear(2, 3))
+    model = build("Llama")
+    model.set_output_embeddings(torch.nn.Sequential(model.lm_head))
+    with raises(
+        ll.DtypeError,
+        "without_logits: the head of LlamaForCausalLM is a Sequential; expected a torch.nn.Linear",
+    ):
+        without_logits(model)
+    again = without_logits(build("Llama"))
+    assert type(without_logits(again).lm_head) is LinearHead
