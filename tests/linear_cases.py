@@ -7,7 +7,7 @@ import oracle
 
 N, D, V = 23, 5, 70
 TARGETS = ["index", "ignored", "soft", "one-hot"]
-PLANS = ["kept", "mixed", "recomputed", "chunks"]
+PLANS = ["kept", "mixed", "recomputed", "chunks", "lent"]
 
 
 def numbers(*shape, seed=0):
@@ -31,6 +31,7 @@ def cut_as(cut, name):
             "mixed": {"rows": N, "classes": 16, "kept": 2},
             "recomputed": {"rows": N, "classes": 16, "kept": 1},
             "chunks": {"rows": 7, "classes": 23, "kept": 5},
+            "lent": {"rows": 12, "classes": 10, "kept": 9, "lent": True},
         }[name]
     )
 

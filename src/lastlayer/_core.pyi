@@ -99,8 +99,8 @@ def cross_entropy(
 
     ``kind``: 0 loss, 1 loss and gradient, 2 and 3 the loss of log-probabilities and of probabilities. A loss
     leaves each row's ``peak`` and ``rest`` in these arrays; a gradient that is given them finds them there.
-    With ``mass`` too it is the gradient of a shard (see `row_stats`), and all three are of the whole row; with
-    ``tilt`` it is ``(mass + tilt (z_j - peak)) p_j - t_j`` before scaling. These may be of any sign.
+    With ``mass`` too it is the gradient of a shard (see `row_stats`), and all three are of the whole row;
+    with ``tilt`` it is ``(mass + tilt (z_j - peak)) p_j - t_j`` before scaling. These may be of any sign.
     """
 
 def target_totals(

@@ -35,6 +35,7 @@ __all__ = ["FIELDS", "Loop", "loss_and_gradients", "row_stats"]
 
 FIELDS = frozenset({"argmax", "spread", "square"})
 
+PUT = 256  # rows of dx that entries taken out of a tile are added to at a time
 _A_ROW = 300  # bytes of statistics for each row of a tile, while two parts merge
 _ROW = 80  # and for each row of all
 
@@ -68,29 +69,41 @@ class Loop:
         self.rounds = products.dtype != products.sum_dtype  # a product, to less than what is added up
         self.plan = self._plan(rows.x.shape[0], wanted, a_row)
         problems.enough_memory(problem.scores.function, head, self.plan.memory)
-        tile = self.plan.rows * self.plan.classes
-        self.buffers = [products.empty((tile,), products.dtype) for _ in range(self.plan.kept)]
+        v, d = head.weight.shape
+        self.dw = products.empty((v, d), head.weight.dtype) if wanted[1] else None
+        self.buffers = self._buffers()
 
     def _plan(self, n: int, wanted: Wanted, a_row: int) -> Plan:
         head, products = self.head, self.products
         v, d = head.weight.shape
-        total = products.empty((0,), products.sum_dtype)
-        size = int(total.itemsize if isinstance(total, np.ndarray) else total.element_size())
+        size = _size(products.empty((0,), products.sum_dtype))
         converted = head.weight.dtype != products.dtype
         fixed = (_ROW + a_row) * n + (8 * v if self.class_weight is not None else 0)
         if self.rows.x.dtype != head.x.dtype or self.rows.index is not None:
             fixed += n * d * products.number
+        if wanted[0] and self.rounds:
+            fixed += 2 * size * d * PUT
         if wanted[0] and (head.x.dtype != products.sum_dtype or self.rows.index is not None):
             fixed += n * d * size
         costs = Costs(
             fixed,
-            _A_ROW + (d * (products.number + 2 * size * self.rounds) if wanted[0] and products.apart else 0),
+            _A_ROW + (d * products.number if wanted[0] and products.apart else 0),
             (d * products.number if converted else 0) + (d * size if converted and wanted[1] else 0),
             d * (products.number if products.apart else 0) + (0 if converted else d * size * products.apart),
+            d * _size(head.weight) if wanted[1] else 0,
         )
         memory = default_memory() if head.memory is None else head.memory
         threads = products.threads or int(_core.get_num_threads())
         return plan(n, v, products.number, threads, memory, costs, keep=any(wanted))
+
+    def _buffers(self) -> list[Any]:
+        """Memory for the tiles that are kept: their own, then what the weight's gradient lends."""
+        tile, lent = self.plan.rows * self.plan.classes, self.plan.lent
+        own = [self.products.empty((tile,), self.products.dtype) for _ in range(self.plan.kept - lent)]
+        if not lent:
+            return own
+        idle = self.products.view(self.dw, self.products.dtype)
+        return own + [idle[i * tile : (i + 1) * tile] for i in range(lent)]
 
     def tile(self, tile: Tile) -> Any:
         """The memory of a tile, as a matrix."""
@@ -166,7 +179,7 @@ class Loop:
         (n, d), v = tuple(self.rows.x.shape), self.plan.v
         sums = products.sum_dtype
         dx = products.empty((n, d), sums) if wanted[0] else None
-        dw = products.empty((v, d), weight.dtype) if wanted[1] else None
+        dw = self.dw
         db = products.empty((v,), sums) if wanted[2] else None
         chunks = -(-n // self.plan.rows)
         direct = weight.dtype == products.dtype and (chunks == 1 or weight.dtype == sums)
@@ -292,6 +305,10 @@ def _z_loss(problem: Problem, stats: RowStats, s: Any) -> Any:
         return 0.0
     found = t.z_loss * stats.lse**2
     return found if s is None else np.where(s == 0, 0.0, found * s)
+
+
+def _size(a: Any) -> int:
+    return int(a.itemsize if isinstance(a, np.ndarray) else a.element_size())
 
 
 def _as(a: Any, dtype: Any) -> Any:

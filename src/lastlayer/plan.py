@@ -3,7 +3,7 @@
 A tile is the logits of some rows and some classes. The loop of `linear` goes through all of them twice: to
 find each row's statistics, then, with those known, to turn each tile into its part of the gradients. Tiles
 that the memory holds from the first pass to the second are *kept*; the others are *recomputed*, which costs
-one more product.
+one more product. Some are *lent* the memory of the weight's gradient, whose rows wait for the second pass.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Costs", "Plan", "Tile", "default_memory", "plan"]
+__all__ = ["Costs", "Plan", "Tile", "default_memory", "most_lent", "plan"]
 
 _STEP = 16  # classes: what vectors and blocked products like
 _ROWS_STEP = 16
 _CLASSES = 4096  # beyond these a product gains nothing by another class
-_NARROW = 512  # classes: a narrower tile wastes the product; rather fewer rows
+_NARROW = 2048  # classes: what a narrower tile adds to dx costs more than fewer rows do
 _CACHE = 8 << 20  # bytes of a tile for each thread: what its share of the last cache holds
 
 
@@ -38,6 +38,7 @@ class Costs(NamedTuple):
     a_row: int = 0  # for each row of a tile
     a_class: int = 0  # for each class of a tile
     a_class_again: int = 0  # the same, where the rows take several tiles
+    idle: int = 0  # of a result, for each class: free until the second pass is through with the later classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Plan:
     kept: int  # tiles kept
     recomputed: int  # tiles recomputed
     memory: int  # bytes that all this takes
+    lent: int = 0  # tiles kept, the last, that lie in the idle memory of classes before theirs
 
     def tiles(self) -> Iterator[Tile]:
         """Every tile once, in the order of the first pass."""
@@ -104,9 +106,26 @@ def plan(
         else:
             classes = _even(v, classes // 2, _STEP)
     count = -(-n // rows) * -(-v // classes)
-    room = (max_memory - memory(0)) // (rows * classes * number)
-    kept = max(1, min(count, room)) if keep else 1
-    return Plan(n, v, rows, classes, kept, count - kept, memory(kept))
+    tile = rows * classes * number
+    lent = most_lent(count, -(-n // rows), tile, costs.idle * classes) if keep else 0
+    own = max(1, min(count - lent, (max_memory - memory(0)) // tile)) if keep else 1
+    return Plan(n, v, rows, classes, own + lent, count - own - lent, memory(own), lent)
+
+
+def most_lent(count: int, chunks: int, tile: int, idle: int) -> int:
+    """How many tiles find room in the idle memory of classes before theirs; one at least has its own.
+
+    They lie in their order, so that the first to be used up is the first to be written over.
+    """
+
+    def fits(lent: int) -> bool:
+        first = count - lent
+        return all((i + 1) * tile <= (first + i) // chunks * idle for i in range(lent))
+
+    lent = min(count - 1, (count - 1) // chunks * idle // tile)
+    while not fits(lent):
+        lent -= 1
+    return lent
 
 
 def _even(total: int, limit: int, step: int) -> int:

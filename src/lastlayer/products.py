@@ -24,6 +24,7 @@ class Products(Protocol):
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
+    def view(self, a: Any, dtype: Any) -> Any: ...
     def convert(self, a: Any) -> Any: ...
     def select(self, a: Any, index: Any) -> Any: ...
     def spread(self, a: Any, index: Any, n: int) -> Any: ...
@@ -52,6 +53,11 @@ class NumPyProducts:
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return np.zeros(shape, dtype)
+
+    def view(self, a: Any, dtype: Any) -> Any:
+        """The memory of a contiguous array, as numbers of another dtype."""
+        flat, ratio = a.reshape(-1), max(1, dtype.itemsize // a.itemsize)
+        return flat[: flat.size - flat.size % ratio].view(dtype)
 
     def convert(self, a: Any) -> Any:
         return a.astype(self.dtype, copy=False)

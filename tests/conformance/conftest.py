@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from lastlayer import linear, select
-from lastlayer.plan import Plan
+from lastlayer.plan import Plan, most_lent
 
 try:
     from lastlayer import native
@@ -32,12 +32,14 @@ def backend(request):
 def cut(monkeypatch):
     """Cut the next calls into tiles of given rows and classes, with so many kept."""
 
-    def cut(rows, classes, kept):
-        def plan(n, v, *_, keep=True, **__):
+    def cut(rows, classes, kept, lent=False):
+        def plan(n, v, number, threads, memory, costs, *, keep=True):
             r, c = min(rows, n), min(classes, v)
-            count = -(-n // r) * -(-v // c)
+            chunks = -(-n // r)
+            count = chunks * -(-v // c)
             k = max(1, min(kept, count)) if keep else 1
-            return Plan(n, v, r, c, k, count - k, 0)
+            of_weight = min(k - 1, most_lent(count, chunks, r * c * number, costs.idle * c)) if lent else 0
+            return Plan(n, v, r, c, k, count - k, 0, of_weight)
 
         monkeypatch.setattr(linear, "plan", plan)
 

@@ -48,6 +48,10 @@ class TorchProducts:
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
         return torch.zeros(shape, dtype=dtype)
 
+    def view(self, a: Tensor, dtype: torch.dtype) -> Tensor:
+        flat, ratio = a.view(-1), max(1, dtype.itemsize // a.element_size())
+        return flat[: flat.numel() - flat.numel() % ratio].view(dtype)
+
     def convert(self, a: Tensor) -> Tensor:
         return a.to(self.dtype)
 
@@ -100,9 +104,9 @@ class TorchProducts:
 
     def put(self, taken: tuple[Tensor, Tensor, Tensor], weight: Tensor, out: Tensor) -> None:
         """What these entries add to the product of their tile and ``weight``, unrounded."""
-        rows, columns, values = taken
-        part = weight.index_select(0, columns).to(self.sum_dtype).mul_(values.to(self.sum_dtype).unsqueeze(1))
-        out.index_add_(0, rows, part)
+        for rows, columns, values in zip(*(part.split(linear.PUT) for part in taken), strict=True):
+            part = weight.index_select(0, columns).to(self.sum_dtype)
+            out.index_add_(0, rows, part.mul_(values.to(self.sum_dtype).unsqueeze(1)))
 
 
 class _Call(NamedTuple):
