@@ -207,8 +207,11 @@ def cross_entropy(
     ----------
     logits : array, (..., V), or with the V classes on another ``axis``
         Unnormalised scores, in nats: the softmax is part of the loss.
-    targets : array of integers, the shape of ``logits`` without the class axis, or of that of ``logits``
-        Class indices in [0, V); or dense targets ``q``: probabilities, or one-hot integers or bools.
+    targets : array of integers, the shape of ``logits`` less the class axis, of that of ``logits``, or tuple
+        Class indices in [0, V); or dense targets ``q``: probabilities, or one-hot integers or bools; or top-k
+        targets, a tuple of 2 or 3 arrays ``(indices, probabilities, rest)``: K classes of each row and their
+        probabilities, of the shape of the rows and K at the end, and what is left for all classes evenly,
+        one number or one a row (0 if not given): ``q_j = sum_k p_k [index_k = j] + rest / V``.
     axis : int
         The class axis.
     class_weight : array, (V,), optional
@@ -216,7 +219,8 @@ def cross_entropy(
     sample_weight : array that broadcasts to the shape of ``logits`` without the class axis, optional
         ``s``: finite, not negative. A row of weight 0 is ignored.
     ignore_index : int or None
-        Rows with this class index are ignored: loss 0, gradient 0, whatever their logits are.
+        Rows with this class index are ignored: loss 0, gradient 0, whatever their logits are. In top-k
+        targets, entries with this index do not count.
     label_smoothing : float in [0, 1]
         The part of each target that is spread evenly over all classes.
     temperature : float
@@ -226,8 +230,8 @@ def cross_entropy(
     z_loss : float
         Not negative; weight of the squared log-normaliser.
     reduction : {"mean", "sum", "none"}
-        "mean" divides the sum by ``sum_i s_i w[y_i]`` over the rows that are not ignored, for dense targets
-        by ``sum_i s_i``. The mean over nothing is 0.
+        "mean" divides the sum by ``sum_i s_i w[y_i]`` over the rows that are not ignored, for dense and top-k
+        targets by ``sum_i s_i``. The mean over nothing is 0.
     denominator : float, optional
         For "mean": what to divide the sum by instead, such as the number of tokens of a larger batch.
 
@@ -244,12 +248,14 @@ def cross_entropy(
 
     See Also
     --------
+    top_k : classes and probabilities of a teacher, as top-k targets have them.
     cross_entropy_grad : the loss and its gradient in one visit of each row.
     nll_loss, log_loss : the same from log-probabilities and from probabilities.
 
     Notes
     -----
-    Temporary memory: one number a row, and a few rows a thread. Label smoothing is from Szegedy et al.,
+    Temporary memory: one number a row, and a few rows a thread; for top-k targets some ten numbers for each
+    listed class. Label smoothing is from Szegedy et al.,
     *Rethinking the Inception architecture* (2016); z-loss from de Brébisson and Vincent, *The Z-loss* (2016);
     the soft cap from Gemma 2 (2024).
 
@@ -261,6 +267,9 @@ def cross_entropy(
     0.28509
     >>> ll.cross_entropy(logits, [2, 1, -100], reduction="none").round(4).tolist()
     [0.3851, 0.1796, 0.0]
+    >>> listed = [[2, 0], [1, 0], [0, 2]], [[0.8, 0.1], [0.9, 0.1], [0.7, 0.1]], [0.1, 0.0, 0.2]
+    >>> ll.cross_entropy(logits, listed, reduction="none").round(4).tolist()
+    [0.6317, 0.3896, 0.6906]
     """
     if type(logits) is not _ndarray and (tensors := _tensors(logits)):
         return tensors.cross_entropy(
@@ -701,8 +710,8 @@ def linear_cross_entropy(
         Features, D of each row.
     weight : array, (V, D)
         A row for each class.
-    targets : array of integers, (...), or array, (..., V)
-        Class indices or dense targets, as in `cross_entropy`.
+    targets : array of integers, (...); or array, (..., V); or tuple of arrays, (..., K)
+        Class indices, dense targets or top-k targets, as in `cross_entropy`.
     bias : array, (V,), optional
         Added to the logits.
     max_memory : number of bytes, optional

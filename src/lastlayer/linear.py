@@ -21,10 +21,11 @@ import numpy as np
 
 from . import problem as problems
 from .plan import Costs, Plan, Tile, default_memory, plan
-from .problem import Head, Problem
+from .problem import Head, Problem, Targets
 from .products import NumPyProducts, Products
 from .row_stats import RowStats
 from .rows import Rows, all_rows, counted_rows
+from .sparse import Listed, memory_of
 
 try:
     from . import _core, native
@@ -69,6 +70,9 @@ class Loop:
         self.rounds = products.dtype != products.sum_dtype  # a product, to less than what is added up
         self.plan = self._plan(rows.x.shape[0], wanted, a_row)
         problems.enough_memory(problem.scores.function, head, self.plan.memory)
+        self.listed: Listed | None = None
+        if t is not None and t.kind == "sparse":
+            self.listed = Listed(problem, _count(head), rows.s, rows.index, self.plan.rows)
         v, d = head.weight.shape
         self.dw = products.empty((v, d), head.weight.dtype) if wanted[1] else None
         self.buffers = self._buffers()
@@ -79,6 +83,9 @@ class Loop:
         size = _size(products.empty((0,), products.sum_dtype))
         converted = head.weight.dtype != products.dtype
         fixed = (_ROW + a_row) * n + (8 * v if self.class_weight is not None else 0)
+        t = self.problem.targets
+        if t is not None and t.kind == "sparse":
+            fixed += memory_of(n, t.array.indices.shape[-1])
         if self.rows.x.dtype != head.x.dtype or self.rows.index is not None:
             fixed += n * d * products.number
         if wanted[0] and self.rounds:
@@ -121,6 +128,8 @@ class Loop:
     def targets(self, tile: Tile) -> tuple[Any, Any, Any, Any]:
         """Targets, class weights and sample weights of a tile, and whether the targets are bfloat16."""
         y, w, s = self.rows.y, self.class_weight, self.rows.s
+        if self.listed is not None:
+            w, s = w if self.listed.off else None, self.listed.even
         if self.dense:
             index = tile.rows if self.rows.index is None else self.rows.index[tile.rows]
             y = y[index, tile.classes]
@@ -139,6 +148,10 @@ class Loop:
         z = self.cap * np.tanh(raw / self.cap) if self.cap else raw
         return z / self.problem.scores.temperature
 
+    def smoothing(self, t: Targets) -> tuple[float, float]:
+        """What the core is told of ``on`` and ``off``."""
+        return (t.on, t.off) if self.listed is None else (0.0, self.listed.off)
+
     def statistics(self, fields: Sequence[str]) -> RowStats:
         """The statistics of all rows, from the first pass: float64 throughout."""
         whole: dict[int, RowStats] = {}
@@ -146,10 +159,13 @@ class Loop:
             part, start = self.part(tile, self.fill(tile), fields), tile.rows.start
             whole[start] = whole[start].merge(part) if start in whole else part
         names = ("peak", "rest", *fields)
-        return RowStats(**{k: np.concatenate([getattr(p, k) for p in whole.values()]) for k in names})
+        stats = RowStats(**{k: np.concatenate([getattr(p, k) for p in whole.values()]) for k in names})
+        return stats if self.listed is None else self.listed.complete(stats)
 
     def part(self, tile: Tile, z: Any, fields: Sequence[str], best: Sequence[Any] = ()) -> RowStats:
         """The statistics of one tile; its best classes into the arrays ``best``: labels and probabilities."""
+        if self.listed is not None:
+            self.listed.look(self.products.numbers(z), tile.rows, tile.classes)
         n = tile.rows.stop - tile.rows.start
         into: dict[str, Any] = {"peak": np.empty(n, self.peak_dtype), "rest": np.empty(n)}
         top = dict(zip(("top_label", "top_probability"), best, strict=False))
@@ -157,7 +173,7 @@ class Loop:
             into[field] = np.empty(n, np.int64 if field == "argmax" else np.float64)
         y, w, s, half = self.targets(tile)
         t, (_, _, _, _, temperature, _) = self.problem.targets, self.problem.scores
-        options = (1.0, 0.0) if t is None else (t.on, t.off)
+        options = (1.0, 0.0) if t is None else self.smoothing(t)
         _core.row_stats(
             z, 1, False, None, temperature, self.cap, y, self.dense, half, None, {**into, **top},
             best[0].shape[1] if best else 0, self.products.threads, w, s, *options, True,
@@ -186,6 +202,7 @@ class Loop:
         dw_tile = None if direct or dw is None else products.empty((self.plan.classes, d), sums)
         spare = products.empty((self._spare(d, chunks, wanted),), products.dtype)
         last = (self.plan.n - 1) // self.plan.rows * self.plan.rows
+        stats = stats if self.listed is None else self.listed.differentiate(stats)
         for tile in reversed(list(self.plan.tiles())):
             g = self.tile(tile) if tile.kept else self.fill(tile)
             self.differentiate(tile, g, stats)
@@ -212,13 +229,18 @@ class Loop:
         They make most of dx. A product that is rounded to 16 bits for each tile would round them once more
         than a product over all classes does.
         """
-        best = stats.argmax
-        assert best is not None
-        picks = [best[tile.rows]]
-        if not self.dense:
-            y = self.rows.y[tile.rows]
-            picks = [y, np.where(picks[0] == y, -1, picks[0])]
-        return [self.products.take(g, pick - tile.classes.start) for pick in picks]
+        assert stats.argmax is not None
+        start, width = tile.classes.start, g.shape[1]
+        best = stats.argmax[tile.rows] - start
+        entries: list[Any] = []
+        if self.listed is not None:
+            _, *entry = self.listed.within(tile.rows, tile.classes)
+            entries.append(entry)
+        elif not self.dense:
+            entries.append(_inside(self.rows.y[tile.rows] - start, width))
+        for row, column in entries:
+            best[row[column == best[row]]] = -1
+        return [self.products.take(g, *entry) for entry in (*entries, _inside(best, width))]
 
     def _spare(self, d: int, chunks: int, wanted: Wanted) -> int:
         """Numbers of the largest product that is made apart from its sum."""
@@ -235,9 +257,12 @@ class Loop:
         assert stats.mass is not None
         _core.cross_entropy(
             z, 1, False, problem.scores.temperature, self.cap, y, self.dense, half, w, s, None,
-            t.on, t.off, t.z_loss, problem.scale, native._GRAD, None, z, self.products.threads,
-            stats.peak[tile.rows].astype(self.peak_dtype), stats.rest[tile.rows], stats.mass[tile.rows],
+            *self.smoothing(t), 0.0 if self.listed else t.z_loss, problem.scale, native._GRAD, None, z,
+            self.products.threads, stats.peak[tile.rows].astype(self.peak_dtype), stats.rest[tile.rows],
+            stats.mass[tile.rows],
         )  # fmt: skip
+        if self.listed is not None:
+            self.listed.write(self.products.numbers(z), tile.rows, tile.classes)
 
 
 # --- what is computed with it -------------------------------------------------------------------------------
@@ -252,7 +277,7 @@ def loss_and_gradients(
     wanted = (wanted[0], wanted[1], wanted[2] and head.bias is not None)
     kind = np.float64 if products.double else np.float32
     shape, d = head.x.shape[:-1], head.x.shape[-1]
-    n = int(np.prod(shape))
+    n = _count(head)
     rows = counted_rows(products, head, problem, n)
     losses = np.zeros(n)
     if rows.x.shape[0] == 0 or problem.scale == 0.0:
@@ -286,7 +311,7 @@ def row_stats(head: Head, problem: Problem, products: Products | None = None) ->
     products = NumPyProducts(dtype) if products is None else products
     kind = np.dtype(np.float64 if products.double else np.float32)
     shape, t = head.x.shape[:-1], problem.targets
-    n = int(np.prod(shape))
+    n = _count(head)
     fields = (*sorted(FIELDS), *(() if t is None else ("gap", "mass")))
     if n == 0:
         empty = RowStats.empty(shape)
@@ -309,6 +334,17 @@ def _z_loss(problem: Problem, stats: RowStats, s: Any) -> Any:
 
 def _size(a: Any) -> int:
     return int(a.itemsize if isinstance(a, np.ndarray) else a.element_size())
+
+
+def _count(head: Head) -> int:
+    """All rows."""
+    return int(np.prod(head.x.shape[:-1]))
+
+
+def _inside(columns: Any, width: int) -> tuple[Any, Any]:
+    """The rows whose column is one of the tile's, and these columns."""
+    rows = np.flatnonzero((columns >= 0) & (columns < width))
+    return rows, columns[rows]
 
 
 def _as(a: Any, dtype: Any) -> Any:

@@ -7,6 +7,7 @@ themselves are read where they lie, with any strides; the core's scratch is a fe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import environ
@@ -18,6 +19,7 @@ from . import _core
 from .errors import BackendError
 from .problem import Problem, Scores, Targets
 from .row_stats import RowStats
+from .sparse import Listed
 
 name = "native"
 
@@ -113,6 +115,10 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
     """See `reference.row_stats`."""
     scores, targets = problem.scores, problem.targets
     shape, dtype = _rows(scores), _result(scores.array)
+    if targets is not None and targets.kind == "sparse":
+        stats, _ = _sparse_stats(problem, ("argmax", "spread", "square"))
+        found = {key: getattr(stats, key) for key in _SPARSE_FIELDS}
+        return RowStats(**{key: value.reshape(shape)[()] for key, value in found.items()}, dtype=dtype)
     into: dict[str, Any] = {"peak": np.empty(shape, dtype), "rest": np.empty(shape)}
     for field in ("spread", "square"):
         if field in fields:
@@ -169,17 +175,17 @@ def _stats(scores: Scores, targets: Targets | None, into: dict[str, Any], k: int
 def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, float]:
     """See `reference.target_totals`."""
     kind, y, _, _, class_weight, sample_weight, ignore_index, _ = targets
+    classes = scores.array.shape[scores.axis]
     if kind == "index":
-        x = scores.array
         if not mean:
             class_weight = sample_weight = None
         return _core.target_totals(
-            _contiguous(y),
-            x.shape[scores.axis],
-            ignore_index,
-            _doubles(class_weight),
-            _doubles(sample_weight),
+            _contiguous(y), classes, ignore_index, _doubles(class_weight), _doubles(sample_weight)
         )
+    if kind == "sparse":
+        position, _ = _core.target_totals(_contiguous(y.indices), classes, ignore_index, None, None)
+        if position >= 0:
+            return position, 0.0
     if not mean:
         return -1, 0.0
     if sample_weight is not None:
@@ -209,6 +215,8 @@ def pick_loss(problem: Problem, log: bool) -> Any:
 def _losses(problem: Problem, kind: int, grad: Any) -> Any:
     (_, x, axis, _, temperature, softcap), targets, scale, reduction = problem
     assert targets is not None
+    if targets.kind == "sparse":
+        return _sparse_losses(problem, grad)
     target_kind, y, on, off, class_weight, sample_weight, ignore_index, z_loss = targets
     losses = np.empty(_rows(problem.scores), _result(x)) if reduction == "none" else None
     total = _core.cross_entropy(
@@ -232,6 +240,58 @@ def _losses(problem: Problem, kind: int, grad: Any) -> Any:
         None if grad is None else _bits(grad),
     )
     return losses[()] if losses is not None else _result(x).type(total)
+
+
+# --- top-k targets: the core's even share, and what is listed ---
+
+_SPARSE_FIELDS = ("peak", "rest", "gap", "mass", "argmax", "spread", "square")
+
+
+def _sparse_stats(problem: Problem, fields: tuple[str, ...]) -> tuple[RowStats, Listed]:
+    """The statistics of every row in flat arrays of float64, and the listed classes."""
+    (_, x, axis, _, temperature, softcap), t, _, _ = problem
+    assert t is not None
+    n = math.prod(_rows(problem.scores))
+    listed = Listed(problem, n, None if t.sample_weight is None else _doubles(t.sample_weight).reshape(n))
+    into: dict[str, Any] = {"peak": np.empty(n, _peak_dtype(problem.scores))}
+    into |= {field: np.empty(n) for field in ("rest", "gap", "mass", *fields)}
+    if "argmax" in into:
+        into["argmax"] = np.empty(n, np.int64)
+    _core.row_stats(
+        _bits(x), axis, _is_bfloat(x), None, temperature, softcap or 0.0, np.full(n, -1), False, False, None,
+        into, 0, 0, _doubles(t.class_weight) if listed.off else None, listed.even, 0.0, listed.off, True,
+    )  # fmt: skip
+    into["peak"] = into["peak"].astype(np.float64)
+    listed.look(np.moveaxis(_bits(x), axis, -1), slice(0, n), slice(0, x.shape[axis]))
+    return listed.complete(RowStats(**into)), listed
+
+
+@np.errstate(all="ignore")
+def _sparse_losses(problem: Problem, grad: Any) -> Any:
+    """The losses; and the gradient, in ``grad`` if given."""
+    (_, x, axis, _, temperature, softcap), t, scale, reduction = problem
+    assert t is not None
+    stats, listed = _sparse_stats(problem, ())
+    losses = stats.nll + listed.z_loss(stats.lse)
+    if grad is not None:
+        stats, out, n = listed.differentiate(stats), _bits(grad), listed.n
+        _core.cross_entropy(
+            _bits(x), axis, _is_bfloat(x), temperature, softcap or 0.0, np.full(n, -1), False, False,
+            _doubles(t.class_weight) if listed.off else None, listed.even, None, 0.0, listed.off, 0.0, scale,
+            _GRAD, None, out, 0, stats.peak.astype(_peak_dtype(problem.scores)), stats.rest, stats.mass,
+        )  # fmt: skip
+        listed.write(np.moveaxis(out, axis, -1), slice(0, n), slice(0, x.shape[axis]))
+    kind = _result(x).type
+    if reduction == "none":
+        return losses.astype(kind).reshape(_rows(problem.scores))[()]
+    return kind(losses.sum() * scale if scale else 0.0)
+
+
+def _peak_dtype(scores: Scores) -> np.dtype[Any]:
+    """The type that the core computes in, where it is asked for a part of a row."""
+    scaled = scores.temperature != 1.0 or scores.softcap is not None
+    double = scores.array.dtype == _FLOAT64 or (scores.array.dtype == _FLOAT32 and scaled)
+    return _FLOAT64 if double else _FLOAT32
 
 
 # --- arrays ---

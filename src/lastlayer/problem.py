@@ -3,7 +3,8 @@
 Nothing after this module checks again. Two forms leave it: ``Scores``, which softmax and its kin need, and
 ``Problem``, which adds targets for the losses. ``Targets`` is the effective target ``t`` of each row::
 
-    t_ij = s_i w_j (on q_ij + off)      q_i: one-hot of an index target, or the dense row; ignored rows: t = 0
+    t_ij = s_i w_j (on q_ij + off)      q_i: one-hot of an index target, the dense row, or what `TopK` lists
+                                        ignored rows: t = 0
 
 NumPy's own dtypes take the short way through every function: a softmax of three numbers is a matter of
 microseconds.
@@ -23,7 +24,7 @@ from .errors import DtypeError, OptionError, ShapeError, TargetError
 if TYPE_CHECKING:
     from .select import Backend
 
-__all__ = ["Axes", "Head", "Problem", "Scores", "Targets"]
+__all__ = ["Axes", "Head", "Problem", "Scores", "Targets", "TopK"]
 
 _ndarray = np.ndarray
 _new = tuple.__new__  # a named tuple without the keyword arguments, at half the time
@@ -42,6 +43,7 @@ _NAMES = {
     "linear_top_k": "x @ weight.T",
 }
 _LIMIT = 1 << 63  # of ignore_index
+_ROUNDED = 0.01  # of a rest: what the rounding of 16-bit probabilities can make of 0
 
 
 class Scores(NamedTuple):
@@ -55,16 +57,24 @@ class Scores(NamedTuple):
     softcap: float | None  # finite, > 0
 
 
+class TopK(NamedTuple):
+    """Rows of targets of which K classes are listed: ``q_j = sum_k p_k [index_k = j] + rest / V``."""
+
+    indices: Array  # integers, the rows' shape and K
+    probabilities: Array  # the same shape, float32 or float64; finite and >= 0 but where the index is ignored
+    rest: Array | None  # the rows' shape, float32 or float64, finite, >= 0; None: 0
+
+
 class Targets(NamedTuple):
     """Effective targets (see above)."""
 
-    kind: str  # "index" or "dense"
-    array: Array  # index: integers of the rows' shape; dense: numbers or bools of the scores' shape
+    kind: str  # "index", "dense" or "sparse"
+    array: Any  # index: integers of the rows' shape; dense: numbers of the scores' shape; sparse: `TopK`
     on: float  # 1 - smoothing
     off: float  # smoothing / V
     class_weight: Array | None  # (V,), float32 or float64, finite, >= 0
     sample_weight: Array | None  # the rows' shape, float32 or float64, finite, >= 0
-    ignore_index: int | None
+    ignore_index: int | None  # index: of rows that are ignored; sparse: of entries that do not count
     z_loss: float  # finite, >= 0
 
 
@@ -371,7 +381,7 @@ def with_targets(
     function, x, axis = scores.function, scores.array, scores.axis
     shape = x.shape
     rows = shape[:axis] + shape[axis + 1 :]
-    dense = False
+    kind = "index"
     if (
         type(targets) is not _ndarray
         or type(x) is not _ndarray
@@ -379,7 +389,8 @@ def with_targets(
         or targets.shape != rows
         or not targets.flags.aligned
     ):
-        targets, dense = _targets(scores, rows, targets)
+        targets, kind = _targets(scores, rows, targets)
+    dense = kind == "dense"
     if dense or type(ignore_index) is not int or not -_LIMIT <= ignore_index < _LIMIT:
         ignore_index = _ignore_index(function, ignore_index, dense)
     if class_weight is not None:
@@ -397,13 +408,14 @@ def with_targets(
         z_loss = _number(function, "z_loss", z_loss)
     if reduction != "mean" and reduction not in _REDUCTIONS:
         raise OptionError(_bad_reduction(function, reduction))
-    kind = "dense" if dense else "index"
     checked = _new(Targets, (kind, targets, on, off, class_weight, sample_weight, ignore_index, z_loss))
     total, mean = 1.0, reduction == "mean" and denominator is None
     if mean or not dense:
         position, total = backend.target_totals(scores, checked, mean)
         if position >= 0:
             raise TargetError(_bad_target(scores, rows, checked, position, shift))
+    if kind == "sparse":
+        _check_probabilities(scores, checked, shift)
     if denominator is not None:
         if reduction != "mean":
             raise OptionError(
@@ -415,9 +427,11 @@ def with_targets(
     return _new(Problem, (scores, checked, 1.0 / total if total else 0.0, reduction))
 
 
-def _targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Array, bool]:
-    """The targets as an array, and whether they are dense."""
+def _targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Any, str]:
+    """The targets in the form of their kind, and this."""
     function, x = scores.function, scores.array
+    if is_top_k(targets):
+        return _top_k(scores, rows, *targets), "sparse"
     xp = namespace(x)
     targets = _like(xp, function, "targets", targets, x)
     kind = _kind(xp, targets.dtype)
@@ -430,7 +444,7 @@ def _targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Array
     if kind not in "biuf":
         raise unfit(function, "targets", targets, targets.dtype)
     if tuple(targets.shape) == tuple(x.shape):
-        return targets, True
+        return targets, "dense"
     if tuple(targets.shape) != tuple(rows):
         raise ShapeError(_bad_target_shape(scores, rows, tuple(targets.shape)))
     if kind in "bf":
@@ -438,7 +452,7 @@ def _targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Array
         raise DtypeError(
             f"{function}: targets is of dtype {targets.dtype}; expected integers as class indices; {remedy}"
         )
-    return targets, False
+    return targets, "index"
 
 
 def _bad_target_shape(scores: Scores, rows: tuple[int, ...], shape: tuple[int, ...]) -> str:
@@ -465,22 +479,21 @@ def _bad_target_shape(scores: Scores, rows: tuple[int, ...], shape: tuple[int, .
 
 def _bad_target(scores: Scores, rows: tuple[int, ...], targets: Targets, position: int, shift: int) -> str:
     """The first class index that is none, and what the usual slip was."""
-    xp, classes, ignore = namespace(targets.array), scores.array.shape[scores.axis], targets.ignore_index
-    flat = xp.reshape(targets.array, (-1,))
+    sparse = targets.kind == "sparse"
+    indices, name = (targets.array.indices, "targets[0]") if sparse else (targets.array, "targets")
+    xp, classes, ignore = namespace(indices), scores.array.shape[scores.axis], targets.ignore_index
+    flat = xp.reshape(indices, (-1,))
     value = int(flat[position])
     seen = np.asarray(flat if _on_cpu(flat) else [value])
     seen = seen if ignore is None else seen[seen != ignore]
     remedy = ""
     if value == -1:
-        remedy = "; to leave such rows out pass ignore_index=-1"
+        remedy = f"; to leave such {'entries' if sparse else 'rows'} out pass ignore_index=-1"
     elif classes == 1 and seen.max() == 1 and seen.min() == 0:
         remedy = "; two classes need two columns of logits: [0, x]"
     elif seen.max() == classes and seen.min() >= 1:
         remedy = "; labels start at 1? subtract 1"
-    place = [int(i) for i in np.unravel_index(position, tuple(rows))] if rows else []
-    if shift:
-        place[-1] += shift
-    argument = f"targets[{', '.join(map(str, place))}]" if rows else "targets"
+    argument = _element(name, position, indices.shape, len(rows) - 1, shift)
     ignored = "" if ignore is None else f" or ignore_index={ignore}"
     return f"{scores.function}: {argument} is {value}; expected a class in [0, {classes}){ignored}{remedy}"
 
@@ -499,8 +512,8 @@ def shift_of(function: str, rows: tuple[int, ...], shift: Any) -> int:
 
 
 def _shifted(
-    scores: Scores, rows: tuple[int, ...], targets: Array, sample_weight: Array | None, shift: int
-) -> tuple[Array, Array | None]:
+    scores: Scores, rows: tuple[int, ...], targets: Any, sample_weight: Array | None, shift: int
+) -> tuple[Any, Array | None]:
     """Targets and sample weights of the rows ``shift`` positions further on, and 0 at the end."""
     if shift == 0 or not rows:
         return targets, sample_weight
@@ -508,7 +521,10 @@ def _shifted(
     if sample_weight is None:
         sample_weight = xp.ones(rows, dtype=xp.float32, device=device(scores.array))
     axis = len(rows) - 1
-    return _later(xp, targets, axis, shift), _later(xp, sample_weight, axis, shift)
+    sample_weight = _later(xp, sample_weight, axis, shift)
+    if isinstance(targets, TopK):
+        return TopK(*(None if a is None else _later(xp, a, axis, shift) for a in targets)), sample_weight
+    return _later(xp, targets, axis, shift), sample_weight
 
 
 def _later(xp: Any, a: Array, axis: int, shift: int) -> Array:
@@ -518,6 +534,85 @@ def _later(xp: Any, a: Array, axis: int, shift: int) -> Array:
     zeros = xp.zeros((*shape[:axis], shift, *shape[axis + 1 :]), dtype=a.dtype, device=device(a))
     later = a[(slice(None),) * axis + (slice(shift, None), ...)]
     return xp.concat([later, zeros], axis=axis)
+
+
+# --- top-k targets ------------------------------------------------------------------------------------------
+
+
+def is_top_k(targets: Any) -> bool:
+    """Whether targets are (indices, probabilities) or (indices, probabilities, rest).
+
+    They are a tuple of two or three whose first is no number. A tuple of numbers holds class indices, as a
+    list does.
+    """
+    if not isinstance(targets, tuple) or len(targets) not in (2, 3):
+        return False
+    first = targets[0]
+    return isinstance(first, (list, tuple)) or getattr(first, "ndim", 0) > 0
+
+
+def _top_k(scores: Scores, rows: tuple[int, ...], indices: Any, probabilities: Any, rest: Any = None) -> TopK:
+    """Listed targets as arrays that fit the scores; their numbers are looked at later."""
+    function, x = scores.function, scores.array
+    if function in ("nll_loss", "log_loss"):
+        raise DtypeError(
+            f"{function}: targets is a tuple; expected class indices or probabilities of every class; "
+            "cross_entropy takes top-k targets"
+        )
+    xp = namespace(x)
+    indices = _like(xp, function, "targets[0]", indices, x)
+    kind = _kind(xp, indices.dtype)
+    if xp is np:
+        if indices.size == 0 and kind == "f":
+            indices, kind = indices.astype(np.int64), "i"  # [] has no dtype of its own
+        indices = _native_form(indices)
+    if kind not in "iu":
+        remedy = f"; {'use targets[0].astype(np.int64)' if xp is np else 'convert them to int64'}"
+        raise DtypeError(
+            f"{function}: targets[0] is of dtype {indices.dtype}; expected integers as class indices"
+            f"{remedy if kind in 'bf' else ''}"
+        )
+    if indices.ndim != len(rows) + 1 or tuple(indices.shape[:-1]) != tuple(rows):
+        k = f"{_shape(rows)[:-1].rstrip(',')}, K)" if rows else "(K,)"
+        raise ShapeError(
+            f"{function}: targets[0] is of shape {_shape(indices)}; expected {k}, K classes for each row"
+        )
+    probabilities = _floats(scores, "targets[1]", probabilities)
+    if tuple(probabilities.shape) != tuple(indices.shape):
+        raise ShapeError(
+            f"{function}: targets[1] is of shape {_shape(probabilities)}; "
+            f"expected {_shape(indices)}, a probability for each index in targets[0]"
+        )
+    return TopK(indices, probabilities, None if rest is None else _rest(scores, rows, rest))
+
+
+def _rest(scores: Scores, rows: tuple[int, ...], rest: Any) -> Array | None:
+    """What the listed probabilities leave, one number a row; None where that is 0 in all of them."""
+    function, xp = scores.function, namespace(scores.array)
+    rest = _floats(scores, "targets[2]", rest)
+    if 0 in rest.shape:
+        return _of_rows(function, "targets[2]", rest, rows, "one number for each row")
+    low, high = float(xp.min(rest)), float(xp.max(rest))
+    if not (low >= -_ROUNDED and high < inf):
+        _bad_element(function, "targets[2]", rest, rest >= -_ROUNDED, "a finite number, 0 or more")
+    if low < 0:  # 1 less a sum of rounded probabilities
+        rest = xp.where(rest < 0, xp.zeros_like(rest), rest)
+    rest = _of_rows(function, "targets[2]", rest, rows, "one number for each row")
+    return rest if high > 0 else None
+
+
+def _check_probabilities(scores: Scores, targets: Targets, shift: int) -> None:
+    """Whether each is finite and not negative, but for those of ignored entries."""
+    indices, p, _ = targets.array
+    xp = namespace(p)
+    if 0 in p.shape or (xp.min(p) >= 0 and xp.max(p) < inf):
+        return
+    counts = indices == indices if targets.ignore_index is None else indices != targets.ignore_index
+    good = (p >= 0) | ~counts
+    if not xp.all(good & ((p < inf) | ~counts)):
+        p = xp.where(counts, p, 0)
+        places = p.ndim - 2, shift
+        _bad_element(scores.function, "targets[1]", p, good, "a finite probability, 0 or more", *places)
 
 
 def _ignore_index(function: str, ignore_index: Any, dense: bool) -> int | None:
@@ -552,42 +647,66 @@ def _class_weight(scores: Scores, weight: Any) -> Array:
 
 def _sample_weight(scores: Scores, rows: tuple[int, ...], weight: Any) -> Array:
     weight = _weight(scores, "sample_weight", weight)
-    if tuple(weight.shape) == tuple(rows):
-        return weight
+    return _of_rows(scores.function, "sample_weight", weight, rows, "one weight for each row")
+
+
+def _of_rows(function: str, name: str, value: Array, rows: tuple[int, ...], rule: str) -> Array:
+    """``value`` in the rows' shape."""
+    if tuple(value.shape) == tuple(rows):
+        return value
     try:
-        return namespace(weight).broadcast_to(weight, rows)
+        return namespace(value).broadcast_to(value, rows)
     except (ValueError, RuntimeError):
         raise ShapeError(
-            f"{scores.function}: sample_weight is of shape {_shape(weight)}; "
-            f"expected {_shape(rows)}, one weight for each row"
+            f"{function}: {name} is of shape {_shape(value)}; expected {_shape(rows)}, {rule}"
         ) from None
 
 
 def _weight(scores: Scores, name: str, weight: Any) -> Array:
     """Weights as float32 or float64, each finite and not negative."""
     function, xp = scores.function, namespace(scores.array)
-    if isinstance(weight, dict):
-        raise unfit(function, name, weight, None)
-    weight = _like(xp, function, name, weight, scores.array)
-    dtype = weight.dtype
-    if _kind(xp, dtype) not in "biuf":
-        raise unfit(function, name, weight, dtype)
-    if xp is not np:
-        if dtype not in (xp.float32, xp.float64):
-            weight = xp.astype(weight, xp.float32)
-    elif not (dtype is _FLOAT64 or dtype is _FLOAT32) or not weight.flags.aligned:
-        single = dtype.name in ("float16", "bfloat16", "float32")
-        weight = weight.astype(_FLOAT32 if single else _FLOAT64)
+    weight = _floats(scores, name, weight)
     if 0 in weight.shape or (xp.min(weight) >= 0 and xp.max(weight) < inf):
         return weight
-    good = xp.reshape((weight >= 0) & (weight < inf), (-1,))
+    _bad_element(function, name, weight, weight >= 0, "a finite weight, 0 or more")
+
+
+def _floats(scores: Scores, name: str, value: Any) -> Array:
+    """``value`` as an array of float32 or float64, of the scores' library."""
+    function, xp = scores.function, namespace(scores.array)
+    if isinstance(value, dict):
+        raise unfit(function, name, value, None)
+    value = _like(xp, function, name, value, scores.array)
+    dtype = value.dtype
+    if _kind(xp, dtype) not in "biuf":
+        raise unfit(function, name, value, dtype)
+    if xp is not np:
+        return value if dtype in (xp.float32, xp.float64) else xp.astype(value, xp.float32)
+    if not (dtype is _FLOAT64 or dtype is _FLOAT32) or not value.flags.aligned:
+        single = dtype.name in ("float16", "bfloat16", "float32")
+        value = value.astype(_FLOAT32 if single else _FLOAT64)
+    return value
+
+
+def _bad_element(
+    function: str, name: str, value: Array, good: Array, rule: str, axis: int = 0, shift: int = 0
+) -> NoReturn:
+    """The first number that is not ``good`` and finite."""
+    xp = namespace(value)
+    good = xp.reshape(good & (value < inf), (-1,))
     first = int(xp.argmin(cast(xp, good, xp.int8)))
-    value = float(xp.reshape(weight, (-1,))[first])
-    index = (
-        ", ".join(str(int(i)) for i in np.unravel_index(first, tuple(weight.shape))) if weight.shape else ""
-    )
-    argument = f"{name}[{index}]" if index else name
-    raise OptionError(f"{function}: {argument} is {value}; expected a finite weight, 0 or more")
+    number = float(xp.reshape(value, (-1,))[first])
+    argument = _element(name, first, value.shape, axis, shift)
+    raise OptionError(f"{function}: {argument} is {number}; expected {rule}")
+
+
+def _element(name: str, position: int, shape: Any, axis: int = 0, shift: int = 0) -> str:
+    """What an element is called, ``name[i, j]`` for a flat position; ``shift``: so much further on."""
+    if not len(shape):
+        return name
+    place = [int(i) for i in np.unravel_index(position, tuple(shape))]
+    place[axis] += shift
+    return f"{name}[{', '.join(map(str, place))}]"
 
 
 # --- small checks -------------------------------------------------------------------------------------------

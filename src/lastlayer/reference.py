@@ -125,8 +125,8 @@ def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, fl
     """The flat position of the first class index that is none, or -1; and what a mean is divided by."""
     xp = namespace(scores.array)
     classes = scores.array.shape[scores.axis]
-    if targets.kind == "index":
-        y = _classes(xp, targets.array)
+    if targets.kind != "dense":
+        y = _classes(xp, targets.array if targets.kind == "index" else targets.array.indices)
         ignored = _ignored(xp, targets)
         bad = xp.reshape(((y < 0) | (y >= classes)) & ~ignored, (-1,))
         if bool(xp.any(bad)):
@@ -153,6 +153,8 @@ def _effective_targets(problem: Problem) -> tuple[Array, Array]:
     if targets.kind == "index":
         q = wide(xp, numbers(xp, scores.array, classes) == _classes(xp, targets.array)[..., None])
         s = xp.where(_ignored(xp, targets), 0.0, s)
+    elif targets.kind == "sparse":
+        q = _listed(xp, scores, targets)
     else:
         q = wide(xp, xp.moveaxis(targets.array, scores.axis, -1))
     t = targets.on * q + targets.off
@@ -168,10 +170,22 @@ def _sample_weights(xp: Any, scores: Scores, targets: Targets) -> Array:
     return xp.ones(rows, dtype=widest(xp), device=device(scores.array))
 
 
+def _listed(xp: Any, scores: Scores, targets: Targets) -> Array:
+    """q_j = sum_k p_k [index_k = j] + rest / V, over the entries that count."""
+    indices, p, rest = targets.array
+    classes = scores.array.shape[scores.axis]
+    j, indices, ignored = numbers(xp, scores.array, classes), _classes(xp, indices), _ignored(xp, targets)
+    q = xp.zeros((*indices.shape[:-1], classes), dtype=widest(xp), device=device(scores.array))
+    for k in range(indices.shape[-1]):
+        here = (j == indices[..., k : k + 1]) & ~ignored[..., k : k + 1]
+        q = q + xp.where(here, wide(xp, p[..., k : k + 1]), 0.0)
+    return q if rest is None else q + wide(xp, rest)[..., None] / classes
+
+
 def _ignored(xp: Any, targets: Targets) -> Array:
-    if targets.ignore_index is None:
-        return _classes(xp, targets.array) != _classes(xp, targets.array)
-    return _classes(xp, targets.array) == targets.ignore_index
+    """Index targets: which rows are ignored; listed ones: which entries."""
+    y = _classes(xp, targets.array if targets.kind == "index" else targets.array.indices)
+    return y != y if targets.ignore_index is None else y == targets.ignore_index
 
 
 def _classes(xp: Any, y: Array) -> Array:

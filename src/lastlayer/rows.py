@@ -58,7 +58,7 @@ def _in_place(products: Products, t: Targets, x: Any, y: Any, s: Any, count: Any
     """All rows, those that do not count with a weight of 0."""
     if count is not None:
         s = np.where(count, 1.0 if s is None else s, 0.0)
-        y = y if t.kind == "dense" else np.where(count, y, 0)
+        y = np.where(count, y, 0) if t.kind == "index" else y
     return Rows(products.convert(x), y, None, s)
 
 
@@ -74,6 +74,8 @@ def _targets(t: Targets, n: int, v: int) -> tuple[Any, Any, Any]:
     count = None if s is None else s != 0
     if t.kind == "dense":
         return np.asarray(t.array).reshape(n, v), s, count
+    if t.kind == "sparse":
+        return np.full(n, -1), s, count  # what is listed is no business of the core
     y = np.asarray(t.array).reshape(n)
     if t.ignore_index is not None:
         seen = y != t.ignore_index

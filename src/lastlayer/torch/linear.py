@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
@@ -94,10 +93,13 @@ class TorchProducts:
         """Entries of a tile, some in each row, as NumPy's float64."""
         return tile.gather(1, torch.from_numpy(columns)).double().numpy()
 
-    def take(self, tile: Tensor, columns: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """One entry a row out of a tile, where the column is one of the tile's; zero is left in its place."""
-        found = np.flatnonzero((columns >= 0) & (columns < tile.shape[1]))
-        rows, columns = torch.from_numpy(found), torch.from_numpy(columns[found])
+    def numbers(self, tile: Tensor) -> Any:
+        """A tile as a NumPy array that shares its memory; bfloat16 as its bits."""
+        return (tile.view(torch.uint16) if tile.dtype is torch.bfloat16 else tile).numpy()
+
+    def take(self, tile: Tensor, rows: Any, columns: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Different entries out of a tile; zero is left in their place."""
+        rows, columns = torch.from_numpy(rows), torch.from_numpy(columns)
         values = tile[rows, columns]
         tile[rows, columns] = 0.0
         return rows, columns, values

@@ -1,0 +1,210 @@
+"""Top-k targets beside the core. In: what the core found of each row. Out: the same with the listed classes.
+
+A row of top-k targets is a few listed classes and an even share of all classes::
+
+    t_j = s (on w_j q_j + even w_j)        q_j = sum_k p_k [index_k = j]        even = on rest / V + off
+
+The core knows the second part: targets of no class of its own, smoothed. The first, K classes of V, is done
+here, in float64, between its passes: the logits of the listed classes are looked up (`Listed.look`), their
+part of the loss and their gradients computed when the rows' statistics are known (`Listed.complete`,
+`Listed.differentiate`), and the gradients written over the core's (`Listed.write`). Beside the passes over
+the logits this takes time and memory for N K entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .problem import Problem
+from .row_stats import RowStats
+
+__all__ = ["Listed", "memory_of"]
+
+_BLOCK = 1 << 14  # entries computed at once
+_NEAR = 8 * 2.0**-52  # of the peak: two ways to cap or divide the same score agree to that
+
+
+def memory_of(n: int, k: int) -> int:
+    """The bytes that k entries for each of n rows take: while they are put in order, or while computed."""
+    entries = n * k
+    return max(56 * entries, 24 * entries + 120 * min(entries, max(_BLOCK, n)))
+
+
+class Listed:
+    """The listed classes of n rows that count, in the order of tiles: one entry each, of ``q_j > 0``.
+
+    Parameters
+    ----------
+    problem : Problem
+        With targets of kind "sparse".
+    n : int
+        All rows.
+    s : array (m,) or None
+        Sample weights of the rows that count, float64.
+    index : array (m,) or None
+        Which of the n rows these are; None: all.
+    height : int
+        Rows of a tile; m of them if 0.
+    """
+
+    def __init__(self, problem: Problem, n: int, s: Any, index: Any = None, height: int = 0) -> None:
+        scores, t, self.scale, _ = problem
+        assert t is not None
+        indices, p, rest = t.array
+        self.targets, self.s = t, s
+        self.temperature, self.cap = scores.temperature, scores.softcap
+        self.v = int(scores.array.shape[scores.axis])
+        self.w = None if t.class_weight is None else np.asarray(t.class_weight, np.float64)
+        indices = np.asarray(indices).reshape(n, indices.shape[-1]).astype(np.int64, copy=False)
+        p = np.asarray(p).reshape(indices.shape)
+        rest = None if rest is None else np.asarray(rest, np.float64).reshape(n)
+        if index is not None:
+            indices, p, rest = indices[index], p[index], None if rest is None else rest[index]
+        self.n = len(indices)
+        self.height = height or max(1, self.n)
+        even = np.full(self.n, t.off) if rest is None else t.on / self.v * rest + t.off
+        self.even = even if s is None else np.where(s == 0, 0.0, s * even)
+        self.off = float(self.even.any())  # of the core: 0 spares it a pass
+        self._order(indices, p)
+        self.raw = np.empty(self.key.shape)
+
+    def _order(self, indices: Any, p: Any) -> None:
+        """Entries by tile, class and row, each class of a row once: ``key`` says which, ``q`` how much."""
+        counts = p != 0
+        if self.targets.ignore_index is not None:
+            counts &= indices != self.targets.ignore_index
+        if self.s is not None:
+            counts &= (self.s != 0)[:, None]
+        rows = np.arange(self.n)[:, None]
+        key = indices + rows // self.height * self.v
+        key *= self.height
+        key += rows % self.height
+        key, q = key[counts], p[counts].astype(np.float64)
+        if not (key[1:] > key[:-1]).all():
+            order = np.argsort(key)
+            key, q = key[order], q[order]
+            first = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+            if len(first) < len(key):
+                key, q = key[first], np.add.reduceat(q, first)
+        self.key, self.q = key, q
+
+    def _places(self, part: slice) -> tuple[Any, Any]:
+        """Rows and classes of some entries."""
+        above, row = np.divmod(self.key[part], self.height)
+        tile, column = np.divmod(above, self.v)
+        return tile * self.height + row, column
+
+    def _blocks(self) -> Iterator[slice]:
+        size = max(_BLOCK, self.n)
+        return (slice(i, i + size) for i in range(0, len(self.key), size))
+
+    def within(self, rows: slice, classes: slice) -> tuple[slice, Any, Any]:
+        """The entries of a tile; their rows and columns in it."""
+        base = rows.start // self.height * self.v
+        ends = np.array([base + classes.start, base + classes.stop]) * self.height
+        start, stop = np.searchsorted(self.key, ends)
+        part = slice(int(start), int(stop))
+        row, column = self._places(part)
+        return part, row - rows.start, column - classes.start
+
+    # --- the logits of a tile -------------------------------------------------------------------------------
+
+    def look(self, tile: Any, rows: slice, classes: slice) -> None:
+        """Take the listed logits out of a tile: (..., classes), bfloat16 as its bits."""
+        part, row, column = self.within(rows, classes)
+        found = tile[_at(tile, row, column)]
+        if found.dtype == np.uint16:
+            found = (found.astype(np.uint32) << 16).view(np.float32)
+        self.raw[part] = found
+
+    def write(self, tile: Any, rows: slice, classes: slice) -> None:
+        """Write the listed gradients into a tile of them."""
+        part, row, column = self.within(rows, classes)
+        found = self.raw[part]
+        tile[_at(tile, row, column)] = _to_bfloat(found) if tile.dtype == np.uint16 else found
+
+    # --- rows -----------------------------------------------------------------------------------------------
+
+    def complete(self, stats: RowStats) -> RowStats:
+        """What the core found of the even share, with the gap and mass of the listed classes."""
+        gap, mass = np.zeros(self.n), np.zeros(self.n)
+        with np.errstate(all="ignore"):
+            for part in self._blocks():
+                row, t, _, fall, _ = self._entries(part, stats.peak)
+                mass += np.bincount(row, t, self.n)
+                gap += np.bincount(row, np.where((t == 0) | (fall == 0), 0.0, -t * fall), self.n)
+        if self.s is not None:
+            gap, mass = (np.where(self.s == 0, 0.0, self.s * a) for a in (gap, mass))
+        mass += self.even * (self.v if self.w is None else self.w.sum())
+        return replace(stats, gap=gap + np.asarray(stats.gap), mass=mass)
+
+    def z_loss(self, lse: Any) -> Any:
+        """What the squared log-normaliser costs each row."""
+        factor = self.targets.z_loss * (1.0 if self.s is None else self.s)
+        return np.where(factor == 0, 0.0, factor * lse**2)
+
+    def differentiate(self, stats: RowStats) -> RowStats:
+        """Find the gradients of the listed classes; the statistics with what the core multiplies p with.
+
+        ::
+
+            dloss/draw = scale dz/draw (c p - t)        c = mass + 2 s z_loss lse
+
+        and at the peak (c - t) - c rest / (1 + rest), where nothing cancels.
+        """
+        s, c = self.s, np.asarray(stats.mass)
+        if self.targets.z_loss:
+            z_loss = 2 * self.targets.z_loss * stats.lse
+            c = c + (z_loss if s is None else np.where(s == 0, 0.0, s * z_loss))
+        share = 1 / (1 + stats.rest)
+        with np.errstate(all="ignore"):
+            for part in self._blocks():
+                row, t, w, fall, lost = self._entries(part, stats.peak)
+                t = (t if s is None else t * s[row]) + self.even[row] * w
+                a, p = c[row], share[row]
+                value = np.where(
+                    fall == 0, (a - t) - a * (stats.rest[row] * p), a * (np.exp(fall) * (1 + lost) * p) - t
+                )
+                unknown = stats.peak[row] - stats.peak[row]  # NaN of an infinite peak
+                self.raw[part] = self.scale * self._slope(self.raw[part]) * value + unknown
+        return replace(stats, mass=c)
+
+    def _entries(self, part: slice, peak: Any) -> tuple[Any, Any, Any, Any, Any]:
+        """Of some entries: row, t / s without the even share, w, z - peak, and what its rounding lost."""
+        row, column = self._places(part)
+        w = 1.0 if self.w is None else self.w[column]
+        z, top = self.raw[part], peak[row]
+        if self.cap is not None:
+            z = self.cap * np.tanh(z / self.cap)
+        z = z / self.temperature
+        fall = z - top
+        back = fall - z
+        lost = (z - (fall - back)) - (top + back)
+        if self.cap is not None or self.temperature != 1.0:
+            fall = np.where(fall >= -_NEAR * abs(top), 0.0, fall)
+        return row, self.targets.on * w * self.q[part], w, fall, np.where(np.isfinite(lost), lost, 0.0)
+
+    def _slope(self, raw: Any) -> Any:
+        """dz/draw."""
+        if self.cap is None:
+            return 1 / self.temperature
+        return 1 / np.cosh(raw / self.cap) ** 2 / self.temperature
+
+
+def _at(tile: Any, row: Any, column: Any) -> Any:
+    """The place of each entry in an array whose first axes are the rows'."""
+    if tile.ndim == 2:
+        return row, column
+    return *(np.unravel_index(row, tile.shape[:-1]) if tile.ndim > 1 else ()), column
+
+
+def _to_bfloat(x: Any) -> Any:
+    """The bits of the nearest bfloat16."""
+    x = x.astype(np.float32)
+    bits = x.view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    return np.where(np.isnan(x), 0x7FC0, rounded).astype(np.uint16)
