@@ -2,7 +2,7 @@
 # demo   the main job, on a smaller environment                     bench   the benchmarks
 # check  style, types, and the native tests under sanitizers        fix     what a formatter can mend
 # build  compile the core again after a change in native/           docs    run the worked page again
-# train  two models, each with PyTorch's loss and with ours         accuracy  measure docs/accuracy.md
+# train  three models, with PyTorch's loss and with ours            accuracy  measure docs/accuracy.md
 # clean  remove what was built (not .venv)
 
 PYTHON ?= python3

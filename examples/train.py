@@ -1,11 +1,14 @@
 """Train a small model in PyTorch, with its own cross-entropy or with lastlayer's in its place.
 
 ``digits`` is a convolutional network that reads handwritten digits. ``characters`` is a transformer that
-learns Python's own standard library, character by character. Nothing is downloaded.
+learns Python's own standard library, character by character. ``tokens`` learns it in 32 000 tokens, as
+language models do: there the last layer is most of the work, and with lastlayer its logits are not made.
+Nothing is downloaded.
 
     python examples/train.py characters --loss torch
 
-`compare_training.py` trains each model with both losses. Needs torch; digits needs scikit-learn too.
+`compare_training.py` trains each model with both losses. Needs torch; digits needs scikit-learn, and tokens
+needs tokenizers.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import argparse
 import json
 import resource
 import statistics
+import subprocess
 import sys
 import sysconfig
 import time
@@ -21,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +41,7 @@ class Task(NamedTuple):
     batch: Callable[[], tuple[Tensor, Tensor]]  # the next inputs and their targets (rows,)
     held_out: tuple[Tensor, Tensor]  # inputs and targets that no batch holds
     rate: float  # of learning
+    large: bool = False  # whether there are many classes: then the head counts as a part of the loss
 
 
 def digits() -> Task:
@@ -66,7 +72,7 @@ def digits() -> Task:
 
 
 class Transformer(nn.Module):
-    """Logits of the next character, after each character of a text."""
+    """Logits of the next character or token, after each of a text."""
 
     def __init__(self, classes: int, context: int, width: int = 128, heads: int = 4, layers: int = 2) -> None:
         super().__init__()
@@ -83,10 +89,13 @@ class Transformer(nn.Module):
         self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(context))
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))  # (windows * context, classes)
+
+    def features(self, x: Tensor) -> Tensor:
         x = self.embedding(x) + self.position  # (windows, context, width)
         for layer in self.layers:
             x = layer(x, src_mask=self.mask, is_causal=True)
-        return self.head(self.norm(x)).flatten(0, 1)  # (windows * context, classes)
+        return self.norm(x).flatten(0, 1)  # (windows * context, width)
 
 
 def characters(context: int = 64, length: int = 500_000) -> Task:
@@ -95,17 +104,31 @@ def characters(context: int = 64, length: int = 500_000) -> Task:
     alphabet = sorted(set(text))
     index = {character: i for i, character in enumerate(alphabet)}
     codes = torch.tensor([index[character] for character in text])
-    learnt = length * 9 // 10
+    return of_text(codes, len(alphabet), context)
+
+
+def tokens(context: int = 64, length: int = 4_000_000, vocabulary: int = 32_000) -> Task:
+    """Make a transformer for the next token of Python's standard library, the tokens learnt from it too."""
+    command = [sys.executable, str(Path(__file__).with_name("tokenise.py")), str(vocabulary)]
+    text = standard_library(length).encode()
+    output = subprocess.run(command, input=text, check=True, stdout=subprocess.PIPE).stdout
+    (classes,), codes = np.split(np.frombuffer(output, dtype=np.int32), [1])
+    return of_text(torch.tensor(codes, dtype=torch.int64), int(classes), context)._replace(large=True)
+
+
+def of_text(codes: Tensor, classes: int, context: int) -> Task:
+    """Make a transformer for the next code of a text."""
+    learnt = len(codes) * 9 // 10
 
     def windows(starts: Tensor) -> tuple[Tensor, Tensor]:
         x = codes[starts[:, None] + torch.arange(context + 1)]
-        return x[:, :-1], x[:, 1:].flatten()  # each character's target is the one after it
+        return x[:, :-1], x[:, 1:].flatten()  # each code's target is the one after it
 
     def batch() -> tuple[Tensor, Tensor]:
         return windows(torch.randint(learnt - context, (16,)))
 
-    held_out = windows(torch.arange(learnt, length - context, 1000))
-    return Task(Transformer(len(alphabet), context), batch, held_out, rate=3e-3)
+    held_out = windows(torch.arange(learnt, len(codes) - context, (len(codes) - learnt) // 50))
+    return Task(Transformer(classes, context), batch, held_out, rate=3e-3)
 
 
 def standard_library(length: int) -> str:
@@ -118,21 +141,24 @@ def standard_library(length: int) -> str:
     return text[:length]
 
 
-TASKS = {"digits": (digits, 400), "characters": (characters, 300)}  # with the steps to train each
+# With the steps to train each.
+TASKS = {"digits": (digits, 400), "characters": (characters, 300), "tokens": (tokens, 60)}
 
 
 def train(name: str, criterion: nn.Module, steps: int, say: Callable[[str], Any]) -> dict[str, Any]:
     """Train a model and return its losses, and what they took."""
     torch.manual_seed(0)  # the same model and the same batches, whatever the loss
-    model, batch, held_out, rate = TASKS[name][0]()
+    model, batch, held_out, rate, large = TASKS[name][0]()
+    if large and isinstance(criterion, lastlayer.torch.CrossEntropyLoss):
+        # The loss will not need the logits, and be computed in 64 MB.
+        model.head = lastlayer.torch.LinearHead.of(model.head, max_memory=64e6)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     optimizer.zero_grad()  # its first call imports modules: before the measuring begins
     losses, seconds, memory = [], [], peak_memory()
     for step in range(1, steps + 1):
         start = time.perf_counter()
         x, y = batch()
-        logits = model(x)
-        loss = criterion(logits, y)  # logits and class indices: no softmax before, no one-hot rows
+        loss = criterion(model(x), y)  # logits and class indices: no softmax before, no one-hot rows
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -142,6 +168,11 @@ def train(name: str, criterion: nn.Module, steps: int, say: Callable[[str], Any]
             say(f"  step {step:5d}   loss {losses[-1]:.6f}")
     peak = peak_memory()
 
+    if large:
+        alone = seconds_of_loss(lambda features: criterion(model.head(features), y), model.features(x))
+    else:
+        alone = seconds_of_loss(lambda logits: criterion(logits, y), model(x))
+    shape = [len(y), model(x[:1]).shape[1]]
     with torch.no_grad():
         x, labels = held_out
         predicted = model(x)
@@ -151,22 +182,22 @@ def train(name: str, criterion: nn.Module, steps: int, say: Callable[[str], Any]
         "accuracy": (predicted.argmax(dim=1) == labels).float().mean().item(),
         "seconds": sum(seconds),
         "step": statistics.median(seconds),
-        "loss_alone": seconds_of_loss(criterion, logits, y),
+        "loss_alone": alone,
         "peak": peak,
         "growth": peak - memory,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "logits": list(logits.shape),
+        "logits": shape,
         "threads": torch.get_num_threads(),
     }
 
 
-def seconds_of_loss(criterion: nn.Module, logits: Tensor, targets: Tensor) -> float:
-    """Return the median time of the loss and its gradient in the logits, without the model."""
-    seconds = []
-    for _ in range(100):
-        logits = logits.detach().requires_grad_()
+def seconds_of_loss(loss: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """Return the median time of a loss and its gradients, of 100 or of what fits into two seconds."""
+    seconds: list[float] = []
+    while len(seconds) < 100 and sum(seconds) < 2:
+        x = x.detach().requires_grad_()
         start = time.perf_counter()
-        criterion(logits, targets).backward()
+        loss(x).backward()
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 

@@ -9,6 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
+pytest.importorskip("tokenizers")
+import lastlayer.torch  # noqa: E402
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -17,6 +20,10 @@ def load(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def few_tokens(train):
+    return train.tokens(context=8, length=20_000, vocabulary=400)
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +41,16 @@ def test_a_short_run_agrees_and_shows_time_and_memory(train, compare, tmp_path, 
         return train.train(task, train.LOSSES[loss](), steps, str)
 
     monkeypatch.setattr(compare, "run", here)
+    monkeypatch.setitem(train.TASKS, "tokens", (lambda: few_tokens(train), 60))
     record = tmp_path / "curves.json"
     assert compare.main(["--steps", "10", "--record", str(record)]) == 0
     out = capsys.readouterr().out
     assert "All curves agree within rounding." in out
-    assert out.count("apart by") == 2
+    assert out.count("apart by") == 3
+    assert out.count("Without the logits a step takes ") == 1
     for name in (" torch.nn.CrossEntropyLoss ", " lastlayer.torch.CrossEntropyLoss "):
         rows = [line for line in out.splitlines() if name in line]
-        assert len(rows) == 2
+        assert len(rows) == 3
         assert all(row.count(" ms") == 2 and row.count(" MiB") == 2 for row in rows)
     assert max(map(len, out.splitlines())) <= 100
     for curves in json.loads(record.read_text()).values():
@@ -57,7 +66,7 @@ def test_a_run_in_a_process_of_its_own(compare):
 
 def test_the_recorded_curves_agree(compare):
     recorded = json.loads((ROOT / "docs" / "worked" / "training.json").read_text())
-    assert set(recorded) == set(compare.TASKS)
+    assert set(recorded) == set(compare.PICTURED)
     for curves in recorded.values():
         assert len(curves["torch"]) >= 300
         assert np.mean(curves["torch"][-20:]) < np.mean(curves["torch"][:20]) * 0.7  # it learns
@@ -102,6 +111,30 @@ def test_the_characters_are_the_same_on_every_run(train):
     assert x.shape == (16, 8)
     assert task.model(x).shape == (128, len(set(text)))
     assert y.reshape(16, 8)[:, :-1].equal(x[:, 1:])
+
+
+def test_the_tokens_are_the_same_on_every_run(train):
+    task, again = few_tokens(train), few_tokens(train)
+    assert all(a.equal(b) for a, b in zip(task.held_out, again.held_out, strict=True))
+    assert task.large
+    x, y = task.batch()
+    assert x.shape == (16, 8)
+    assert task.model(x).shape == (128, 400)
+    assert y.reshape(16, 8)[:, :-1].equal(x[:, 1:])
+    assert 256 < x.max() < 400  # some of them are of several bytes
+
+
+def test_a_run_without_logits_learns(train, monkeypatch):
+    shapes = []
+    whole = lastlayer.torch.deferred.Logits.whole
+    monkeypatch.setattr(
+        lastlayer.torch.deferred.Logits, "whole", lambda z: shapes.append(tuple(z.shape)) or whole(z)
+    )
+    monkeypatch.setitem(train.TASKS, "tokens", (lambda: few_tokens(train), 60))
+    result = train.train("tokens", train.LOSSES["lastlayer"](), 40, str)
+    assert np.mean(result["losses"][-5:]) < np.mean(result["losses"][:5]) - 0.5
+    assert result["logits"] == [128, 400]
+    assert len(set(shapes)) == 1  # those of the accuracy on what is held out: argmax asks for them
 
 
 def test_the_transformer_does_not_look_ahead(train):
