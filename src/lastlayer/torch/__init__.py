@@ -14,7 +14,8 @@ gradient of 0. PyTorch gives NaN there, and a batch that teaches nothing destroy
 
 from __future__ import annotations
 
-from . import ops as _ops  # noqa: F401 - exported programs name its operations
+from . import linear_ops as _linear_ops  # noqa: F401 - exported programs name its operation
+from . import ops as _ops  # noqa: F401 - and its operations
 from .functional import cross_entropy, log_softmax, logsumexp, nll_loss, softmax
 from .head import LinearHead
 from .linear_functional import linear_cross_entropy

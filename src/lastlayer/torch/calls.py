@@ -212,6 +212,8 @@ def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
             resolve(x, Target(y, w, s), o)  # what is wrong with the numbers, if anything
         return kernels.composed_loss(x, Target(y, w, s), o)
     if is_watched(x):
+        if is_transformed():  # a transform inside of a program differentiates no registered operation
+            return kernels.composed_loss(x, Target(y, w, s), o)
         return ops.loss(x, y, w, s, *options_of(o))  # type: ignore[no-any-return]
     return call(Loss, x, y, w, s, o)  # type: ignore[no-any-return]
 

@@ -28,7 +28,9 @@ try:
 except ImportError:  # without the compiled core everything is composed
     native = _core = None  # type: ignore[assignment]
 
-__all__ = ["Options", "form_of", "on_core"]
+__all__ = ["BUILT", "Options", "form_of", "on_core"]
+
+BUILT = native is not None  # the compiled core
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 In CPU memory it is the loop of `lastlayer.linear`, with PyTorch's products. Where gradients are asked for,
 it computes them with the loss, and the first backward pass hands them out: they are of the arguments' size,
-not of the logits'. What that cannot do (gradients for the losses of rows, for weights or for targets;
-derivatives of derivatives; devices, transforms, compilers) is composed of ``x @ weight.T`` and the functions
-of logits.
+not of the logits'. A compiler sees one operation (`linear_ops`) that returns both. What that cannot do
+(gradients for the losses of rows, for weights or for targets; derivatives of derivatives; devices,
+transforms) is composed of ``x @ weight.T`` and the functions of logits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,17 @@ from . import calls, kernels
 from .kernels import Options
 from .losses import Target
 from .rows import TensorRowStats
-from .tensors import as_tensor, from_memory, in_memory, is_watched, new_like, shape_of, tracks, wide
+from .tensors import (
+    as_tensor,
+    from_memory,
+    in_memory,
+    is_transformed,
+    is_watched,
+    new_like,
+    shape_of,
+    tracks,
+    wide,
+)
 
 __all__ = ["loss", "loss_and_gradients", "row_stats", "top_k"]
 
@@ -134,6 +144,37 @@ class _Call(NamedTuple):
             return False
         return kernels.on_core(self.x) and all(in_memory(t) for t in others)
 
+    def in_program(self) -> bool:
+        """Whether the loss is to be one operation of a program that a compiler, or a mode, looks at."""
+        y, w, s = self.target or (None, None, None)
+        tensors = [t for t in (*self[:3], y, w, s) if isinstance(t, Tensor)]
+        return (
+            any(is_watched(t) for t in tensors)
+            and all(t.device.type == "cpu" for t in tensors)
+            and kernels.BUILT
+            and isinstance(y, Tensor)
+            and self.options.reduction in ("mean", "sum")
+            and forward_ad._current_level < 0
+            and not is_transformed()
+        )
+
+    def operation(self) -> Tensor:
+        """The loss as one operation, which computes the gradients with it."""
+        o, total = self.options, self.options.denominator
+        if isinstance(total, Tensor):  # an option is a plain number
+            value = self._replace(options=replace(o, reduction="sum", denominator=None)).operation()
+            return torch.where(total == 0, 0.0, value / torch.where(total == 0, 1, total))
+        assert self.target is not None
+        recorded = torch.is_grad_enabled() and not torch.compiler.is_exporting()  # most never train
+        wanted = [recorded and t is not None and t.requires_grad for t in self[:3]]
+        numbers = [None if v is None else float(v) for v in (o.softcap, o.z_loss, total, self.memory)]
+        softcap, z_loss, total, memory = numbers
+        found: Tensor = torch.ops.lastlayer.linear_loss.default(
+            *self[:3], *self.target, o.function, o.axis, o.ignore_index, float(o.label_smoothing),
+            float(o.temperature), softcap, z_loss, o.reduction, total, o.shift, memory, wanted,
+        )[0]  # fmt: skip
+        return found
+
     def checked(self) -> Problem:
         """The problem, in canonical form."""
         if self.target is None:
@@ -172,6 +213,21 @@ class _Call(NamedTuple):
         call = self.aligned()
         assert call.target is not None
         return calls.loss(call.logits(), *call.target, call.options)
+
+    def with_logits(self, wanted: Any) -> tuple[Tensor, list[Tensor | None]]:
+        """What `run` gives, from its logits."""
+        call = self.aligned()
+        assert call.target is not None
+        x, weight, bias = call.x, call.weight, call.bias
+        value, g = calls.loss_and_gradient(call.logits(), *call.target, call.options)
+        g = g.reshape(-1, g.shape[-1])
+        rows = x.reshape(-1, x.shape[-1])
+        rows = torch.where((g.detach() != 0).any(1, keepdim=True), rows, 0.0)  # ignored rows may hold NaN
+        return value, [
+            (g @ weight).reshape(x.shape) if wanted[0] else None,
+            g.T @ rows if wanted[1] else None,
+            g.sum(0) if wanted[2] and bias is not None else None,
+        ]
 
     def aligned(self) -> _Call:
         """The same call with each target at its row's own position, for what knows of no shift."""
@@ -234,7 +290,11 @@ def loss(
     call = _call(function, x, weight, y, bias, max_memory, canon, rest)
     assert call.target is not None
     tracked = tracks(call.x, call.weight, call.bias)
-    if not call.in_loop() or not calls._only_scores(*call.target):
+    if not calls._only_scores(*call.target):
+        return call.composed()
+    if call.in_program():
+        return call.operation()
+    if not call.in_loop():
         return call.composed()
     if not tracked:
         return call.run(call.checked(), (False, False, False))[0]
@@ -249,17 +309,11 @@ def loss_and_gradients(
     """``lastlayer.linear_cross_entropy_grad``."""
     call = _call(function, x, weight, y, bias, max_memory, canon, rest)
     assert call.target is not None
-    x, weight, bias = call.x, call.weight, call.bias
-    if call.in_loop() and not tracks(x, weight, bias, *call.target):
+    if call.in_loop() and not tracks(call.x, call.weight, call.bias, *call.target):
         value, grads = call.run(call.checked(), (True, True, True))
-        return value, tuple(grads)  # type: ignore[return-value]
-    call = call.aligned()
-    assert call.target is not None
-    value, g = calls.loss_and_gradient(call.logits(), *call.target, call.options)
-    g = g.reshape(-1, g.shape[-1])
-    rows = x.reshape(-1, x.shape[-1])
-    rows = torch.where((g.detach() != 0).any(1, keepdim=True), rows, 0.0)  # ignored rows may hold NaN
-    return value, ((g @ weight).reshape(x.shape), g.T @ rows, None if bias is None else g.sum(0))
+    else:
+        value, grads = call.with_logits((True, True, True))
+    return value, tuple(grads)  # type: ignore[return-value]
 
 
 def row_stats(
