@@ -15,7 +15,7 @@ from .plan import Tile
 from .problem import Head, Problem
 from .products import NumPyProducts, Products
 from .row_stats import RowStats
-from .rows import all_rows
+from .rows import all_rows, count_rows
 
 __all__ = ["top_k"]
 
@@ -26,11 +26,11 @@ def top_k(head: Head, problem: Problem, k: int, products: Products | None = None
     scores = problem.scores
     products = NumPyProducts(scores.array.dtype) if products is None else products
     kind, shape = np.float64 if products.double else np.float32, (*head.x.shape[:-1], k)
-    n = int(np.prod(shape[:-1]))
+    n = count_rows(head)
     labels, z = np.empty((n, k), np.int64), np.empty((n, k))
     if n == 0:
         return labels.reshape(shape), z.astype(kind).reshape(shape)
-    rows = all_rows(products, head, problem, n)
+    rows = all_rows(products, head, problem)
     loop = Loop(products, head, problem, rows, a_row=_A_CLASS * k)
     whole: dict[int, RowStats] = {}
     for tile in loop.plan.tiles():

@@ -697,6 +697,7 @@ def linear_cross_entropy(
     z_loss: float = 0.0,
     reduction: str = "mean",
     denominator: float | None = None,
+    return_stats: bool = False,
 ) -> Array:
     """Loss of a linear classifier from its features and weights: the logits never exist as a whole.
 
@@ -725,11 +726,16 @@ def linear_cross_entropy(
     class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction, \
 denominator
         As in `cross_entropy`.
+    return_stats : bool
+        Whether to return the statistics of the rows too.
 
     Returns
     -------
-    float, or for "none" an array of the shape of ``x`` without its last axis
+    loss : float, or for "none" an array of the shape of ``x`` without its last axis
         In nats; float64 where one of the arrays is of float64, else float32.
+    stats : RowStats, if ``return_stats``
+        What `linear_row_stats` gives, from the same pass; nothing of it is differentiable. Rows that are left
+        out of the loss are computed for it.
 
     Raises
     ------
@@ -743,8 +749,9 @@ denominator
     -----
     For tensors of PyTorch it is differentiable in ``x``, ``weight`` and ``bias``: where autograd asks for it,
     the gradients are computed with the loss, and handed out by the first backward pass. Ignored rows take no
-    part in the products. Where there is no such loop (losses of each row, weights or targets to be
-    differentiated, tensors on a device, arrays of other libraries) the logits are computed as a whole. 16-bit
+    part in the products. The losses of rows, of "none", are differentiated by computing the tiles again.
+    Where there is no such loop (weights or targets to be differentiated, derivatives of derivatives, tensors
+    on a device, arrays of other libraries) the logits are computed as a whole. 16-bit
     NumPy arrays are multiplied as float32; a bfloat16 tensor's logits are rounded to bfloat16, as those of
     ``x @ weight.T`` are.
 
@@ -761,9 +768,11 @@ denominator
     options = (temperature, softcap)
     rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator, shift)
     if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
-        return tensors.loss("linear_cross_entropy", x, weight, targets, bias, max_memory, options, rest)
+        return tensors.loss(
+            "linear_cross_entropy", x, weight, targets, bias, max_memory, options, rest, return_stats
+        )
     head = problem.head("linear_cross_entropy", x, weight, bias, max_memory)
-    return heads.loss("linear_cross_entropy", head, targets, options, rest)
+    return heads.loss("linear_cross_entropy", head, targets, options, rest, return_stats)
 
 
 def linear_cross_entropy_grad(
@@ -783,7 +792,8 @@ def linear_cross_entropy_grad(
     z_loss: float = 0.0,
     reduction: str = "mean",
     denominator: float | None = None,
-) -> tuple[Array, tuple[Array, Array, Array | None]]:
+    return_stats: bool = False,
+) -> Any:
     """Loss of a linear classifier and its gradients in features, weight and bias, without its logits.
 
     ::
@@ -793,7 +803,7 @@ def linear_cross_entropy_grad(
     Parameters
     ----------
     x, weight, targets, bias, max_memory, shift, class_weight, sample_weight, ignore_index, label_smoothing, \
-temperature, softcap, z_loss, reduction, denominator
+temperature, softcap, z_loss, reduction, denominator, return_stats
         As in `linear_cross_entropy`.
 
     Returns
@@ -803,6 +813,8 @@ temperature, softcap, z_loss, reduction, denominator
     gradients : tuple of dx, dweight, dbias
         Each of the shape and dtype of its argument; dbias is None without a bias. Of the reduced loss; for
         "none", of the sum. 0 in ignored rows and in a mean over nothing.
+    stats : RowStats, if ``return_stats``
+        As `linear_cross_entropy` returns it.
 
     Raises
     ------
@@ -825,15 +837,11 @@ temperature, softcap, z_loss, reduction, denominator
     rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator, shift)
     name = "linear_cross_entropy_grad"
     if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
-        found: tuple[Array, tuple[Array, Array, Array | None]] = tensors.loss_and_gradients(
-            name, x, weight, targets, bias, max_memory, options, rest
+        return tensors.loss_and_gradients(
+            name, x, weight, targets, bias, max_memory, options, rest, return_stats
         )
-        return found
     head = problem.head(name, x, weight, bias, max_memory)
-    result: tuple[Array, tuple[Array, Array, Array | None]] = heads.gradients(
-        name, head, targets, options, rest
-    )
-    return result
+    return heads.gradients(name, head, targets, options, rest, return_stats)
 
 
 def linear_row_stats(
@@ -851,7 +859,7 @@ def linear_row_stats(
     temperature: float = 1.0,
     softcap: float | None = None,
 ) -> RowStats:
-    """What `row_stats` says of ``x @ weight.T + bias``, but for the target's rank, without these logits.
+    """What `row_stats` says of ``x @ weight.T + bias``, without these logits.
 
     Parameters
     ----------
@@ -862,7 +870,7 @@ temperature, softcap
     Returns
     -------
     RowStats
-        As of `row_stats`, of the shape of ``x`` without its last axis; without ``rank`` and ``correct``.
+        As of `row_stats`, of the shape of ``x`` without its last axis.
 
     Raises
     ------
@@ -870,7 +878,12 @@ temperature, softcap
 
     Notes
     -----
-    One product and one pass. For tensors that are to be differentiated the logits are computed as a whole.
+    One product and one pass. ``rank`` compares each logit with that of the target, which is computed by
+    itself: a class whose logit is the same up to rounding may count either way. It is 0 where ``argmax`` is
+    the target, and nowhere else.
+
+    For tensors ``nll``, ``lse``, ``entropy`` and ``confidence`` are differentiated by computing the tiles
+    again; ``sum_p2``, and what `linear_cross_entropy` has no loop for, by way of the logits as a whole.
 
     Examples
     --------

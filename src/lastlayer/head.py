@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import best, linear, problem, select
+from . import best, passes, problem, select
 from .arrays import Array, cast, is_foreign, namespace, wide
 from .problem import Head, Problem
 from .row_stats import RowStats
@@ -22,26 +22,34 @@ Canon = tuple[float, Any]  # temperature, softcap
 Rest = tuple[Any, ...]  # what `problem.with_targets` takes after the targets
 
 
-def loss(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Array:
-    """``lastlayer.linear_cross_entropy``."""
+def loss(function: str, head: Head, targets: Any, canon: Canon, rest: Rest, stats: bool = False) -> Any:
+    """``lastlayer.linear_cross_entropy``; with ``stats`` the rows' statistics too."""
     if (checked := _checked(function, head, targets, canon, rest)) is not None:
-        return linear.loss_and_gradients(head, checked)[0]
-    return _of_logits("cross_entropy", function, head, targets, canon, rest)
+        if not stats:
+            return passes.loss_and_gradients(head, checked).loss
+        found, _, rows = passes.with_row_stats(head, checked)
+        return found, rows
+    found = _of_logits("cross_entropy", function, head, targets, canon, rest)
+    return (found, statistics(function, head, targets, canon, rest)) if stats else found
 
 
-def gradients(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Any:
-    """``lastlayer.linear_cross_entropy_grad``."""
+def gradients(function: str, head: Head, targets: Any, canon: Canon, rest: Rest, stats: bool = False) -> Any:
+    """``lastlayer.linear_cross_entropy_grad``; with ``stats`` the rows' statistics too."""
     if (checked := _checked(function, head, targets, canon, rest)) is not None:
-        found, grads = linear.loss_and_gradients(head, checked, (True, True, True))
-        return found, tuple(grads)
+        if not stats:
+            result = passes.loss_and_gradients(head, checked, (True, True, True))
+            return result.loss, tuple(result.gradients)
+        found, grads, rows = passes.with_row_stats(head, checked, (True, True, True))
+        return found, tuple(grads), rows
     found, g = _of_logits("cross_entropy_grad", function, head, targets, canon, rest)
-    return found, _gradients_of_logits(head, g)
+    both = found, _gradients_of_logits(head, g)
+    return (*both, statistics(function, head, targets, canon, rest)) if stats else both
 
 
 def statistics(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> RowStats:
     """``lastlayer.linear_row_stats``."""
     if (checked := _checked(function, head, targets, canon, rest)) is not None:
-        return linear.row_stats(head, checked)
+        return passes.row_stats(head, checked)
     return _of_logits("row_stats", function, head, targets, canon, rest)  # type: ignore[no-any-return]
 
 
@@ -87,7 +95,7 @@ def _of_logits(name: str, function: str, head: Head, targets: Any, canon: Canon,
     dtype = _kind(head)
     if name == "row_stats":
         return replace(
-            chosen.row_stats(checked, linear.FIELDS if targets is None else linear.FIELDS | {"nll"}),
+            chosen.row_stats(checked, passes.FIELDS if targets is None else passes.FIELDS | {"nll", "rank"}),
             dtype=dtype,
         )
     if name == "cross_entropy":

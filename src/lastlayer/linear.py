@@ -14,7 +14,8 @@ float32 (float64 for float64), whatever the inputs' dtype. `head` says in a few 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,9 @@ import numpy as np
 from . import problem as problems
 from .plan import Costs, Plan, Tile, default_memory, plan
 from .problem import Head, Problem, Targets
-from .products import NumPyProducts, Products
+from .products import Products
 from .row_stats import RowStats
-from .rows import Rows, all_rows, counted_rows
+from .rows import Rows, count_rows, target_logits
 from .sparse import Listed, memory_of
 
 try:
@@ -32,18 +33,13 @@ try:
 except ImportError:  # then everything is materialised
     _core = native = None  # type: ignore[assignment]
 
-__all__ = ["FIELDS", "Loop", "loss_and_gradients", "row_stats"]
-
-FIELDS = frozenset({"argmax", "spread", "square"})
+__all__ = ["Loop"]
 
 PUT = 256  # rows of dx that entries taken out of a tile are added to at a time
 _A_ROW = 300  # bytes of statistics for each row of a tile, while two parts merge
 _ROW = 80  # and for each row of all
 
 Wanted = Sequence[bool]  # of dx, dweight, dbias
-
-
-# --- the loop -----------------------------------------------------------------------------------------------
 
 
 class Loop:
@@ -56,7 +52,9 @@ class Loop:
         problem: Problem,
         rows: Rows,
         wanted: Wanted = (False, False, False),
+        *,
         a_row: int = 0,
+        again: bool = False,
     ) -> None:
         self.products, self.head, self.problem, self.rows = products, head, problem, rows
         t = problem.targets
@@ -68,11 +66,13 @@ class Loop:
         single = products.number == 2 or (products.number == 4 and not scaled)
         self.peak_dtype = np.float32 if single else np.float64
         self.rounds = products.dtype != products.sum_dtype  # a product, to less than what is added up
+        self.again = again  # only the second pass is made
+        self.threshold: Any = None  # of ranks: the logit of each row's target
         self.plan = self._plan(rows.x.shape[0], wanted, a_row)
         problems.enough_memory(problem.scores.function, head, self.plan.memory)
         self.listed: Listed | None = None
         if t is not None and t.kind == "sparse":
-            self.listed = Listed(problem, _count(head), rows.s, rows.index, self.plan.rows)
+            self.listed = Listed(problem, count_rows(head), rows.s, rows.index, self.plan.rows)
         v, d = head.weight.shape
         self.dw = products.empty((v, d), head.weight.dtype) if wanted[1] else None
         self.buffers = self._buffers()
@@ -101,7 +101,7 @@ class Loop:
         )
         memory = default_memory() if head.memory is None else head.memory
         threads = products.threads or int(_core.get_num_threads())
-        return plan(n, v, products.number, threads, memory, costs, keep=any(wanted))
+        return plan(n, v, products.number, threads, memory, costs, keep=any(wanted) and not self.again)
 
     def _buffers(self) -> list[Any]:
         """Memory for the tiles that are kept: their own, then what the weight's gradient lends."""
@@ -152,6 +152,19 @@ class Loop:
         """What the core is told of ``on`` and ``off``."""
         return (t.on, t.off) if self.listed is None else (0.0, self.listed.off)
 
+    def first_pass(self, fields: Collection[str]) -> RowStats:
+        """The statistics of all rows, with these fields."""
+        if "rank" not in fields:
+            return self.statistics(tuple(fields))
+        self.threshold = target_logits(self.products, self.head, self.rows)
+        stats = self.statistics(tuple(fields))
+        best, rank, s = stats.argmax, stats.rank, self.rows.s
+        assert best is not None
+        assert rank is not None
+        rank = np.where(best == self.rows.y, 0, np.maximum(rank, 1))  # one product says so, and another that
+        lost = best < 0 if s is None else (best < 0) | (s == 0)
+        return replace(stats, rank=np.where(lost, -1, rank))
+
     def statistics(self, fields: Sequence[str]) -> RowStats:
         """The statistics of all rows, from the first pass: float64 throughout."""
         whole: dict[int, RowStats] = {}
@@ -170,13 +183,14 @@ class Loop:
         into: dict[str, Any] = {"peak": np.empty(n, self.peak_dtype), "rest": np.empty(n)}
         top = dict(zip(("top_label", "top_probability"), best, strict=False))
         for field in fields:
-            into[field] = np.empty(n, np.int64 if field == "argmax" else np.float64)
+            into[field] = np.empty(n, np.int64 if field in ("argmax", "rank") else np.float64)
         y, w, s, half = self.targets(tile)
         t, (_, _, _, _, temperature, _) = self.problem.targets, self.problem.scores
         options = (1.0, 0.0) if t is None else self.smoothing(t)
         _core.row_stats(
             z, 1, False, None, temperature, self.cap, y, self.dense, half, None, {**into, **top},
             best[0].shape[1] if best else 0, self.products.threads, w, s, *options, True,
+            self.threshold[tile.rows] if "rank" in fields else None,
         )  # fmt: skip
         into["peak"] = into["peak"].astype(np.float64)
         if (
@@ -189,8 +203,11 @@ class Loop:
             into["argmax"] += np.where(into["argmax"] < 0, 0, tile.classes.start)
         return RowStats(**into)
 
-    def gradients(self, stats: RowStats, wanted: Wanted) -> list[Any]:
-        """dx of the rows that count, dweight and dbias, each of its dtype or None; from the second pass."""
+    def gradients(self, stats: RowStats, wanted: Wanted, tilt: Any = None) -> list[Any]:
+        """dx of the rows that count, dweight and dbias, each of its dtype or None; from the second pass.
+
+        ``mass`` of the statistics is what multiplies p, and ``tilt`` what multiplies ``p_j (z_j - peak)``.
+        """
         products, weight = self.products, self.head.weight
         (n, d), v = tuple(self.rows.x.shape), self.plan.v
         sums = products.sum_dtype
@@ -204,8 +221,8 @@ class Loop:
         last = (self.plan.n - 1) // self.plan.rows * self.plan.rows
         stats = stats if self.listed is None else self.listed.differentiate(stats)
         for tile in reversed(list(self.plan.tiles())):
-            g = self.tile(tile) if tile.kept else self.fill(tile)
-            self.differentiate(tile, g, stats)
+            g = self.tile(tile) if tile.kept and not self.again else self.fill(tile)
+            self.differentiate(tile, g, stats, tilt)
             first = tile.rows.start == last  # of these classes: the pass goes backwards
             if db is not None:
                 products.sum_rows(g, db[tile.classes], first)
@@ -249,7 +266,7 @@ class Loop:
         rows = self.plan.rows if wanted[0] else 0
         return d * max(rows, self.plan.classes if wanted[1] and chunks > 1 else 0)
 
-    def differentiate(self, tile: Tile, z: Any, stats: RowStats) -> None:
+    def differentiate(self, tile: Tile, z: Any, stats: RowStats, tilt: Any) -> None:
         """The gradient of a tile of logits in its place, from the statistics of the whole rows."""
         y, w, s, half = self.targets(tile)
         problem, t = self.problem, self.problem.targets
@@ -257,88 +274,12 @@ class Loop:
         assert stats.mass is not None
         _core.cross_entropy(
             z, 1, False, problem.scores.temperature, self.cap, y, self.dense, half, w, s, None,
-            *self.smoothing(t), 0.0 if self.listed else t.z_loss, problem.scale, native._GRAD, None, z,
-            self.products.threads, stats.peak[tile.rows].astype(self.peak_dtype), stats.rest[tile.rows],
-            stats.mass[tile.rows],
+            *self.smoothing(t), 0.0, problem.scale, native._GRAD, None, z, self.products.threads,
+            stats.peak[tile.rows].astype(self.peak_dtype), stats.rest[tile.rows], stats.mass[tile.rows],
+            None if tilt is None else tilt[tile.rows],
         )  # fmt: skip
         if self.listed is not None:
             self.listed.write(self.products.numbers(z), tile.rows, tile.classes)
-
-
-# --- what is computed with it -------------------------------------------------------------------------------
-
-
-@np.errstate(all="ignore")
-def loss_and_gradients(
-    head: Head, problem: Problem, wanted: Wanted = (False, False, False), products: Products | None = None
-) -> tuple[Any, list[Any]]:
-    """The loss (NumPy), and those of dx, dweight and dbias that are wanted, in their arrays' library."""
-    products = NumPyProducts(problem.scores.array.dtype) if products is None else products
-    wanted = (wanted[0], wanted[1], wanted[2] and head.bias is not None)
-    kind = np.float64 if products.double else np.float32
-    shape, d = head.x.shape[:-1], head.x.shape[-1]
-    n = _count(head)
-    rows = counted_rows(products, head, problem, n)
-    losses = np.zeros(n)
-    if rows.x.shape[0] == 0 or problem.scale == 0.0:
-        parts = (head.x, head.weight, head.bias)
-        nothing = [
-            products.zeros(tuple(a.shape), a.dtype) if on else None
-            for a, on in zip(parts, wanted, strict=True)
-        ]
-        return (losses.astype(kind).reshape(shape)[()] if problem.reduction == "none" else kind(0.0)), nothing
-    loop = Loop(products, head, problem, rows, wanted)
-    stats = loop.statistics(("gap", "mass", *(["argmax"] if loop.rounds and wanted[0] else [])))
-    found = stats.nll + _z_loss(problem, stats, rows.s)
-    grads: list[Any] = loop.gradients(stats, wanted) if any(wanted) else [None] * 3
-    if wanted[0]:
-        if rows.idle is not None:
-            grads[0][rows.idle] = 0.0  # 0, whatever the weights hold
-        dx = _as(grads[0], head.x.dtype)
-        grads[0] = (dx if rows.index is None else products.spread(dx, rows.index, n)).reshape(*shape, d)
-    if wanted[2]:
-        grads[2] = _as(grads[2], head.bias.dtype)  # type: ignore[union-attr]
-    if problem.reduction != "none":
-        return kind(found.sum() * problem.scale), grads
-    losses[slice(None) if rows.index is None else rows.index] = found
-    return losses.astype(kind).reshape(shape)[()], grads
-
-
-@np.errstate(all="ignore")
-def row_stats(head: Head, problem: Problem, products: Products | None = None) -> RowStats:
-    """The statistics of every row but its rank, in NumPy arrays of the rows' shape."""
-    dtype = problem.scores.array.dtype
-    products = NumPyProducts(dtype) if products is None else products
-    kind = np.dtype(np.float64 if products.double else np.float32)
-    shape, t = head.x.shape[:-1], problem.targets
-    n = _count(head)
-    fields = (*sorted(FIELDS), *(() if t is None else ("gap", "mass")))
-    if n == 0:
-        empty = RowStats.empty(shape)
-        return RowStats(**{k: getattr(empty, k) for k in ("peak", "rest", *fields)}, dtype=kind)
-    rows = all_rows(products, head, problem, n)
-    loop = Loop(products, head, problem, rows)
-    stats = loop.statistics(fields)
-    return RowStats(
-        **{k: getattr(stats, k).reshape(shape)[()] for k in ("peak", "rest", *fields)}, dtype=kind
-    )
-
-
-def _z_loss(problem: Problem, stats: RowStats, s: Any) -> Any:
-    t = problem.targets
-    if t is None or not t.z_loss:
-        return 0.0
-    found = t.z_loss * stats.lse**2
-    return found if s is None else np.where(s == 0, 0.0, found * s)
-
-
-def _size(a: Any) -> int:
-    return int(a.itemsize if isinstance(a, np.ndarray) else a.element_size())
-
-
-def _count(head: Head) -> int:
-    """All rows."""
-    return int(np.prod(head.x.shape[:-1]))
 
 
 def _inside(columns: Any, width: int) -> tuple[Any, Any]:
@@ -347,5 +288,5 @@ def _inside(columns: Any, width: int) -> tuple[Any, Any]:
     return rows, columns[rows]
 
 
-def _as(a: Any, dtype: Any) -> Any:
-    return a.astype(dtype, copy=False) if isinstance(a, np.ndarray) else a.to(dtype)
+def _size(a: Any) -> int:
+    return int(a.itemsize if isinstance(a, np.ndarray) else a.element_size())

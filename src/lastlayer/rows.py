@@ -13,10 +13,11 @@ import numpy as np
 from .problem import Head, Problem, Targets
 from .products import Products
 
-__all__ = ["Rows", "all_rows", "counted_rows"]
+__all__ = ["Rows", "active_rows", "all_rows", "count_rows", "counted_rows", "target_logits"]
 
 _FEW = 8  # ignored rows stay where they are if they are less than one in so many
 _AT_ONCE = 1024  # rows looked at
+_MEMORY = 64 << 20  # bytes, where nobody says; an eighth of it is used
 
 
 class Rows(NamedTuple):
@@ -29,27 +30,47 @@ class Rows(NamedTuple):
     idle: Any = None  # of ignored rows among these; None: there are none
 
 
-def all_rows(products: Products, head: Head, problem: Problem, n: int) -> Rows:
+def count_rows(head: Head) -> int:
+    """How many rows there are."""
+    return int(np.prod(head.x.shape[:-1]))
+
+
+def all_rows(products: Products, head: Head, problem: Problem) -> Rows:
     """Every row: an ignored one too, its target without weight."""
-    t, x = problem.targets, head.x.reshape(n, head.x.shape[-1])
+    t, n = problem.targets, count_rows(head)
+    x = head.x.reshape(n, head.x.shape[-1])
     if t is None:
         return Rows(products.convert(x), None, None, None)
     y, s, count = _targets(t, n, head.weight.shape[0])
     return _in_place(products, t, x, y, s, count)
 
 
-def counted_rows(products: Products, head: Head, problem: Problem, n: int) -> Rows:
+def counted_rows(products: Products, head: Head, problem: Problem) -> Rows:
     """The rows that are not ignored, and maybe a few that are."""
-    t = problem.targets
+    t, n = problem.targets, count_rows(head)
     assert t is not None
-    x = head.x.reshape(n, head.x.shape[-1])
     y, s, count = _targets(t, n, head.weight.shape[0])
-    if count is None or count.all():
+    return _chosen(products, t, head.x.reshape(n, head.x.shape[-1]), y, s, count)
+
+
+def active_rows(products: Products, head: Head, problem: Problem, loss: Any, others: Any) -> Rows:
+    """The rows that have a part in something: in the ``loss``, if their targets count, or in ``others``."""
+    t, n = problem.targets, len(loss)
+    assert t is not None
+    y, s, count = _targets(t, n, head.weight.shape[0])
+    if count is not None:
+        loss, s, y = loss & count, _weights(s, count), _places(t, y, count)
+    return _chosen(products, t, head.x.reshape(n, head.x.shape[-1]), y, s, loss | others)
+
+
+def _chosen(products: Products, t: Targets, x: Any, y: Any, s: Any, chosen: Any) -> Rows:
+    """The chosen rows, and the others too where that is cheaper."""
+    if chosen is None or chosen.all():
         return Rows(products.convert(x), y, None, s)
-    idle = np.flatnonzero(~count)
-    if idle.size * _FEW < n and _finite(products, x, idle):  # 0 times infinity would be somebody's gradient
-        return _in_place(products, t, x, y, s, count)._replace(idle=idle)
-    index = np.flatnonzero(count)
+    idle = np.flatnonzero(~chosen)
+    if idle.size * _FEW < len(chosen) and _finite(products, x, idle):  # 0 times infinity were a gradient
+        return _in_place(products, t, x, y, s, chosen)._replace(idle=idle)
+    index = np.flatnonzero(chosen)
     y = y if t.kind == "dense" else y[index]
     return Rows(products.convert(products.select(x, index)), y, index, None if s is None else s[index])
 
@@ -57,9 +78,29 @@ def counted_rows(products: Products, head: Head, problem: Problem, n: int) -> Ro
 def _in_place(products: Products, t: Targets, x: Any, y: Any, s: Any, count: Any) -> Rows:
     """All rows, those that do not count with a weight of 0."""
     if count is not None:
-        s = np.where(count, 1.0 if s is None else s, 0.0)
-        y = np.where(count, y, 0) if t.kind == "index" else y
+        s, y = _weights(s, count), _places(t, y, count)
     return Rows(products.convert(x), y, None, s)
+
+
+def _weights(s: Any, count: Any) -> Any:
+    return np.where(count, 1.0 if s is None else s, 0.0)
+
+
+def _places(t: Targets, y: Any, count: Any) -> Any:
+    return np.where(count, y, 0) if t.kind == "index" else y
+
+
+def target_logits(products: Products, head: Head, rows: Rows) -> Any:
+    """The logit of each row's class, by itself, rounded as the tile that holds it rounds it: float64."""
+    n, d = rows.x.shape
+    found = np.empty(n)
+    at_once = max(1, min(_AT_ONCE, (head.memory or _MEMORY) // (64 * d)))
+    for start in range(0, n, at_once):
+        part = slice(start, min(start + at_once, n))
+        y = rows.y[part]
+        b = None if head.bias is None else products.select(head.bias, y)
+        found[part] = products.dots(rows.x[part], products.select(head.weight, y), b)
+    return products.rounded(found)
 
 
 def _finite(products: Products, x: Any, index: Any) -> bool:
@@ -70,7 +111,7 @@ def _finite(products: Products, x: Any, index: Any) -> bool:
 
 def _targets(t: Targets, n: int, v: int) -> tuple[Any, Any, Any]:
     """Targets (one a row, or dense rows), sample weights, and which rows count (None: every one)."""
-    s = None if t.sample_weight is None else np.asarray(t.sample_weight, np.float64).reshape(n)
+    s = None if t.sample_weight is None else np.ascontiguousarray(t.sample_weight, np.float64).reshape(n)
     count = None if s is None else s != 0
     if t.kind == "dense":
         return np.asarray(t.array).reshape(n, v), s, count

@@ -204,3 +204,106 @@ def test_x_is_not_copied(core, monkeypatch):
         tracemalloc.stop()
         assert sum(shapes) == rows
         assert peak < copies * x.nbytes + 0.1 * x.nbytes
+
+
+# --- statistics ---------------------------------------------------------------------------------------------
+
+FIELDS = ("nll", "lse", "entropy", "confidence", "sum_p2", "argmax", "rank", "correct")
+
+
+def same(stats, x, w, b, y, tolerance=1e-13, **options):
+    """Whether these are the statistics of the logits."""
+    expected = ll.row_stats(x @ w.T + b, y, **options)
+    for name in FIELDS:
+        if name in ("rank", "correct") and expected.rank is None:
+            continue
+        close(getattr(stats, name), getattr(expected, name), tolerance, name)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("kind", ["index", "ignored", "soft"])
+@pytest.mark.parametrize(
+    "options", [{}, {"softcap": 2.0, "temperature": 0.7, "label_smoothing": 0.1}], ids=str
+)
+def test_statistics_with_the_loss(backend, cut, kind, plan, options):
+    """Those of the logits, in ignored rows too, beside the loss and gradients without them."""
+    cut_as(cut, plan)
+    x, w, b, y = batch(kind)
+    extra = {**options, "z_loss": 0.1}
+    expected, gradients = ll.linear_cross_entropy_grad(x, w, y, bias=b, **extra)
+    loss, stats = ll.linear_cross_entropy(x, w, y, bias=b, **extra, return_stats=True)
+    close(loss, expected, 1e-15, "loss")
+    same(stats, x, w, b, y, **options)
+    loss, found, stats = ll.linear_cross_entropy_grad(x, w, y, bias=b, **extra, return_stats=True)
+    close(loss, expected, 1e-15, "loss")
+    for a, e in zip(found, gradients, strict=True):
+        close(a, e, 1e-15, "gradient")
+    same(stats, x, w, b, y, **options)
+
+
+def test_statistics_where_few_rows_or_none_count(backend):
+    x, w, b, y = batch()
+    for s in (np.arange(L) != 3, np.arange(B * L).reshape(B, L) != 5, np.zeros(L), np.ones((B, L)) / 2):
+        loss, stats = ll.linear_cross_entropy(x, w, y, bias=b, sample_weight=s, return_stats=True)
+        close(loss, ll.linear_cross_entropy(x, w, y, bias=b, sample_weight=s), 1e-15, "loss")
+        same(stats, x, w, b, y, sample_weight=s)
+    losses, stats = ll.linear_cross_entropy(x, w, y, bias=b, shift=2, reduction="none", return_stats=True)
+    close(losses, stats.nll, 1e-15, "losses")
+    assert (stats.rank[:, -2:] == -1).all()
+    loss, stats = ll.linear_cross_entropy(x, w, y, bias=b, denominator=0, return_stats=True)
+    assert loss == 0
+    same(stats, x, w, b, y)
+    loss, stats = ll.linear_cross_entropy(x[:0], w, y[:0], return_stats=True)
+    assert stats.rank.shape == stats.nll.shape == (0, L)
+
+
+def test_statistics_of_a_row_of_nan(backend):
+    """In an ignored row too, and nowhere else."""
+    x, w, b, y = batch("ignored")
+    x[0, 1], x[2, 2] = NAN, NAN
+    _, stats = ll.linear_cross_entropy(x, w, y, bias=b, return_stats=True)
+    for name in ("lse", "entropy", "confidence"):
+        assert np.argwhere(np.isnan(getattr(stats, name))).tolist() == [[0, 1], [2, 2]]
+    assert stats.nll[0, 1] == 0
+    assert np.argwhere(stats.argmax < 0).tolist() == [[0, 1], [2, 2]]
+    assert stats.rank[0, 1] == stats.rank[2, 2] == -1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("sizes", [(8, 16), (40, 5), (3, 70)])
+def test_rank_counts_ties_by_class(backend, cut, dtype, sizes):
+    """Small whole numbers: products without rounding, and many ties, some of them with the target."""
+    cut(*sizes, 1)
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.integers(-1, 2, shape).astype(dtype) for shape in ((40, 4), (V, 4), V))
+    y = rng.integers(0, V, 40)
+    y[::4] = (x @ w.T + b).argmax(1)[::4]
+    stats = ll.linear_row_stats(x, w, y, bias=b)
+    expected = ll.row_stats((x @ w.T + b).astype(np.float64), y)
+    assert stats.rank.tolist() == expected.rank.tolist()
+    assert stats.correct.tolist() == expected.correct.tolist() == (stats.argmax == y).tolist()
+    assert 0 < stats.correct.sum() < 40
+
+
+def test_the_best_class_has_rank_0_and_no_other(core, cut):
+    """Though rounding may make the target's logit another when it is computed by itself."""
+    cut(8, 16, 1)
+    x = numbers(64, 33).astype(np.float32)
+    w = np.repeat(numbers(20, 33, seed=1), 2, 0).astype(np.float32)  # every class twice
+    y = ll.linear_row_stats(x, w).argmax
+    assert (ll.linear_row_stats(x, w, y).rank == 0).all()
+    assert (ll.linear_row_stats(x, w, y + 1).rank >= 1).all()
+    assert (ll.linear_row_stats(x, w, y + 1).rank <= 2).all()
+
+
+def test_impossible_classes_and_targets(backend, cut):
+    cut(4, 16, 1)
+    x, w, b, y = batch()
+    b[10:50] = -np.inf
+    y[0, :3] = 20, 60, 3
+    stats, expected = ll.linear_row_stats(x, w, y, bias=b), ll.row_stats(x @ w.T + b, y)
+    possible = np.isfinite(b)[y]
+    assert (stats.nll[~possible] == np.inf).all()
+    assert stats.rank.tolist() == expected.rank.tolist()
+    close(stats.nll[possible], expected.nll[possible], 1e-13, "nll")
+    close(stats.entropy, expected.entropy, 1e-13, "entropy")

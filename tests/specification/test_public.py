@@ -25,12 +25,12 @@ FUNCTIONS = {
     "linear_cross_entropy": (
         "(x, weight, targets, *, bias=None, max_memory=None, shift=0, class_weight=None, "
         "sample_weight=None, ignore_index=-100, label_smoothing=0.0, temperature=1.0, softcap=None, "
-        "z_loss=0.0, reduction='mean', denominator=None)"
+        "z_loss=0.0, reduction='mean', denominator=None, return_stats=False)"
     ),
     "linear_cross_entropy_grad": (
         "(x, weight, targets, *, bias=None, max_memory=None, shift=0, class_weight=None, "
         "sample_weight=None, ignore_index=-100, label_smoothing=0.0, temperature=1.0, softcap=None, "
-        "z_loss=0.0, reduction='mean', denominator=None)"
+        "z_loss=0.0, reduction='mean', denominator=None, return_stats=False)"
     ),
     "linear_row_stats": (
         "(x, weight, targets=None, *, bias=None, max_memory=None, shift=0, class_weight=None, "

@@ -222,16 +222,16 @@ def test_what_is_wrong_with_a_call_is_said_when_the_program_runs():
 
 
 def test_an_exported_module_computes_gradients_only_when_asked(monkeypatch):
-    from lastlayer import linear
+    from lastlayer import passes
 
     wanted = []
-    usual = linear.loss_and_gradients
+    usual = passes.loss_and_gradients
 
     def watched(head, problem, on, products):
         wanted.append([bool(flag) for flag in on])
         return usual(head, problem, on, products)
 
-    monkeypatch.setattr(linear, "loss_and_gradients", watched)
+    monkeypatch.setattr(passes, "loss_and_gradients", watched)
     module = ours.LinearCrossEntropyLoss(D, V, bias=True, dtype=torch.float64)
     x = arguments()[0]
     exported = torch.export.export(module, (x, Y)).module()

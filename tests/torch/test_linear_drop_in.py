@@ -14,7 +14,7 @@ import sys
 import pytest
 
 import lastlayer as ll
-from lastlayer import linear
+from lastlayer import passes
 
 torch = pytest.importorskip("torch")
 
@@ -133,13 +133,13 @@ def test_the_loop_computes_each_head(monkeypatch):
     """The logits of all heads never exist, nor those of one."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
     shapes = []
-    usual = linear.loss_and_gradients
+    usual = passes.loss_and_gradients
 
     def watched(head, problem, wanted, products):
         shapes.append(tuple(head.weight.shape))
         return usual(head, problem, wanted, products)
 
-    monkeypatch.setattr(linear, "loss_and_gradients", watched)
+    monkeypatch.setattr(passes, "loss_and_gradients", watched)
     args = arguments()
     ours.linear_cross_entropy(*args[:2], indices(), linear_bias=args[2]).backward()
     assert shapes == [(C, D)] * 6
@@ -174,13 +174,13 @@ def test_dtypes_are_pytorchs():
 def test_options_are_heeded_where_they_mean_something(monkeypatch):
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
     given = []
-    usual = linear.loss_and_gradients
+    usual = passes.loss_and_gradients
 
     def watched(head, problem, wanted, products):
         given.append(head.memory)
         return usual(head, problem, wanted, products)
 
-    monkeypatch.setattr(linear, "loss_and_gradients", watched)
+    monkeypatch.setattr(passes, "loss_and_gradients", watched)
     x, w, y = numbers(N, D), numbers(C, D), indices(())
     expected = ours.linear_cross_entropy(x, w, y)
     kind = torch.nn.LinearCrossEntropyOptions

@@ -1,10 +1,11 @@
 """The linear head on tensors. In: what `functional` was given. Out: tensors that autograd knows.
 
 In CPU memory it is the loop of `lastlayer.linear`, with PyTorch's products. Where gradients are asked for,
-it computes them with the loss, and the first backward pass hands them out: they are of the arguments' size,
-not of the logits'. A compiler sees one operation (`linear_ops`) that returns both. What that cannot do
-(gradients for the losses of rows, for weights or for targets; derivatives of derivatives; devices,
-transforms) is composed of ``x @ weight.T`` and the functions of logits.
+it computes them with the loss, and the first backward pass hands them out: they are of the arguments'
+size, not of the logits'. Values of each row are for `linear_rows`. A compiler sees one operation
+(`linear_ops`) that returns both loss and gradients. What the loop cannot do (gradients for weights or for
+targets; derivatives of derivatives; devices, transforms) is composed of ``x @ weight.T`` and the functions of
+logits.
 """
 
 from __future__ import annotations
@@ -16,109 +17,18 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from lastlayer import best, linear, problem
+from lastlayer import best, passes, problem
 from lastlayer.errors import DtypeError
 from lastlayer.problem import Head, Problem
 from lastlayer.row_stats import RowStats
 
-from . import calls, kernels
+from . import calls, kernels, linear_rows
 from .kernels import Options
 from .losses import Target
-from .rows import TensorRowStats
-from .tensors import (
-    as_tensor,
-    from_memory,
-    in_memory,
-    is_transformed,
-    is_watched,
-    new_like,
-    shape_of,
-    tracks,
-    wide,
-)
+from .products import TorchProducts
+from .tensors import as_tensor, from_memory, in_memory, is_transformed, is_watched, shape_of, tracks
 
 __all__ = ["loss", "loss_and_gradients", "row_stats", "top_k"]
-
-
-class TorchProducts:
-    """PyTorch's products. bfloat16 is multiplied as it is and added up in float32, float16 as float32."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.double = dtype is torch.float64
-        self.dtype = torch.float32 if dtype is torch.float16 else dtype
-        self.sum_dtype = wide(dtype)
-        self.apart = self.dtype is not self.sum_dtype
-        self.number = self.dtype.itemsize
-        self.threads = torch.get_num_threads()
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
-        return new_like(torch.empty(1, dtype=dtype).expand(shape))
-
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
-        return torch.zeros(shape, dtype=dtype)
-
-    def view(self, a: Tensor, dtype: torch.dtype) -> Tensor:
-        flat, ratio = a.view(-1), max(1, dtype.itemsize // a.element_size())
-        return flat[: flat.numel() - flat.numel() % ratio].view(dtype)
-
-    def convert(self, a: Tensor) -> Tensor:
-        return a.to(self.dtype)
-
-    def select(self, a: Tensor, index: Any) -> Tensor:
-        return a.index_select(0, torch.from_numpy(index))
-
-    def spread(self, a: Tensor, index: Any, n: int) -> Tensor:
-        return torch.zeros((n, *a.shape[1:]), dtype=a.dtype).index_copy_(0, torch.from_numpy(index), a)
-
-    def finite(self, a: Tensor) -> bool:
-        return bool(a.isfinite().all())
-
-    def logits(self, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
-        if bias is None:
-            torch.mm(x, weight.T, out=out)
-        else:
-            torch.addmm(bias, x, weight.T, out=out)
-
-    def multiply(self, a: Tensor, b: Tensor, out: Tensor, first: bool, spare: Tensor) -> None:
-        if out.dtype is a.dtype:
-            if first:
-                torch.mm(a, b, out=out)
-            else:
-                out.addmm_(a, b)
-            return
-        part = torch.mm(a, b, out=spare[: out.numel()].view(out.shape))
-        if first:
-            out.copy_(part)
-        else:
-            out.add_(part)
-
-    def sum_rows(self, tile: Tensor, out: Tensor, first: bool) -> None:
-        total = torch.sum(tile, 0, dtype=self.sum_dtype)
-        if first:
-            out.copy_(total)
-        else:
-            out.add_(total)
-
-    def pick(self, tile: Tensor, columns: Any) -> Any:
-        """Entries of a tile, some in each row, as NumPy's float64."""
-        return tile.gather(1, torch.from_numpy(columns)).double().numpy()
-
-    def numbers(self, tile: Tensor) -> Any:
-        """A tile as a NumPy array that shares its memory; bfloat16 as its bits."""
-        return (tile.view(torch.uint16) if tile.dtype is torch.bfloat16 else tile).numpy()
-
-    def take(self, tile: Tensor, rows: Any, columns: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Different entries out of a tile; zero is left in their place."""
-        rows, columns = torch.from_numpy(rows), torch.from_numpy(columns)
-        values = tile[rows, columns]
-        tile[rows, columns] = 0.0
-        return rows, columns, values
-
-    def put(self, taken: tuple[Tensor, Tensor, Tensor], weight: Tensor, out: Tensor) -> None:
-        """What these entries add to the product of their tile and ``weight``, unrounded."""
-        for rows, columns, values in zip(*(part.split(linear.PUT) for part in taken), strict=True):
-            part = weight.index_select(0, columns).to(self.sum_dtype)
-            out.index_add_(0, rows, part.mul_(values.to(self.sum_dtype).unsqueeze(1)))
 
 
 class _Call(NamedTuple):
@@ -187,10 +97,16 @@ class _Call(NamedTuple):
         assert x is not None
         return Head(x, weight, bias, self.memory), TorchProducts(x.dtype)
 
-    def run(self, checked: Problem, wanted: Any) -> tuple[Tensor, list[Tensor | None]]:
-        """The loss and the gradients that are wanted, by the loop."""
+    def run(
+        self, checked: Problem, wanted: Any, stats: list[RowStats] | None = None
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """The loss and the gradients that are wanted, by the loop; statistics into the list, if given."""
         head, products = self.parts()
-        value, grads = linear.loss_and_gradients(head, checked, wanted, products)
+        if stats is None:
+            found = passes.loss_and_gradients(head, checked, wanted, products)
+            return from_memory(found.loss), found.gradients
+        value, grads, rows = passes.with_row_stats(head, checked, wanted, products)
+        stats.append(rows)
         return from_memory(value), grads
 
     def logits(self) -> Tensor:
@@ -247,13 +163,19 @@ class _Call(NamedTuple):
 
 
 class _Loss(Function):
-    """(x, weight, bias, call, problem) -> loss; its gradients are computed with it."""
+    """(x, weight, bias, call, problem, stats) -> loss; its gradients are computed with it."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, call: _Call, checked: Problem
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        call: _Call,
+        checked: Problem,
+        stats: list[RowStats] | None,
     ) -> Tensor:
-        value, ctx.grads = call.run(checked, ctx.needs_input_grad[:3])
+        value, ctx.grads = call.run(checked, ctx.needs_input_grad[:3], stats)
         ctx.save_for_backward(x, weight, bias)
         nothing: Any = None  # autograd keeps the tensors
         ctx.call, ctx.checked = call._replace(x=nothing, weight=nothing, bias=nothing), checked
@@ -268,52 +190,79 @@ class _Loss(Function):
             value = ctx.call._replace(x=x, weight=weight, bias=bias).composed()
             asked = [t for t, on in zip(inputs, wanted, strict=True) if on and t is not None]
             found = iter(torch.autograd.grad(value, asked, grad, create_graph=True))
-            return *(next(found) if on else None for on in wanted), None, None
+            return *(next(found) if on else None for on in wanted), None, None, None
         grads, ctx.grads = ctx.grads, None  # given away: whoever has them may write to them
         if grads is None:
             x, weight, bias = ctx.saved_tensors
             _, grads = ctx.call._replace(x=x, weight=weight, bias=bias).run(ctx.checked, wanted)
         if not in_memory(grad):  # many at once
-            return *(None if g is None else g * grad for g in grads), None, None
+            return *(None if g is None else g * grad for g in grads), None, None, None
         if grad != 1.0:
             grads = [None if g is None else g.mul_(grad) for g in grads]
-        return *grads, None, None
+        return *grads, None, None, None
 
 
 # --- calls --------------------------------------------------------------------------------------------------
 
 
 def loss(
-    function: str, x: Tensor, weight: Any, y: Any, bias: Any, max_memory: Any, canon: Any, rest: Any
-) -> Tensor:
+    function: str,
+    x: Tensor,
+    weight: Any,
+    y: Any,
+    bias: Any,
+    max_memory: Any,
+    canon: Any,
+    rest: Any,
+    with_stats: bool = False,
+) -> Any:
     """``lastlayer.linear_cross_entropy``."""
     call = _call(function, x, weight, y, bias, max_memory, canon, rest)
+    stats: list[RowStats] | None = [] if with_stats else None
+    value = _value(call, stats)
+    if not with_stats:
+        return value
+    return value, linear_rows.constant_stats(call, stats[0]) if stats else _composed_stats(call, True)
+
+
+def _value(call: _Call, stats: list[RowStats] | None) -> Tensor:
+    """The loss; if the loop finds the rows' statistics too, they are put into the list."""
     assert call.target is not None
-    tracked = tracks(call.x, call.weight, call.bias)
     if not calls._only_scores(*call.target):
         return call.composed()
     if call.in_program():
         return call.operation()
     if not call.in_loop():
         return call.composed()
-    if not tracked:
-        return call.run(call.checked(), (False, False, False))[0]
-    if forward_ad._current_level >= 0 or call.options.reduction == "none":
+    if not tracks(call.x, call.weight, call.bias):
+        return call.run(call.checked(), (False, False, False), stats)[0]
+    if forward_ad._current_level >= 0:
         return call.composed()
-    return _Loss.apply(call.x, call.weight, call.bias, call, call.checked())  # type: ignore[no-any-return, no-untyped-call]
+    if call.options.reduction == "none":
+        return linear_rows.losses(call, call.checked(), stats)
+    return _Loss.apply(call.x, call.weight, call.bias, call, call.checked(), stats)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def loss_and_gradients(
-    function: str, x: Tensor, weight: Any, y: Any, bias: Any, max_memory: Any, canon: Any, rest: Any
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor | None]]:
+    function: str,
+    x: Tensor,
+    weight: Any,
+    y: Any,
+    bias: Any,
+    max_memory: Any,
+    canon: Any,
+    rest: Any,
+    with_stats: bool = False,
+) -> Any:
     """``lastlayer.linear_cross_entropy_grad``."""
     call = _call(function, x, weight, y, bias, max_memory, canon, rest)
     assert call.target is not None
     if call.in_loop() and not tracks(call.x, call.weight, call.bias, *call.target):
-        value, grads = call.run(call.checked(), (True, True, True))
-    else:
-        value, grads = call.with_logits((True, True, True))
-    return value, tuple(grads)  # type: ignore[return-value]
+        stats: list[RowStats] | None = [] if with_stats else None
+        value, grads = call.run(call.checked(), (True, True, True), stats)
+        return (value, tuple(grads), *(linear_rows.constant_stats(call, found) for found in stats or ()))
+    value, grads = call.with_logits((True, True, True))
+    return (value, tuple(grads), *((_composed_stats(call, True),) if with_stats else ()))
 
 
 def row_stats(
@@ -322,16 +271,23 @@ def row_stats(
     """``lastlayer.linear_row_stats``."""
     call = _call(function, x, weight, y, bias, max_memory, canon, rest)
     target: Any = call.target or (None, None, None)
-    if not call.in_loop() or tracks(call.x, call.weight, call.bias, *target):
-        call = call.aligned()
-        y, w, s = call.target or (None, None, None)
-        return replace(calls.row_stats(call.logits(), y, w, s, call.options), rank=None)
+    if not call.in_loop() or tracks(*target) or forward_ad._current_level >= 0:
+        return _composed_stats(call)
     head, products = call.parts()
-    found = linear.row_stats(head, call.checked(), products)
-    names = ("peak", "rest", "argmax", "gap", "mass", "spread", "square")
-    tensors = {k: from_memory(v) for k in names if (v := getattr(found, k)) is not None}
-    source = torch.empty(0), None, None, None  # nothing of these is differentiated
-    return TensorRowStats(**tensors, dtype=wide(call.x.dtype), source=source, state=found)
+    checked = call.checked()
+    found = passes.row_stats(head, checked, products)
+    if tracks(call.x, call.weight, call.bias):
+        return linear_rows.row_stats(call, checked, found)
+    return linear_rows.constant_stats(call, found)
+
+
+def _composed_stats(call: _Call, constant: bool = False) -> RowStats:
+    """The statistics of each row, from the logits."""
+    call = call.aligned()
+    y, w, s = call.target or (None, None, None)
+    o = replace(call.options, z_loss=0.0, reduction="none", denominator=None)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not constant):
+        return calls.row_stats(call.logits(), y, w, s, o)
 
 
 def top_k(

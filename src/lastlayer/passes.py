@@ -1,0 +1,160 @@
+"""What the linear head's loop is gone through for: losses and their gradients, statistics of the rows.
+
+In: a checked head and problem. Out: NumPy arrays, and gradients in the arguments' own library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields as fields_in
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .linear import Loop, Wanted
+from .problem import Head, Problem
+from .products import NumPyProducts, Products
+from .row_stats import RowStats
+from .rows import Rows, all_rows, count_rows, counted_rows
+
+__all__ = ["FIELDS", "Found", "fields_of", "finished", "loss_and_gradients", "row_stats", "with_row_stats"]
+
+FIELDS = frozenset({"argmax", "spread", "square"})
+
+
+class Found(NamedTuple):
+    """What `loss_and_gradients` finds."""
+
+    loss: Any  # a number, or one for each row: NumPy's
+    gradients: list[Any]  # of x, weight and bias, in their library; None where not wanted
+    stats: RowStats  # of all rows, flat; peak, rest and the fields asked for
+    missing: Any  # of the rows whose statistics are unknown: zeros; None: there are none
+
+
+@np.errstate(all="ignore")
+def loss_and_gradients(
+    head: Head,
+    problem: Problem,
+    wanted: Wanted = (False, False, False),
+    products: Products | None = None,
+    fields: Collection[str] = (),
+) -> Found:
+    """The loss, the gradients that are wanted, and the statistics of the rows that count."""
+    products = NumPyProducts(problem.scores.array.dtype) if products is None else products
+    wanted = (wanted[0], wanted[1], wanted[2] and head.bias is not None)
+    kind = np.float64 if products.double else np.float32
+    shape, n, none = head.x.shape[:-1], count_rows(head), problem.reduction == "none"
+    rows = counted_rows(products, head, problem)
+    if rows.x.shape[0] == 0 or problem.scale == 0.0:
+        rows, stats = rows._replace(index=np.empty(0, np.int64)), RowStats.empty((0,))
+        losses, grads = np.zeros(0), [None] * 3
+    else:
+        loop = Loop(products, head, problem, rows, wanted)
+        stats = loop.first_pass({"gap", "mass", *(("argmax",) if loop.rounds and wanted[0] else ()), *fields})
+        losses = stats.nll + _z_loss(problem, stats, rows.s)
+        grads = loop.gradients(_pulled(problem, stats, rows.s), wanted) if any(wanted) else [None] * 3
+    whole = {k: _spread(getattr(stats, k), rows.index, n) for k in {"peak", "rest", *fields}}
+    return Found(
+        _spread(losses, rows.index, n).astype(kind).reshape(shape)[()]
+        if none
+        else kind(losses.sum() * problem.scale),
+        finished(products, head, rows, grads, wanted),
+        RowStats(**whole),
+        None if rows.index is None else np.setdiff1d(np.arange(n), rows.index),
+    )
+
+
+def with_row_stats(
+    head: Head, problem: Problem, wanted: Wanted = (False, False, False), products: Products | None = None
+) -> tuple[Any, list[Any], RowStats]:
+    """The loss, the gradients that are wanted, and the statistics of every row, from the same pass."""
+    products = NumPyProducts(problem.scores.array.dtype) if products is None else products
+    found = loss_and_gradients(head, problem, wanted, products, fields_of(problem))
+    missing = found.missing
+    if missing is not None and len(missing) == count_rows(head):
+        return found.loss, found.gradients, row_stats(head, problem, products)
+    if missing is not None and len(missing):
+        x = products.select(head.x.reshape(count_rows(head), head.x.shape[-1]), missing)
+        others = row_stats(head._replace(x=x), problem._replace(targets=None), products)
+        for field in ("peak", "rest", *FIELDS):
+            getattr(found.stats, field)[missing] = getattr(others, field)
+        if found.stats.rank is not None:
+            found.stats.rank[missing] = -1
+    return found.loss, found.gradients, _shaped(found.stats, head, products)
+
+
+@np.errstate(all="ignore")
+def row_stats(head: Head, problem: Problem, products: Products | None = None) -> RowStats:
+    """The statistics of every row, in NumPy arrays of the rows' shape."""
+    products = NumPyProducts(problem.scores.array.dtype) if products is None else products
+    n, fields = count_rows(head), fields_of(problem)
+    if n == 0:
+        empty = RowStats.empty((0,))
+        return _shaped(RowStats(**{k: getattr(empty, k) for k in {"peak", "rest", *fields}}), head, products)
+    loop = Loop(products, head, problem, all_rows(products, head, problem))
+    return _shaped(loop.first_pass(fields), head, products)
+
+
+def fields_of(problem: Problem) -> set[str]:
+    """What there is to know of each row, beside its peak and rest."""
+    t = problem.targets
+    return {*FIELDS, *(() if t is None else ("gap", "mass")), *(("rank",) if t and t.kind == "index" else ())}
+
+
+def finished(products: Products, head: Head, rows: Rows, grads: list[Any], wanted: Wanted) -> list[Any]:
+    """What `Loop.gradients` found, or zeros, in the arguments' shapes and dtypes."""
+    (dx, dw, db), n = grads, count_rows(head)
+    parts = zip((head.x, head.weight, head.bias), grads, wanted, strict=True)
+    dx, dw, db = (products.zeros(tuple(a.shape), a.dtype) if on and g is None else g for a, g, on in parts)
+    if grads[0] is not None:
+        if rows.idle is not None:
+            dx[rows.idle] = 0.0  # whatever the weights hold
+        dx = _as(dx, head.x.dtype)
+        dx = (dx if rows.index is None else products.spread(dx, rows.index, n)).reshape(head.x.shape)
+    if grads[2] is not None:
+        db = _as(db, head.bias.dtype)  # type: ignore[union-attr]
+    return [dx, dw, db]
+
+
+def _pulled(problem: Problem, stats: RowStats, s: Any) -> RowStats:
+    """The statistics with what multiplies p in a row's gradient for its mass; `Listed` finds it by itself."""
+    t = problem.targets
+    if t is None or not t.z_loss or t.kind == "sparse":
+        return stats
+    pull = 2 * t.z_loss * stats.lse
+    return replace(stats, mass=stats.mass + (pull if s is None else np.where(s == 0, 0.0, pull * s)))
+
+
+def _z_loss(problem: Problem, stats: RowStats, s: Any) -> Any:
+    t = problem.targets
+    if t is None or not t.z_loss:
+        return 0.0
+    found = t.z_loss * stats.lse**2
+    return found if s is None else np.where(s == 0, 0.0, found * s)
+
+
+def _shaped(stats: RowStats, head: Head, products: Products) -> RowStats:
+    """Statistics of the rows' shape, whose results are of the right dtype."""
+    kind = np.dtype(np.float64 if products.double else np.float32)
+    found = {f.name: getattr(stats, f.name) for f in fields_in(stats)}
+    shape = tuple(head.x.shape[:-1])
+    return RowStats(**{k: v.reshape(shape)[()] for k, v in found.items() if v is not None}, dtype=kind)
+
+
+def _spread(a: Any, index: Any, n: int) -> Any:
+    """Numbers of some rows among zeros for the others."""
+    if index is None:
+        return a
+    whole = np.zeros(n, a.dtype)
+    whole[index] = a
+    return whole
+
+
+def _count(head: Head) -> int:
+    """All rows."""
+    return int(np.prod(head.x.shape[:-1]))
+
+
+def _as(a: Any, dtype: Any) -> Any:
+    return a.astype(dtype, copy=False) if isinstance(a, np.ndarray) else a.to(dtype)

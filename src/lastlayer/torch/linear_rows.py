@@ -1,0 +1,157 @@
+"""What the linear head says of each row, differentiable without its logits. In: a call. Out: tensors.
+
+A row's loss, log-normaliser, entropy and confidence are known after one pass over the tiles; what is kept of
+them is a few numbers a row. Differentiating goes over the tiles again (`lastlayer.backward`). What that
+cannot do, derivatives of derivatives first of all, is composed of the logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from lastlayer.backward import row_gradients
+from lastlayer.passes import loss_and_gradients, with_row_stats
+from lastlayer.problem import Problem, Targets
+from lastlayer.row_stats import RowStats
+
+from . import calls, kernels
+from .rows import TensorRowStats, value
+from .tensors import from_memory, in_memory, memory, wide
+
+__all__ = ["HeadRowStats", "constant_stats", "losses", "row_stats"]
+
+_STATE = ("peak", "rest", "argmax", "rank", "gap", "mass", "spread", "square")
+_READ = ("lse", "nll", "entropy")
+
+
+class RowValues(Function):
+    """(x, weight, bias, call, problem, state, values) -> these values of each row, by their names."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        call: Any,
+        checked: Problem,
+        state: RowStats,
+        values: dict[str, Any],
+    ) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, weight, bias)
+        ctx.call, ctx.checked = call._replace(x=None, weight=None, bias=None), checked  # autograd keeps them
+        ctx.state, ctx.names = state, tuple(values)
+        return tuple(from_memory(v) for v in values.values())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        wanted = ctx.needs_input_grad[:3]
+        given = {name: g for name, g in zip(ctx.names, grads, strict=True) if g is not None}
+        if not given:
+            return (None,) * 7
+        x, weight, bias = ctx.saved_tensors
+        if torch.is_grad_enabled() or not all(in_memory(g) for g in given.values()):
+            return *_composed_gradients(ctx.call, (x, weight, bias), given, wanted), None, None, None, None
+        head, products = ctx.call._replace(x=x, weight=weight, bias=bias).parts()
+        heights = {name: memory(g.double()).reshape(-1) for name, g in given.items()}
+        checked, state = ctx.checked, ctx.state
+        if "confidence" in heights:  # exp(-loss) of the argmax for a target
+            checked, state = _of_the_best(checked, state)
+            heights = {"loss": -heights["confidence"] * state.confidence}
+        elif "nll" in heights:
+            heights["loss"] = heights.pop("nll")
+        return *row_gradients(head, checked, state, heights, wanted, products), None, None, None, None
+
+
+def _of_the_best(checked: Problem, state: RowStats) -> tuple[Problem, RowStats]:
+    """The problem whose targets are the most probable classes, and the state of its rows."""
+    best = np.asarray(state.argmax)
+    targets = Targets("index", best, 1.0, 0.0, None, None, None, 0.0)
+    return checked._replace(targets=targets), replace(state, mass=np.ones(best.shape), dtype=np.float64)
+
+
+def _composed_gradients(call: Any, inputs: Any, given: dict[str, Tensor], wanted: Any) -> Any:
+    """The same by way of the logits, to be differentiated again; or of many numbers a row at once."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x, weight, bias = (
+            None if t is None else t.view_as(t) if again else t.detach().requires_grad_(on)
+            for t, on in zip(inputs, wanted, strict=True)
+        )
+        found = composed(call._replace(x=x, weight=weight, bias=bias), tuple(given))
+        asked = [t for t, on in zip((x, weight, bias), wanted, strict=True) if on and t is not None]
+        grads = iter(torch.autograd.grad(found, asked, tuple(given.values()), create_graph=again))
+    return [next(grads) if on else None for on in wanted]
+
+
+def composed(call: Any, names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """These values of each row, from the logits."""
+    call = call.aligned()
+    z, target, o = call.logits(), call.target, call.options
+    if names == ("loss",):
+        y, w, s = target
+        return (calls.loss(z, y, w, s, o),)
+    form = kernels.scores_form(z, o) if target is None else kernels.form_of(z, target, o)
+    return tuple(value(name, z, target, o, form) for name in names)
+
+
+def losses(call: Any, checked: Problem, stats: list[RowStats] | None) -> Tensor:
+    """The loss of each row; the rows' statistics into a list if given."""
+    head, products = call.parts()
+    if stats is None:
+        fields = ("mass", "argmax") if products.apart else ("mass",)
+        value, _, state, _ = loss_and_gradients(head, checked, products=products, fields=fields)
+    else:
+        value, _, state = with_row_stats(head, checked, products=products)
+        stats.append(state)
+    return _read(call, checked, state, {"loss": value})[0]
+
+
+def _read(call: Any, checked: Problem, state: RowStats, values: dict[str, Any]) -> tuple[Tensor, ...]:
+    inputs = call.x, call.weight, call.bias
+    return RowValues.apply(*inputs, call, checked, state, values)  # type: ignore[no-any-return, no-untyped-call]
+
+
+# --- statistics ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadRowStats(TensorRowStats):
+    """Row statistics of a linear head, differentiable in its features, weight and bias."""
+
+    made: Any = None  # lse and so on, as tensors that autograd knows
+    call: Any = None
+    problem: Any = None
+
+    def _read(self, name: str) -> Tensor:
+        if name in self.made:
+            return self.made[name]  # type: ignore[no-any-return]
+        if name == "confidence":
+            return _read(self.call, self.problem, self.state, {name: self.state.confidence})[0]
+        return composed(self.call, (name,))[0]
+
+
+def row_stats(call: Any, checked: Problem, found: RowStats) -> HeadRowStats:
+    """The statistics that the loop ``found``, as differentiable tensors."""
+    names = [name for name in _READ if name != "nll" or found.gap is not None]
+    values = _read(call, checked, found, {name: getattr(found, name) for name in names})
+    made = dict(zip(names, values, strict=True))
+    return HeadRowStats(**_fields(call, found), state=found, made=made, call=call, problem=checked)
+
+
+def constant_stats(call: Any, found: RowStats) -> TensorRowStats:
+    """The statistics that the loop ``found``, as tensors that have no gradient."""
+    source = torch.empty(0), None, None, None
+    return TensorRowStats(**_fields(call, found), source=source, state=found)
+
+
+def _fields(call: Any, found: RowStats) -> dict[str, Any]:
+    fields = {k: from_memory(v) for k in _STATE if (v := getattr(found, k)) is not None}
+    return {**fields, "dtype": wide(call.x.dtype)}

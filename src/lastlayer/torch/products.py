@@ -1,0 +1,104 @@
+"""The products that the linear head's loop asks of PyTorch; see `lastlayer.products`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lastlayer.linear import PUT
+
+from .tensors import new_like, wide
+
+__all__ = ["TorchProducts"]
+
+
+class TorchProducts:
+    """PyTorch's products. bfloat16 is multiplied as it is and added up in float32, float16 as float32."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.double = dtype is torch.float64
+        self.dtype = torch.float32 if dtype is torch.float16 else dtype
+        self.sum_dtype = wide(dtype)
+        self.apart = self.dtype is not self.sum_dtype
+        self.number = self.dtype.itemsize
+        self.threads = torch.get_num_threads()
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
+        return new_like(torch.empty(1, dtype=dtype).expand(shape))
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
+        return torch.zeros(shape, dtype=dtype)
+
+    def view(self, a: Tensor, dtype: torch.dtype) -> Tensor:
+        flat, ratio = a.view(-1), max(1, dtype.itemsize // a.element_size())
+        return flat[: flat.numel() - flat.numel() % ratio].view(dtype)
+
+    def convert(self, a: Tensor) -> Tensor:
+        return a.to(self.dtype)
+
+    def select(self, a: Tensor, index: Any) -> Tensor:
+        return a.index_select(0, torch.from_numpy(index))
+
+    def spread(self, a: Tensor, index: Any, n: int) -> Tensor:
+        return torch.zeros((n, *a.shape[1:]), dtype=a.dtype).index_copy_(0, torch.from_numpy(index), a)
+
+    def finite(self, a: Tensor) -> bool:
+        return bool(a.isfinite().all())
+
+    def dots(self, a: Tensor, b: Tensor, c: Tensor | None) -> Any:
+        """The product of each row of a with that of b, and c if given: NumPy's float64."""
+        found = (a.double() * b).sum(1)
+        return (found if c is None else found + c).numpy()
+
+    def rounded(self, a: Any) -> Any:
+        """Numbers of float64 as a tile would hold them."""
+        return torch.from_numpy(a).to(self.dtype).double().numpy()
+
+    def logits(self, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+        if bias is None:
+            torch.mm(x, weight.T, out=out)
+        else:
+            torch.addmm(bias, x, weight.T, out=out)
+
+    def multiply(self, a: Tensor, b: Tensor, out: Tensor, first: bool, spare: Tensor) -> None:
+        if out.dtype is a.dtype:
+            if first:
+                torch.mm(a, b, out=out)
+            else:
+                out.addmm_(a, b)
+            return
+        part = torch.mm(a, b, out=spare[: out.numel()].view(out.shape))
+        if first:
+            out.copy_(part)
+        else:
+            out.add_(part)
+
+    def sum_rows(self, tile: Tensor, out: Tensor, first: bool) -> None:
+        total = torch.sum(tile, 0, dtype=self.sum_dtype)
+        if first:
+            out.copy_(total)
+        else:
+            out.add_(total)
+
+    def pick(self, tile: Tensor, columns: Any) -> Any:
+        """Entries of a tile, some in each row, as NumPy's float64."""
+        return tile.gather(1, torch.from_numpy(columns)).double().numpy()
+
+    def numbers(self, tile: Tensor) -> Any:
+        """A tile as a NumPy array that shares its memory; bfloat16 as its bits."""
+        return (tile.view(torch.uint16) if tile.dtype is torch.bfloat16 else tile).numpy()
+
+    def take(self, tile: Tensor, rows: Any, columns: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Different entries out of a tile; zero is left in their place."""
+        rows, columns = torch.from_numpy(rows), torch.from_numpy(columns)
+        values = tile[rows, columns]
+        tile[rows, columns] = 0.0
+        return rows, columns, values
+
+    def put(self, taken: tuple[Tensor, Tensor, Tensor], weight: Tensor, out: Tensor) -> None:
+        """What these entries add to the product of their tile and ``weight``, unrounded."""
+        for rows, columns, values in zip(*(part.split(PUT) for part in taken), strict=True):  # type: ignore[no-untyped-call]
+            part = weight.index_select(0, columns).to(self.sum_dtype)
+            out.index_add_(0, rows, part.mul_(values.to(self.sum_dtype).unsqueeze(1)))
