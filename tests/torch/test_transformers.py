@@ -13,7 +13,6 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("lastlayer._core", reason="the native core is not built")
 from lastlayer.torch import LinearHead  # noqa: E402
-from lastlayer.torch.deferred import Logits  # noqa: E402
 from lastlayer.torch.transformers import without_logits  # noqa: E402
 
 V = 211
@@ -53,24 +52,11 @@ LABELS = IDS.masked_fill(MASK == 0, -100)
 BATCH = {"input_ids": IDS, "attention_mask": MASK, "labels": LABELS}
 
 
-@pytest.fixture(autouse=True)
-def made(monkeypatch):
-    """The logits that are made: their shapes."""
-    shapes, whole = [], Logits.whole
-
-    def record(z):
-        shapes.append(tuple(z.shape))
-        return whole(z)
-
-    monkeypatch.setattr(Logits, "whole", record)
-    return shapes
-
-
-def build(name, dtype=torch.float32):
+def build(name, dtype=torch.float32, **others):
     """A model with random weights, large enough for its logits to differ."""
     kind, options = MODELS[name]
     torch.manual_seed(0)
-    config = getattr(transformers, kind)(**options)
+    config = getattr(transformers, kind)(**options | others)
     model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(20)
@@ -158,6 +144,20 @@ def test_other_outputs_are_as_ever(made):
         assert found.hidden_states[-1].equal(expected.hidden_states[-1])
         assert found.logits.equal(expected.logits)
         assert model.generate(IDS, max_new_tokens=3, do_sample=False).equal(tokens)
+
+
+def test_no_tensor_is_as_large_as_the_logits():
+    def largest(model):
+        with torch.profiler.profile(profile_memory=True) as profile:
+            model(tokens, labels=tokens).loss.backward()
+        return max(event.self_cpu_memory_usage for event in profile.events())
+
+    tokens = torch.arange(600).reshape(2, 300)
+    model = build("Llama", vocab_size=10_000, max_position_embeddings=300)
+    logits = 600 * 10_000 * 4
+    assert largest(model) >= logits
+    without_logits(model, max_memory=2e6)
+    assert largest(model) <= logits / 8
 
 
 def test_what_is_saved_is_what_was(tmp_path):
