@@ -175,7 +175,9 @@ class _Loss(Function):
         checked: Problem,
         stats: list[RowStats] | None,
     ) -> Tensor:
-        value, ctx.grads = call.run(checked, ctx.needs_input_grad[:3], stats)
+        wanted = (False, False, False) if _is_kept_elsewhere() else ctx.needs_input_grad[:3]
+        value, grads = call.run(checked, wanted, stats)
+        ctx.grads = grads if any(wanted) else None
         ctx.save_for_backward(x, weight, bias)
         nothing: Any = None  # autograd keeps the tensors
         ctx.call, ctx.checked = call._replace(x=nothing, weight=nothing, bias=nothing), checked
@@ -183,9 +185,9 @@ class _Loss(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        wanted = ctx.needs_input_grad[:3]
+        wanted, saved = ctx.needs_input_grad[:3], ctx.saved_tensors  # which raises if they have changed
         if torch.is_grad_enabled():  # to be differentiated again
-            inputs = [None if t is None else t.view_as(t) for t in ctx.saved_tensors]
+            inputs = [None if t is None else t.view_as(t) for t in saved]
             x, weight, bias = inputs
             value = ctx.call._replace(x=x, weight=weight, bias=bias).composed()
             asked = [t for t, on in zip(inputs, wanted, strict=True) if on and t is not None]
@@ -193,13 +195,21 @@ class _Loss(Function):
             return *(next(found) if on else None for on in wanted), None, None, None
         grads, ctx.grads = ctx.grads, None  # given away: whoever has them may write to them
         if grads is None:
-            x, weight, bias = ctx.saved_tensors
+            x, weight, bias = saved
             _, grads = ctx.call._replace(x=x, weight=weight, bias=bias).run(ctx.checked, wanted)
         if not in_memory(grad):  # many at once
             return *(None if g is None else g * grad for g in grads), None, None, None
         if grad != 1.0:
             grads = [None if g is None else g.mul_(grad) for g in grads]
         return *grads, None, None, None
+
+
+def _is_kept_elsewhere() -> bool:
+    """Whether someone decides what is kept from forward to backward: activation checkpointing, offloading.
+
+    What is kept then is not for long, or not here: gradients are computed when the backward pass asks.
+    """
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 # --- calls --------------------------------------------------------------------------------------------------
