@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lastlayer._core", reason="the native core is not built")
 F = torch.nn.functional
 from linear_heads import MASK, SOFT, WEIGHT, V, Y, capped, causal, parts, results  # noqa: E402
+from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import lastlayer.torch as drop_ins  # noqa: E402
 from lastlayer.torch import LinearHead  # noqa: E402
@@ -33,6 +34,7 @@ WITHOUT = {
     "lastlayer": lambda z: ll.cross_entropy(z, Y, z_loss=0.1, temperature=0.7, softcap=3.0, denominator=4),
     "weights": lambda z: ll.cross_entropy(z, Y, sample_weight=MASK.double() + 1, class_weight=WEIGHT),
     "soft": lambda z: ll.cross_entropy(z, SOFT),
+    "statistics": lambda z: (ll.row_stats(z / 2, Y).nll * WEIGHT[:4]).sum() + ll.row_stats(z).entropy.sum(),
     "drop-in": lambda z: drop_ins.cross_entropy(z.view(-1, V), Y.view(-1), label_smoothing=0.2),
     "drop-in module": lambda z: drop_ins.CrossEntropyLoss(z_loss=0.1)(z.view(-1, V), Y.view(-1)),
 }
@@ -49,7 +51,7 @@ WITH = {
     "cap and temperature": lambda z: ll.cross_entropy((z / 3).tanh() * 3, Y, temperature=2.0),
     "soft targets": lambda z: F.cross_entropy(z.view(-1, V), SOFT.view(-1, V)),
     "deprecated": lambda z: ll.log_softmax(z)[..., 3].sum() + ll.logsumexp(z).sum(),
-    "statistics": lambda z: ll.row_stats(z).entropy.sum(),
+    "entropies along another axis": lambda z: ll.row_stats(z, axis=1).entropy.sum(),
 }
 
 
@@ -86,6 +88,15 @@ def test_it_is_no_further_from_the_truth_than_with_logits(made, dtype, function)
         assert a.dtype == b.dtype
         rounding = torch.finfo(b.dtype).eps * t.abs().max()
         assert (b.double() - t).abs().max() <= (a.double() - t).abs().max() + rounding
+    assert not made
+
+
+def test_predictions_need_no_logits(made):
+    x, linear = parts()
+    z, expected = LinearHead.of(linear)(x)[:, 1:] * 0.5, linear(x)[:, 1:] * 0.5
+    torch.testing.assert_close(ll.predict(z), ll.predict(expected))
+    torch.testing.assert_close(ll.top_k(z, 3), ll.top_k(expected, 3))
+    assert ll.row_stats(z, Y[:, 1:]).rank.equal(ll.row_stats(expected, Y[:, 1:]).rank)
     assert not made
 
 
@@ -141,6 +152,58 @@ def test_gradients_pass_where_autograd_alone_looks():
     x, linear = parts()
     expected = results(linear, x, Mean.apply)
     torch.testing.assert_close(results(LinearHead.of(linear), x, Mean.apply), expected)
+
+
+class Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(_, z):
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(_, grad):
+        return -grad
+
+
+class Untouched(torch.autograd.Function):
+    @staticmethod
+    def forward(_, z):
+        return z
+
+    @staticmethod
+    def backward(_, grad):
+        return 3 * grad
+
+
+def reentrant(head, x):
+    return checkpoint(head, x, use_reentrant=True)
+
+
+def hooked(head, x):
+    handle = head.register_full_backward_hook(lambda _, given, __: tuple(2 * g for g in given))
+    z = head(x)
+    handle.remove()
+    return z
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda h, x: Reversed.apply(h(x)), lambda h, x: Untouched.apply(h(x)).float(), reentrant, hooked],
+    ids=["reversed", "tripled", "checkpoint", "hook"],
+)
+def test_gradients_that_others_define_are_theirs(call):
+    x, linear = parts()
+
+    def gradients(head):
+        return torch.autograd.grad(WITHOUT["flat"](call(head, x)), x)
+
+    if call is reentrant:  # which knows of backward alone
+
+        def gradients(head):
+            x.grad = None
+            WITHOUT["flat"](call(head, x)).backward()
+            return x.grad
+
+    torch.testing.assert_close(gradients(LinearHead.of(linear)), gradients(linear))
 
 
 def test_second_derivatives():
@@ -244,3 +307,11 @@ def test_what_is_gone():
             "write logits.clone() before",
         ):
             use(z)
+    z = LinearHead.of(linear)(x)
+    linear.weight.untyped_storage().resize_(0)
+    with raises(
+        ll.BackendError,
+        "Logits: weight has been freed since; expected it to stay until a loss is taken; "
+        "write fully_shard(head, reshard_after_forward=False)",
+    ):
+        causal(z)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lastlayer import problem
+from lastlayer import functional, problem
 from lastlayer.errors import DtypeError, OptionError, ShapeError
 from lastlayer.row_stats import RowStats
 
@@ -234,6 +234,8 @@ def loss_and_gradient(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Te
 
 def row_stats(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> RowStats:
     """``lastlayer.row_stats``."""
+    if type(x) is Logits and (found := x.row_stats(y, w, s, o)) is not None:
+        return found
     if y is None:
         return rows.row_stats(_scores(o.function, x), None, o, False)
     x, y, w, s = _arguments(x, y, w, s, o)
@@ -243,12 +245,19 @@ def row_stats(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> RowStats:
 def predict(x: Tensor, axis: Any, temperature: float, softcap: float | None) -> tuple[Tensor, Tensor]:
     """``lastlayer.predict``."""
     options = Options("predict", axis, temperature=temperature, softcap=softcap)
-    return kernels.predict(_scores("predict", x.detach()), options)
+    x = x.detach()
+    if type(x) is Logits and (found := x.row_stats(None, None, None, options)) is not None:
+        return found.argmax, found.confidence  # type: ignore[return-value]
+    return kernels.predict(_scores("predict", x), options)
 
 
 def top_k(x: Tensor, k: Any, axis: Any, temperature: float) -> tuple[Tensor, Tensor]:
     """``lastlayer.top_k``."""
-    return kernels.top_k(_scores("top_k", x.detach()), k, Options("top_k", axis, temperature=temperature))
+    options = Options("top_k", axis, temperature=temperature)
+    x = x.detach()
+    if type(x) is Logits and (found := x.through(functional.linear_top_k, k, options)) is not None:
+        return found  # type: ignore[no-any-return]
+    return kernels.top_k(_scores("top_k", x), k, options)
 
 
 def _arguments(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Tensor, Any, Any]:

@@ -12,6 +12,7 @@ is answered there, autograd knows how it is differentiated, back to the product,
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch.utils._pytree import tree_map_only
 
 from lastlayer import functional
 from lastlayer.errors import BackendError, LastlayerError
+from lastlayer.row_stats import RowStats
 
 from .arguments import dtype_of_loss
 from .kernels import Options
@@ -75,37 +77,56 @@ class Logits(Tensor):
         """Whether something has been written into these logits, or where nobody counts that."""
         return torch.is_inference_mode_enabled() or self._version > 0
 
-    def loss(self, y: Any, w: Any, s: Any, o: Options) -> Tensor | None:
-        """The cross-entropy that ``o`` describes, without the logits; None where they are needed."""
+    def through(self, function: Callable[..., Any], argument: Any, o: Options, **options: Any) -> Any:
+        """What a function of the linear head finds of these logits, not made; None where they are needed."""
         recipe = self._recipe
         plain = recipe.temperature == 1.0 and not recipe.capped
         if not recipe.head.is_open or self.is_written() or o.axis not in (-1, self.ndim - 1):
             return None
+        if self.requires_grad and not recipe.recorded:  # some autograd.Function has a gradient of its own
+            return None
         if not plain and (o.softcap is not None or o.temperature != 1.0):
             return None
+        options["temperature"] = o.temperature if plain else recipe.temperature
+        options["softcap"] = o.softcap if plain else recipe.softcap
         x, weight, bias = recipe.head.check()
         if not self.requires_grad:
             x, weight, bias = x.detach(), weight.detach(), None if bias is None else bias.detach()
         try:
             with torch.autocast(x.device.type, enabled=False):  # the head was called with it, or without
-                return functional.linear_cross_entropy(  # type: ignore[no-any-return]
-                    recipe.features(x),
-                    weight,
-                    y,
-                    bias=bias,
-                    max_memory=recipe.head.memory,
-                    class_weight=w,
-                    sample_weight=s,
-                    ignore_index=o.ignore_index,
-                    label_smoothing=o.label_smoothing,
-                    temperature=o.temperature if plain else recipe.temperature,
-                    softcap=o.softcap if plain else recipe.softcap,
-                    z_loss=o.z_loss,
-                    reduction=o.reduction,
-                    denominator=o.denominator,
-                )
-        except LastlayerError:  # whoever takes the loss of the logits says what is wrong in its own words
+                x = recipe.features(x)
+                return function(x, weight, argument, bias=bias, max_memory=recipe.head.memory, **options)
+        except LastlayerError:  # whoever looks at the logits says what is wrong in its own words
             return None
+
+    def loss(self, y: Any, w: Any, s: Any, o: Options) -> Tensor | None:
+        """The cross-entropy that ``o`` describes."""
+        found: Tensor | None = self.through(
+            functional.linear_cross_entropy,
+            y,
+            o,
+            class_weight=w,
+            sample_weight=s,
+            ignore_index=o.ignore_index,
+            label_smoothing=o.label_smoothing,
+            z_loss=o.z_loss,
+            reduction=o.reduction,
+            denominator=o.denominator,
+        )
+        return found
+
+    def row_stats(self, y: Any, w: Any, s: Any, o: Options) -> RowStats | None:
+        """The statistics of rows that ``o`` describes."""
+        found: RowStats | None = self.through(
+            functional.linear_row_stats,
+            y,
+            o,
+            class_weight=w,
+            sample_weight=s,
+            ignore_index=o.ignore_index,
+            label_smoothing=o.label_smoothing,
+        )
+        return found
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -157,7 +178,7 @@ class _Product(Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, head: Head) -> Logits:  # noqa: ARG004
         ctx.save_for_backward(x, weight)
         logits = Logits((*x.shape[:-1], weight.shape[0]), x.dtype, x.device)
-        logits._recipe, logits._whole = Recipe(head), None
+        logits._recipe, logits._whole = Recipe(head, recorded=head.recorded), None
         logits._make = lambda: _product(head)
         return logits
 
@@ -192,7 +213,8 @@ def _derived(z: Logits, recipe: Recipe, func: Any, args: Any, kwargs: Any) -> Lo
     if recipe.rows is not z._recipe.rows:
         shape = recipe.rows[-1](torch.empty(*shape[:-1], 1)).shape[:-1] + shape[-1:]
     new = Logits(shape, kwargs.get("dtype") or z.dtype, z.device)
-    new._recipe, new._whole = recipe, None
+    new._recipe = replace(recipe, recorded=recipe.recorded and torch.is_grad_enabled())
+    new._whole = None
     is_view = func._schema.returns[0].alias_info is not None
 
     def make() -> Tensor:

@@ -30,11 +30,11 @@ class LinearHead(nn.Linear):
         logits = x @ weight.T + bias
         cross_entropy(logits, y) = linear_cross_entropy(x, weight, y, bias=bias)
 
-    What it returns works as the logits do, and PyTorch's or this package's cross-entropy of it is computed
-    without them, in value and gradients. Between the two the axes before the last may be reshaped, sliced
-    and indexed, and the logits converted to float32, multiplied and divided by positive numbers, and capped
-    by a ``tanh``: what language models do. All else, such as ``argmax`` or a softmax, makes the logits, which
-    costs their memory and nothing more.
+    What it returns works as the logits do. PyTorch's or this package's cross-entropy of it is computed
+    without them, in value and gradients, and so are `row_stats`, `predict` and `top_k`. On the way there the
+    axes before the last may be reshaped, sliced and indexed, and the logits converted to float32, multiplied
+    and divided by positive numbers, and capped by a ``tanh``: what language models do. All else, such as
+    ``argmax`` or a softmax, makes the logits, which costs their memory and nothing more.
 
     Parameters
     ----------

@@ -31,6 +31,7 @@ class Head:
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor | None, memory: Any) -> None:
         self.parts = x, weight, bias
         self.memory = memory
+        self.recorded = torch.is_grad_enabled()
         self.versions = self._versions()
         self.is_open = True  # whether a loss may go around the logits
 
@@ -39,6 +40,11 @@ class Head:
 
     def check(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """The tensors, as they were when the logits were asked for."""
+        if self.parts[1].untyped_storage().nbytes() == 0 < self.parts[1].numel():
+            raise BackendError(
+                "Logits: weight has been freed since; expected it to stay until a loss is taken; "
+                "write fully_shard(head, reshard_after_forward=False)"
+            )
         for name, now, then in zip(("x", "weight", "bias"), self._versions(), self.versions, strict=True):
             if now != then:
                 raise BackendError(
@@ -57,6 +63,7 @@ class Recipe:
     divisor: float = 1.0  # of the product
     factor: float = 1.0  # of its tanh
     capped: bool = False  # whether there is a tanh
+    recorded: bool = True  # whether autograd saw all of this
 
     def features(self, x: Tensor) -> Tensor:
         for step in self.rows:
