@@ -55,6 +55,7 @@ class Loop:
         *,
         a_row: int = 0,
         again: bool = False,
+        ranks: bool = False,
     ) -> None:
         self.products, self.head, self.problem, self.rows = products, head, problem, rows
         t = problem.targets
@@ -67,7 +68,7 @@ class Loop:
         self.peak_dtype = np.float32 if single else np.float64
         self.rounds = products.dtype != products.sum_dtype  # a product, to less than what is added up
         self.again = again  # only the second pass is made
-        self.threshold: Any = None  # of ranks: the logit of each row's target
+        self.threshold = target_logits(products, head, rows) if ranks else None  # while there is room
         self.plan = self._plan(rows.x.shape[0], wanted, a_row)
         problems.enough_memory(problem.scores.function, head, self.plan.memory)
         self.listed: Listed | None = None
@@ -156,7 +157,6 @@ class Loop:
         """The statistics of all rows, with these fields."""
         if "rank" not in fields:
             return self.statistics(tuple(fields))
-        self.threshold = target_logits(self.products, self.head, self.rows)
         stats = self.statistics(tuple(fields))
         best, rank, s = stats.argmax, stats.rank, self.rows.s
         assert best is not None
@@ -190,7 +190,7 @@ class Loop:
         _core.row_stats(
             z, 1, False, None, temperature, self.cap, y, self.dense, half, None, {**into, **top},
             best[0].shape[1] if best else 0, self.products.threads, w, s, *options, True,
-            self.threshold[tile.rows] if "rank" in fields else None,
+            None if self.threshold is None else self.threshold[tile.rows],
         )  # fmt: skip
         into["peak"] = into["peak"].astype(np.float64)
         if (

@@ -22,6 +22,8 @@ __all__ = ["FIELDS", "Found", "fields_of", "finished", "loss_and_gradients", "ro
 
 FIELDS = frozenset({"argmax", "spread", "square"})
 
+_FIELD = 18  # bytes of a row for each of its statistics beyond those of a loss
+
 
 class Found(NamedTuple):
     """What `loss_and_gradients` finds."""
@@ -50,7 +52,7 @@ def loss_and_gradients(
         rows, stats = rows._replace(index=np.empty(0, np.int64)), RowStats.empty((0,))
         losses, grads = np.zeros(0), [None] * 3
     else:
-        loop = Loop(products, head, problem, rows, wanted)
+        loop = Loop(products, head, problem, rows, wanted, **_for(fields))
         stats = loop.first_pass({"gap", "mass", *(("argmax",) if loop.rounds and wanted[0] else ()), *fields})
         losses = stats.nll + _z_loss(problem, stats, rows.s)
         grads = loop.gradients(_pulled(problem, stats, rows.s), wanted) if any(wanted) else [None] * 3
@@ -92,7 +94,7 @@ def row_stats(head: Head, problem: Problem, products: Products | None = None) ->
     if n == 0:
         empty = RowStats.empty((0,))
         return _shaped(RowStats(**{k: getattr(empty, k) for k in {"peak", "rest", *fields}}), head, products)
-    loop = Loop(products, head, problem, all_rows(products, head, problem))
+    loop = Loop(products, head, problem, all_rows(products, head, problem), **_for(fields))
     return _shaped(loop.first_pass(fields), head, products)
 
 
@@ -100,6 +102,12 @@ def fields_of(problem: Problem) -> set[str]:
     """What there is to know of each row, beside its peak and rest."""
     t = problem.targets
     return {*FIELDS, *(() if t is None else ("gap", "mass")), *(("rank",) if t and t.kind == "index" else ())}
+
+
+def _for(fields: Collection[str]) -> dict[str, Any]:
+    """What a loop needs to know of the statistics wanted."""
+    more = len({*fields} - {"gap", "mass"})
+    return {"a_row": _FIELD * more, "ranks": "rank" in fields}
 
 
 def finished(products: Products, head: Head, rows: Rows, grads: list[Any], wanted: Wanted) -> list[Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
+from linear_cases import fixed_plan
 
 from lastlayer import linear, select
-from lastlayer.plan import Plan, most_lent
 
 try:
     from lastlayer import native
@@ -33,15 +33,7 @@ def cut(monkeypatch):
     """Cut the next calls into tiles of given rows and classes, with so many kept."""
 
     def cut(rows, classes, kept, lent=False):
-        def plan(n, v, number, threads, memory, costs, *, keep=True):
-            r, c = min(rows, n), min(classes, v)
-            chunks = -(-n // r)
-            count = chunks * -(-v // c)
-            k = max(1, min(kept, count)) if keep else 1
-            of_weight = min(k - 1, most_lent(count, chunks, r * c * number, costs.idle * c)) if lent else 0
-            return Plan(n, v, r, c, k, count - k, 0, of_weight)
-
-        monkeypatch.setattr(linear, "plan", plan)
+        monkeypatch.setattr(linear, "plan", fixed_plan(rows, classes, kept, lent))
 
     return cut
 
