@@ -81,13 +81,15 @@ def test_several_statistics_at_once(each, option):
 
 
 def test_by_finite_differences(each):
+    y = torch.tensor([8, -100])
+
     def function(x, w, b):
-        stats = ll.linear_row_stats(x, w, Y, bias=b, softcap=4.0)
-        losses = ll.linear_cross_entropy(x, w, Y, bias=b, reduction="none", z_loss=0.1)
+        stats = ll.linear_row_stats(x, w, y, bias=b, softcap=4.0)
+        losses = ll.linear_cross_entropy(x, w, y, bias=b, reduction="none", z_loss=0.1)
         return stats.nll, stats.lse, stats.entropy, stats.confidence, losses
 
-    assert gradcheck(function, arguments(), check_forward_ad=True, check_batched_grad=True)
-    assert gradgradcheck(function, arguments())
+    assert gradcheck(function, arguments(2, 2, 9), check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(function, arguments(2, 2, 9))
 
 
 LOSSES = {
@@ -304,3 +306,21 @@ def test_nothing_of_the_logits_is_kept():
     assert all(isinstance(a, np.ndarray) and a.shape == (32,) for a in arrays)
     saved = stats.nll.grad_fn.saved_tensors
     assert [t.data_ptr() for t in saved] == [t.data_ptr() for t in (x, w, b)]
+
+
+def test_statistics_in_a_compiled_program():
+    """There they are composed; the loss beside them is an operation."""
+
+    def function(x, w, b):
+        loss, stats = ll.linear_cross_entropy(x, w, Y, bias=b, return_stats=True)
+        others = ll.linear_row_stats(x, w, Y, bias=b)
+        return loss + others.entropy.sum(), stats.nll, stats.rank
+
+    args, others = arguments(), arguments()
+    found = torch.compile(function, backend="aot_eager", fullgraph=True)(*args)
+    expected = function(*others)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+    got = torch.autograd.grad(found[0], args)
+    torch.testing.assert_close(got, torch.autograd.grad(expected[0], others), rtol=1e-11, atol=1e-14)
+    assert not found[1].requires_grad
