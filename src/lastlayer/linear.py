@@ -35,11 +35,12 @@ except ImportError:  # then everything is materialised
 
 __all__ = ["Loop"]
 
-PUT = 256  # rows of dx that entries taken out of a tile are added to at a time
+PUT = 512  # large entries whose part of dx is computed at a time
 _A_ROW = 300  # bytes of statistics for each row of a tile, while two parts merge
 _ROW = 80  # and for each row of all
 
 Wanted = Sequence[bool]  # of dx, dweight, dbias
+Large = tuple[Any, Any, Any]  # rows, classes and values of entries of the logits' gradient
 
 
 class Loop:
@@ -220,6 +221,7 @@ class Loop:
         spare = products.empty((self._spare(d, chunks, wanted),), products.dtype)
         last = (self.plan.n - 1) // self.plan.rows * self.plan.rows
         stats = stats if self.listed is None else self.listed.differentiate(stats)
+        large: list[Large] = []
         for tile in reversed(list(self.plan.tiles())):
             g = self.tile(tile) if tile.kept and not self.again else self.fill(tile)
             self.differentiate(tile, g, stats, tilt)
@@ -233,18 +235,21 @@ class Loop:
                     dw[tile.classes] = out
             if dx is not None:
                 out, w_tile = dx[tile.rows], products.convert(weight[tile.classes])
-                large = [] if not self.rounds else self.take_large(tile, g, stats)
+                if self.rounds:
+                    large.append(self.take_large(tile, g, stats))
                 products.multiply(g, w_tile, out, tile.classes.stop == v, spare)
-                for part in large:
-                    products.put(part, w_tile, out)
                 del w_tile  # a copy, maybe, and the next tile makes its own
+        if large:
+            self.buffers.clear()  # their memory serves for this
+            row, column, value = (np.concatenate(parts) for parts in zip(*large, strict=True))
+            products.put(row, column, value, weight, dx)
         return [dx, dw, db]
 
-    def take_large(self, tile: Tile, g: Any, stats: RowStats) -> list[Any]:
+    def take_large(self, tile: Tile, g: Any, stats: RowStats) -> Large:
         """The entries of a tile that are large, taken out of it: of the targets, and of the rows' argmax.
 
         They make most of dx. A product that is rounded to 16 bits for each tile would round them once more
-        than a product over all classes does.
+        than a product over all classes does. What they add is added unrounded, after all tiles.
         """
         assert stats.argmax is not None
         start, width = tile.classes.start, g.shape[1]
@@ -257,7 +262,8 @@ class Loop:
             entries.append(_inside(self.rows.y[tile.rows] - start, width))
         for row, column in entries:
             best[row[column == best[row]]] = -1
-        return [self.products.take(g, *entry) for entry in (*entries, _inside(best, width))]
+        row, column = map(np.concatenate, zip(*entries, _inside(best, width), strict=True))
+        return tile.rows.start + row, start + column, self.products.take(g, row, column)
 
     def _spare(self, d: int, chunks: int, wanted: Wanted) -> int:
         """Numbers of the largest product that is made apart from its sum."""

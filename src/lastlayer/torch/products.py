@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -90,15 +91,15 @@ class TorchProducts:
         """A tile as a NumPy array that shares its memory; bfloat16 as its bits."""
         return (tile.view(torch.uint16) if tile.dtype is torch.bfloat16 else tile).numpy()
 
-    def take(self, tile: Tensor, rows: Any, columns: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Different entries out of a tile; zero is left in their place."""
-        rows, columns = torch.from_numpy(rows), torch.from_numpy(columns)
-        values = tile[rows, columns]
-        tile[rows, columns] = 0.0
-        return rows, columns, values
+    def take(self, tile: Tensor, rows: Any, columns: Any) -> Any:
+        """Different entries out of a tile of bfloat16, as NumPy's float32; zero is left in their place."""
+        bits = self.numbers(tile)  # by NumPy: a few numbers are not worth waking threads for
+        values = (bits[rows, columns].astype(np.uint32) << 16).view(np.float32)
+        bits[rows, columns] = 0
+        return values
 
-    def put(self, taken: tuple[Tensor, Tensor, Tensor], weight: Tensor, out: Tensor) -> None:
-        """What these entries add to the product of their tile and ``weight``, unrounded."""
-        for rows, columns, values in zip(*(part.split(PUT) for part in taken), strict=True):  # type: ignore[no-untyped-call]
-            part = weight.index_select(0, columns).to(self.sum_dtype)
-            out.index_add_(0, rows, part.mul_(values.to(self.sum_dtype).unsqueeze(1)))
+    def put(self, rows: Any, columns: Any, values: Any, weight: Tensor, out: Tensor) -> None:
+        """What these entries add to the product of their matrix and ``weight``, unrounded."""
+        for start in range(0, len(rows), PUT):
+            r, c, v = (torch.from_numpy(a[start : start + PUT]) for a in (rows, columns, values))
+            out.index_add_(0, r, weight.index_select(0, c).to(self.sum_dtype).mul_(v.unsqueeze(1)))
