@@ -246,6 +246,7 @@ def memory() -> Record:
 def fresh(code: str, *arguments: str) -> str:
     """Run code in a fresh process with this one's import path."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment["MALLOC_MMAP_THRESHOLD_"] = str(128 << 10)  # large memory that is freed is given back
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return done.stdout.strip()

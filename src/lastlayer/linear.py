@@ -35,7 +35,6 @@ except ImportError:  # then everything is materialised
 
 __all__ = ["Loop"]
 
-PUT = 512  # large entries whose part of dx is computed at a time
 _A_ROW = 300  # bytes of statistics for each row of a tile, while two parts merge
 _ROW = 80  # and for each row of all
 
@@ -90,15 +89,15 @@ class Loop:
             fixed += memory_of(n, t.array.indices.shape[-1])
         if self.rows.x.dtype != head.x.dtype or self.rows.index is not None:
             fixed += n * d * products.number
-        if wanted[0] and self.rounds:
-            fixed += 2 * size * d * PUT
         if wanted[0] and (head.x.dtype != products.sum_dtype or self.rows.index is not None):
             fixed += n * d * size
         costs = Costs(
             fixed,
-            _A_ROW + (d * products.number if wanted[0] and products.apart else 0),
-            (d * products.number if converted else 0) + (d * size if converted and wanted[1] else 0),
-            d * (products.number if products.apart else 0) + (0 if converted else d * size * products.apart),
+            _A_ROW,
+            d * (products.number + (size if wanted[1] else 0)) if converted else 0,
+            d * size if wanted[1] and not converted and head.weight.dtype != products.sum_dtype else 0,
+            d * products.number if wanted[0] and products.apart else 0,
+            d * products.number if wanted[1] and products.apart else 0,
             d * _size(head.weight) if wanted[1] else 0,
         )
         memory = default_memory() if head.memory is None else head.memory
@@ -240,9 +239,11 @@ class Loop:
                 products.multiply(g, w_tile, out, tile.classes.stop == v, spare)
                 del w_tile  # a copy, maybe, and the next tile makes its own
         if large:
-            self.buffers.clear()  # their memory serves for this
+            del g
+            self.buffers.clear()  # of their size is what is needed now
+            room = self.plan.rows * self.plan.classes * products.number
             row, column, value = (np.concatenate(parts) for parts in zip(*large, strict=True))
-            products.put(row, column, value, weight, dx)
+            products.put(row, column, value, weight, dx, room)
         return [dx, dw, db]
 
     def take_large(self, tile: Tile, g: Any, stats: RowStats) -> Large:

@@ -38,6 +38,8 @@ class Costs(NamedTuple):
     a_row: int = 0  # for each row of a tile
     a_class: int = 0  # for each class of a tile
     a_class_again: int = 0  # the same, where the rows take several tiles
+    row_product: int = 0  # of a product apart from its sum, for each row of a tile
+    class_product: int = 0  # of such a product for each class, where the rows take several tiles
     idle: int = 0  # of a result, for each class: free until the second pass is through with the later classes
 
 
@@ -98,7 +100,10 @@ def plan(
 
     def memory(tiles: int) -> int:
         a_class = costs.a_class + (costs.a_class_again if rows < n else 0)
-        return costs.fixed + costs.a_row * rows + a_class * classes + tiles * rows * classes * number
+        product = max(costs.row_product * rows, costs.class_product * classes if rows < n else 0)
+        return (
+            costs.fixed + costs.a_row * rows + a_class * classes + product + tiles * rows * classes * number
+        )
 
     while memory(1) > max_memory and (rows > _ROWS_STEP or classes > _STEP):
         if rows > _ROWS_STEP and (rows >= classes or classes <= _STEP):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lastlayer.plan import Costs, default_memory, plan
 
 small = st.integers(1, 300)
-costs = st.builds(Costs, st.integers(0, 5000), *[st.integers(0, 300)] * 4)
+costs = st.builds(Costs, st.integers(0, 5000), *[st.integers(0, 300)] * 6)
 
 
 @given(small, small, st.sampled_from([2, 4, 8]), st.integers(1, 8), st.integers(1, 1 << 20), costs)
@@ -34,6 +34,7 @@ def test_every_class_of_every_row_once_and_within_the_memory(n, v, number, threa
     used = costs.fixed + costs.a_row * p.rows + costs.a_class * p.classes
     if p.rows < n:
         used += costs.a_class_again * p.classes
+    used += max(costs.row_product * p.rows, costs.class_product * p.classes * (p.rows < n))
     assert 0 <= p.lent < p.kept
     assert p.memory == used + (p.kept - p.lent) * p.rows * p.classes * number
     assert p.memory <= memory or (p.kept - p.lent == 1 and p.rows <= 16 and p.classes <= 16)

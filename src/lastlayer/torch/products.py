@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lastlayer.linear import PUT
-
 from .tensors import new_like, wide
 
 __all__ = ["TorchProducts"]
@@ -98,8 +96,9 @@ class TorchProducts:
         bits[rows, columns] = 0
         return values
 
-    def put(self, rows: Any, columns: Any, values: Any, weight: Tensor, out: Tensor) -> None:
-        """What these entries add to the product of their matrix and ``weight``, unrounded."""
-        for start in range(0, len(rows), PUT):
-            r, c, v = (torch.from_numpy(a[start : start + PUT]) for a in (rows, columns, values))
+    def put(self, rows: Any, columns: Any, values: Any, weight: Tensor, out: Tensor, room: int) -> None:
+        """What these entries add to their matrix times ``weight``, unrounded; in ``room`` bytes."""
+        some = max(1, room // (weight.shape[1] * (weight.element_size() + out.element_size())))
+        for start in range(0, len(rows), some):
+            r, c, v = (torch.from_numpy(a[start : start + some]) for a in (rows, columns, values))
             out.index_add_(0, r, weight.index_select(0, c).to(self.sum_dtype).mul_(v.unsqueeze(1)))

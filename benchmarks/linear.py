@@ -1,0 +1,594 @@
+"""Measure the linear head beside its peers: time, memory and error; record it, and render the record.
+
+    python benchmarks/linear.py                  all: a record in benchmarks/record/linear, and --render
+    python benchmarks/linear.py --only 2048x768x32000-bfloat16
+    python benchmarks/linear.py --render         docs/performance-linear.md, from the newest record
+
+Forward and backward, of all contenders in turns in one process; each answer is compared with float64 before
+anything is timed. Memory is the peak of a fresh process for each contender, beyond what it started with and
+beyond the gradients. The floor is the three products of matrices alone, measured in the same turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from run import fresh, machine, newest, set_threads, table
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+RECORDS = HERE / "record" / "linear"
+
+SMALL = 64 << 20  # bytes: the budget that is asked for beside the default one
+K = 10
+
+Record = dict[str, Any]
+Run = Callable[[], Any]
+
+
+class Problem(NamedTuple):
+    """Rows, features and classes; features as after a normalisation, weights as after an initialisation."""
+
+    n: int
+    d: int
+    v: int
+    dtype: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.n}x{self.d}x{self.v}-{self.dtype}"
+
+    def arrays(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        g = torch.Generator().manual_seed(0)
+        x = torch.randn(self.n, self.d, generator=g)
+        weight = torch.randn(self.v, self.d, generator=g) * (2 / self.d**0.5)
+        y = torch.randint(0, self.v, (self.n,), generator=g)
+        dtype = getattr(torch, self.dtype)
+        return x.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_(), y
+
+
+SHAPES = [(2048, 768, 32000), (1024, 1024, 128256), (8192, 512, 50257)]
+PROBLEMS = {p.name: p for p in (Problem(*s, t) for t in ("bfloat16", "float32") for s in SHAPES)}
+
+
+# ------------------------------ contenders
+
+
+def ours(x: Any, weight: Any, y: Any, memory: int | None = None) -> Any:
+    import lastlayer as ll
+
+    return ll.linear_cross_entropy(x, weight, y, max_memory=memory)
+
+
+def eager(x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(torch.nn.functional.linear(x, weight), y)
+
+
+def chunked(x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    options = torch.nn.LinearCrossEntropyOptions()
+    return torch.nn.functional.linear_cross_entropy(x, weight, y, options=options)
+
+
+def cut(x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    from cut_cross_entropy import linear_cross_entropy
+
+    loss: torch.Tensor = linear_cross_entropy(x, weight, y, impl="torch_compile")
+    return loss
+
+
+_compiled: Any = None
+
+
+def compiled(x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    global _compiled
+    if _compiled is None:
+        _compiled = torch.compile(eager, dynamic=False)
+    loss: torch.Tensor = _compiled(x, weight, y)
+    return loss
+
+
+LOSSES: dict[str, Callable[..., Any]] = {
+    "lastlayer": ours,
+    "lastlayer, 64 MiB": lambda x, w, y: ours(x, w, y, SMALL),
+    "torch": eager,
+    "torch.compile": compiled,
+    "CCE torch_compile": cut,
+    "torch chunked": chunked,
+}
+OURS = ("lastlayer", "lastlayer, 64 MiB")
+PEERS = [name for name in LOSSES if name not in OURS]
+NUMPY = ("lastlayer", "lastlayer, 1/10", "materialised")
+
+
+def both_ways(loss: Callable[..., Any], x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> Run:
+    def run() -> tuple[Any, ...]:
+        x.grad = weight.grad = None
+        value = loss(x, weight, y)
+        value.backward()
+        return value.detach(), x.grad, weight.grad
+
+    return run
+
+
+def products(x: torch.Tensor, weight: torch.Tensor) -> tuple[Run, Run]:
+    """The three products alone, into memory that is there; and the first of them."""
+    x, weight = x.detach(), weight.detach()
+    z = torch.empty(x.shape[0], weight.shape[0], dtype=x.dtype)
+    dx, dw = torch.empty_like(x), torch.empty_like(weight)
+
+    def one() -> None:
+        torch.mm(x, weight.T, out=z)
+
+    def three() -> None:
+        one()
+        torch.mm(z, weight, out=dx)
+        torch.mm(z.T, x, out=dw)
+
+    return one, three
+
+
+def materialised(x: Any, weight: Any, y: Any) -> Any:
+    """What NumPy is used for today, with the fastest loss there is."""
+    import lastlayer as ll
+
+    loss, g = ll.cross_entropy_grad(x @ weight.T, y)
+    return loss, g @ weight, g.T @ x
+
+
+def with_numpy(problem: Problem) -> dict[str, Run]:
+    import lastlayer as ll
+
+    x, weight, y = (t.detach().numpy() for t in problem.arrays())
+    tenth = 4 * problem.n * problem.v * 2 // 10  # of the logits and their gradient
+
+    def run(memory: int | None) -> Any:
+        loss, (dx, dw, _) = ll.linear_cross_entropy_grad(x, weight, y, max_memory=memory)
+        return loss, dx, dw
+
+    runs = (lambda: run(None), lambda: run(tenth), lambda: materialised(x, weight, y))
+    return dict(zip(NUMPY, runs, strict=True))
+
+
+# ------------------------------ truth
+
+
+class Truth(NamedTuple):
+    """The loss, and the gradients of a few rows and a few classes, in float64."""
+
+    loss: float
+    dx: torch.Tensor
+    dw: torch.Tensor
+    rows: torch.Tensor
+    classes: torch.Tensor
+
+    def errors(self, found: Sequence[Any]) -> list[float]:
+        """The relative errors of loss, dx and dW: of the largest entries."""
+        loss, dx, dw = (torch.as_tensor(a) for a in found)
+        pairs = (
+            (loss.double(), torch.tensor(self.loss).double()),
+            (dx[self.rows].double(), self.dx),
+            (dw[self.classes].double(), self.dw),
+        )
+        return [float((a - b).norm() / b.norm()) for a, b in pairs]
+
+
+def truth(problem: Problem) -> Truth:
+    x, weight, y = problem.arrays()
+    x, weight = x.detach().double(), weight.detach().double()
+    n, v = problem.n, problem.v
+    rows = torch.arange(0, n, max(1, n // 64))
+    classes = torch.cat([torch.arange(0, v, max(1, v // 64)), y[:64]])
+    lse, picked, z_classes = torch.empty(n).double(), torch.empty(n).double(), []
+    dx = torch.empty(len(rows), problem.d).double()
+    for start in range(0, n, 512):
+        part = slice(start, min(start + 512, n))
+        z = x[part] @ weight.T
+        lse[part] = z.logsumexp(1)
+        picked[part] = z.gather(1, y[part].unsqueeze(1)).squeeze(1)
+        z_classes.append(z[:, classes])
+        mine = (rows >= start) & (rows < part.stop)
+        p = (z[rows[mine] - start] - lse[rows[mine]].unsqueeze(1)).exp()
+        p[torch.arange(len(p)), y[rows[mine]]] -= 1
+        dx[mine] = p @ weight / n
+    g = (torch.cat(z_classes) - lse.unsqueeze(1)).exp() - (y.unsqueeze(1) == classes).double()
+    return Truth(float((lse - picked).mean()), dx, g.T @ x / n, rows, classes)
+
+
+TOLERANCE = {"bfloat16": 0.02, "float32": 1e-4}
+
+
+# ------------------------------ measuring
+
+
+def measure(problem: Problem, options: argparse.Namespace) -> Record:
+    """Time every contender in turns; what takes ten times as long as ours is run twice only."""
+    x, weight, y = problem.arrays()
+    runs = {name: both_ways(loss, x, weight, y) for name, loss in LOSSES.items()}
+    right = truth(problem)
+    errors = {}
+    for name, run in runs.items():
+        if not (options.quick and name == "torch chunked"):
+            errors[name] = right.errors(run())
+            assert max(errors[name]) < TOLERANCE[problem.dtype], (name, errors[name])
+    one, three = products(x, weight)
+    import lastlayer as ll
+
+    with torch.no_grad():
+        ours(x, weight, y), ll.linear_row_stats(x, weight, y)
+    runs |= {"3 products": three, "1 product": one, **forward(x.detach(), weight.detach(), y)}
+    return {"times": in_turns(runs, options), "errors": errors}
+
+
+def forward(x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> dict[str, Run]:
+    import lastlayer as ll
+
+    return {
+        "loss alone": lambda: ll.linear_cross_entropy(x, weight, y),
+        "row_stats": lambda: ll.linear_row_stats(x, weight, y),
+        "top_k": lambda: ll.linear_top_k(x, weight, K),
+    }
+
+
+def in_turns(runs: dict[str, Run], options: argparse.Namespace) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for done in range(options.repetitions):
+        for name, run in runs.items():
+            if name == "torch chunked" and (done >= options.slow):
+                continue
+            time.sleep(0.01)
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def measure_numpy(problem: Problem, options: argparse.Namespace) -> Record:
+    right, runs = truth(problem), with_numpy(problem)
+    errors = {name: right.errors(run()) for name, run in runs.items()}
+    assert max(max(e) for e in errors.values()) < TOLERANCE["float32"], errors
+    return {"times": in_turns(runs, options), "errors": errors}
+
+
+MEMORY = """
+import sys
+sys.path[:0] = {paths!r}
+import linear
+linear.peak_of({problem!r}, {name!r}, {library!r}, {threads})
+"""
+
+
+def status(field: str) -> int:
+    """A line of the kernel's account of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(field))) * 1024
+
+
+def peak_of(name: str, contender: str, library: str, threads: int) -> None:
+    """Print the peak of one call beyond the start and the gradients, and what the plan predicts (or 0)."""
+    set_threads(threads)
+    n, d, v, dtype = name.replace("-", "x").split("x")
+    problem = Problem(int(n), int(d), int(v), dtype)
+    planned = [0]
+    if contender in (*OURS, *NUMPY):
+        from lastlayer import linear
+
+        plan = linear.plan
+
+        def seen(*arguments: Any, **rest: Any) -> Any:
+            found = plan(*arguments, **rest)
+            planned[0] = found.memory
+            return found
+
+        linear.plan = seen
+    if library == "torch":
+        x, weight, y = problem.arrays()
+        run = both_ways(LOSSES[contender], x, weight, y)
+        few = both_ways(LOSSES[contender], *Problem(256, problem.d, 512, problem.dtype).arrays())
+    else:
+        run = with_numpy(problem)[contender]
+        few = with_numpy(Problem(256, problem.d, 512, problem.dtype))["materialised"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        few()  # starts threads, loads what is loaded late
+        if (
+            contender != "torch chunked"
+        ):  # compiles; what libraries keep for later products is not of the call
+            run()
+    if library == "torch":
+        x.grad = weight.grad = None
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before = status("VmHWM")
+    kept = run()
+    results = sum(t.nbytes if isinstance(t, np.ndarray) else t.numel() * t.element_size() for t in kept[1:])
+    print(status("VmHWM") - before - results, planned[0])
+
+
+def memory(problem: Problem, contender: str, library: str, threads: int) -> list[int] | None:
+    """Peak and prediction in bytes; None where the system does not say."""
+    code = MEMORY.format(
+        paths=[str(HERE), *filter(None, sys.path)],
+        problem=problem.name,
+        name=contender,
+        library=library,
+        threads=threads,
+    )
+    try:
+        return [int(word) for word in fresh(code).split()[-2:]]
+    except (subprocess.CalledProcessError, ValueError, OSError) as error:
+        print("memory:", contender, getattr(error, "stderr", error), file=sys.stderr)
+        return None
+
+
+# ------------------------------ judging
+
+
+class Demand(NamedTuple):
+    """What was asked of one problem, and what was got: ``got <= most`` meets it."""
+
+    what: str
+    most: float
+    got: float | None
+
+
+def median(record: Record, name: str, library: str = "torch") -> float | None:
+    """Milliseconds."""
+    times = record[library]["times"].get(name)
+    return statistics.median(times) * 1e3 if times else None
+
+
+def over(record: Record, a: str, b: str | float | None, library: str = "torch") -> float | None:
+    """Time of a over time of b."""
+    mine = median(record, a, library)
+    theirs = median(record, b, library) if isinstance(b, str) else b
+    return mine / theirs if mine and theirs else None
+
+
+def demands(record: Record) -> list[Demand]:
+    """What was asked of a problem, with what was measured."""
+    half = record["dtype"] == "bfloat16"
+    best = min(t for name in PEERS if (t := median(record, name)))
+    small = "lastlayer, 64 MiB"
+    found = [
+        Demand("default budget / best peer", 1.0 if half else 1.05, over(record, "lastlayer", best)),
+        Demand("64 MiB / best peer", 1.0 if half else 1.25, over(record, small, best)),
+    ]
+    chunk = {
+        ("bfloat16", 32000): 10,
+        ("bfloat16", 128256): 35,
+        ("float32", 32000): 1.5,
+        ("float32", 128256): 4,
+    }
+    times = chunk.get((record["dtype"], record["v"]), 1.0)
+    found.append(Demand("64 MiB / torch chunked", 1 / times, over(record, small, "torch chunked")))
+    for name in OURS:
+        plan = record["plans"].get(name)
+        if plan:
+            share = 0.85 if plan["recomputed"] == 0 else 0.7
+            what = "nothing" if plan["recomputed"] == 0 else f"{plan['share']:.0%}"
+            found.append(
+                Demand(f"{name} / 3 products, {what} recomputed", 1 / share, over(record, name, "3 products"))
+            )
+    for name, most in (("loss alone", 1.15), ("row_stats", 1.15), ("top_k", 1.3)):
+        found.append(Demand(f"{name} / 1 product", most, over(record, name, "1 product")))
+    if not half:
+        found.append(
+            Demand(
+                "NumPy: a tenth of its memory / materialised", 1.0, over(record, NUMPY[1], NUMPY[2], "numpy")
+            )
+        )
+    for name in OURS:
+        one = record["memory"].get(name)
+        if one and one[1]:
+            found.append(Demand(f"{name}: |peak / plan - 1|", 0.1, abs(one[0] / one[1] - 1)))
+    e = record["torch"]["errors"]
+    for i, what in ((1, "dx"), (2, "dW")):
+        worst = max(e[name][i] for name in OURS)
+        found.append(Demand(f"error of {what} / torch's", 1.0, worst / e["torch"][i]))
+    return found
+
+
+# ------------------------------ rendering
+
+
+def render(record: Record) -> str:
+    """Write the page docs/performance-linear.md."""
+    about = record["machine"]
+    parts = [
+        "<!-- generated by `make bench`; do not edit -->\n# Performance of the linear head\n",
+        f"Measured on {record['date']}: {about['cpu']}, {about['cores']} cores, {about['system']}, "
+        f"{record['threads']} threads; lastlayer {about['lastlayer']} ({about['isa']}), Python "
+        f"{about['python']}, NumPy {about['numpy']}, torch {about['torch']}, cut-cross-entropy "
+        f"{about['cut-cross-entropy']}.\n",
+        "Loss and gradients of features and weight, from N x D features and V classes. All contenders ran in "
+        "turns in one process, each after its answer had been compared with float64; times are medians, and "
+        "only the ratios of one line mean anything. Memory is the peak of a fresh process beyond its start "
+        'and beyond the gradients. "3 products" are the products of matrices alone, into memory that is '
+        "there: the floor of who computes no logit twice. torch chunked is "
+        "`torch.nn.functional.linear_cross_entropy` with its options; NumPy materialised is "
+        "`cross_entropy_grad` of `x @ weight.T` and two more products.\n",
+        "## Asked and got\n",
+    ]
+    rows = []
+    for one in record["measured"]:
+        for d in demands(one):
+            got = "-" if d.got is None else f"{d.got:.3g}"
+            met = "-" if d.got is None else "yes" if d.got <= d.most else "**no**"
+            rows.append([one["problem"], d.what, f"{d.most:.3g}", got, met])
+    parts.append(table(["problem", "what", "at most", "got", "met"], rows))
+    parts.append("## Times\n\nMilliseconds, forward and backward.\n")
+    names = [*LOSSES, "3 products"]
+    parts.append(
+        table(
+            ["problem", *names],
+            ([one["problem"], *(_ms(median(one, name)) for name in names)] for one in record["measured"]),
+        )
+    )
+    parts.append("Forward alone.\n")
+    names = ["loss alone", "row_stats", "top_k", "1 product"]
+    parts.append(
+        table(
+            [
+                "problem",
+                "`linear_cross_entropy`",
+                "`linear_row_stats`",
+                f"`linear_top_k`, k = {K}",
+                "1 product",
+            ],
+            ([one["problem"], *(_ms(median(one, name)) for name in names)] for one in record["measured"]),
+        )
+    )
+    parts.append("NumPy, `linear_cross_entropy_grad`.\n")
+    parts.append(
+        table(
+            ["problem", *NUMPY],
+            (
+                [one["problem"], *(_ms(median(one, name, "numpy")) for name in NUMPY)]
+                for one in record["measured"]
+                if "numpy" in one
+            ),
+        )
+    )
+    parts.append("## Memory\n\nMB beyond the start and the gradients; planned ones in brackets.\n")
+    names = list(LOSSES)
+    parts.append(
+        table(
+            ["problem", *names],
+            ([one["problem"], *_memory(one, "memory", names)] for one in record["measured"]),
+        )
+    )
+    parts.append("NumPy.\n")
+    parts.append(
+        table(
+            ["problem", *NUMPY],
+            (
+                [one["problem"], *_memory(one, "memory of numpy", NUMPY)]
+                for one in record["measured"]
+                if "numpy" in one
+            ),
+        )
+    )
+    parts.append(
+        "## Error\n\nOf dx and of dW against float64, each as the norm of the difference over the norm, of "
+        "some rows and classes.\n"
+    )
+    parts.append(
+        table(
+            ["problem", *LOSSES],
+            (
+                [
+                    one["problem"],
+                    *(
+                        "{:.2g}, {:.2g}".format(*one["torch"]["errors"][name][1:])
+                        if name in one["torch"]["errors"]
+                        else "-"
+                        for name in LOSSES
+                    ),
+                ]
+                for one in record["measured"]
+            ),
+        )
+    )
+    return "\n".join(parts)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
+def _memory(one: Record, key: str, names: Sequence[str]) -> list[str]:
+    cells = []
+    for name in names:
+        found = one[key].get(name)
+        cell = "-" if not found else f"{found[0] / 1e6:.0f}"
+        cells.append(cell + (f" ({found[1] / 1e6:.0f})" if found and found[1] else ""))
+    return cells
+
+
+# ------------------------------ command line
+
+
+def plans(problem: Problem) -> Record:
+    """How much each of our budgets recomputes."""
+    from lastlayer import linear
+
+    found: Record = {}
+    real = linear.plan
+    x, weight, y = problem.arrays()
+    for name in OURS:
+
+        def seen(*arguments: Any, name: str = name, **rest: Any) -> Any:
+            p = real(*arguments, **rest)
+            share = p.recomputed / (p.kept + p.recomputed)
+            found[name] = {f: getattr(p, f) for f in p.__slots__} | {"share": share}
+            return p
+
+        linear.plan = seen
+        try:
+            LOSSES[name](x, weight, y)
+        finally:
+            linear.plan = real
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--slow", type=int, default=1, help="repetitions of torch's chunked operation")
+    parser.add_argument("--quick", action="store_true", help="an eighth of the rows: does it work?")
+    parser.add_argument("--out", type=Path, help="folder of the record (default: record/linear, if complete)")
+    parser.add_argument("--render", action="store_true", help="only write the page from the newest record")
+    options = parser.parse_args(argv)
+    page = ROOT / "docs" / "performance-linear.md"
+    if options.render:
+        page.write_text(render(newest(options.out or RECORDS)))
+        return 0
+    set_threads(options.threads)
+    about = machine() | {"cut-cross-entropy": version("cut-cross-entropy")}
+    date = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    record: Record = {"date": date, "machine": about, "threads": options.threads, "measured": []}
+    for name in options.only:
+        problem = PROBLEMS[name]
+        if options.quick:
+            problem = problem._replace(n=problem.n // 8)
+            PROBLEMS[problem.name] = problem
+        one: Record = {"problem": problem.name, **problem._asdict(), "plans": plans(problem)}
+        one["torch"] = measure(problem, options)
+        one["memory"] = {who: memory(problem, who, "torch", options.threads) for who in LOSSES}
+        if problem.dtype == "float32":
+            one["numpy"] = measure_numpy(problem, options)
+            one["memory of numpy"] = {who: memory(problem, who, "numpy", options.threads) for who in NUMPY}
+        record["measured"].append(one)
+        print(problem.name, {who: round(median(one, who) or 0) for who in one["torch"]["times"]}, flush=True)
+        for d in demands(one):
+            print(f"  {d.what:55} {d.most:6.3f} {d.got if d.got is None else round(d.got, 3)}", flush=True)
+    complete = options.only == list(PROBLEMS) and not options.quick
+    if complete or options.out:
+        folder = options.out or RECORDS
+        folder.mkdir(parents=True, exist_ok=True)
+        slug = re.sub(r"[^a-z0-9]+", "-", about["cpu"].lower()).strip("-")
+        (folder / f"{date[:10]}-{slug}.json").write_text(json.dumps(record, indent=1) + "\n")
+    if complete:
+        page.write_text(render(record))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
