@@ -13,6 +13,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 DEV   := $(VENV)/.dev
 DEMO  := $(VENV)/.demo
+BENCH := $(VENV)/.bench
 TOOLS := "scikit-build-core>=0.11" "nanobind>=2.9" "cmake>=3.26" "ninja>=1.11"
 # What the compiled core is made of: a change here means a new build.
 CORE  := CMakeLists.txt pyproject.toml $(shell find native -type f -not -path 'native/tests/*' 2>/dev/null)
@@ -50,8 +51,14 @@ train: $(DEV)
 test: $(DEV)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-bench: $(DEV)
+bench: $(BENCH)
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/linear.py
+
+# Some peers are large, and only the benchmarks need them.
+$(BENCH): $(DEV)
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[bench]'
+	@touch $@
 
 accuracy: $(DEV)
 	$(BIN)/python benchmarks/accuracy.py

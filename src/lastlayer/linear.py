@@ -83,7 +83,9 @@ class Loop:
         v, d = head.weight.shape
         size = _size(products.empty((0,), products.sum_dtype))
         converted = head.weight.dtype != products.dtype
-        fixed = (_ROW + a_row) * n + (8 * v if self.class_weight is not None else 0)
+        threads = products.threads or int(_core.get_num_threads())
+        fixed = threads * min(products.packs, n * d * products.number)
+        fixed += (_ROW + a_row) * n + (8 * v if self.class_weight is not None else 0)
         t = self.problem.targets
         if t is not None and t.kind == "sparse":
             fixed += memory_of(n, t.array.indices.shape[-1])
@@ -101,7 +103,6 @@ class Loop:
             d * _size(head.weight) if wanted[1] else 0,
         )
         memory = default_memory() if head.memory is None else head.memory
-        threads = products.threads or int(_core.get_num_threads())
         return plan(n, v, products.number, threads, memory, costs, keep=any(wanted) and not self.again)
 
     def _buffers(self) -> list[Any]:

@@ -21,6 +21,7 @@ class Products(Protocol):
     threads: int  # for the core; 0: as it likes
     apart: bool  # whether a product that is added to a sum has to be made first
     double: bool  # whether the tiles are of float64
+    packs: int  # bytes that a thread takes within a product, about
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
@@ -43,7 +44,7 @@ class Products(Protocol):
 class NumPyProducts:
     """NumPy's products. 16-bit floats are multiplied as float32: it has no fast product of their own."""
 
-    threads = 0
+    threads = packs = 0
     apart = True
 
     def __init__(self, dtype: Any) -> None:
