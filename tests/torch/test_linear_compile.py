@@ -94,6 +94,20 @@ PROGRAMS = {
     "shift": lambda x, w, b: ll.linear_cross_entropy(
         x.unflatten(0, (2, -1)), w, Y.reshape(2, -1), bias=b, shift=1, max_memory=1_000_000
     ),
+    "losses of rows": lambda x, w, b: (
+        ll.linear_cross_entropy(
+            x.unflatten(0, (2, -1)),
+            w,
+            Y.reshape(2, -1),
+            bias=b,
+            sample_weight=WEIGHT[: N // 2],
+            z_loss=0.01,
+            shift=2,
+            reduction="none",
+        )
+        .sin()
+        .sum()
+    ),
     "drop-in": lambda x, w, b: ours.linear_cross_entropy(
         x, w, Y, linear_bias=b, options=torch.nn.LinearCrossEntropyOptions(batch_chunk_size=4)
     ),
@@ -112,7 +126,7 @@ def test_no_tensor_of_a_program_is_as_large_as_the_logits(name):
     torch.testing.assert_close(loss, loss_alone, **CLOSE)
     used = args if name != "no bias" else args[:2]
     torch.testing.assert_close(gradients(loss, used), gradients(loss_alone, used), **CLOSE)
-    assert len(graphs.operations) == (2 if name == "two heads" else 1)
+    assert len(graphs.operations) == (2 if name in ("two heads", "losses of rows") else 1)
     assert max(graphs.sizes) <= V * D < N * V / 2
 
 
@@ -197,7 +211,7 @@ def test_transforms_inside_of_a_program():
     torch.testing.assert_close(compiled(program)(x), program(x), **CLOSE)
 
 
-def test_losses_of_rows_and_weights_that_learn():
+def test_weights_of_rows_that_learn():
     """Composed of the logits, still."""
     x, w, b = arguments()
     s = WEIGHT[:N].clone().requires_grad_()
@@ -266,12 +280,19 @@ def test_the_operation_passes_pytorchs_checks():
     opcheck(operation_of, (x.detach(), w, None, *some))
     soft = torch.softmax(numbers(6, 19), 1)
     opcheck(operation_of, (x, w.detach(), None, *options_of(soft, wanted=(True, False, False))))
+    rows = options_of(y, reduction="none", wanted=(False,) * 3, s=WEIGHT[:6])
+    opcheck(operation_of, (x, w, b, *rows))
+    grad = numbers(6, seed=8)
+    opcheck(
+        torch.ops.lastlayer.linear_loss_backward.default,
+        (grad, x.detach(), w.detach(), None, *rows[:-1], [True, True, False]),
+    )
 
 
-@pytest.mark.parametrize("foreseen", [True, False])
-def test_derivatives_of_the_operation(foreseen):
+@pytest.mark.parametrize(("reduction", "foreseen"), [("mean", True), ("mean", False), ("none", False)])
+def test_derivatives_of_the_operation(reduction, foreseen):
     args = arguments(6, 4, 19)
-    options = options_of(indices(6, 19), wanted=(foreseen,) * 3)
+    options = options_of(indices(6, 19), reduction=reduction, wanted=(foreseen,) * 3)
 
     def function(*args):
         return operation(*args, *options)[0]

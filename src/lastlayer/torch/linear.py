@@ -63,7 +63,6 @@ class _Call(NamedTuple):
             and all(t.device.type == "cpu" for t in tensors)
             and kernels.BUILT
             and isinstance(y, Tensor)
-            and self.options.reduction in ("mean", "sum")
             and forward_ad._current_level < 0
             and not is_transformed()
         )
@@ -76,6 +75,7 @@ class _Call(NamedTuple):
             return torch.where(total == 0, 0.0, value / torch.where(total == 0, 1, total))
         assert self.target is not None
         recorded = torch.is_grad_enabled() and not torch.compiler.is_exporting()  # most never train
+        recorded &= o.reduction != "none"  # their gradients are not known yet
         wanted = [recorded and t is not None and t.requires_grad for t in self[:3]]
         numbers = [None if v is None else float(v) for v in (o.softcap, o.z_loss, total, self.memory)]
         softcap, z_loss, total, memory = numbers
@@ -130,12 +130,15 @@ class _Call(NamedTuple):
         assert call.target is not None
         return calls.loss(call.logits(), *call.target, call.options)
 
-    def with_logits(self, wanted: Any) -> tuple[Tensor, list[Tensor | None]]:
-        """What `run` gives, from its logits."""
+    def with_logits(self, wanted: Any, height: Tensor | None = None) -> tuple[Tensor, list[Tensor | None]]:
+        """What `run` gives, from its logits; of the sum of ``height`` times each row's loss, if given."""
         call = self.aligned()
         assert call.target is not None
         x, weight, bias = call.x, call.weight, call.bias
-        value, g = calls.loss_and_gradient(call.logits(), *call.target, call.options)
+        z = call.logits()
+        value, g = calls.loss_and_gradient(z, *call.target, call.options)
+        if height is not None:
+            g = kernels.loss_gradient(height, z, call.target, call.options)
         g = g.reshape(-1, g.shape[-1])
         rows = x.reshape(-1, x.shape[-1])
         rows = torch.where((g.detach() != 0).any(1, keepdim=True), rows, 0.0)  # ignored rows may hold NaN

@@ -2,8 +2,8 @@
 
 In: tensors and plain options. Out: the loss, and those of its gradients that are wanted, each of its
 argument's size: nothing of the logits' size is in a traced program. The gradients are computed with the
-loss, and the backward pass multiplies them; it computes those that were not foreseen. What is wrong with a
-call is raised when it runs.
+loss, and the backward pass multiplies them; it computes those that were not foreseen, and those of the
+losses of rows. What is wrong with a call is raised when it runs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from lastlayer import problem
 
 from . import kernels
 from .linear import _Call
+from .linear_rows import _composed_gradients
 from .losses import Target
-from .tensors import shape_of, wide
+from .tensors import _is_batched, memory, shape_of, wide
 
-__all__ = ["linear_loss"]
+__all__ = ["linear_loss", "linear_loss_backward"]
 
 _Options = kernels.Options
 
@@ -33,11 +34,8 @@ def _call(x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, w: Any, s: 
 
 
 def _run(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    *rest, wanted = rest  # type: ignore[assignment]
-    call = _call(x, weight, bias, *rest)
-    b = None if bias is None else shape_of(bias)
-    head = problem.head(call.options.function, shape_of(x), shape_of(weight), b, call.memory)
-    call = call._replace(memory=head.memory)
+    *options, wanted = rest
+    call = _checked(x, weight, bias, *options)
     if call.in_loop():
         value, grads = call.run(call.checked(), wanted)
     else:  # an exported program, moved to a device
@@ -46,26 +44,60 @@ def _run(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Te
     return value, dx, dweight, dbias
 
 
-def _fake(
-    x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    wanted = rest[-1]
+def _run_backward(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of the sum of ``grad`` times the rows' losses; a weight of a row, so to say."""
+    *options, wanted = rest
+    call = _checked(x, *options)
+    if call.in_loop():
+        checked = call.checked()
+        t = checked.targets
+        assert t is not None
+        height = memory(grad.double())
+        s = height if t.sample_weight is None else height * t.sample_weight
+        _, grads = call.run(checked._replace(targets=t._replace(sample_weight=s), reduction="sum"), wanted)
+    else:
+        _, grads = call.with_logits(wanted, grad)
+    dx, dweight, dbias = (x.new_empty(0) if g is None else g for g in grads)
+    return dx, dweight, dbias
+
+
+def _checked(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> _Call:
+    """A call whose features and weights fit."""
+    call = _call(x, weight, bias, *rest)
+    b = None if bias is None else shape_of(bias)
+    head = problem.head(call.options.function, shape_of(x), shape_of(weight), b, call.memory)
+    return call._replace(memory=head.memory)
+
+
+def _fake(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    none = _call(x, *rest[:-1]).options.reduction == "none"
+    loss = x.new_empty(x.shape[:-1] if none else (), dtype=wide(x.dtype))
+    return loss, *_fake_backward(loss, x, *rest)
+
+
+def _fake_backward(
+    _: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
     dx, dweight, dbias = (
         x.new_empty(t.shape if on and t is not None else (0,))
-        for t, on in zip((x, weight, bias), wanted, strict=True)
+        for t, on in zip((x, weight, bias), rest[-1], strict=True)
     )
-    return x.new_empty((), dtype=wide(x.dtype)), dx, dweight, dbias
+    return dx, dweight, dbias
 
 
-_SCHEMA = (
-    "(Tensor x, Tensor weight, Tensor? bias, Tensor y, Tensor? class_weight, Tensor? sample_weight, "
+_ARGUMENTS = (
+    "Tensor x, Tensor weight, Tensor? bias, Tensor y, Tensor? class_weight, Tensor? sample_weight, "
     "str function, int axis, SymInt? ignore_index, float label_smoothing, float temperature, float? softcap, "
-    "float z_loss, str reduction, float? denominator, int shift, float? max_memory, bool[3] wanted)"
-    " -> (Tensor loss, Tensor dx, Tensor dweight, Tensor dbias)"
+    "float z_loss, str reduction, float? denominator, int shift, float? max_memory, bool[3] wanted"
 )
-_operation = custom_op("lastlayer::linear_loss", _run, mutates_args=(), schema=_SCHEMA)
-_operation.register_fake(_fake)
+_GRADIENTS = "Tensor dx, Tensor dweight, Tensor dbias"
+for _name, _function, _shapes, _schema in (
+    ("linear_loss", _run, _fake, f"({_ARGUMENTS}) -> (Tensor loss, {_GRADIENTS})"),
+    ("linear_loss_backward", _run_backward, _fake_backward, f"(Tensor grad, {_ARGUMENTS}) -> ({_GRADIENTS})"),
+):
+    custom_op(f"lastlayer::{_name}", _function, mutates_args=(), schema=_schema).register_fake(_shapes)
 linear_loss = torch.ops.lastlayer.linear_loss.default
+linear_loss_backward = torch.ops.lastlayer.linear_loss_backward.default
 
 
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
@@ -77,19 +109,21 @@ def _setup(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> Any:
-    x, weight, bias, y, w, s, *grads = ctx.saved_tensors
-    nothing = (None,) * (3 + len(ctx.options) + 1)
+    *inputs, dx, dweight, dbias = ctx.saved_tensors
+    nothing = (None,) * (len(inputs) + len(ctx.options) + 1 - 3)
     wanted = ctx.needs_input_grad[:3]
     if grad is None:
         return None, None, None, *nothing
-    if torch.is_grad_enabled():  # to be differentiated again
-        x, weight, bias = x.view_as(x), weight.view_as(weight), None if bias is None else bias.view_as(bias)
-        value = _call(x, weight, bias, y, w, s, *ctx.options).composed()
-        asked = [t for t, on in zip((x, weight, bias), wanted, strict=True) if on and t is not None]
-        found = iter(torch.autograd.grad(value, asked, grad, create_graph=True))
-        return *(next(found) if on else None for on in wanted), *nothing
+    call = _call(*inputs, *ctx.options)
+    none = call.options.reduction == "none"
+    if torch.is_grad_enabled() or (none and _is_batched(grad)):  # to be differentiated again, or many at once
+        return *_composed_gradients(call, inputs[:3], {"loss": grad}, wanted), *nothing
+    if none:
+        grads = linear_loss_backward(grad, *inputs, *ctx.options, wanted)
+        return *(g if on else None for g, on in zip(grads, wanted, strict=True)), *nothing
+    grads = dx, dweight, dbias
     if any(on and not made for on, made in zip(wanted, ctx.wanted, strict=True)):
-        grads = linear_loss(x, weight, bias, y, w, s, *ctx.options, wanted)[1:]
+        grads = linear_loss(*inputs, *ctx.options, wanted)[1:]
     return *((g * grad).to(g.dtype) if on else None for g, on in zip(grads, wanted, strict=True)), *nothing
 
 
