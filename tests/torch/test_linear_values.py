@@ -324,3 +324,54 @@ def test_statistics_in_a_compiled_program():
     got = torch.autograd.grad(found[0], args)
     torch.testing.assert_close(got, torch.autograd.grad(expected[0], others), rtol=1e-11, atol=1e-14)
     assert not found[1].requires_grad
+
+
+# --- surroundings -------------------------------------------------------------------------------------------
+
+
+def objective(x, w, compute=ll.linear_row_stats):
+    stats = compute(x, w, Y)
+    return (torch.linspace(-1, 1, N, dtype=torch.float64) * stats.nll).sum() - stats.entropy.sum()
+
+
+def peer(x, w):
+    return objective(x, w, lambda x, w, y: ll.row_stats(x @ w.T, y))
+
+
+def test_transforms(each):
+    x, w = (t.detach() for t in arguments()[:2])
+    for transform in (torch.func.grad, torch.func.hessian):
+        got, wanted = (transform(f, argnums=1)(x, w) for f in (objective, peer))
+        torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-12)
+    got, wanted = (torch.func.jvp(f, (x, w), (x, w)) for f in (objective, peer))
+    torch.testing.assert_close(got, wanted, rtol=1e-11, atol=1e-13)
+    batched = torch.func.vmap(lambda x: ll.linear_row_stats(x, w).entropy)(x.reshape(2, 3, D))
+    torch.testing.assert_close(batched, ll.row_stats((x @ w.T).reshape(2, 3, V)).entropy, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoints(each, reentrant):
+    (x, w, _), (a, b, _) = arguments(), arguments()
+    torch.utils.checkpoint.checkpoint(objective, x, w, use_reentrant=reentrant).backward()
+    peer(a, b).backward()
+    torch.testing.assert_close((x.grad, w.grad), (a.grad, b.grad), rtol=1e-11, atol=1e-13)
+
+
+def test_weights_changed_before_the_backward_pass_are_noticed(each):
+    x, w, _ = arguments()
+    loss = objective(x, w)
+    with torch.no_grad():
+        w.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_autocast(each):
+    x, w, _ = arguments(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        stats = ll.linear_row_stats(x, w, Y)
+        expected = ll.row_stats(F.linear(x, w), Y)
+    torch.testing.assert_close(stats.nll, expected.nll, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(stats.entropy, expected.entropy, rtol=1e-6, atol=1e-6)
+    (stats.nll + stats.entropy).sum().backward()
+    assert w.grad.dtype is torch.float32
