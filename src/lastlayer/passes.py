@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .linear import Loop, Wanted
+from .plan import default_memory
 from .problem import Head, Problem
 from .products import NumPyProducts, Products
 from .row_stats import RowStats
@@ -57,10 +58,9 @@ def loss_and_gradients(
         losses = stats.nll + _z_loss(problem, stats, rows.s)
         grads = loop.gradients(_pulled(problem, stats, rows.s), wanted) if any(wanted) else [None] * 3
     whole = {k: _spread(getattr(stats, k), rows.index, n) for k in {"peak", "rest", *fields}}
+    each = _spread(losses, rows.index, n).astype(kind).reshape(shape)[()] if none else None
     return Found(
-        _spread(losses, rows.index, n).astype(kind).reshape(shape)[()]
-        if none
-        else kind(losses.sum() * problem.scale),
+        kind(losses.sum() * problem.scale) if each is None else each,
         finished(products, head, rows, grads, wanted),
         RowStats(**whole),
         None if rows.index is None else np.setdiff1d(np.arange(n), rows.index),
@@ -77,13 +77,24 @@ def with_row_stats(
     if missing is not None and len(missing) == count_rows(head):
         return found.loss, found.gradients, row_stats(head, problem, products)
     if missing is not None and len(missing):
-        x = products.select(head.x.reshape(count_rows(head), head.x.shape[-1]), missing)
-        others = row_stats(head._replace(x=x), problem._replace(targets=None), products)
-        for field in ("peak", "rest", *FIELDS):
-            getattr(found.stats, field)[missing] = getattr(others, field)
-        if found.stats.rank is not None:
-            found.stats.rank[missing] = -1
+        _complete(found.stats, head, problem, missing, products)
     return found.loss, found.gradients, _shaped(found.stats, head, products)
+
+
+def _complete(stats: RowStats, head: Head, problem: Problem, missing: Any, products: Products) -> None:
+    """Find the statistics of the missing rows, some at a time: their features are copied."""
+    memory = default_memory() if head.memory is None else head.memory
+    d = head.x.shape[-1]
+    x = head.x.reshape(count_rows(head), d)
+    some = max(16, memory // (64 * d))  # an eighth of the memory
+    for start in range(0, len(missing), some):
+        part = missing[start : start + some]
+        few = head._replace(x=products.select(x, part), memory=memory - memory // 8)
+        found = row_stats(few, problem._replace(targets=None), products)
+        for field in ("peak", "rest", *FIELDS):
+            getattr(stats, field)[part] = getattr(found, field)
+    if stats.rank is not None:
+        stats.rank[missing] = -1
 
 
 @np.errstate(all="ignore")

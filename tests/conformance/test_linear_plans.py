@@ -104,12 +104,13 @@ def test_gradients_of_rows(head, name, some):
 
 @pytest.mark.parametrize("memory", [1 << 20, 8 << 20])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("what", ["statistics", "gradients"])
+@pytest.mark.parametrize("what", ["statistics", "gradients", "with a loss"])
 def test_memory_of_rows(memory, dtype, what):
     """What a call takes beyond its results; ranks gather the targets' weights by parts."""
     n, d, v = 512, 64, 6000
     x, w = numbers(n, d).astype(dtype), numbers(v, d).astype(dtype)
     head, checked = checked_head(x, w, None, targets_of("index", n, v), memory)
+    half = checked_head(x, w, None, np.where(np.arange(n) % 2, -100, 0), memory)
     products = NumPyProducts(checked.scores.array.dtype)
     stats = passes.row_stats(head, checked, products)
     heights = dict.fromkeys(("loss", "entropy"), np.ones(n))
@@ -118,6 +119,8 @@ def test_memory_of_rows(memory, dtype, what):
         if what == "statistics":
             passes.row_stats(head, checked, products)
             return []
+        if what == "with a loss":
+            return passes.with_row_stats(*half, (True, True, False), products)[1]
         return row_gradients(head, checked, stats, heights, (True, True, False), products)
 
     call()
