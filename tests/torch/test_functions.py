@@ -114,6 +114,7 @@ def test_losses_and_their_gradients(way, name, kind, reduction, dtype):
     assert error.max() < 8 * torch.finfo(dtype).eps
     value, same = ll.cross_entropy_grad(x.detach(), y, **options)
     assert torch.equal(value, loss.detach()) or reduction != "none"
+    torch.testing.assert_close(value, loss.detach())
     assert torch.allclose(same.double(), found.double(), rtol=4 * torch.finfo(dtype).eps, atol=1e-12)
 
 

@@ -304,7 +304,7 @@ def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Te
         return value, losses.gradient(torch.ones_like(value), x, target, form)
     checked = resolve(x, target, o)
     value, dx = _gradient(None, x, checked)
-    if isinstance(value, float):  # a mean over nothing
+    if type(value) is float:  # a mean over nothing; NumPy's float64 is a float too
         return torch.zeros((), dtype=wide(x.dtype)), dx
     return from_memory(value), dx
 
