@@ -88,7 +88,7 @@ class Loop:
         fixed += (_ROW + a_row) * n + (8 * v if self.class_weight is not None else 0)
         t = self.problem.targets
         if t is not None and t.kind == "sparse":
-            fixed += memory_of(n, t.array.indices.shape[-1])
+            fixed += memory_of(n, t.array.indices.shape[-1], taken=wanted[0] and self.rounds)
         if self.rows.x.dtype != head.x.dtype or self.rows.index is not None:
             fixed += n * d * products.number
         if wanted[0] and (head.x.dtype != products.sum_dtype or self.rows.index is not None):
@@ -220,7 +220,6 @@ class Loop:
         dw_tile = None if direct or dw is None else products.empty((self.plan.classes, d), sums)
         spare = products.empty((self._spare(d, chunks, wanted),), products.dtype)
         last = (self.plan.n - 1) // self.plan.rows * self.plan.rows
-        stats = stats if self.listed is None else self.listed.differentiate(stats)
         large: list[Large] = []
         for tile in reversed(list(self.plan.tiles())):
             g = self.tile(tile) if tile.kept and not self.again else self.fill(tile)
@@ -280,6 +279,8 @@ class Loop:
         problem, t = self.problem, self.problem.targets
         assert t is not None
         assert stats.mass is not None
+        if self.listed is not None and self.again:
+            self.listed.look(self.products.numbers(z), tile.rows, tile.classes)
         _core.cross_entropy(
             z, 1, False, problem.scores.temperature, self.cap, y, self.dense, half, w, s, None,
             *self.smoothing(t), 0.0, problem.scale, native._GRAD, None, z, self.products.threads,
@@ -287,7 +288,7 @@ class Loop:
             None if tilt is None else tilt[tile.rows],
         )  # fmt: skip
         if self.listed is not None:
-            self.listed.write(self.products.numbers(z), tile.rows, tile.classes)
+            self.listed.write(self.products.numbers(z), tile.rows, tile.classes, stats, tilt)
 
 
 def _inside(columns: Any, width: int) -> tuple[Any, Any]:

@@ -274,13 +274,13 @@ def _sparse_losses(problem: Problem, grad: Any) -> Any:
     stats, listed = _sparse_stats(problem, ())
     losses = stats.nll + listed.z_loss(stats.lse)
     if grad is not None:
-        stats, out, n = listed.differentiate(stats), _bits(grad), listed.n
+        stats, out, n = listed.pulled(stats), _bits(grad), listed.n
         _core.cross_entropy(
             _bits(x), axis, _is_bfloat(x), temperature, softcap or 0.0, np.full(n, -1), False, False,
             _doubles(t.class_weight) if listed.off else None, listed.even, None, 0.0, listed.off, 0.0, scale,
             _GRAD, None, out, 0, stats.peak.astype(_peak_dtype(problem.scores)), stats.rest, stats.mass,
         )  # fmt: skip
-        listed.write(np.moveaxis(out, axis, -1), slice(0, n), slice(0, x.shape[axis]))
+        listed.write(np.moveaxis(out, axis, -1), slice(0, n), slice(0, x.shape[axis]), stats)
     kind = _result(x).type
     if reduction == "none":
         return losses.astype(kind).reshape(_rows(problem.scores))[()]

@@ -137,9 +137,9 @@ def finished(products: Products, head: Head, rows: Rows, grads: list[Any], wante
 
 
 def _pulled(problem: Problem, stats: RowStats, s: Any) -> RowStats:
-    """The statistics with what multiplies p in a row's gradient for its mass; `Listed` finds it by itself."""
+    """The statistics with what multiplies p in a row's gradient for its mass."""
     t = problem.targets
-    if t is None or not t.z_loss or t.kind == "sparse":
+    if t is None or not t.z_loss:
         return stats
     pull = 2 * t.z_loss * stats.lse
     return replace(stats, mass=stats.mass + (pull if s is None else np.where(s == 0, 0.0, pull * s)))
@@ -168,11 +168,6 @@ def _spread(a: Any, index: Any, n: int) -> Any:
     whole = np.zeros(n, a.dtype)
     whole[index] = a
     return whole
-
-
-def _count(head: Head) -> int:
-    """All rows."""
-    return int(np.prod(head.x.shape[:-1]))
 
 
 def _as(a: Any, dtype: Any) -> Any:

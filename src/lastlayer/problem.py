@@ -43,7 +43,7 @@ _NAMES = {
     "linear_top_k": "x @ weight.T",
 }
 _LIMIT = 1 << 63  # of ignore_index
-_ROUNDED = 0.01  # of a rest: what the rounding of 16-bit probabilities can make of 0
+ROUNDED = 0.01  # of a rest: what the rounding of 16-bit probabilities can make of 0
 
 
 class Scores(NamedTuple):
@@ -593,8 +593,8 @@ def _rest(scores: Scores, rows: tuple[int, ...], rest: Any) -> Array | None:
     if 0 in rest.shape:
         return _of_rows(function, "targets[2]", rest, rows, "one number for each row")
     low, high = float(xp.min(rest)), float(xp.max(rest))
-    if not (low >= -_ROUNDED and high < inf):
-        _bad_element(function, "targets[2]", rest, rest >= -_ROUNDED, "a finite number, 0 or more")
+    if not (low >= -ROUNDED and high < inf):
+        _bad_element(function, "targets[2]", rest, rest >= -ROUNDED, "a finite number, 0 or more")
     if low < 0:  # 1 less a sum of rounded probabilities
         rest = xp.where(rest < 0, xp.zeros_like(rest), rest)
     rest = _of_rows(function, "targets[2]", rest, rows, "one number for each row")

@@ -6,9 +6,9 @@ A row of top-k targets is a few listed classes and an even share of all classes:
 
 The core knows the second part: targets of no class of its own, smoothed. The first, K classes of V, is done
 here, in float64, between its passes: the logits of the listed classes are looked up (`Listed.look`), their
-part of the loss and their gradients computed when the rows' statistics are known (`Listed.complete`,
-`Listed.differentiate`), and the gradients written over the core's (`Listed.write`). Beside the passes over
-the logits this takes time and memory for N K entries.
+part of the loss computed when the rows' statistics are known (`Listed.complete`), and their gradients written
+over the core's (`Listed.write`). Beside the passes over the logits that takes time and memory for N K
+entries.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .row_stats import RowStats
 
 __all__ = ["Listed", "memory_of"]
 
-_BLOCK = 1 << 14  # entries computed at once
+_BLOCK = 1 << 13  # entries computed at once
 _NEAR = 8 * 2.0**-52  # of the peak: two ways to cap or divide the same score agree to that
 
 
-def memory_of(n: int, k: int) -> int:
-    """The bytes that k entries for each of n rows take: while they are put in order, or while computed."""
+def memory_of(n: int, k: int, taken: bool) -> int:
+    """The bytes that k entries for each of n rows take: in order, computed, or ``taken`` out of tiles."""
     entries = n * k
-    return max(56 * entries, 24 * entries + 120 * min(entries, max(_BLOCK, n)))
+    return max((72 if taken else 56) * entries, 24 * entries + 96 * min(entries, _BLOCK))
 
 
 class Listed:
@@ -99,8 +99,7 @@ class Listed:
         return tile * self.height + row, column
 
     def _blocks(self) -> Iterator[slice]:
-        size = max(_BLOCK, self.n)
-        return (slice(i, i + size) for i in range(0, len(self.key), size))
+        return (slice(i, i + _BLOCK) for i in range(0, len(self.key), _BLOCK))
 
     def within(self, rows: slice, classes: slice) -> tuple[slice, Any, Any]:
         """The entries of a tile; their rows and columns in it."""
@@ -121,11 +120,22 @@ class Listed:
             found = (found.astype(np.uint32) << 16).view(np.float32)
         self.raw[part] = found
 
-    def write(self, tile: Any, rows: slice, classes: slice) -> None:
-        """Write the listed gradients into a tile of them."""
+    def write(self, tile: Any, rows: slice, classes: slice, stats: RowStats, tilt: Any = None) -> None:
+        """Write the gradients in the listed logits into a tile of gradients, from the rows' statistics.
+
+        ::
+
+            dloss/draw = scale dz/draw ((c + tilt (z - peak)) p - t)        c = mass of the statistics
+
+        and at the peak (c - t) - c rest / (1 + rest), where nothing cancels.
+        """
         part, row, column = self.within(rows, classes)
-        found = self.raw[part]
-        tile[_at(tile, row, column)] = _to_bfloat(found) if tile.dtype == np.uint16 else found
+        for start in range(0, len(row), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            entries = slice(part.start + start, min(part.start + start + _BLOCK, part.stop))
+            found = self._gradients(entries, stats, tilt)
+            at = _at(tile, row[block], column[block])
+            tile[at] = _to_bfloat(found) if tile.dtype == np.uint16 else found
 
     # --- rows -----------------------------------------------------------------------------------------------
 
@@ -135,8 +145,8 @@ class Listed:
         with np.errstate(all="ignore"):
             for part in self._blocks():
                 row, t, _, fall, _ = self._entries(part, stats.peak)
-                mass += np.bincount(row, t, self.n)
-                gap += np.bincount(row, np.where((t == 0) | (fall == 0), 0.0, -t * fall), self.n)
+                np.add.at(mass, row, t)
+                np.add.at(gap, row, np.where((t == 0) | (fall == 0), 0.0, -t * fall))
         if self.s is not None:
             gap, mass = (np.where(self.s == 0, 0.0, self.s * a) for a in (gap, mass))
         mass += self.even * (self.v if self.w is None else self.w.sum())
@@ -147,31 +157,22 @@ class Listed:
         factor = self.targets.z_loss * (1.0 if self.s is None else self.s)
         return np.where(factor == 0, 0.0, factor * lse**2)
 
-    def differentiate(self, stats: RowStats) -> RowStats:
-        """Find the gradients of the listed classes; the statistics with what the core multiplies p with.
+    def pulled(self, stats: RowStats) -> RowStats:
+        """The statistics with what multiplies p in a row's gradient for its mass."""
+        factor = 2 * self.targets.z_loss * (1.0 if self.s is None else self.s)
+        return replace(stats, mass=stats.mass + np.where(factor == 0, 0.0, factor * stats.lse))
 
-        ::
-
-            dloss/draw = scale dz/draw (c p - t)        c = mass + 2 s z_loss lse
-
-        and at the peak (c - t) - c rest / (1 + rest), where nothing cancels.
-        """
-        s, c = self.s, np.asarray(stats.mass)
-        if self.targets.z_loss:
-            z_loss = 2 * self.targets.z_loss * stats.lse
-            c = c + (z_loss if s is None else np.where(s == 0, 0.0, s * z_loss))
-        share = 1 / (1 + stats.rest)
+    def _gradients(self, part: slice, stats: RowStats, tilt: Any) -> Any:
+        """The gradients in the logits of some entries (see `write`)."""
         with np.errstate(all="ignore"):
-            for part in self._blocks():
-                row, t, w, fall, lost = self._entries(part, stats.peak)
-                t = (t if s is None else t * s[row]) + self.even[row] * w
-                a, p = c[row], share[row]
-                value = np.where(
-                    fall == 0, (a - t) - a * (stats.rest[row] * p), a * (np.exp(fall) * (1 + lost) * p) - t
-                )
-                unknown = stats.peak[row] - stats.peak[row]  # NaN of an infinite peak
-                self.raw[part] = self.scale * self._slope(self.raw[part]) * value + unknown
-        return replace(stats, mass=c)
+            row, t, w, fall, lost = self._entries(part, stats.peak)
+            t = (t if self.s is None else t * self.s[row]) + self.even[row] * w
+            c, rest, peak = np.asarray(stats.mass)[row], stats.rest[row], stats.peak[row]
+            p = np.exp(fall) * (1 + lost) / (1 + rest)
+            if tilt is not None:
+                c = c + np.where(p == 0, 0.0, tilt[row] * fall)
+            value = np.where(fall == 0, (c - t) - c * (rest / (1 + rest)), c * p - t)
+            return self.scale * self._slope(self.raw[part]) * value + (peak - peak)  # NaN of an infinite peak
 
     def _entries(self, part: slice, peak: Any) -> tuple[Any, Any, Any, Any, Any]:
         """Of some entries: row, t / s without the even share, w, z - peak, and what its rounding lost."""

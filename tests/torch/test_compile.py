@@ -44,6 +44,9 @@ FUNCTIONS = {
         reduction="none",
     ),
     "dense": lambda x, y: ll.cross_entropy(x, torch.softmax(x.detach(), 1)),  # noqa: ARG005
+    "top-k": lambda x, y: ll.cross_entropy(x, (y[:, None], torch.full((x.shape[0], 1), 0.75), 0.25)),
+    "learned top-k": lambda x, y: ll.cross_entropy(x, (y[:, None], x[:, :1].exp(), x[:, 0].exp())),
+    "linear top-k": lambda x, y: ll.linear_cross_entropy(x, x.detach(), (y[:, None], torch.ones(len(x), 1))),
     "cross_entropy_grad": lambda x, y: ll.cross_entropy_grad(x.detach(), y)[1],
     "nll_loss": lambda x, y: ll.nll_loss(x, y),
     "log_loss": lambda x, y: ll.log_loss(torch.softmax(x, 1), y),
@@ -135,14 +138,18 @@ def samples(dtype, tracked):
     w, s, q = torch.rand(5), torch.rand(4), torch.softmax(seeded(4, 5, seed=2), 1)
     nll, log = (("nll_loss", 1, -100, 0.0, 1.0, None, 0.0), ("log_loss", 1, -100, 0.1, 1.0, None, 0.0))
     p = torch.softmax(seeded(4, 5), 1).to(dtype).requires_grad_(tracked)
-    yield OPS.loss, (x, y, None, None, *OPTIONS, "none", None)
-    yield OPS.loss, (x, y, w, s, *OPTIONS, "mean", None)
-    yield OPS.loss, (x, q, w, s, *OPTIONS, "mean", 4.0)
-    yield OPS.loss, (x, y, w, None, *nll, "sum", None)
-    yield OPS.loss, (p, y, None, s, *log, "mean", None)
-    yield OPS.loss_backward, (g, x, y, None, None, *OPTIONS, "none", None)
-    yield OPS.loss_backward, (g.detach()[0], x, y, w, s, *OPTIONS, "mean", None)
-    yield OPS.loss_backward, (g, x, y, None, None, *nll, "none", None)
+    few = torch.tensor([[0, 2], [4, 1], [3, 3], [-100, 0]])
+    listed = torch.rand(4, 2), torch.rand(4)
+    yield OPS.loss, (x, y, None, None, None, None, *OPTIONS, "none", None)
+    yield OPS.loss, (x, y, w, s, None, None, *OPTIONS, "mean", None)
+    yield OPS.loss, (x, q, w, s, None, None, *OPTIONS, "mean", 4.0)
+    yield OPS.loss, (x, few, w, s, *listed, *OPTIONS, "mean", None)
+    yield OPS.loss, (x, y, w, None, None, None, *nll, "sum", None)
+    yield OPS.loss, (p, y, None, s, None, None, *log, "mean", None)
+    yield OPS.loss_backward, (g, x, y, None, None, None, None, *OPTIONS, "none", None)
+    yield OPS.loss_backward, (g, x, few, None, None, listed[0], None, *OPTIONS, "none", None)
+    yield OPS.loss_backward, (g.detach()[0], x, y, w, s, None, None, *OPTIONS, "mean", None)
+    yield OPS.loss_backward, (g, x, y, None, None, None, None, *nll, "none", None)
     yield OPS.softmax, (x, None, 1, 1.0, False)
     yield OPS.softmax, (x, x.detach() > -1, 0, 2.0, True)
     yield OPS.softmax_backward, (h, x, None, 1, 1.0, False)

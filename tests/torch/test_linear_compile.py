@@ -267,8 +267,11 @@ def operation(x, w, b, *options):
 
 
 def options_of(y, *, reduction="mean", softcap=None, memory=None, wanted=(True, True, True), s=None):
+    """What the operation takes after x, weight and bias; top-k targets as a tuple."""
+    y, p, rest = y if isinstance(y, tuple) else (y, None, None)
     name = "linear_cross_entropy"
-    return y, None, s, name, -1, -100, 0.1, 1.0, softcap, 0.0, reduction, None, 0, memory, list(wanted)
+    said = name, -1, -100, 0.1, 1.0, softcap, 0.0, reduction, None, 0, memory, list(wanted)
+    return y, None, s, p, rest, *said
 
 
 def test_the_operation_passes_pytorchs_checks():
@@ -287,6 +290,8 @@ def test_the_operation_passes_pytorchs_checks():
         torch.ops.lastlayer.linear_loss_backward.default,
         (grad, x.detach(), w.detach(), None, *rows[:-1], [True, True, False]),
     )
+    few = torch.arange(12).reshape(6, 2), torch.rand(6, 2), torch.rand(6)
+    opcheck(operation_of, (x, w, b, *options_of(few)))
 
 
 @pytest.mark.parametrize(("reduction", "foreseen"), [("mean", True), ("mean", False), ("none", False)])

@@ -229,78 +229,81 @@ class LogSumExpBackward(Rule):
 
 
 class Loss(Rule):
-    """(x, y, class_weight, sample_weight, options) -> loss; differentiable in x."""
+    """(x, *target, options) -> loss; differentiable in x."""
 
     @staticmethod
-    def run(x: Tensor, y: Tensor, w: Any, s: Any, o: Options) -> Tensor:
-        return kernels.loss(x, Target(y, w, s), o)
+    def run(x: Tensor, *args: Any) -> Tensor:
+        *target, o = args
+        return kernels.loss(x, Target(*target), o)
 
     @staticmethod
-    def composed(x: Tensor, y: Tensor, w: Any, s: Any, o: Options) -> Tensor:
-        return kernels.composed_loss(x, Target(y, w, s), o)
+    def composed(x: Tensor, *args: Any) -> Tensor:
+        *target, o = args
+        return kernels.composed_loss(x, Target(*target), o)
 
     @staticmethod
     def saved(args: Any, _: Any) -> Any:
-        return args[:4]
+        return args[:-1]
 
     @staticmethod
     def options(args: Any) -> Any:
-        return args[4]
+        return args[-1]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return loss_gradient(grad, ctx.saved_tensors, ctx.options), None, None, None, None
+        return loss_gradient(grad, ctx.saved_tensors, ctx.options), *(None,) * len(ctx.saved_tensors)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        x, y, w, s = ctx.saved_tensors
-        o = ctx.options
+        x, o = ctx.saved_tensors[0], ctx.options
         none = o.reduction == "none"
         ones = ones_of_rows(x, o.axis) if none else torch.ones((), dtype=wide(x.dtype), device=x.device)
-        rows = along_rows(loss_gradient(ones, (x, y, w, s), o), tangent, o.axis)
+        rows = along_rows(loss_gradient(ones, ctx.saved_tensors, o), tangent, o.axis)
         return rows if none else rows.sum()
 
 
 def loss_gradient(grad: Tensor, tensors: Any, o: Options) -> Tensor:
-    """d(grad . loss)/dx, differentiable."""
-    x, y, w, s = tensors
+    """d(grad . loss)/dx, differentiable; ``tensors``: x and a target's."""
     if o.function in kernels._PICKS:  # linear or nearly so: PyTorch's own operations
-        return kernels.composed_gradient(grad, x, Target(y, w, s), o)
-    return call(LossBackward, grad, x, y, w, s, o)  # type: ignore[no-any-return]
+        return kernels.composed_gradient(grad, tensors[0], Target(*tensors[1:]), o)
+    return call(LossBackward, grad, *tensors, o)  # type: ignore[no-any-return]
 
 
 class LossBackward(Rule):
-    """(grad, x, y, class_weight, sample_weight, options) -> dx."""
+    """(grad, x, *target, options) -> dx."""
 
     @staticmethod
-    def run(grad: Tensor, x: Tensor, y: Tensor, w: Any, s: Any, o: Options) -> Tensor:
-        return kernels.loss_gradient(grad, x, Target(y, w, s), o)
+    def run(grad: Tensor, x: Tensor, *args: Any) -> Tensor:
+        *target, o = args
+        return kernels.loss_gradient(grad, x, Target(*target), o)
 
     @staticmethod
-    def composed(grad: Tensor, x: Tensor, y: Tensor, w: Any, s: Any, o: Options) -> Tensor:
-        return kernels.composed_gradient(grad, x, Target(y, w, s), o)
+    def composed(grad: Tensor, x: Tensor, *args: Any) -> Tensor:
+        *target, o = args
+        return kernels.composed_gradient(grad, x, Target(*target), o)
 
     @staticmethod
     def saved(args: Any, _: Any) -> Any:
-        return args[:5]
+        return args[:-1]
 
     @staticmethod
     def options(args: Any) -> Any:
-        return args[5]
+        return args[-1]
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
-        grad, x, y, w, s = ctx.saved_tensors
-        return *kernels.loss_curvature(u, grad, x, Target(y, w, s), ctx.options), None, None, None, None
+        grad, x, *target = ctx.saved_tensors
+        second = kernels.loss_curvature(u, grad, x, Target(*target), ctx.options)
+        return *second, *(None,) * (len(target) + 1)
 
     @staticmethod
     def jvp(ctx: Any, grad_t: Any, x_t: Any, *_: Any) -> Any:
-        grad, x, y, w, s = ctx.saved_tensors
+        grad, x, *target = ctx.saved_tensors
         total: Any = 0.0
         if grad_t is not None:
-            total = call(LossBackward, grad_t, x, y, w, s, ctx.options)
+            total = call(LossBackward, grad_t, x, *target, ctx.options)
         if x_t is not None:  # the second derivative is symmetric
-            total = total + kernels.loss_curvature(x_t, grad, x, Target(y, w, s), ctx.options)[1]
+            total = total + kernels.loss_curvature(x_t, grad, x, Target(*target), ctx.options)[1]
         return total
 
 

@@ -206,30 +206,38 @@ def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
     """The loss of the function that ``o`` names."""
     if type(x) is Logits and o.function == "cross_entropy" and (found := x.loss(y, w, s, o)) is not None:
         return found
-    x, y, w, s = _arguments(x, y, w, s, o)
-    if not _only_scores(y, w, s):
+    return loss_of(*_arguments(x, y, w, s, o), o)
+
+
+def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
+    """The loss of tensors."""
+    if not _only_scores(*target):
         if kernels.on_core(x):
-            resolve(x, Target(y, w, s), o)  # what is wrong with the numbers, if anything
-        return kernels.composed_loss(x, Target(y, w, s), o)
+            resolve(x, target, o)  # what is wrong with the numbers, if anything
+        return kernels.composed_loss(x, target, o)
     if is_watched(x):
         if is_transformed():  # a transform inside of a program differentiates no registered operation
-            return kernels.composed_loss(x, Target(y, w, s), o)
-        return ops.loss(x, y, w, s, *options_of(o))  # type: ignore[no-any-return]
-    return call(Loss, x, y, w, s, o)  # type: ignore[no-any-return]
+            return kernels.composed_loss(x, target, o)
+        return ops.loss(x, *target, *options_of(o))  # type: ignore[no-any-return]
+    return call(Loss, x, *target, o)  # type: ignore[no-any-return]
 
 
 def loss_and_gradient(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Tensor]:
     """``lastlayer.cross_entropy_grad``."""
-    x, y, w, s = _arguments(x, y, w, s, o)
-    if not (is_watched(x) or tracks(x, y, w, s)):
-        return kernels.loss_and_gradient(x, Target(y, w, s), o)
-    value = loss(x, y, w, s, o)
+    return loss_and_gradient_of(*_arguments(x, y, w, s, o), o)
+
+
+def loss_and_gradient_of(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Tensor]:
+    """The loss of tensors and its gradient."""
+    if not (is_watched(x) or tracks(x, *target)):
+        return kernels.loss_and_gradient(x, target, o)
+    value = loss_of(x, target, o)
     ones = torch.ones_like(value)
-    if _only_scores(y, w, s):
+    if _only_scores(*target):
         if is_watched(x):
-            return value, ops.loss_backward(ones, x, y, w, s, *options_of(o))
-        return value, call(LossBackward, ones, x, y, w, s, o)
-    return value, kernels.composed_gradient(ones, x, Target(y, w, s), o)
+            return value, ops.loss_backward(ones, x, *target, *options_of(o))
+        return value, call(LossBackward, ones, x, *target, o)
+    return value, kernels.composed_gradient(ones, x, target, o)
 
 
 def row_stats(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> RowStats:
@@ -238,8 +246,12 @@ def row_stats(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> RowStats:
         return found
     if y is None:
         return rows.row_stats(_scores(o.function, x), None, o, False)
-    x, y, w, s = _arguments(x, y, w, s, o)
-    return rows.row_stats(x, Target(y, w, s), o, not _only_scores(y, w, s))
+    return row_stats_of(*_arguments(x, y, w, s, o), o)
+
+
+def row_stats_of(x: Tensor, target: Target | None, o: Options) -> RowStats:
+    """The statistics of tensors."""
+    return rows.row_stats(x, target, o, target is not None and not _only_scores(*target))
 
 
 def predict(x: Tensor, axis: Any, temperature: float, softcap: float | None) -> tuple[Tensor, Tensor]:
@@ -260,10 +272,30 @@ def top_k(x: Tensor, k: Any, axis: Any, temperature: float) -> tuple[Tensor, Ten
     return kernels.top_k(_scores("top_k", x), k, options)
 
 
-def _arguments(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Tensor, Any, Any]:
+def _arguments(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Target]:
     """The tensors of a loss, where the scores are."""
     function = o.function
     x = _scores(function, x)
+    y, *listed = _top_k(function, y, x) if problem.is_top_k(y) else [_targets(function, y, x, o)]
+    w = None if w is None else as_tensor(function, "class_weight", w, x)
+    s = None if s is None else as_tensor(function, "sample_weight", s, x)
+    return x, Target(y, w, s, *listed)
+
+
+def _top_k(function: str, y: Any, x: Tensor) -> list[Tensor]:
+    """The tensors of top-k targets."""
+    parts = [as_tensor(function, f"targets[{i}]", part, x) for i, part in enumerate(y) if part is not None]
+    dtype = parts[0].dtype
+    if (dtype.is_floating_point and parts[0].numel()) or dtype is torch.bool:
+        raise DtypeError(
+            f"{function}: targets[0] is of dtype {dtype}; expected integers as class indices; "
+            "write targets[0].long()"
+        )
+    return [parts[0].long() if dtype.is_floating_point else parts[0], *parts[1:]]
+
+
+def _targets(function: str, y: Any, x: Tensor, o: Options) -> Tensor:
+    """The tensor of index or dense targets."""
     y = as_tensor(function, "targets", y, x)
     if y.is_floating_point() or y.dtype is torch.bool:
         rows = x.shape[: o.axis % x.ndim] + x.shape[o.axis % x.ndim + 1 :] if _is_axis(o.axis, x) else None
@@ -274,19 +306,17 @@ def _arguments(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, T
                     "write targets.long()"
                 )
             y = y.long()  # torch.tensor([]) has no dtype of its own
-    w = None if w is None else as_tensor(function, "class_weight", w, x)
-    s = None if s is None else as_tensor(function, "sample_weight", s, x)
-    return x, y, w, s
+    return y  # type: ignore[no-any-return]
 
 
 def _is_axis(axis: Any, x: Tensor) -> bool:
     return type(axis) is int and -x.ndim <= axis < x.ndim
 
 
-def _only_scores(y: Tensor, w: Tensor | None, s: Tensor | None) -> bool:
+def _only_scores(y: Tensor, *others: Tensor | None) -> bool:
     """Whether nothing but the scores can have a gradient."""
-    if w is None and s is None and not y.is_floating_point():
+    if not y.is_floating_point() and all(t is None for t in others):
         return True
     if not torch.compiler.is_compiling() and (is_transformed() or forward_ad._current_level >= 0):
         return False  # who is differentiated shows only later
-    return not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (y, w, s)))
+    return not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (y, *others)))

@@ -97,8 +97,16 @@ def _in_core(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def resolve(x: Tensor, target: Target, o: Options) -> problem.Problem:
     """The checked problem of a loss, on the tensors' memory."""
-    y, w, s = target
-    return _with_targets(_scores(x, o), native, memory(y), _weights(w), _weights(s), o)
+    _, w, s, *_ = target
+    return _with_targets(_scores(x, o), native, _given(target, memory), _weights(w), _weights(s), o)
+
+
+def _given(target: Target, look: Callable[[Tensor], Any]) -> Any:
+    """The targets as a caller passes them, each tensor as ``look`` sees it."""
+    if not target.is_top_k:
+        return look(target.y)
+    parts = [t.float() if t.dtype is torch.bfloat16 else t for t in target[3:] if t is not None]
+    return look(target.y), *(look(t) for t in parts)
 
 
 def _weights(w: Tensor | None) -> Any:
@@ -110,7 +118,6 @@ def _weights(w: Tensor | None) -> Any:
 
 def form_of(x: Tensor, target: Target, o: Options) -> Form:
     """The options of a loss in canonical form, checked by the tensors' shapes and dtypes alone."""
-    y, w, s = target
     if torch.compiler.is_compiling():  # shapes are symbols there: what is wrong is said by their use
         smoothing = float(o.label_smoothing)
         off = smoothing / x.shape[o.axis]
@@ -120,16 +127,17 @@ def form_of(x: Tensor, target: Target, o: Options) -> Form:
             o.softcap,
             1.0 - smoothing,
             off,
-            None if y.shape == x.shape else o.ignore_index,
+            o.ignore_index if target.is_top_k or target.y.shape != x.shape else None,
             o.z_loss,
             o.reduction,
             o.denominator,
         )
+    _, w, s, *_ = target
     scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
     checked = _with_targets(
         scores,
         _Unseen,
-        shape_of(y),
+        _given(target, shape_of),
         None if w is None else shape_of(w),
         None if s is None else shape_of(s),
         o,

@@ -48,21 +48,19 @@ class _Call(NamedTuple):
 
     def in_loop(self) -> bool:
         """Whether the loop can compute the values of this call."""
-        y, w, s = self.target or (None, None, None)
-        others = [t for t in (self.weight, self.bias, y, w, s) if t is not None]
+        others = [t for t in (self.weight, self.bias, *(self.target or ())) if t is not None]
         if torch.compiler.is_compiling() or any(is_watched(t) for t in (self.x, *others)):
             return False
         return kernels.on_core(self.x) and all(in_memory(t) for t in others)
 
     def in_program(self) -> bool:
         """Whether the loss is to be one operation of a program that a compiler, or a mode, looks at."""
-        y, w, s = self.target or (None, None, None)
-        tensors = [t for t in (*self[:3], y, w, s) if isinstance(t, Tensor)]
+        tensors = [t for t in (*self[:3], *(self.target or ())) if t is not None]
         return (
             any(is_watched(t) for t in tensors)
             and all(t.device.type == "cpu" for t in tensors)
             and kernels.BUILT
-            and isinstance(y, Tensor)
+            and self.target is not None
             and forward_ad._current_level < 0
             and not is_transformed()
         )
@@ -113,7 +111,7 @@ class _Call(NamedTuple):
         """``x @ weight.T + bias``; for the gradients' sake ignored rows that are not finite are zeros."""
         x = self.x
         if self.target is not None:
-            y, _, s = self.target
+            y, _, s, *_ = self.target
             index, ignored = self.options.ignore_index, None
             if y.ndim == x.ndim - 1 and index is not None:
                 ignored = y == index
@@ -128,7 +126,7 @@ class _Call(NamedTuple):
         """The loss, from its logits."""
         call = self.aligned()
         assert call.target is not None
-        return calls.loss(call.logits(), *call.target, call.options)
+        return calls.loss_of(call.logits(), call.target, call.options)
 
     def with_logits(self, wanted: Any, height: Tensor | None = None) -> tuple[Tensor, list[Tensor | None]]:
         """What `run` gives, from its logits; of the sum of ``height`` times each row's loss, if given."""
@@ -136,7 +134,7 @@ class _Call(NamedTuple):
         assert call.target is not None
         x, weight, bias = call.x, call.weight, call.bias
         z = call.logits()
-        value, g = calls.loss_and_gradient(z, *call.target, call.options)
+        value, g = calls.loss_and_gradient_of(z, call.target, call.options)
         if height is not None:
             g = kernels.loss_gradient(height, z, call.target, call.options)
         g = g.reshape(-1, g.shape[-1])
@@ -157,12 +155,17 @@ class _Call(NamedTuple):
             self.checked()  # what is wrong is said of the targets as they were given
         elif not torch.compiler.is_compiling():
             kernels.form_of(self.like_logits, target, replace(o, shift=0))
-        y, w, s = target
+        y, w, s, p, rest = target
         rows = self.x.shape[:-1]
         shift = problem.shift_of(o.function, rows, o.shift)
         s = self.x.new_ones(rows, dtype=torch.float32) if s is None else s.expand(rows)
-        target = Target(_later(y, len(rows) - 1, shift), w, _later(s, len(rows) - 1, shift))
-        return self._replace(target=target, options=replace(o, shift=0))
+        rest = None if rest is None else rest.expand(rows)
+
+        def later(t: Tensor) -> Tensor:
+            return _later(t, len(rows) - 1, shift)
+
+        p, rest = (None if t is None else later(t) for t in (p, rest))
+        return self._replace(target=Target(later(y), w, later(s), p, rest), options=replace(o, shift=0))
 
 
 class _Loss(Function):
@@ -283,8 +286,7 @@ def row_stats(
 ) -> RowStats:
     """``lastlayer.linear_row_stats``."""
     call = _call(function, x, weight, y, bias, max_memory, canon, rest)
-    target: Any = call.target or (None, None, None)
-    if not call.in_loop() or tracks(*target) or forward_ad._current_level >= 0:
+    if not call.in_loop() or tracks(*(call.target or ())) or forward_ad._current_level >= 0:
         return _composed_stats(call)
     head, products = call.parts()
     checked = call.checked()
@@ -297,10 +299,9 @@ def row_stats(
 def _composed_stats(call: _Call, constant: bool = False) -> RowStats:
     """The statistics of each row, from the logits."""
     call = call.aligned()
-    y, w, s = call.target or (None, None, None)
     o = replace(call.options, z_loss=0.0, reduction="none", denominator=None)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not constant):
-        return calls.row_stats(call.logits(), y, w, s, o)
+        return calls.row_stats_of(call.logits(), call.target, o)
 
 
 def top_k(
@@ -354,8 +355,7 @@ def _call(
     call = _Call(x, weight, bias, None, options, memory)
     if y is None:
         return call
-    _, *target = calls._arguments(call.like_logits, y, w, s, options)
-    return call._replace(target=Target(*target))
+    return call._replace(target=calls._arguments(call.like_logits, y, w, s, options)[1])
 
 
 def _later(a: Tensor, axis: int, shift: int) -> Tensor:

@@ -25,12 +25,13 @@ from .tensors import _is_batched, memory, shape_of, wide
 __all__ = ["linear_loss", "linear_loss_backward"]
 
 _Options = kernels.Options
+_TENSORS = 3 + len(Target._fields)  # of the arguments: x, weight, bias and a target's
 
 
-def _call(x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, w: Any, s: Any, *options: Any) -> _Call:
+def _call(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> _Call:
     """A call of the operation, without ``wanted``."""
-    *said, memory = options
-    return _Call(x, weight, bias, Target(y, w, s), _Options(*said), memory)
+    target, (*said, memory) = Target(*rest[: _TENSORS - 3]), rest[_TENSORS - 3 :]
+    return _Call(x, weight, bias, target, _Options(*said), memory)
 
 
 def _run(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -87,6 +88,7 @@ def _fake_backward(
 
 _ARGUMENTS = (
     "Tensor x, Tensor weight, Tensor? bias, Tensor y, Tensor? class_weight, Tensor? sample_weight, "
+    "Tensor? probabilities, Tensor? rest, "
     "str function, int axis, SymInt? ignore_index, float label_smoothing, float temperature, float? softcap, "
     "float z_loss, str reduction, float? denominator, int shift, float? max_memory, bool[3] wanted"
 )
@@ -104,8 +106,8 @@ def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     grads = output[1:]
     ctx.mark_non_differentiable(*grads)
     ctx.set_materialize_grads(False)  # there are none of these
-    ctx.save_for_backward(*inputs[:6], *grads)
-    ctx.options, ctx.wanted = inputs[6:-1], inputs[-1]
+    ctx.save_for_backward(*inputs[:_TENSORS], *grads)
+    ctx.options, ctx.wanted = inputs[_TENSORS:-1], inputs[-1]
 
 
 def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> Any:

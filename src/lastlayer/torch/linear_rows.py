@@ -96,8 +96,7 @@ def composed(call: Any, names: tuple[str, ...]) -> tuple[Tensor, ...]:
     call = call.aligned()
     z, target, o = call.logits(), call.target, call.options
     if names == ("loss",):
-        y, w, s = target
-        return (calls.loss(z, y, w, s, o),)
+        return (calls.loss_of(z, target, o),)
     form = kernels.scores_form(z, o) if target is None else kernels.form_of(z, target, o)
     return tuple(value(name, z, target, o, form) for name in names)
 

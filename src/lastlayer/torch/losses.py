@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lastlayer import problem
+
 from .composed import Form, Rows, back, canonical, rows, slope
 from .tensors import wide
 
@@ -28,21 +30,27 @@ __all__ = [
 
 
 class Target(NamedTuple):
-    """What a loss is taken against: index or dense targets, and their weights."""
+    """What a loss is taken against: index, dense or top-k targets, and their weights."""
 
-    y: Tensor
+    y: Tensor  # of top-k targets the indices
     class_weight: Tensor | None = None
     sample_weight: Tensor | None = None
+    probabilities: Tensor | None = None  # of top-k targets
+    rest: Tensor | None = None  # the same
+
+    @property
+    def is_top_k(self) -> bool:
+        return self.probabilities is not None
 
 
 # --- targets ------------------------------------------------------------------------------------------------
 
 
 class Effective(NamedTuple):
-    """t_j = s (at [j = y] + each_j), class axis last; ``each`` may be one row for all."""
+    """t_j = s (sum_k at_k [j = place_k] + each_j), class axis last; ``each`` may be one row for all."""
 
-    place: Tensor | None  # y, with the class axis kept; 0 where it is no class
-    at: Tensor | None  # what the class y has beyond the others
+    place: Tensor | None  # y, of one class or K at the end; 0 where it is no class
+    at: Tensor | None  # what the classes y have beyond the others
     each: Tensor | None  # a dense row of each row, a vector of the classes, or nothing
     mass: Tensor  # the sum of t without s
     s: Tensor | None  # sample weights
@@ -53,19 +61,23 @@ class Effective(NamedTuple):
 
 def effective(x: Tensor, target: Target, form: Form) -> Effective:
     """The targets in canonical form; all but ``each`` and ``total`` have the rows' shape and a last axis."""
-    y, w, s = target
+    y, w, s, *_ = target
     axis = form.axis % x.ndim
     dtype, classes = wide(x.dtype), x.shape[axis]
     shape = x.shape[:axis] + x.shape[axis + 1 :]
     ones = torch.ones((*shape, 1), dtype=dtype, device=x.device)
     w = None if w is None else w.to(dtype)
     s = None if s is None else s.to(dtype).expand(shape).unsqueeze(-1)
+    if target.is_top_k:
+        return _listed(
+            target, form, ones.squeeze(-1), x.new_ones(classes, dtype=dtype) if w is None else w, s
+        )
     if y.shape == x.shape:
         dense = form.on * y.movedim(axis, -1).to(dtype) + form.off
         dense = dense if w is None else dense * w
         total = (ones if s is None else s).sum()
         return Effective(None, None, dense, dense.sum(-1, keepdim=True), s, None, None, _total(form, total))
-    y = y.long().unsqueeze(-1) if y.dtype is not torch.uint64 else _signed(y).unsqueeze(-1)
+    y = _signed(y).unsqueeze(-1)
     ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
     wrong = ((y < 0) | (y >= classes)) & ~ignored
     index = torch.where(ignored | wrong, 0, y)
@@ -79,8 +91,31 @@ def effective(x: Tensor, target: Target, form: Form) -> Effective:
     return Effective(index, form.on * weight, each, mass, s, ignored, wrong, _total(form, total))
 
 
+def _listed(target: Target, form: Form, ones: Tensor, w: Tensor, s: Tensor | None) -> Effective:
+    """Top-k targets in canonical form."""
+    assert target.probabilities is not None
+    y, classes = _signed(target.y), w.shape[0]
+    ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
+    wrong = ((y < 0) | (y >= classes)) & ~ignored
+    place = torch.where(ignored | wrong, 0, y)
+    p = torch.where(ignored, 0.0, target.probabilities.to(w.dtype))
+    at = form.on * w[place] * p
+    mass, each = at.sum(-1, keepdim=True), None
+    if target.rest is not None:
+        rest = target.rest.to(w.dtype).expand(ones.shape).unsqueeze(-1)
+        rest = torch.where((rest < 0) & (rest >= -problem.ROUNDED), 0.0, rest)
+        each = (form.on / classes * rest + form.off) * w
+    elif form.off:
+        each = form.off * w
+    mass = mass if each is None else mass + each.sum(-1, keepdim=True)
+    total = (ones if s is None else s).sum()
+    return Effective(place, at, each, mass, s, None, wrong.any(-1, keepdim=True), _total(form, total))
+
+
 def _signed(y: Tensor) -> Tensor:
-    """Unsigned class indices as signed ones: those beyond them stay beyond every class."""
+    """Class indices as int64: those of uint64 beyond them stay beyond every class."""
+    if y.dtype is not torch.uint64:
+        return y.long()
     signed = y.view(torch.int64)
     return torch.where(signed < 0, torch.iinfo(torch.int64).max, signed)
 
@@ -154,7 +189,7 @@ def _gap(fall: Tensor, e: Effective) -> Tensor:
     if e.place is None or e.at is None:
         assert e.each is not None
         return _times(e.each, fall).sum(-1, keepdim=True)
-    gap = _times(e.at, fall.gather(-1, e.place))
+    gap = _times(e.at, fall.gather(-1, e.place)).sum(-1, keepdim=True)
     return gap if e.each is None else gap + _times(e.each, fall).sum(-1, keepdim=True)
 
 
@@ -238,7 +273,7 @@ def _unit(r: Rows, e: Effective, form: Form) -> Tensor:
         left = c - e.each.expand(unit.shape).gather(-1, r.top)
     if e.place is not None and e.at is not None:
         unit = unit.scatter_add(-1, e.place, -e.at)
-        left = left - torch.where(e.place == r.top, e.at, 0.0)
+        left = left - torch.where(e.place == r.top, e.at, 0.0).sum(-1, keepdim=True)
     unit = unit.scatter(-1, r.top, left + at_peak)
     return unit if e.wrong is None else torch.where(e.wrong, nan, unit)
 
@@ -303,7 +338,7 @@ def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor
         ignored = ignored if e.s is None else ignored | (e.s == 0)
         found["gap"] = torch.where(ignored, 0.0, s * _gap(r.fall, e))
         found["mass"] = torch.where(ignored, 0.0, s * e.mass)
-        if e.place is not None:
+        if e.place is not None and not target.is_top_k:
             at = r.z.gather(-1, e.place)
             j = torch.arange(r.z.shape[-1], device=x.device)
             rank = ((r.z > at) | ((r.z == at) & (j < e.place))).sum(-1, keepdim=True)

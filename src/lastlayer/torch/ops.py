@@ -27,7 +27,8 @@ _OPTIONS = (
     "str function, int axis, SymInt? ignore_index, float label_smoothing, float temperature, float? softcap, "
     "float z_loss, str reduction, float? denominator"
 )
-_LOSS = f"Tensor x, Tensor y, Tensor? class_weight, Tensor? sample_weight, {_OPTIONS}"
+_TARGET = "Tensor y, Tensor? class_weight, Tensor? sample_weight, Tensor? probabilities, Tensor? rest"
+_LOSS = f"Tensor x, {_TARGET}, {_OPTIONS}"
 _SOFTMAX = "Tensor? where, int axis, float temperature, bool log"
 
 
@@ -113,8 +114,11 @@ def _logsumexp_backward_grad(ctx: Any, u: Tensor) -> Any:
 # --- losses -------------------------------------------------------------------------------------------------
 
 
-def _target(y: Tensor, w: Tensor | None, s: Tensor | None, *options: Any) -> tuple[Target, Options]:
-    return Target(y, w, s), Options(*options)
+_PARTS = len(Target._fields)
+
+
+def _target(*arguments: Any) -> tuple[Target, Options]:
+    return Target(*arguments[:_PARTS]), Options(*arguments[_PARTS:])
 
 
 def _loss_fake(x: Tensor, *arguments: Any) -> Tensor:
@@ -132,22 +136,24 @@ loss_backward = _operation(
 
 
 def _loss_setup(ctx: Any, inputs: Any, output: Tensor) -> None:  # noqa: ARG001
-    ctx.save_for_backward(*inputs[:4])
-    ctx.options = inputs[4:]
+    ctx.save_for_backward(*inputs[: 1 + _PARTS])
+    ctx.options = inputs[1 + _PARTS :]
 
 
 def _loss_grad(ctx: Any, grad: Tensor) -> Any:
-    return loss_backward(grad, *ctx.saved_tensors, *ctx.options), *(None,) * 12
+    nothing = (None,) * (_PARTS + len(ctx.options))
+    return loss_backward(grad, *ctx.saved_tensors, *ctx.options), *nothing
 
 
 def _loss_backward_setup(ctx: Any, inputs: Any, output: Tensor) -> None:  # noqa: ARG001
-    ctx.save_for_backward(*inputs[:5])
-    ctx.options = inputs[5:]
+    ctx.save_for_backward(*inputs[: 2 + _PARTS])
+    ctx.options = inputs[2 + _PARTS :]
 
 
 def _loss_backward_grad(ctx: Any, u: Tensor) -> Any:
-    grad, x, y, w, s = ctx.saved_tensors
-    return *kernels.loss_curvature(u, grad, x, Target(y, w, s), Options(*ctx.options)), *(None,) * 12
+    grad, x, *target = ctx.saved_tensors
+    nothing = (None,) * (_PARTS + len(ctx.options))
+    return *kernels.loss_curvature(u, grad, x, Target(*target), Options(*ctx.options)), *nothing
 
 
 for _forward, _grad, _setup in (

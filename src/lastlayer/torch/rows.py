@@ -61,28 +61,27 @@ class TensorRowStats(RowStats):
         if self.state is None:
             return value(name, x, target, o, form)
         found = from_memory(getattr(self.state, name))
-        y, w, s = target or (None, None, None)
-        return call(RowValue, x, y, w, s, found, name, o, form)  # type: ignore[no-any-return]
+        return call(RowValue, x, found, *(target or ()), name, o, form)  # type: ignore[no-any-return]
 
 
 class RowValue(Rule):
-    """(x, y, class_weight, sample_weight, found, name, options, form) -> found, differentiable in x."""
+    """(x, found, *target, name, options, form) -> found, differentiable in x."""
 
     @staticmethod
-    def run(x: Tensor, y: Any, w: Any, s: Any, found: Tensor, name: str, o: Options, form: Form) -> Tensor:  # noqa: ARG004
+    def run(x: Tensor, found: Tensor, *_: Any) -> Tensor:  # noqa: ARG004
         return found.clone()
 
     @staticmethod
     def saved(args: Any, _: Any) -> Any:
-        return args[:4]
+        return args[0], *args[2:-3]
 
     @staticmethod
     def options(args: Any) -> Any:
-        return args[5:]
+        return args[-3:]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return value_gradient(grad, ctx.saved_tensors, *ctx.options), *(None,) * 7
+        return value_gradient(grad, ctx.saved_tensors, *ctx.options), *(None,) * (len(ctx.saved_tensors) + 3)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
