@@ -275,16 +275,24 @@ def test_parts_of_a_batch_add_up_to_it(weights):
     torch.testing.assert_close([t.grad for t in whole], [t.grad for t in parts], **CLOSE)
 
 
-def test_scaled_losses():
-    """As what keeps gradients of half precision from vanishing does: scaled up, and down again."""
-    args = arguments(torch.float16)
-    plain = torch.autograd.grad(loss(*args), args)
-    scaled = torch.autograd.grad(loss(*args) * 1024, args)
-    doubles = [t.detach().double().requires_grad_() for t in args]
-    for a, c, truth in zip(plain, scaled, torch.autograd.grad(peer(*doubles), doubles), strict=True):
-        assert c.dtype is torch.float16
-        error = (c.double() / 1024 - truth).abs().max()
-        assert error <= max((a.double() - truth).abs().max() * 2, 2.0**-11 * truth.abs().max())
+@pytest.mark.parametrize("way", ["tensors", "autocast", "program"])
+def test_scaled_losses_keep_gradients_of_half_precision_from_vanishing(way):
+    """Gradients below the smallest float16 are there in those of the loss times 65536."""
+    args = arguments(torch.float32 if way == "autocast" else torch.float16)
+
+    def program(x, w, b):
+        return ll.linear_cross_entropy(x, w, Y, bias=b, denominator=1e7) * 65536.0
+
+    with torch.autocast("cpu", torch.float16, enabled=way == "autocast"):
+        value = (torch.compile(program, backend="aot_eager") if way == "program" else program)(*args)
+    found = [torch.autograd.grad(value, args, retain_graph=True) for _ in range(2)]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    doubles = [t.detach().half().double().requires_grad_() for t in args]
+    truth = torch.autograd.grad(peer(*doubles, reduction="sum") * 65536.0 / 1e7, doubles)
+    for got, expected, t in zip(found[0], truth, args, strict=True):
+        assert got.dtype is t.dtype
+        assert (got.double() - expected).norm() <= 1e-3 * expected.norm()
+        assert (expected.abs() / 65536.0).max() < 2.0**-20
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

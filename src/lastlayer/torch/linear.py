@@ -73,7 +73,7 @@ class _Call(NamedTuple):
             return torch.where(total == 0, 0.0, value / torch.where(total == 0, 1, total))
         assert self.target is not None
         recorded = torch.is_grad_enabled() and not torch.compiler.is_exporting()  # most never train
-        recorded &= o.reduction != "none"  # their gradients are not known yet
+        recorded &= o.reduction != "none" and not is_narrow(self.x)  # the backward pass knows more
         wanted = [recorded and t is not None and t.requires_grad for t in self[:3]]
         numbers = [None if v is None else float(v) for v in (o.softcap, o.z_loss, total, self.memory)]
         softcap, z_loss, total, memory = numbers
@@ -181,7 +181,8 @@ class _Loss(Function):
         checked: Problem,
         stats: list[RowStats] | None,
     ) -> Tensor:
-        wanted = (False, False, False) if _is_kept_elsewhere() else ctx.needs_input_grad[:3]
+        later = is_narrow(x) or _is_kept_elsewhere()
+        wanted = (False, False, False) if later else ctx.needs_input_grad[:3]
         value, grads = call.run(checked, wanted, stats)
         ctx.grads = grads if any(wanted) else None
         ctx.save_for_backward(x, weight, bias)
@@ -202,12 +203,23 @@ class _Loss(Function):
         grads, ctx.grads = ctx.grads, None  # given away: whoever has them may write to them
         if grads is None:
             x, weight, bias = saved
-            _, grads = ctx.call._replace(x=x, weight=weight, bias=bias).run(ctx.checked, wanted)
+            checked: Problem = ctx.checked
+            if is_narrow(x) and in_memory(grad):
+                checked, grad = checked._replace(scale=checked.scale * float(grad)), grad.new_ones(())
+            _, grads = ctx.call._replace(x=x, weight=weight, bias=bias).run(checked, wanted)
         if not in_memory(grad):  # many at once
             return *(None if g is None else g * grad for g in grads), None, None, None
         if grad != 1.0:
             grads = [None if g is None else g.mul_(grad) for g in grads]
         return *grads, None, None, None
+
+
+def is_narrow(x: Tensor) -> bool:
+    """Whether gradients may vanish unless they are scaled before they are rounded: those of float16.
+
+    Who trains in it multiplies the loss with a large number, which only the backward pass knows.
+    """
+    return x.dtype is torch.float16
 
 
 def _is_kept_elsewhere() -> bool:

@@ -17,7 +17,7 @@ from torch.library import custom_op
 from lastlayer import problem
 
 from . import kernels
-from .linear import _Call
+from .linear import _Call, is_narrow
 from .linear_rows import _composed_gradients
 from .losses import Target
 from .tensors import _is_batched, memory, shape_of, wide
@@ -46,16 +46,20 @@ def _run(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Te
 
 
 def _run_backward(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of the sum of ``grad`` times the rows' losses; a weight of a row, so to say."""
+    """The gradients of ``grad`` times the loss, or times the rows' losses: a weight of a row, so to say."""
     *options, wanted = rest
     call = _checked(x, *options)
     if call.in_loop():
         checked = call.checked()
         t = checked.targets
         assert t is not None
-        height = memory(grad.double())
-        s = height if t.sample_weight is None else height * t.sample_weight
-        _, grads = call.run(checked._replace(targets=t._replace(sample_weight=s), reduction="sum"), wanted)
+        if checked.reduction == "none":
+            height = memory(grad.double())
+            s = height if t.sample_weight is None else height * t.sample_weight
+            checked = checked._replace(targets=t._replace(sample_weight=s), reduction="sum")
+        else:
+            checked = checked._replace(scale=checked.scale * float(grad))
+        _, grads = call.run(checked, wanted)
     else:
         _, grads = call.with_logits(wanted, grad)
     dx, dweight, dbias = (x.new_empty(0) if g is None else g for g in grads)
@@ -117,10 +121,12 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> Any:
     if grad is None:
         return None, None, None, *nothing
     call = _call(*inputs, *ctx.options)
-    none = call.options.reduction == "none"
-    if torch.is_grad_enabled() or (none and _is_batched(grad)):  # to be differentiated again, or many at once
+    later = call.options.reduction == "none" or is_narrow(call.x)
+    if torch.is_grad_enabled() or (
+        later and _is_batched(grad)
+    ):  # to be differentiated again, or many at once
         return *_composed_gradients(call, inputs[:3], {"loss": grad}, wanted), *nothing
-    if none:
+    if later:
         grads = linear_loss_backward(grad, *inputs, *ctx.options, wanted)
         return *(g if on else None for g, on in zip(grads, wanted, strict=True)), *nothing
     grads = dx, dweight, dbias
