@@ -19,18 +19,50 @@ constexpr Dtype dtypes[] = {Dtype::f16, Dtype::bf16, Dtype::f32, Dtype::f64};
 // The gradient once more, from what the statistics' pass found.
 void run_known(const Table& table, Problem& problem, bool split) {
   const std::size_t n = (std::size_t)problem.job.rows;
-  std::unique_ptr<double[]> peak(new double[n]), rest(new double[n]);
+  std::unique_ptr<double[]> peak(new double[n]), rest(new double[n]), mass(new double[n]),
+      tilt(new double[n]);
   Job first = problem.job;
   first.op = Op::stats;
   first.rows_out = RowResults();
   first.rows_out.wide = first.in_double;  // either type fits the memory
   first.rows_out.peak = peak.get(), first.rows_out.rest = rest.get();
+  first.rows_out.mass = mass.get();
   run_exactly(table, first, split);
   problem.wipe();
   problem.job.known_peak = peak.get(), problem.job.known_rest = rest.get();
   run_exactly(table, problem.job, split);
   problem.check((std::string(table.name) + ", known rows").c_str());
+  problem.wipe();
+  problem.job.known_mass = mass.get();
+  run_exactly(table, problem.job, split);
+  problem.check((std::string(table.name) + ", known mass").c_str());
+  problem.wipe();
+  for (std::size_t i = 0; i < n; ++i) tilt[i] = 0;
+  problem.job.known_tilt = tilt.get();
+  run_exactly(table, problem.job, split);
+  problem.check((std::string(table.name) + ", tilted by nothing").c_str());
   problem.job.known_peak = nullptr, problem.job.known_rest = nullptr;
+  problem.job.known_mass = problem.job.known_tilt = nullptr;
+}
+
+// Ranks below some threshold: within bounds, memory's too.
+void run_ranks(const Table& table, const Problem& problem, bool split) {
+  if (problem.job.target != Target::index) return;
+  const std::size_t n = (std::size_t)problem.job.rows;
+  std::unique_ptr<double[]> threshold(new double[n]);
+  std::unique_ptr<std::int64_t[]> rank(new std::int64_t[n]);
+  Job job = problem.job;
+  job.op = Op::stats;
+  job.shard = true, job.k = 0;
+  job.rows_out = RowResults();
+  job.rows_out.wide = job.in_double;
+  job.rows_out.rank = rank.get();
+  for (std::size_t i = 0; i < n; ++i) threshold[i] = i % 2 ? INFINITY : 0;
+  job.threshold = threshold.get();
+  run_exactly(table, job, split);
+  for (std::size_t i = 0; i < n; ++i)
+    CHECK(rank[i] >= 0 && rank[i] <= job.classes, "%s on %s: rank %lld", problem.name.c_str(), table.name,
+          (long long)rank[i]);
 }
 
 void run_everywhere(const Request& request, bool streams = false) {
@@ -42,6 +74,7 @@ void run_everywhere(const Request& request, bool streams = false) {
     CHECK(problem.job.streaming || !streams, "%s on %s", problem.name.c_str(), table->name);
     problem.check(table->name);
     if (request.op == Op::grad) run_known(*table, problem, random.once_in(3));
+    if (request.op == Op::stats) run_ranks(*table, problem, random.once_in(3));
   }
 }
 
