@@ -67,13 +67,23 @@ SEVERAL = {
 }
 
 
+LISTED = (
+    torch.stack([torch.randperm(C, generator=torch.Generator().manual_seed(i))[:3] for i in range(N * 6)]),
+    torch.softmax(numbers(N * 6, 4, seed=6), 1)[:, :3],
+)
+LISTED = tuple(t.reshape(N, *HEADS, 3) for t in LISTED)
+SEVERAL["listed"] = (LISTED, {"label_smoothing": 0.1})
+SEVERAL["listed, with a rest"] = ((*LISTED, SAMPLE[:, :1] / 9), {"weight": WEIGHT, "sample_weight": SAMPLE})
+
+
 @pytest.mark.parametrize("name", SEVERAL)
 def test_several_heads_are_a_cross_entropy_with_dimensions(name):
     """The drop-in of logits is the measure: PyTorch's lacks half of the options."""
     y, options = SEVERAL[name]
     args = arguments()
     found = ours.linear_cross_entropy(*args[:2], y, linear_bias=args[2], **options)
-    options = {"ignore_index": -100, **options} if not y.is_floating_point() else options
+    if y is not SOFT:
+        options = {"ignore_index": -100, **options}
     expected = ours.cross_entropy(logits(*args), y, **options)
     torch.testing.assert_close(found, expected, **CLOSE)
     height = numbers(*found.shape, seed=9)
@@ -143,6 +153,13 @@ def test_the_loop_computes_each_head(monkeypatch):
     args = arguments()
     ours.linear_cross_entropy(*args[:2], indices(), linear_bias=args[2]).backward()
     assert shapes == [(C, D)] * 6
+
+
+def test_listed_targets_of_one_head():
+    x, w, b = arguments(())
+    y = tuple(t[:, 0, 0] for t in LISTED)
+    found = ours.linear_cross_entropy(x, w, y, linear_bias=b)
+    torch.testing.assert_close(found, ours.cross_entropy(F.linear(x, w, b), y), **CLOSE)
 
 
 # --- what PyTorch passes ------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from lastlayer import functional as common
 from lastlayer.errors import LastlayerError
+from lastlayer.problem import is_top_k
 
-from . import kernels
+from . import calls, kernels
 from .arguments import FULL, as_input, as_torch_takes_it, dtype_of_loss, weight_of_rows
 from .errors import DropInDtypeError, DropInOptionError, DropInShapeError, in_torch_terms
 from .kernels import Options
@@ -64,7 +65,7 @@ def linear_cross_entropy(
         A row for each of the C classes; with d1, ..., such rows for each of several heads.
     target : Tensor
         Class indices of any integer dtype, (), (N,) or (N, d1, ...), or probabilities, (C,), (N, C) or
-        (N, C, d1, ...).
+        (N, C, d1, ...). Or top-k targets, as `lastlayer.cross_entropy` takes them, which are not in PyTorch.
     linear_bias : Tensor, (C,) or (C, d1, ...), optional
         Added to the logits.
     weight : Tensor, (C,), optional
@@ -132,10 +133,11 @@ def linear_cross_entropy(
         "denominator": denominator,
     }
     try:
-        target = as_tensor(_NAME, "targets", target, input)
+        if not is_top_k(target):
+            target = as_tensor(_NAME, "targets", target, input)
     except LastlayerError as error:
         raise in_torch_terms(error) from None
-    if ignore_index is not None and target.shape == shape:
+    if ignore_index is not None and isinstance(target, Tensor) and target.shape == shape:
         raise DropInOptionError(
             f"{_NAME}: ignore_index is {ignore_index}; expected None with probabilities; "
             "leave rows out with sample_weight=0"
@@ -213,7 +215,7 @@ class _Heads(NamedTuple):
 def _loss_of(heads: _Heads) -> Callable[..., Any]:
     """A function of logits, whose shape alone it reads, and of what a cross-entropy takes besides."""
 
-    def linear_cross_entropy(like: Tensor, target: Tensor, *, axis: int, **options: Any) -> Any:
+    def linear_cross_entropy(like: Tensor, target: Any, *, axis: int, **options: Any) -> Any:
         x, weight, bias, memory = heads
         if weight.ndim == 2:
             return common.linear_cross_entropy(x, weight, target, bias=bias, max_memory=memory, **options)
@@ -224,10 +226,11 @@ def _loss_of(heads: _Heads) -> Callable[..., Any]:
     return linear_cross_entropy
 
 
-def _of_several(heads: _Heads, like: Tensor, target: Tensor, options: dict[str, Any]) -> Tensor:
+def _of_several(heads: _Heads, like: Tensor, target: Any, options: dict[str, Any]) -> Tensor:
     """The loss of several heads on the same features."""
-    reduction = options["reduction"]
-    total = _denominator(like, target, options)
+    o = Options(_NAME, 1, *(options[name] for name in _NAMED))
+    _, t = calls._arguments(like, target, options["class_weight"], options["sample_weight"], o)
+    total = _denominator(like, t, o)
     own = dict(options)
     if isinstance(total, Tensor):
         own["reduction"] = "sum"
@@ -237,9 +240,9 @@ def _of_several(heads: _Heads, like: Tensor, target: Tensor, options: dict[str, 
         common.linear_cross_entropy(
             heads.x, w, y, bias=b, max_memory=heads.memory, **(own | {"sample_weight": s})
         )
-        for w, b, y, s in _each(heads, like, target, options["sample_weight"])
+        for w, b, y, s in _each(heads, like, t)
     ], -1)  # fmt: skip
-    if reduction == "none":
+    if o.reduction == "none":
         return losses.reshape(like.shape[:1] + like.shape[2:])
     if isinstance(total, Tensor):
         nothing = total == 0
@@ -247,44 +250,37 @@ def _of_several(heads: _Heads, like: Tensor, target: Tensor, options: dict[str, 
     return losses.sum()
 
 
-def _each(heads: _Heads, like: Tensor, target: Tensor, s: Any) -> Any:
+_NAMED = ("ignore_index", "label_smoothing", "temperature", "softcap", "z_loss", "reduction", "denominator")
+
+
+def _each(heads: _Heads, like: Tensor, t: Target) -> Any:
     """Weight, bias, target and sample weight of each head; views, whose gradients are made at once."""
     weights = heads.weight.flatten(1, -2).unbind(1)
-    nothing = [None] * len(weights)
+    nothing: Any = [None] * len(weights)
+    rows = like.shape[:1] + like.shape[2:]
+
+    def parts(a: Tensor | None) -> Any:
+        return nothing if a is None else a.expand(rows).flatten(1).unbind(1)
+
     biases = nothing if heads.bias is None else heads.bias.flatten(1).unbind(1)
-    dense = target.shape == like.shape
-    targets = target.flatten(2).unbind(2) if dense else target.flatten(1).unbind(1)
-    parts: Any = nothing
-    if s is not None:
-        s = as_tensor(_NAME, "sample_weight", s, heads.x)
-        parts = s.expand(like.shape[:1] + like.shape[2:]).flatten(1).unbind(1)
-    return zip(weights, biases, targets, parts, strict=True)
-
-
-def _denominator(like: Tensor, target: Tensor, options: dict[str, Any]) -> Tensor | float | None:
-    """What a mean over all heads is divided by; None where nothing is divided. The targets are checked."""
-    y, w, s = target, options["class_weight"], options["sample_weight"]
-    w = None if w is None else as_tensor(_NAME, "class_weight", w, like)
-    s = None if s is None else as_tensor(_NAME, "sample_weight", s, like)
-    names = (
-        "ignore_index",
-        "label_smoothing",
-        "temperature",
-        "softcap",
-        "z_loss",
-        "reduction",
-        "denominator",
-    )
-    o = Options(_NAME, 1, *(options[name] for name in names))
-    tensors = [t for t in (like, y, w, s) if t is not None]
-    if is_watched(like) or not (kernels.on_core(like) and all(in_memory(t) for t in tensors)):
-        kernels.form_of(like, Target(y, w, s), o)
+    if t.probabilities is not None:
+        listed = (a.flatten(1, -2).unbind(1) for a in (t.y, t.probabilities))
+        targets: Any = zip(*listed, parts(t.rest), strict=True)
     else:
-        checked = kernels.resolve(like, Target(y, w, s), o)
-        if not tracks(w, s):
-            scale = checked.scale
+        targets = t.y.flatten(2).unbind(2) if t.y.shape == like.shape else t.y.flatten(1).unbind(1)
+    return zip(weights, biases, targets, parts(t.sample_weight), strict=True)
+
+
+def _denominator(like: Tensor, t: Target, o: Options) -> Tensor | float | None:
+    """What a mean over all heads is divided by; None where nothing is divided. The targets are checked."""
+    tensors = [like, *(a for a in t if a is not None)]
+    if is_watched(like) or not (kernels.on_core(like) and all(in_memory(a) for a in tensors)):
+        kernels.form_of(like, t, o)
+    else:
+        scale = kernels.resolve(like, t, o).scale
+        if not tracks(t.class_weight, t.sample_weight):
             return (1.0 / scale if scale else 0.0) if o.reduction == "mean" else None
     if o.reduction != "mean" or o.denominator is not None:
         return o.denominator  # type: ignore[no-any-return]
-    own = options | {"axis": 1, "class_weight": w, "sample_weight": s}
-    return weight_of_rows(like, target, own, wide(like.dtype))
+    own = {"axis": 1, "ignore_index": o.ignore_index, **t._asdict()}
+    return weight_of_rows(like, like if t.is_top_k else t.y, own, wide(like.dtype))
