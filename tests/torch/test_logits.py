@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 import lastlayer.torch as drop_ins  # noqa: E402
 from lastlayer.torch import LinearHead  # noqa: E402
 
+TOP = torch.tensor([3, 22, 0]).expand(2, 4, 3)
 WITHOUT = {
     "flat": lambda z: F.cross_entropy(z.view(-1, V), Y.view(-1)),
     "shifted": lambda z: F.cross_entropy(z[:, :-1].flatten(0, 1), Y[:, 1:].flatten(), ignore_index=-100),
@@ -35,6 +36,7 @@ WITHOUT = {
     "weights": lambda z: ll.cross_entropy(z, Y, sample_weight=MASK.double() + 1, class_weight=WEIGHT),
     "soft": lambda z: ll.cross_entropy(z, SOFT),
     "statistics": lambda z: (ll.row_stats(z / 2, Y).nll * WEIGHT[:4]).sum() + ll.row_stats(z).entropy.sum(),
+    "top-k": lambda z: ll.cross_entropy(z, (TOP, SOFT[..., :3])),
     "drop-in": lambda z: drop_ins.cross_entropy(z.view(-1, V), Y.view(-1), label_smoothing=0.2),
     "drop-in module": lambda z: drop_ins.CrossEntropyLoss(z_loss=0.1)(z.view(-1, V), Y.view(-1)),
 }
@@ -275,7 +277,19 @@ def through_no_grad(z):
     return F.cross_entropy(z.view(-1, V), Y.view(-1)) + z.sum()
 
 
-@pytest.mark.parametrize("function", [impossible, halved, through_no_grad])
+def behind_its_back(z):
+    z.data[..., 3] = 1.0
+    z.detach()[0, 0] = 2.0
+    return F.cross_entropy(z.view(-1, V), Y.view(-1))
+
+
+def by_numpy(z):
+    z.float().detach().numpy()[..., 3] = 1.0
+    z.detach().view(torch.int16).numpy()[..., 4] = 2
+    return F.cross_entropy(z.view(-1, V), Y.view(-1))
+
+
+@pytest.mark.parametrize("function", [impossible, halved, through_no_grad, behind_its_back, by_numpy])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_writing_into_them(made, dtype, function):
     x, linear = parts(dtype)

@@ -30,8 +30,9 @@ from .recipes import STEPS, Head, Recipe
 
 __all__ = ["Logits", "deferred", "made"]
 
-# What asks for the gradient of logits: their loss has to pass them then.
+# What asks for the gradient of logits, or for their memory: their loss has to look at them from then on.
 _OPENERS = {
+    Tensor.data.__get__,  # type: ignore[attr-defined]
     Tensor.register_hook,
     Tensor.retain_grad,
     Tensor.requires_grad_,
@@ -135,12 +136,12 @@ class Logits(Tensor):
             found = _cross_entropy(*args, **kwargs)
             if found is not None:
                 return found
-        elif func in _OPENERS:
+        elif func in _OPENERS or func in _READERS:
             args[0]._recipe.head.is_open = False
+            if func in _READERS:
+                args = made(args[0]), *args[1:]
         elif func is Tensor.contiguous and not args[1:] and not kwargs:
             return args[0]
-        elif func in _READERS:
-            args = made(args[0]), *args[1:]
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **kwargs)
 
