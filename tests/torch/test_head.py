@@ -122,6 +122,15 @@ def test_layers_that_are_not_linear_heads():
         LinearHead.of(linear)
 
 
+def test_too_little_memory_is_said():
+    x, linear = parts()
+    z = LinearHead.of(linear, max_memory=100)(x)
+    with pytest.raises(ll.OptionError, match="max_memory is 100; expected at least"):
+        capped(z)
+    with raises(ll.OptionError, "linear_cross_entropy: max_memory is -1; expected a finite number above 0"):
+        capped(LinearHead.of(linear, max_memory=-1)(x))
+
+
 def test_wrong_calls_are_refused_as_they_were():
     x, linear = parts()
     head = LinearHead.of(linear)

@@ -97,8 +97,10 @@ class Logits(Tensor):
             with torch.autocast(x.device.type, enabled=False):  # the head was called with it, or without
                 x = recipe.features(x)
                 return function(x, weight, argument, bias=bias, max_memory=recipe.head.memory, **options)
-        except LastlayerError:  # whoever looks at the logits says what is wrong in its own words
-            return None
+        except LastlayerError as error:
+            if "max_memory" in str(error):  # the logits would take more
+                raise
+            return None  # whoever looks at the logits says what is wrong in its own words
 
     def loss(self, y: Any, w: Any, s: Any, o: Options) -> Tensor | None:
         """The cross-entropy that ``o`` describes."""
