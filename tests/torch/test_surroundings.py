@@ -127,3 +127,21 @@ def test_calls_from_several_threads():
         worker.join()
     assert len(found) == 80
     assert all(torch.equal(g, expected) for g in found)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize(
+    "function",
+    [
+        ll.softmax,
+        ll.logsumexp,
+        lambda x: ll.cross_entropy(x, torch.tensor([0, 3])),
+        lambda x: ll.cross_entropy(x, torch.tensor([0, 3]), label_smoothing=0.1),
+        lambda x: ll.linear_cross_entropy(x, torch.eye(4), torch.tensor([0, 3])),
+        lambda x: ll.row_stats(x).entropy,
+    ],
+)
+def test_a_trace_by_torch_jit_is_no_constant(function):
+    first, second = torch.randn(2, 2, 4, generator=torch.Generator().manual_seed(0))
+    traced = torch.jit.trace(function, (first,), check_trace=False)
+    torch.testing.assert_close(traced(second), function(second))

@@ -46,6 +46,7 @@ _NUMPY: dict[torch.dtype, Any] = {
 }
 
 is_transformed = torch._C._are_functorch_transforms_active  # inside torch.func's grad, vmap, jvp, ...
+is_traced = torch._C._get_tracing_state  # by torch.jit.trace, which sees PyTorch's operations alone
 _is_batched = torch._C._functorch.is_legacy_batchedtensor  # many gradients in one backward pass
 
 
@@ -66,6 +67,7 @@ def in_memory(x: Any) -> bool:
         and x.layout is torch.strided
         and not is_transformed()
         and not _is_batched(x)
+        and not is_traced()
     )
 
 

@@ -15,7 +15,7 @@ from torch.autograd import Function, forward_ad
 
 from .autograd import SoftmaxBackward, call, loss_gradient
 from .kernels import Options
-from .tensors import is_transformed, new_like
+from .tensors import is_traced, is_transformed, new_like
 
 try:
     from lastlayer import _core
@@ -44,6 +44,7 @@ def _is_usual(x: Any) -> bool:
         and _core is not None
         and not _compiling()
         and not is_transformed()
+        and not is_traced()
         and forward_ad._current_level < 0
         and not _watchers()
     )
