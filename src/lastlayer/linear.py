@@ -25,7 +25,7 @@ from .plan import Costs, Plan, Tile, default_memory, plan
 from .problem import Head, Problem, Targets
 from .products import Products
 from .row_stats import RowStats
-from .rows import Rows, count_rows, target_logits
+from .rows import Rows, target_logits
 from .sparse import Listed, memory_of
 
 try:
@@ -73,7 +73,8 @@ class Loop:
         problems.enough_memory(problem.scores.function, head, self.plan.memory)
         self.listed: Listed | None = None
         if t is not None and t.kind == "sparse":
-            self.listed = Listed(problem, count_rows(head), rows.s, rows.index, self.plan.rows)
+            tile, double = (self.plan.rows, self.plan.classes), self.peak_dtype is np.float64
+            self.listed = Listed(problem, tile, rows.s, rows.index, double=double)
         v, d = head.weight.shape
         self.dw = products.empty((v, d), head.weight.dtype) if wanted[1] else None
         self.buffers = self._buffers()

@@ -252,8 +252,10 @@ def _sparse_stats(problem: Problem, fields: tuple[str, ...]) -> tuple[RowStats, 
     (_, x, axis, _, temperature, softcap), t, _, _ = problem
     assert t is not None
     n = math.prod(_rows(problem.scores))
-    listed = Listed(problem, n, None if t.sample_weight is None else _doubles(t.sample_weight).reshape(n))
-    into: dict[str, Any] = {"peak": np.empty(n, _peak_dtype(problem.scores))}
+    s, dtype = t.sample_weight, _peak_dtype(problem.scores)
+    s = None if s is None else _doubles(s).reshape(n)
+    listed = Listed(problem, (n, x.shape[axis]), s, double=dtype is _FLOAT64)
+    into: dict[str, Any] = {"peak": np.empty(n, dtype)}
     into |= {field: np.empty(n) for field in ("rest", "gap", "mass", *fields)}
     if "argmax" in into:
         into["argmax"] = np.empty(n, np.int64)

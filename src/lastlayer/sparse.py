@@ -13,6 +13,7 @@ entries.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -25,7 +26,7 @@ from .row_stats import RowStats
 __all__ = ["Listed", "memory_of"]
 
 _BLOCK = 1 << 13  # entries computed at once
-_NEAR = 8 * 2.0**-52  # of the peak: two ways to cap or divide the same score agree to that
+_NEAR = 8.0  # units in the last place of the peak: ways to cap or divide the same score agree to that
 
 
 def memory_of(n: int, k: int, taken: bool) -> int:
@@ -35,87 +36,95 @@ def memory_of(n: int, k: int, taken: bool) -> int:
 
 
 class Listed:
-    """The listed classes of n rows that count, in the order of tiles: one entry each, of ``q_j > 0``.
+    """The listed classes of the rows that count, in the order of tiles: one entry each, of ``q_j > 0``.
 
     Parameters
     ----------
     problem : Problem
-        With targets of kind "sparse".
-    n : int
-        All rows.
-    s : array (m,) or None
+        With targets of kind "sparse", of N rows.
+    tile : (int, int)
+        Rows and classes of a tile.
+    s : array (n,) or None
         Sample weights of the rows that count, float64.
-    index : array (m,) or None
-        Which of the n rows these are; None: all.
-    height : int
-        Rows of a tile; m of them if 0.
+    index : array (n,) or None
+        Which of the N rows these are; None: all.
+    double : bool
+        Whether the core computes in float64.
     """
 
-    def __init__(self, problem: Problem, n: int, s: Any, index: Any = None, height: int = 0) -> None:
+    def __init__(
+        self, problem: Problem, tile: tuple[int, int], s: Any, index: Any = None, *, double: bool
+    ) -> None:
         scores, t, self.scale, _ = problem
         assert t is not None
-        indices, p, rest = t.array
         self.targets, self.s = t, s
         self.temperature, self.cap = scores.temperature, scores.softcap
+        scaled = self.cap is not None or self.temperature != 1.0
+        self.near = _NEAR * 2.0 ** (-52 if double else -23) if scaled else 0.0
         self.v = int(scores.array.shape[scores.axis])
         self.w = None if t.class_weight is None else np.asarray(t.class_weight, np.float64)
-        indices = np.asarray(indices).reshape(n, indices.shape[-1]).astype(np.int64, copy=False)
-        p = np.asarray(p).reshape(indices.shape)
-        rest = None if rest is None else np.asarray(rest, np.float64).reshape(n)
+        indices, p, rest = t.array
+        flat = (math.prod(indices.shape[:-1]), indices.shape[-1])
+        indices, p = np.asarray(indices).reshape(flat), np.asarray(p).reshape(flat)
+        rest = None if rest is None else np.asarray(rest, np.float64).reshape(flat[0])
         if index is not None:
             indices, p, rest = indices[index], p[index], None if rest is None else rest[index]
         self.n = len(indices)
-        self.height = height or max(1, self.n)
         even = np.full(self.n, t.off) if rest is None else t.on / self.v * rest + t.off
         self.even = even if s is None else np.where(s == 0, 0.0, s * even)
         self.off = float(self.even.any())  # of the core: 0 spares it a pass
-        self._order(indices, p)
-        self.raw = np.empty(self.key.shape)
+        self._list(indices, p)
+        self._sort(*tile)
+        self.raw = np.empty(self.q.shape)
 
-    def _order(self, indices: Any, p: Any) -> None:
-        """Entries by tile, class and row, each class of a row once: ``key`` says which, ``q`` how much."""
+    def _list(self, indices: Any, p: Any) -> None:
+        """Entries by row and class, each class of a row once: ``row``, ``column``, and how much, ``q``."""
+        if (indices[:, 1:] <= indices[:, :-1]).any():
+            order = np.argsort(indices, axis=1)
+            indices, p = np.take_along_axis(indices, order, 1), np.take_along_axis(p, order, 1)
+            del order
         counts = p != 0
         if self.targets.ignore_index is not None:
-            counts &= indices != self.targets.ignore_index
+            counts &= indices.astype(np.int64, copy=False) != self.targets.ignore_index
         if self.s is not None:
             counts &= (self.s != 0)[:, None]
-        rows = np.arange(self.n)[:, None]
-        key = indices + rows // self.height * self.v
-        key *= self.height
-        key += rows % self.height
-        key, q = key[counts], p[counts].astype(np.float64)
-        if not (key[1:] > key[:-1]).all():
-            order = np.argsort(key)
-            key, q = key[order], q[order]
-            first = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
-            if len(first) < len(key):
-                key, q = key[first], np.add.reduceat(q, first)
-        self.key, self.q = key, q
+        self.row = np.repeat(np.arange(self.n, dtype=np.int32), counts.sum(1))
+        self.column, self.q = indices[counts].astype(np.int32), p[counts].astype(np.float64)
+        again = (self.row[1:] == self.row[:-1]) & (self.column[1:] == self.column[:-1])
+        if again.any():
+            first = np.flatnonzero(np.concatenate(([True], ~again)))
+            self.row, self.column, self.q = (
+                self.row[first],
+                self.column[first],
+                np.add.reduceat(self.q, first),
+            )
 
-    def _places(self, part: slice) -> tuple[Any, Any]:
-        """Rows and classes of some entries."""
-        above, row = np.divmod(self.key[part], self.height)
-        tile, column = np.divmod(above, self.v)
-        return tile * self.height + row, column
-
-    def _blocks(self) -> Iterator[slice]:
-        return (slice(i, i + _BLOCK) for i in range(0, len(self.key), _BLOCK))
+    def _sort(self, height: int, width: int) -> None:
+        """The entries of each tile side by side, ``starts`` where; within a tile by row."""
+        self.tile = max(1, height), width, -(-self.v // width)  # and how many are beside each other
+        if self.n <= height and self.v <= width:
+            self.starts = np.array([0, len(self.q)])
+            return
+        number = self.row // height * self.tile[2] + self.column // width
+        count = -(-self.n // height) * self.tile[2]
+        order = np.argsort(number.astype(np.uint16) if count < 1 << 16 else number, kind="stable")
+        self.starts = np.searchsorted(number[order], np.arange(count + 1))
+        self.row, self.column, self.q = self.row[order], self.column[order], self.q[order]
 
     def within(self, rows: slice, classes: slice) -> tuple[slice, Any, Any]:
         """The entries of a tile; their rows and columns in it."""
-        base = rows.start // self.height * self.v
-        ends = np.array([base + classes.start, base + classes.stop]) * self.height
-        start, stop = np.searchsorted(self.key, ends)
-        part = slice(int(start), int(stop))
-        row, column = self._places(part)
-        return part, row - rows.start, column - classes.start
+        height, width, beside = self.tile
+        tile = rows.start // height * beside + classes.start // width
+        part = slice(int(self.starts[tile]), int(self.starts[tile + 1]))
+        return part, self.row[part] - rows.start, self.column[part] - classes.start
 
     # --- the logits of a tile -------------------------------------------------------------------------------
 
     def look(self, tile: Any, rows: slice, classes: slice) -> None:
         """Take the listed logits out of a tile: (..., classes), bfloat16 as its bits."""
         part, row, column = self.within(rows, classes)
-        found = tile[_at(tile, row, column)]
+        tile, at = _at(tile, row, column)
+        found = tile[at]
         if found.dtype == np.uint16:
             found = (found.astype(np.uint32) << 16).view(np.float32)
         self.raw[part] = found
@@ -129,13 +138,12 @@ class Listed:
 
         and at the peak (c - t) - c rest / (1 + rest), where nothing cancels.
         """
-        part, row, column = self.within(rows, classes)
-        for start in range(0, len(row), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            entries = slice(part.start + start, min(part.start + start + _BLOCK, part.stop))
-            found = self._gradients(entries, stats, tilt)
-            at = _at(tile, row[block], column[block])
-            tile[at] = _to_bfloat(found) if tile.dtype == np.uint16 else found
+        all_of_it, row, column = self.within(rows, classes)
+        for part in _blocks(all_of_it):
+            found = self._gradients(part, stats, tilt)
+            block = slice(part.start - all_of_it.start, part.stop - all_of_it.start)
+            flat, at = _at(tile, row[block], column[block])
+            flat[at] = _to_bfloat(found) if tile.dtype == np.uint16 else found
 
     # --- rows -----------------------------------------------------------------------------------------------
 
@@ -143,7 +151,7 @@ class Listed:
         """What the core found of the even share, with the gap and mass of the listed classes."""
         gap, mass = np.zeros(self.n), np.zeros(self.n)
         with np.errstate(all="ignore"):
-            for part in self._blocks():
+            for part in _blocks(slice(0, len(self.q))):
                 row, t, _, fall, _ = self._entries(part, stats.peak)
                 np.add.at(mass, row, t)
                 np.add.at(gap, row, np.where((t == 0) | (fall == 0), 0.0, -t * fall))
@@ -176,8 +184,8 @@ class Listed:
 
     def _entries(self, part: slice, peak: Any) -> tuple[Any, Any, Any, Any, Any]:
         """Of some entries: row, t / s without the even share, w, z - peak, and what its rounding lost."""
-        row, column = self._places(part)
-        w = 1.0 if self.w is None else self.w[column]
+        row = self.row[part]
+        w = 1.0 if self.w is None else self.w[self.column[part]]
         z, top = self.raw[part], peak[row]
         if self.cap is not None:
             z = self.cap * np.tanh(z / self.cap)
@@ -185,8 +193,8 @@ class Listed:
         fall = z - top
         back = fall - z
         lost = (z - (fall - back)) - (top + back)
-        if self.cap is not None or self.temperature != 1.0:
-            fall = np.where(fall >= -_NEAR * abs(top), 0.0, fall)
+        if self.near:
+            fall = np.where(fall >= -self.near * abs(top), 0.0, fall)
         return row, self.targets.on * w * self.q[part], w, fall, np.where(np.isfinite(lost), lost, 0.0)
 
     def _slope(self, raw: Any) -> Any:
@@ -196,11 +204,18 @@ class Listed:
         return 1 / np.cosh(raw / self.cap) ** 2 / self.temperature
 
 
-def _at(tile: Any, row: Any, column: Any) -> Any:
-    """The place of each entry in an array whose first axes are the rows'."""
-    if tile.ndim == 2:
-        return row, column
-    return *(np.unravel_index(row, tile.shape[:-1]) if tile.ndim > 1 else ()), column
+def _blocks(part: slice) -> Iterator[slice]:
+    """A range in pieces that can be computed at once."""
+    starts = range(part.start, part.stop, _BLOCK)
+    return (slice(start, min(start + _BLOCK, part.stop)) for start in starts)
+
+
+def _at(tile: Any, row: Any, column: Any) -> tuple[Any, Any]:
+    """An array whose first axes are the rows', in some other shape, and the place of each entry there."""
+    if tile.flags.c_contiguous:
+        return tile.reshape(-1), row * np.int64(tile.shape[-1]) + column
+    rows = np.unravel_index(row, tile.shape[:-1]) if tile.ndim > 1 else ()
+    return tile, (*rows, column)
 
 
 def _to_bfloat(x: Any) -> Any:

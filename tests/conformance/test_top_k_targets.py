@@ -121,6 +121,21 @@ def test_one_certain_class_is_its_index(backend, dtype):
             assert_ulp(a, b, 3)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_certain_class_keeps_its_digits_where_logits_are_scaled(backend, dtype):
+    """The peak found by the core and the logit looked up beside it count as equal, where they should."""
+    x = np.zeros((3, 20), dtype)
+    x[:, 7] = 30.0, 40.0, 50.0
+    for options in ({"temperature": 0.7}, {"softcap": 64.0}, {"temperature": 1.3, "softcap": 99.0}):
+        targets = np.full((3, 1), 7), np.ones((3, 1))
+        true = oracle.truth(x, dense(targets, 20), reduction="none", **options)
+        losses = ll.cross_entropy(x, targets, reduction="none", **options)
+        bound = 1e-4 if dtype is np.float16 else 1e-6  # logits of 16 bits are scaled in float32
+        np.testing.assert_allclose(losses, true.losses.astype(float), rtol=bound)
+        gradient = ll.cross_entropy_grad(x.astype(np.float64), targets, reduction="sum", **options)[1]
+        np.testing.assert_allclose(gradient[:, 7], true.gradient[:, 7].astype(float), rtol=1e-12)
+
+
 @st.composite
 def problems(draw):
     """Logits with odd values, and targets of any kind."""
