@@ -46,52 +46,7 @@ struct Buffers {
   Drain<C> drain;
 };
 
-// The k best classes of a row, ties lowest first: a heap of those found so far with the worst at its root,
-// which every further score has to beat; then sorted. Classes come in order, so an equal score never
-// displaces one.
-template <class C>
-void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C peak, C times, C times_lo) {
-  using S = Simd<C>;
-  std::int64_t* label = job.top_label + row * job.k;
-  const std::int64_t k = job.k;
-  auto worse = [&](std::int64_t a, std::int64_t b)
-                   LL_INLINE_LAMBDA { return z[a * ld] < z[b * ld] || (z[a * ld] == z[b * ld] && a > b); };
-  auto sift = [&](std::int64_t at, std::int64_t size) LL_INLINE_LAMBDA {
-    const std::int64_t moved = label[at];
-    for (std::int64_t child; (child = 2 * at + 1) < size; at = child) {
-      if (child + 1 < size && worse(label[child + 1], label[child])) ++child;
-      if (!worse(label[child], moved)) break;
-      label[at] = label[child];
-    }
-    label[at] = moved;
-  };
-  for (std::int64_t i = 0; i < k; ++i) label[i] = i;
-  for (std::int64_t i = k / 2 - 1; i >= 0; --i) sift(i, k);
-  for (std::int64_t j = k; j < job.classes; ++j) {
-    if (ld == 1) {  // whole vectors that hold nothing better are passed over
-      const auto bar = S::set1(z[label[0]]);
-      while (j + S::W <= job.classes && !S::bits(S::lt(bar, S::load(z + j)))) j += S::W;
-      if (j >= job.classes) break;
-    }
-    if (z[j * ld] > z[label[0] * ld]) label[0] = j, sift(0, k);
-  }
-  for (std::int64_t size = k - 1; size > 0; --size) {
-    const std::int64_t last = label[size];
-    label[size] = label[0], label[0] = last;
-    sift(0, size);
-  }
-  const ExpAt<C> at = ExpAt<C>::make(S::set1(peak));
-  for (std::int64_t i = 0; i < job.k; ++i) {
-    C p[S::W];
-    const auto e = exp_of<C>(at, S::set1(z[label[i] * ld]));
-    S::store(p, S::fma(e, S::set1(times), e * S::set1(times_lo)));
-    if (peak != peak) label[i] = -1;
-    if (job.rows_out.wide)
-      ((double*)job.top_probability)[row * job.k + i] = (double)p[0];
-    else
-      ((float*)job.top_probability)[row * job.k + i] = (float)p[0];
-  }
-}
+#include "top.hpp"
 
 // The state after the passes over the scores, from what is known of the rows.
 template <class C>

@@ -270,3 +270,23 @@ def test_top_k_of_any_size_is_a_stable_sort(backend, rows, classes, k):
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     np.testing.assert_array_equal(labels, order)
     assert_ulp(probabilities, np.take_along_axis(ll.softmax(scores.astype(np.float64)), order, 1), 3)
+
+
+@pytest.mark.parametrize("k", [1, 2, 10, 16, 17, 32, 33])
+@pytest.mark.parametrize("classes", [255, 1023, 1024, 1087, 4099])
+def test_top_k_of_long_rows(backend, classes, k):
+    """Ascending rows, where each class is the best so far; descending ones; few or no possible classes; ties."""
+    rng = np.random.default_rng(classes)
+    x = rng.normal(size=(9, classes)).astype(np.float32)
+    x[0], x[1] = np.arange(classes), -np.arange(classes)
+    x[2], x[3] = -np.inf, 1
+    x[4, 7:] = -np.inf
+    x[5, ::3] = 5
+    x[6, rng.integers(0, classes, 40)] = np.nan
+    x[7] = -np.inf
+    x[7, -1] = 3
+    labels, _ = ll.top_k(x, k)
+    x[6] = np.nan
+    order = np.argsort(-x, axis=1, kind="stable")[:, :k]
+    order[6] = -1
+    np.testing.assert_array_equal(labels, order)
