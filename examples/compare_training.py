@@ -48,14 +48,13 @@ def show(task: str, runs: dict[str, dict[str, Any]]) -> bool:
     rows, classes = ours["logits"]
     print(f"{TASKS[task]} of {ours['parameters']} parameters: {len(ours['losses'])} steps")
     print(f"  {rows} rows of {classes} classes a step, {plural(ours['threads'], 'thread')}\n")
-    print(
-        f"  {'':32}{'last loss':>11}{'held out':>11}{'time':>8}{'step':>9}{'loss':>9}{'peak':>9}{'growth':>8}"
-    )
+    head = f"  {'':32}{'last loss':>11}{'held out':>11}{'time':>8}"
+    print(f"{head}{'step':>9}{'loss':>10}{'peak':>9}{'growth':>8}")
     for loss, name in LOSSES.items():
         r = runs[loss]
         print(
             f"  {name:32}{r['losses'][-1]:>11.7f}{r['held_out']:>11.7f}{r['seconds']:>6.1f} s"
-            f"{r['step'] * 1e3:>6.1f} ms{r['loss_alone'] * 1e3:>6.2f} ms"
+            f"{r['step'] * 1e3:>6.1f} ms{r['loss_alone'] * 1e3:>7.2f} ms"
             f"{r['peak'] / 2**20:>5.0f} MiB{r['growth'] / 2**20:>4.0f} MiB"
         )
     largest, step = difference(theirs["losses"], ours["losses"])
