@@ -32,7 +32,7 @@ _NEAR = 8.0  # units in the last place of the peak: ways to cap or divide the sa
 def memory_of(n: int, k: int, taken: bool) -> int:
     """The bytes that k entries for each of n rows take: in order, computed, or ``taken`` out of tiles."""
     entries = n * k
-    return max((72 if taken else 56) * entries, 24 * entries + 96 * min(entries, _BLOCK))
+    return max((72 if taken else 45) * entries, 24 * entries + 64 * min(entries, _BLOCK))
 
 
 class Listed:
@@ -175,12 +175,12 @@ class Listed:
         with np.errstate(all="ignore"):
             row, t, w, fall, lost = self._entries(part, stats.peak)
             t = (t if self.s is None else t * self.s[row]) + self.even[row] * w
-            c, rest, peak = np.asarray(stats.mass)[row], stats.rest[row], stats.peak[row]
+            c, rest = np.asarray(stats.mass)[row], stats.rest[row]  # NaN of an infinite peak
             p = np.exp(fall) * (1 + lost) / (1 + rest)
             if tilt is not None:
                 c = c + np.where(p == 0, 0.0, tilt[row] * fall)
             value = np.where(fall == 0, (c - t) - c * (rest / (1 + rest)), c * p - t)
-            return self.scale * self._slope(self.raw[part]) * value + (peak - peak)  # NaN of an infinite peak
+            return self.scale * self._slope(self.raw[part]) * value
 
     def _entries(self, part: slice, peak: Any) -> tuple[Any, Any, Any, Any, Any]:
         """Of some entries: row, t / s without the even share, w, z - peak, and what its rounding lost."""

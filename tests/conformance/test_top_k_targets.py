@@ -238,6 +238,8 @@ def test_a_rest_that_rounding_made_negative_is_nothing(backend):
     expected = ll.cross_entropy(x, (indices, p))
     assert ll.cross_entropy(x, (indices, p, -1e-7)) == expected
     assert ll.cross_entropy(x, (indices, p, np.float16([-0.002, 0, 0]))) == expected
+    some = ll.cross_entropy(x, (indices, p, [0.0, 0.5, 0.0]))
+    assert ll.cross_entropy(x, (indices, p, [-0.002, 0.5, 0.0])) == some
 
 
 def test_other_libraries():

@@ -284,7 +284,7 @@ def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes):
     cut(monkeypatch, rows=96, classes=classes)
     n, d, v = 96, 48, 3000
     x, w = numbers(n, d, dtype=dtype), (numbers(v, d, seed=1) * 0.2).to(dtype)
-    labels, p = ll.top_k(numbers(n, v, seed=3) * 3, 20)
+    labels, p = ll.top_k(numbers(n, v, seed=3) * 8, 4)
     targets = labels, p, 1 - p.sum(-1)
     q = torch.from_numpy(dense([t.numpy() for t in targets], v))
 
@@ -295,7 +295,7 @@ def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes):
         return value.detach().double(), *(t.grad.double() for t in args)
 
     truth = gradients(lambda x, w: F.cross_entropy(x @ w.T, q), torch.float64)
-    eager = gradients(lambda x, w: F.cross_entropy(x @ w.T, q.to(dtype)))
+    eager = gradients(lambda x, w: F.cross_entropy((x @ w.T).float(), q.float()))
     ours = gradients(lambda x, w: ll.linear_cross_entropy(x, w, targets))
     for name, t, a, b in zip(("loss", "dx", "dweight"), truth, ours, eager, strict=True):
         error, theirs = (a - t).norm() / t.norm(), (b - t).norm() / t.norm()
