@@ -275,7 +275,7 @@ def test_top_k_of_any_size_is_a_stable_sort(backend, rows, classes, k):
 @pytest.mark.parametrize("k", [1, 2, 10, 16, 17, 32, 33])
 @pytest.mark.parametrize("classes", [255, 1023, 1024, 1087, 4099])
 def test_top_k_of_long_rows(backend, classes, k):
-    """Ascending rows, where each class is the best so far; descending ones; few or no possible classes; ties."""
+    """Ascending rows, where each class is the best so far; descending ones; few possible classes; ties."""
     rng = np.random.default_rng(classes)
     x = rng.normal(size=(9, classes)).astype(np.float32)
     x[0], x[1] = np.arange(classes), -np.arange(classes)
