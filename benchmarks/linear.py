@@ -506,6 +506,37 @@ def render(record: Record) -> str:
     return "\n".join(parts)
 
 
+def short_table(record: Record) -> str:
+    """Write the README's table: times over those of peers, and memory beside PyTorch's."""
+    rows = []
+    for one in record["measured"]:
+        cells = [over(one, "lastlayer, 64 MiB", peer) for peer in PEERS]
+        used = [one["memory"].get(name) for name in ("lastlayer, 64 MiB", "torch")]
+        rows.append(
+            [
+                one["problem"],
+                *("-" if c is None else f"{1 / c:.2f}x" if c > 0.1 else f"{1 / c:.0f}x" for c in cells),
+                " / ".join("-" if not u else f"{u[0] / 1e6:.0f}" for u in used),
+            ]
+        )
+    head = ["N x D x V", *(f"{name}" for name in PEERS), "MB beyond the gradients: ours / torch"]
+    about = record["machine"]
+    return (
+        "`linear_cross_entropy` with `max_memory=2**26`, forward and backward: how many times faster than "
+        f"its peers, {record['threads']} threads on a {about['cpu']}; all figures, with the default memory "
+        f"and for NumPy: [docs/performance-linear.md](docs/performance-linear.md).\n\n{table(head, rows)}"
+    )
+
+
+def write_pages(record: Record) -> None:
+    """Write docs/performance-linear.md, and the README's table between its marks."""
+    (ROOT / "docs" / "performance-linear.md").write_text(render(record))
+    readme = ROOT / "README.md"
+    mark = re.compile(r"(<!-- linear:start -->\n).*?(<!-- linear:end -->)", re.DOTALL)
+    text = mark.sub(lambda found: found[1] + short_table(record) + found[2], readme.read_text())
+    readme.write_text(text)
+
+
 def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
 
@@ -556,9 +587,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder of the record (default: record/linear, if complete)")
     parser.add_argument("--render", action="store_true", help="only write the page from the newest record")
     options = parser.parse_args(argv)
-    page = ROOT / "docs" / "performance-linear.md"
     if options.render:
-        page.write_text(render(newest(options.out or RECORDS)))
+        write_pages(newest(options.out or RECORDS))
         return 0
     complete = options.only == list(PROBLEMS) and not options.quick
     set_threads(options.threads)
@@ -586,7 +616,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             slug = re.sub(r"[^a-z0-9]+", "-", about["cpu"].lower()).strip("-")
             (folder / f"{date[:10]}-{slug}.json").write_text(json.dumps(record, indent=1) + "\n")
     if complete:
-        page.write_text(render(record))
+        write_pages(record)
     return 0
 
 
