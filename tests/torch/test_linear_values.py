@@ -32,14 +32,14 @@ OPTIONS = {
 @pytest.fixture
 def alone(monkeypatch):
     """Whoever makes the logits as a whole fails."""
-    from lastlayer.torch import linear
+    from lastlayer.torch.linear_call import Call
 
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
 
     def refuse(_):
         raise AssertionError("the logits were made")
 
-    monkeypatch.setattr(linear._Call, "logits", refuse)
+    monkeypatch.setattr(Call, "logits", refuse)
 
 
 # --- gradients ----------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_an_ignored_row_has_statistics_that_are_differentiated(each):
 
 @pytest.mark.parametrize("few", [False, True])
 def test_rows_of_height_0_are_not_computed(alone, monkeypatch, few):
-    from lastlayer.torch.linear import TorchProducts
+    from lastlayer.torch.products import TorchProducts
 
     multiplied = []
     logits = TorchProducts.logits

@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 from lastlayer import problem, select
 
 from .deferred import deferred
-from .linear import _for_autocast
+from .linear_call import for_autocast
 from .tensors import in_memory, is_watched
 
 try:
@@ -94,7 +94,7 @@ class LinearHead(nn.Linear):
         if not _can_wait(*parts):
             return super().forward(input)
         if torch.is_autocast_enabled(input.device.type):
-            parts = [None if t is None else _for_autocast(t) for t in parts]
+            parts = [None if t is None else for_autocast(t) for t in parts]
         if len({t.dtype for t in parts if t is not None}) > 1:
             return super().forward(input)  # which says so
         return deferred(parts[0], parts[1], parts[2], self.max_memory)

@@ -17,7 +17,7 @@ from torch.library import custom_op
 from lastlayer import problem
 
 from . import kernels
-from .linear import _Call, is_narrow
+from .linear_call import Call, is_narrow
 from .linear_rows import _composed_gradients
 from .losses import Target
 from .tensors import _is_batched, memory, shape_of, wide
@@ -28,10 +28,10 @@ _Options = kernels.Options
 _TENSORS = 3 + len(Target._fields)  # of the arguments: x, weight, bias and a target's
 
 
-def _call(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> _Call:
+def _call(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Call:
     """A call of the operation, without ``wanted``."""
     target, (*said, memory) = Target(*rest[: _TENSORS - 3]), rest[_TENSORS - 3 :]
-    return _Call(x, weight, bias, target, _Options(*said), memory)
+    return Call(x, weight, bias, target, _Options(*said), memory)
 
 
 def _run(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -66,7 +66,7 @@ def _run_backward(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, 
     return dx, dweight, dbias
 
 
-def _checked(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> _Call:
+def _checked(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Call:
     """A call whose features and weights fit."""
     call = _call(x, weight, bias, *rest)
     b = None if bias is None else shape_of(bias)

@@ -1,0 +1,224 @@
+"""A call of the linear head on tensors, and the ways to compute it. In: what a caller passed. Out: tensors.
+
+By the loop of `lastlayer.linear`, in CPU memory; as one operation of a program that someone looks at
+(`linear_ops`); or composed of ``x @ weight.T`` and the functions of logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from lastlayer import passes, problem
+from lastlayer.errors import DtypeError
+from lastlayer.problem import Head, Problem
+from lastlayer.row_stats import RowStats
+
+from . import calls, kernels
+from .kernels import Options
+from .losses import Target
+from .products import TorchProducts
+from .tensors import as_tensor, from_memory, in_memory, is_transformed, is_watched, shape_of
+
+__all__ = ["Call", "call_of", "for_autocast", "is_narrow"]
+
+
+class Call(NamedTuple):
+    """One call: its tensors and what was said besides."""
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    target: Target | None
+    options: Options
+    memory: int | None
+
+    @property
+    def like_logits(self) -> Tensor:
+        """A tensor of the logits' shape, in no memory."""
+        return self.x.new_zeros(()).expand(*self.x.shape[:-1], self.weight.shape[0])
+
+    def in_loop(self) -> bool:
+        """Whether the loop can compute the values of this call."""
+        others = [t for t in (self.weight, self.bias, *(self.target or ())) if t is not None]
+        if torch.compiler.is_compiling() or any(is_watched(t) for t in (self.x, *others)):
+            return False
+        return kernels.on_core(self.x) and all(in_memory(t) for t in others)
+
+    def in_program(self) -> bool:
+        """Whether the loss is to be one operation of a program that a compiler, or a mode, looks at."""
+        tensors = [t for t in (*self[:3], *(self.target or ())) if t is not None]
+        return (
+            any(is_watched(t) for t in tensors)
+            and all(t.device.type == "cpu" for t in tensors)
+            and kernels.BUILT
+            and self.target is not None
+            and forward_ad._current_level < 0
+            and not is_transformed()
+        )
+
+    def operation(self) -> Tensor:
+        """The loss as one operation, which computes the gradients with it."""
+        o, total = self.options, self.options.denominator
+        if isinstance(total, Tensor):  # an option is a plain number
+            value = self._replace(options=replace(o, reduction="sum", denominator=None)).operation()
+            return torch.where(total == 0, 0.0, value / torch.where(total == 0, 1, total))
+        assert self.target is not None
+        recorded = torch.is_grad_enabled() and not torch.compiler.is_exporting()  # most never train
+        recorded &= o.reduction != "none" and not is_narrow(self.x)  # the backward pass knows more
+        wanted = [recorded and t is not None and t.requires_grad for t in self[:3]]
+        numbers = [None if v is None else float(v) for v in (o.softcap, o.z_loss, total, self.memory)]
+        softcap, z_loss, total, memory = numbers
+        found: Tensor = torch.ops.lastlayer.linear_loss.default(
+            *self[:3], *self.target, o.function, o.axis, o.ignore_index, float(o.label_smoothing),
+            float(o.temperature), softcap, z_loss, o.reduction, total, o.shift, memory, wanted,
+        )[0]  # fmt: skip
+        return found
+
+    def checked(self) -> Problem:
+        """The problem, in canonical form."""
+        if self.target is None:
+            return problem.without_targets(kernels._scores(self.like_logits, self.options))
+        return kernels.resolve(self.like_logits, self.target, self.options)
+
+    def parts(self) -> tuple[Head, TorchProducts]:
+        """What the loop works on."""
+        x, weight, bias = (None if t is None else t.detach() for t in self[:3])
+        assert x is not None
+        return Head(x, weight, bias, self.memory), TorchProducts(x.dtype)
+
+    def run(
+        self, checked: Problem, wanted: Any, stats: list[RowStats] | None = None
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """The loss and the gradients that are wanted, by the loop; statistics into the list, if given."""
+        head, products = self.parts()
+        if stats is None:
+            found = passes.loss_and_gradients(head, checked, wanted, products)
+            return from_memory(found.loss), found.gradients
+        value, grads, rows = passes.with_row_stats(head, checked, wanted, products)
+        stats.append(rows)
+        return from_memory(value), grads
+
+    def logits(self) -> Tensor:
+        """``x @ weight.T + bias``; for the gradients' sake ignored rows that are not finite are zeros."""
+        x = self.x
+        if self.target is not None:
+            y, _, s, *_ = self.target
+            index, ignored = self.options.ignore_index, None
+            if y.ndim == x.ndim - 1 and index is not None:
+                ignored = y == index
+            if s is not None:
+                none = (s == 0).expand(x.shape[:-1])
+                ignored = none if ignored is None else ignored | none
+            if ignored is not None:
+                x = torch.where((ignored & ~x.isfinite().all(-1)).unsqueeze(-1), 0.0, x)
+        return torch.nn.functional.linear(x, self.weight, self.bias)
+
+    def composed(self) -> Tensor:
+        """The loss, from its logits."""
+        call = self.aligned()
+        assert call.target is not None
+        return calls.loss_of(call.logits(), call.target, call.options)
+
+    def with_logits(self, wanted: Any, height: Tensor | None = None) -> tuple[Tensor, list[Tensor | None]]:
+        """What `run` gives, from its logits; of the sum of ``height`` times each row's loss, if given."""
+        call = self.aligned()
+        assert call.target is not None
+        x, weight, bias = call.x, call.weight, call.bias
+        z = call.logits()
+        value, g = calls.loss_and_gradient_of(z, call.target, call.options)
+        if height is not None:
+            g = kernels.loss_gradient(height, z, call.target, call.options)
+        g = g.reshape(-1, g.shape[-1])
+        rows = x.reshape(-1, x.shape[-1])
+        rows = torch.where((g.detach() != 0).any(1, keepdim=True), rows, 0.0)  # ignored rows may hold NaN
+        return value, [
+            (g @ weight).reshape(x.shape) if wanted[0] else None,
+            g.T @ rows if wanted[1] else None,
+            g.sum(0) if wanted[2] and bias is not None else None,
+        ]
+
+    def aligned(self) -> Call:
+        """The same call with each target at its row's own position, for what knows of no shift."""
+        o, target = self.options, self.target
+        if target is None or (type(o.shift) is int and o.shift == 0):
+            return self._replace(options=replace(o, shift=0))
+        if self.in_loop():
+            self.checked()  # what is wrong is said of the targets as they were given
+        elif not torch.compiler.is_compiling():
+            kernels.form_of(self.like_logits, target, replace(o, shift=0))
+        y, w, s, p, rest = target
+        rows = self.x.shape[:-1]
+        shift = problem.shift_of(o.function, rows, o.shift)
+        s = self.x.new_ones(rows, dtype=torch.float32) if s is None else s.expand(rows)
+        rest = None if rest is None else rest.expand(rows)
+
+        def later(t: Tensor) -> Tensor:
+            return _later(t, len(rows) - 1, shift)
+
+        p, rest = (None if t is None else later(t) for t in (p, rest))
+        return self._replace(target=Target(later(y), w, later(s), p, rest), options=replace(o, shift=0))
+
+
+def call_of(
+    function: str, x: Tensor, weight: Any, y: Any, bias: Any, max_memory: Any, canon: Any, rest: Any
+) -> Call:
+    """The tensors of a call where ``x`` is, checked by their shapes and dtypes."""
+    w, s, ignore_index, label_smoothing, z_loss, reduction, denominator, shift = rest
+    temperature, softcap = canon
+    options = Options(
+        function,
+        -1,
+        ignore_index,
+        label_smoothing,
+        temperature,
+        softcap,
+        z_loss,
+        reduction,
+        denominator,
+        shift,
+    )
+    x = calls._scores(function, x)
+    weight = as_tensor(function, "weight", weight, x)
+    bias = None if bias is None else as_tensor(function, "bias", bias, x)
+    if torch.is_autocast_enabled(x.device.type):
+        x, weight = for_autocast(x), for_autocast(weight)
+        bias = None if bias is None else for_autocast(bias)
+    for name, part in (("weight", weight), ("bias", bias)):
+        if part is not None and part.dtype is not x.dtype:
+            raise DtypeError(f"{function}: {name} is of dtype {part.dtype}; expected {x.dtype}, as x is")
+    memory = max_memory
+    if not torch.compiler.is_compiling():
+        b = None if bias is None else shape_of(bias)
+        memory = problem.head(function, shape_of(x), shape_of(weight), b, max_memory).memory
+    call = Call(x, weight, bias, None, options, memory)
+    if y is None:
+        return call
+    return call._replace(target=calls._arguments(call.like_logits, y, w, s, options)[1])
+
+
+def _later(a: Tensor, axis: int, shift: int) -> Tensor:
+    """What lies ``shift`` places further along an axis, and zeros after its end."""
+    if shift == 0 or axis < 0:
+        return a
+    later = a[(slice(None),) * axis + (slice(shift, None),)]
+    missing = a.shape[axis] - later.shape[axis]
+    shape = (*a.shape[:axis], missing, *a.shape[axis + 1 :])
+    return torch.cat([later, a.new_zeros(shape)], axis)
+
+
+def for_autocast(t: Tensor) -> Tensor:
+    """A tensor in the dtype that autocast multiplies in."""
+    return t if t.dtype is torch.float64 else t.to(torch.get_autocast_dtype(t.device.type))
+
+
+def is_narrow(x: Tensor) -> bool:
+    """Whether gradients may vanish unless they are scaled before they are rounded: those of float16.
+
+    Who trains in it multiplies the loss with a large number, which only the backward pass knows.
+    """
+    return x.dtype is torch.float16
