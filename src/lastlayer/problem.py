@@ -557,7 +557,7 @@ def _top_k(scores: Scores, rows: tuple[int, ...], indices: Any, probabilities: A
     if function in ("nll_loss", "log_loss"):
         raise DtypeError(
             f"{function}: targets is a tuple; expected class indices or probabilities of every class; "
-            "cross_entropy takes top-k targets"
+            "those of a few are for cross_entropy"
         )
     xp = namespace(x)
     indices = _like(xp, function, "targets[0]", indices, x)
