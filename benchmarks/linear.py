@@ -225,7 +225,8 @@ def measure(problem: Problem, options: argparse.Namespace) -> Record:
         found = run()
         once = time.perf_counter() - start
         errors[name] = right.errors(found)
-        assert max(errors[name]) < TOLERANCE[problem.dtype], (name, errors[name])
+        seen = errors[name] if name in OURS else errors[name][1:]  # the chunked loss is summed in 16 bits
+        assert max(seen) < TOLERANCE[problem.dtype], (name, errors[name])
     slow = runs.popitem()[0]
     one, three = products(x, weight)
     import lastlayer as ll
@@ -233,7 +234,7 @@ def measure(problem: Problem, options: argparse.Namespace) -> Record:
     with torch.no_grad():
         ours(x, weight, y), ll.linear_row_stats(x, weight, y)
     runs |= {"3 products": three, "1 product": one, **forward(x.detach(), weight.detach(), y)}
-    return {"times": in_turns(runs, options) | {slow: [once]}, "errors": errors}
+    return {"times": in_turns(runs, options, size_of(problem)) | {slow: [once]}, "errors": errors}
 
 
 def forward(x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> dict[str, Run]:
@@ -246,22 +247,36 @@ def forward(x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> dict[str,
     }
 
 
-def in_turns(runs: dict[str, Run], options: argparse.Namespace) -> dict[str, list[float]]:
+def warm_memory(size: int) -> None:
+    """Write to so much memory and free it: a virtual machine takes back what has been free for a while.
+
+    Whoever allocates next would pay for getting it back, and those after it would not.
+    """
+    torch.empty(size, dtype=torch.uint8).fill_(1)
+
+
+def in_turns(runs: dict[str, Run], options: argparse.Namespace, size: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.repetitions):
         for name, run in runs.items():
-            time.sleep(0.01)
+            warm_memory(size)
             start = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - start)
     return times
 
 
+def size_of(problem: Problem) -> int:
+    """Bytes of the logits and the gradients."""
+    number = 2 if problem.dtype == "bfloat16" else 4
+    return number * (problem.n * problem.v + problem.d * (problem.n + problem.v))
+
+
 def measure_numpy(problem: Problem, options: argparse.Namespace) -> Record:
     right, runs = truth(problem), with_numpy(problem)
     errors = {name: right.errors(run()) for name, run in runs.items()}
     assert max(max(e) for e in errors.values()) < TOLERANCE["float32"], errors
-    return {"times": in_turns(runs, options), "errors": errors}
+    return {"times": in_turns(runs, options, size_of(problem)), "errors": errors}
 
 
 MEMORY = """
@@ -602,7 +617,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             PROBLEMS[problem.name] = problem
         one: Record = {"problem": problem.name, **problem._asdict(), "plans": plans(problem)}
         one["torch"] = measure(problem, options)
-        one["memory"] = {who: memory(problem, who, "torch", options.threads) for who in LOSSES}
+        one["memory"] = {
+            who: memory(problem, who, "torch", options.threads)
+            for who in LOSSES
+            if who != "torch chunked" or problem.v == 32000  # elsewhere it takes minutes
+        }
         if problem.dtype == "float32":
             one["numpy"] = measure_numpy(problem, options)
             one["memory of numpy"] = {who: memory(problem, who, "numpy", options.threads) for who in NUMPY}

@@ -109,11 +109,13 @@ class Loop:
     def _buffers(self) -> list[Any]:
         """Memory for the tiles that are kept: their own, then what the weight's gradient lends."""
         tile, lent = self.plan.rows * self.plan.classes, self.plan.lent
-        own = [self.products.empty((tile,), self.products.dtype) for _ in range(self.plan.kept - lent)]
+        own = self.plan.kept - lent
+        memory = self.products.empty((own * tile,), self.products.dtype)  # in one piece: its pages are large
+        buffers = [memory[i * tile : (i + 1) * tile] for i in range(own)]
         if not lent:
-            return own
+            return buffers
         idle = self.products.view(self.dw, self.products.dtype)
-        return own + [idle[i * tile : (i + 1) * tile] for i in range(lent)]
+        return buffers + [idle[i * tile : (i + 1) * tile] for i in range(lent)]
 
     def tile(self, tile: Tile) -> Any:
         """The memory of a tile, as a matrix."""

@@ -19,7 +19,7 @@ _STEP = 16  # classes: what vectors and blocked products like
 _ROWS_STEP = 16
 _CLASSES = 4096  # beyond these a product gains nothing by another class
 _NARROW = 2048  # classes: what a narrower tile adds to dx costs more than fewer rows do
-_CACHE = 8 << 20  # bytes of a tile for each thread: what its share of the last cache holds
+_CACHE = 4 << 20  # bytes of a tile for each thread: what its share of the last cache holds, and more
 
 
 class Tile(NamedTuple):
