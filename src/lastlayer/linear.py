@@ -35,6 +35,7 @@ except ImportError:  # then everything is materialised
 
 __all__ = ["Loop"]
 
+_PUT = 1 << 18  # bytes for adding large entries to the weights' gradient, some at a time
 _A_ROW = 300  # bytes of statistics for each row of a tile, while two parts merge
 _ROW = 80  # and for each row of all
 
@@ -230,15 +231,18 @@ class Loop:
             first = tile.rows.start == last  # of these classes: the pass goes backwards
             if db is not None:
                 products.sum_rows(g, db[tile.classes], first)
+            taken = self.take_large(tile, g, stats) if self.rounds and dw_tile is not None else None
             if dw is not None:
                 out = dw[tile.classes] if dw_tile is None else dw_tile[: g.shape[1]]
                 products.multiply(g.T, self.rows.x[tile.rows], out, first, spare)
+                if taken is not None:
+                    products.put(taken[1] - tile.classes.start, taken[0], taken[2], self.rows.x, out, _PUT)
                 if dw_tile is not None and tile.rows.start == 0:
                     dw[tile.classes] = out
             if dx is not None:
                 out, w_tile = dx[tile.rows], products.convert(weight[tile.classes])
                 if self.rounds:
-                    large.append(self.take_large(tile, g, stats))
+                    large.append(self.take_large(tile, g, stats) if taken is None else taken)
                 products.multiply(g, w_tile, out, tile.classes.stop == v, spare)
                 del w_tile  # a copy, maybe, and the next tile makes its own
         if large:
@@ -252,8 +256,8 @@ class Loop:
     def take_large(self, tile: Tile, g: Any, stats: RowStats) -> Large:
         """The entries of a tile that are large, taken out of it: of the targets, and of the rows' argmax.
 
-        They make most of dx. A product that is rounded to 16 bits for each tile would round them once more
-        than a product over all classes does. What they add is added unrounded, after all tiles.
+        They make most of dx, and of dweight. A product that is rounded to 16 bits for each tile would round
+        them once more than a product over all does. What they add is added unrounded: to dx after all tiles.
         """
         assert stats.argmax is not None
         start, width = tile.classes.start, g.shape[1]

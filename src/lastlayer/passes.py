@@ -54,7 +54,9 @@ def loss_and_gradients(
         losses, grads = np.zeros(0), [None] * 3
     else:
         loop = Loop(products, head, problem, rows, wanted, **_for(fields))
-        stats = loop.first_pass({"gap", "mass", *(("argmax",) if loop.rounds and wanted[0] else ()), *fields})
+        stats = loop.first_pass(
+            {"gap", "mass", *(("argmax",) if loop.rounds and any(wanted[:2]) else ()), *fields}
+        )
         losses = stats.nll + _z_loss(problem, stats, rows.s)
         grads = loop.gradients(_pulled(problem, stats, rows.s), wanted) if any(wanted) else [None] * 3
     whole = {k: _spread(getattr(stats, k), rows.index, n) for k in {"peak", "rest", *fields}}

@@ -349,3 +349,19 @@ def test_a_wrong_call_says_what_is_wrong(each):
             "linear_cross_entropy: targets[1] is 19; expected a class in [0, 19) or ignore_index=-100",
         ):
             ll.linear_cross_entropy(x, w, [0, 19, 1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("chunks", [1, 4, 32])
+def test_errors_do_not_grow_with_the_number_of_chunks(monkeypatch, chunks):
+    """Each chunk's product is rounded to 16 bits; the entries that make most of it are not among it."""
+    n, d, v = 1024, 32, 96
+    x, w, b = arguments(n, d, v, torch.bfloat16)
+    y = torch.arange(n) % v
+    exact = [t.detach().double().requires_grad_() for t in (x, w, b)]
+    peer(*exact, y).backward()
+    theirs = torch.autograd.grad(peer(x, w, b, y), (x, w, b))
+    cut(monkeypatch, n // chunks, 40)
+    ours = torch.autograd.grad(ll.linear_cross_entropy(x, w, y, bias=b), (x, w, b))
+    for truth, a, c in zip(exact[:2], theirs, ours, strict=False):
+        error, own = ((g.double() - truth.grad).norm() for g in (c, a))
+        assert error <= 1.02 * own
