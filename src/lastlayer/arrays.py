@@ -13,11 +13,13 @@ __all__ = [
     "Array",
     "cast",
     "device",
+    "from_bfloat",
     "is_foreign",
     "library",
     "namespace",
     "numbers",
     "result_dtype",
+    "to_bfloat",
     "wide",
     "widest",
 ]
@@ -90,3 +92,16 @@ def device(x: Array) -> Any:
 def numbers(xp: Any, x: Array, count: int | None = None) -> Array:
     """0, 1, ... up to ``count``, or to the length of the last axis of ``x``; int64, where ``x`` lives."""
     return xp.arange(x.shape[-1] if count is None else count, dtype=xp.int64, device=device(x))
+
+
+def from_bfloat(bits: Any) -> Any:
+    """The float32 numbers that bits of bfloat16 stand for: NumPy's."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def to_bfloat(x: Any) -> Any:
+    """The bits of the nearest bfloat16: NumPy's."""
+    x = x.astype(np.float32)
+    bits = x.view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    return np.where(np.isnan(x), 0x7FC0, rounded).astype(np.uint16)

@@ -23,7 +23,7 @@ from .linear import Loop, Wanted
 from .passes import finished
 from .problem import Head, Problem, Targets
 from .products import Products
-from .row_stats import RowStats
+from .row_stats import RowStats, pulled
 from .rows import active_rows, count_rows
 
 __all__ = ["row_gradients"]
@@ -56,13 +56,13 @@ def row_gradients(
         return finished(products, head, rows, [None] * 3, wanted)
     index = slice(None) if rows.index is None else rows.index
     known = RowStats(**{k: np.reshape(v, n)[index] for k in _STATE if (v := getattr(stats, k)) is not None})
-    c, s, tilt = np.zeros(len(known.peak)), rows.s, None
+    c: Any = np.zeros(len(known.peak))
+    s, tilt = rows.s, None
     if "loss" in heights:
         g = heights["loss"][index]
         s = g if s is None else np.where(s == 0, 0.0, g * s)
         c = np.where(g == 0, 0.0, g * known.mass)
-        if t.z_loss:
-            c += np.where(s == 0, 0.0, 2 * t.z_loss * s * known.lse)
+        c = pulled(replace(known, mass=c), t.z_loss, s).mass
     if "lse" in heights:
         c = c + heights["lse"][index]
     if "entropy" in heights:

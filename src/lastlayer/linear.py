@@ -23,7 +23,7 @@ import numpy as np
 from . import problem as problems
 from .plan import Costs, Plan, Tile, default_memory, plan
 from .problem import Head, Problem, Targets
-from .products import Products
+from .products import Products, Rounding
 from .row_stats import RowStats
 from .rows import Rows, target_logits
 from .sparse import Listed, memory_of
@@ -64,17 +64,15 @@ class Loop:
         w = None if t is None else t.class_weight
         self.class_weight = None if w is None else np.ascontiguousarray(w, np.float64)
         self.cap = problem.scores.softcap or 0.0
-        scaled = problem.scores.temperature != 1.0 or self.cap != 0.0
-        single = products.number == 2 or (products.number == 4 and not scaled)
-        self.peak_dtype = np.float32 if single else np.float64
-        self.rounds = products.dtype != products.sum_dtype  # a product, to less than what is added up
+        self.peak_dtype = native.computing_dtype(problem.scores, products.number)
+        self.rounding = products.rounding
         self.again = again  # only the second pass is made
         self.threshold = target_logits(products, head, rows) if ranks else None  # while there is room
         self.plan = self._plan(rows.x.shape[0], wanted, a_row)
         problems.enough_memory(problem.scores.function, head, self.plan.memory)
         self.listed: Listed | None = None
         if t is not None and t.kind == "sparse":
-            tile, double = (self.plan.rows, self.plan.classes), self.peak_dtype is np.float64
+            tile, double = (self.plan.rows, self.plan.classes), self.peak_dtype == np.float64
             self.listed = Listed(problem, tile, rows.s, rows.index, double=double)
         v, d = head.weight.shape
         self.dw = products.empty((v, d), head.weight.dtype) if wanted[1] else None
@@ -83,14 +81,14 @@ class Loop:
     def _plan(self, n: int, wanted: Wanted, a_row: int) -> Plan:
         head, products = self.head, self.products
         v, d = head.weight.shape
-        size = _size(products.empty((0,), products.sum_dtype))
+        size = products.sum_dtype.itemsize
         converted = head.weight.dtype != products.dtype
         threads = products.threads or int(_core.get_num_threads())
         fixed = threads * min(products.packs, n * d * products.number)
         fixed += (_ROW + a_row) * n + (8 * v if self.class_weight is not None else 0)
         t = self.problem.targets
         if t is not None and t.kind == "sparse":
-            fixed += memory_of(n, t.array.indices.shape[-1], taken=wanted[0] and self.rounds)
+            fixed += memory_of(n, t.array.indices.shape[-1], taken=wanted[0] and self.rounding is not None)
         if self.rows.x.dtype != head.x.dtype or self.rows.index is not None:
             fixed += n * d * products.number
         if wanted[0] and (head.x.dtype != products.sum_dtype or self.rows.index is not None):
@@ -102,7 +100,7 @@ class Loop:
             d * size if wanted[1] and not converted and head.weight.dtype != products.sum_dtype else 0,
             d * products.number if wanted[0] and products.apart else 0,
             d * products.number if wanted[1] and products.apart else 0,
-            d * _size(head.weight) if wanted[1] else 0,
+            d * head.weight.dtype.itemsize if wanted[1] else 0,
         )
         memory = default_memory() if head.memory is None else head.memory
         return plan(n, v, products.number, threads, memory, costs, keep=any(wanted) and not self.again)
@@ -160,9 +158,9 @@ class Loop:
 
     def first_pass(self, fields: Collection[str]) -> RowStats:
         """The statistics of all rows, with these fields."""
-        if "rank" not in fields:
-            return self.statistics(tuple(fields))
         stats = self.statistics(tuple(fields))
+        if "rank" not in fields:
+            return stats
         best, rank, s = stats.argmax, stats.rank, self.rows.s
         assert best is not None
         assert rank is not None
@@ -198,9 +196,8 @@ class Loop:
             None if self.threshold is None else self.threshold[tile.rows],
         )  # fmt: skip
         into["peak"] = into["peak"].astype(np.float64)
-        if (
-            nothing := into["peak"] == -np.inf
-        ).any():  # possible here: other tiles may have classes to add to
+        nothing = into["peak"] == -np.inf  # possible here: other tiles may have classes to add to
+        if nothing.any():
             for field in ("rest", "spread", "square"):
                 if field in into:
                     into[field][nothing] = 0.0
@@ -213,7 +210,7 @@ class Loop:
 
         ``mass`` of the statistics is what multiplies p, and ``tilt`` what multiplies ``p_j (z_j - peak)``.
         """
-        products, weight = self.products, self.head.weight
+        products, rounding, weight = self.products, self.rounding, self.head.weight
         (n, d), v = tuple(self.rows.x.shape), self.plan.v
         sums = products.sum_dtype
         dx = products.empty((n, d), sums) if wanted[0] else None
@@ -231,29 +228,29 @@ class Loop:
             first = tile.rows.start == last  # of these classes: the pass goes backwards
             if db is not None:
                 products.sum_rows(g, db[tile.classes], first)
-            taken = self.take_large(tile, g, stats) if self.rounds and dw_tile is not None else None
+            taken = None if rounding is None or dw_tile is None else self.take_large(rounding, tile, g, stats)
             if dw is not None:
                 out = dw[tile.classes] if dw_tile is None else dw_tile[: g.shape[1]]
                 products.multiply(g.T, self.rows.x[tile.rows], out, first, spare)
-                if taken is not None:
-                    products.put(taken[1] - tile.classes.start, taken[0], taken[2], self.rows.x, out, _PUT)
+                if rounding is not None and taken is not None:
+                    rounding.put(taken[1] - tile.classes.start, taken[0], taken[2], self.rows.x, out, _PUT)
                 if dw_tile is not None and tile.rows.start == 0:
                     dw[tile.classes] = out
             if dx is not None:
                 out, w_tile = dx[tile.rows], products.convert(weight[tile.classes])
-                if self.rounds:
-                    large.append(self.take_large(tile, g, stats) if taken is None else taken)
+                if rounding is not None:
+                    large.append(taken or self.take_large(rounding, tile, g, stats))
                 products.multiply(g, w_tile, out, tile.classes.stop == v, spare)
                 del w_tile  # a copy, maybe, and the next tile makes its own
-        if large:
+        if rounding is not None and large:
             del g
             self.buffers.clear()  # of their size is what is needed now
             room = self.plan.rows * self.plan.classes * products.number
             row, column, value = (np.concatenate(parts) for parts in zip(*large, strict=True))
-            products.put(row, column, value, weight, dx, room)
+            rounding.put(row, column, value, weight, dx, room)
         return [dx, dw, db]
 
-    def take_large(self, tile: Tile, g: Any, stats: RowStats) -> Large:
+    def take_large(self, rounding: Rounding, tile: Tile, g: Any, stats: RowStats) -> Large:
         """The entries of a tile that are large, taken out of it: of the targets, and of the rows' argmax.
 
         They make most of dx, and of dweight. A product that is rounded to 16 bits for each tile would round
@@ -271,7 +268,7 @@ class Loop:
         for row, column in entries:
             best[row[column == best[row]]] = -1
         row, column = map(np.concatenate, zip(*entries, _inside(best, width), strict=True))
-        return tile.rows.start + row, start + column, self.products.take(g, row, column)
+        return tile.rows.start + row, start + column, rounding.take(g, row, column)
 
     def _spare(self, d: int, chunks: int, wanted: Wanted) -> int:
         """Numbers of the largest product that is made apart from its sum."""
@@ -302,7 +299,3 @@ def _inside(columns: Any, width: int) -> tuple[Any, Any]:
     """The rows whose column is one of the tile's, and these columns."""
     rows = np.flatnonzero((columns >= 0) & (columns < width))
     return rows, columns[rows]
-
-
-def _size(a: Any) -> int:
-    return int(a.itemsize if isinstance(a, np.ndarray) else a.element_size())

@@ -18,7 +18,7 @@ import numpy as np
 from . import _core
 from .errors import BackendError
 from .problem import Problem, Scores, Targets
-from .row_stats import RowStats
+from .row_stats import RowStats, pulled, z_losses
 from .sparse import Listed
 
 name = "native"
@@ -252,7 +252,7 @@ def _sparse_stats(problem: Problem, fields: tuple[str, ...]) -> tuple[RowStats, 
     (_, x, axis, _, temperature, softcap), t, _, _ = problem
     assert t is not None
     n = math.prod(_rows(problem.scores))
-    s, dtype = t.sample_weight, _peak_dtype(problem.scores)
+    s, dtype = t.sample_weight, computing_dtype(problem.scores, x.dtype.itemsize)
     s = None if s is None else _doubles(s).reshape(n)
     listed = Listed(problem, (n, x.shape[axis]), s, double=dtype is _FLOAT64)
     into: dict[str, Any] = {"peak": np.empty(n, dtype)}
@@ -274,13 +274,14 @@ def _sparse_losses(problem: Problem, grad: Any) -> Any:
     (_, x, axis, _, temperature, softcap), t, scale, reduction = problem
     assert t is not None
     stats, listed = _sparse_stats(problem, ())
-    losses = stats.nll + listed.z_loss(stats.lse)
+    losses = stats.nll + z_losses(stats, t.z_loss, listed.s)
     if grad is not None:
-        stats, out, n = listed.pulled(stats), _bits(grad), listed.n
+        stats, out, n = pulled(stats, t.z_loss, listed.s), _bits(grad), listed.n
+        peak = stats.peak.astype(computing_dtype(problem.scores, x.dtype.itemsize))
         _core.cross_entropy(
             _bits(x), axis, _is_bfloat(x), temperature, softcap or 0.0, np.full(n, -1), False, False,
             _doubles(t.class_weight) if listed.off else None, listed.even, None, 0.0, listed.off, 0.0, scale,
-            _GRAD, None, out, 0, stats.peak.astype(_peak_dtype(problem.scores)), stats.rest, stats.mass,
+            _GRAD, None, out, 0, peak, stats.rest, stats.mass,
         )  # fmt: skip
         listed.write(np.moveaxis(out, axis, -1), slice(0, n), slice(0, x.shape[axis]), stats)
     kind = _result(x).type
@@ -289,11 +290,10 @@ def _sparse_losses(problem: Problem, grad: Any) -> Any:
     return kind(losses.sum() * scale if scale else 0.0)
 
 
-def _peak_dtype(scores: Scores) -> np.dtype[Any]:
-    """The type that the core computes in, where it is asked for a part of a row."""
+def computing_dtype(scores: Scores, number: int) -> np.dtype[Any]:
+    """The type that the core computes in, and has a shard's peaks in, for scores of ``number`` bytes."""
     scaled = scores.temperature != 1.0 or scores.softcap is not None
-    double = scores.array.dtype == _FLOAT64 or (scores.array.dtype == _FLOAT32 and scaled)
-    return _FLOAT64 if double else _FLOAT32
+    return _FLOAT64 if number == 8 or (number == 4 and scaled) else _FLOAT32
 
 
 # --- arrays ---

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import fields as fields_in
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from .linear import Loop, Wanted
 from .plan import default_memory
 from .problem import Head, Problem
 from .products import NumPyProducts, Products
-from .row_stats import RowStats
+from .row_stats import RowStats, pulled, z_losses
 from .rows import Rows, all_rows, count_rows, counted_rows
 
 __all__ = ["FIELDS", "Found", "fields_of", "finished", "loss_and_gradients", "row_stats", "with_row_stats"]
@@ -54,11 +53,10 @@ def loss_and_gradients(
         losses, grads = np.zeros(0), [None] * 3
     else:
         loop = Loop(products, head, problem, rows, wanted, **_for(fields))
-        stats = loop.first_pass(
-            {"gap", "mass", *(("argmax",) if loop.rounds and any(wanted[:2]) else ()), *fields}
-        )
-        losses = stats.nll + _z_loss(problem, stats, rows.s)
-        grads = loop.gradients(_pulled(problem, stats, rows.s), wanted) if any(wanted) else [None] * 3
+        large = ("argmax",) if loop.rounding is not None and any(wanted[:2]) else ()
+        stats, weight = loop.first_pass({"gap", "mass", *large, *fields}), _z_loss(problem)
+        losses = stats.nll + z_losses(stats, weight, rows.s)
+        grads = loop.gradients(pulled(stats, weight, rows.s), wanted) if any(wanted) else [None] * 3
     whole = {k: _spread(getattr(stats, k), rows.index, n) for k in {"peak", "rest", *fields}}
     each = _spread(losses, rows.index, n).astype(kind).reshape(shape)[()] if none else None
     return Found(
@@ -138,21 +136,8 @@ def finished(products: Products, head: Head, rows: Rows, grads: list[Any], wante
     return [dx, dw, db]
 
 
-def _pulled(problem: Problem, stats: RowStats, s: Any) -> RowStats:
-    """The statistics with what multiplies p in a row's gradient for its mass."""
-    t = problem.targets
-    if t is None or not t.z_loss:
-        return stats
-    pull = 2 * t.z_loss * stats.lse
-    return replace(stats, mass=stats.mass + (pull if s is None else np.where(s == 0, 0.0, pull * s)))
-
-
-def _z_loss(problem: Problem, stats: RowStats, s: Any) -> Any:
-    t = problem.targets
-    if t is None or not t.z_loss:
-        return 0.0
-    found = t.z_loss * stats.lse**2
-    return found if s is None else np.where(s == 0, 0.0, found * s)
+def _z_loss(problem: Problem) -> float:
+    return 0.0 if problem.targets is None else problem.targets.z_loss
 
 
 def _shaped(stats: RowStats, head: Head, products: Products) -> RowStats:

@@ -521,19 +521,17 @@ def _shifted(
     if sample_weight is None:
         sample_weight = xp.ones(rows, dtype=xp.float32, device=device(scores.array))
     axis = len(rows) - 1
-    sample_weight = _later(xp, sample_weight, axis, shift)
+    sample_weight = later(xp, sample_weight, axis, shift)
     if isinstance(targets, TopK):
-        return TopK(*(None if a is None else _later(xp, a, axis, shift) for a in targets)), sample_weight
-    return _later(xp, targets, axis, shift), sample_weight
+        return TopK(*(None if a is None else later(xp, a, axis, shift) for a in targets)), sample_weight
+    return later(xp, targets, axis, shift), sample_weight
 
 
-def _later(xp: Any, a: Array, axis: int, shift: int) -> Array:
+def later(xp: Any, a: Array, axis: int, shift: int) -> Array:
     """What lies ``shift`` places further along an axis, and zeros after its end."""
-    shape = tuple(a.shape)
-    shift = min(shift, shape[axis])
-    zeros = xp.zeros((*shape[:axis], shift, *shape[axis + 1 :]), dtype=a.dtype, device=device(a))
-    later = a[(slice(None),) * axis + (slice(shift, None), ...)]
-    return xp.concat([later, zeros], axis=axis)
+    found = a[(slice(None),) * axis + (slice(shift, None), ...)]
+    missing = (*a.shape[:axis], a.shape[axis] - found.shape[axis], *a.shape[axis + 1 :])
+    return xp.concat([found, xp.zeros(missing, dtype=a.dtype, device=device(a))], axis=axis)
 
 
 # --- top-k targets ------------------------------------------------------------------------------------------

@@ -9,7 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["NumPyProducts", "Products"]
+__all__ = ["NumPyProducts", "Products", "Rounding"]
+
+
+class Rounding(Protocol):
+    """What it asks besides where a product is rounded to less than what is added up."""
+
+    def take(self, tile: Any, rows: Any, columns: Any) -> Any: ...
+    def put(self, rows: Any, columns: Any, values: Any, weight: Any, out: Any, room: int) -> None: ...
 
 
 class Products(Protocol):
@@ -22,6 +29,9 @@ class Products(Protocol):
     apart: bool  # whether a product that is added to a sum has to be made first
     double: bool  # whether the tiles are of float64
     packs: int  # bytes that a thread takes within a product, about
+
+    @property
+    def rounding(self) -> Rounding | None: ...
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
@@ -37,8 +47,6 @@ class Products(Protocol):
     def sum_rows(self, tile: Any, out: Any, first: bool) -> None: ...
     def pick(self, tile: Any, columns: Any) -> Any: ...
     def numbers(self, tile: Any) -> Any: ...
-    def take(self, tile: Any, rows: Any, columns: Any) -> Any: ...
-    def put(self, rows: Any, columns: Any, values: Any, weight: Any, out: Any, room: int) -> None: ...
 
 
 class NumPyProducts:
@@ -46,6 +54,7 @@ class NumPyProducts:
 
     threads = packs = 0
     apart = True
+    rounding = None
 
     def __init__(self, dtype: Any) -> None:
         self.double = bool(dtype == np.float64)
@@ -108,9 +117,3 @@ class NumPyProducts:
     def numbers(self, tile: Any) -> Any:
         """A tile as a NumPy array that shares its memory; bfloat16 as its bits."""
         return tile
-
-    def take(self, tile: Any, rows: Any, columns: Any) -> Any:
-        raise NotImplementedError  # its products are not rounded
-
-    def put(self, rows: Any, columns: Any, values: Any, weight: Any, out: Any, room: int) -> None:
-        raise NotImplementedError

@@ -10,14 +10,14 @@ keeps all digits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from .arrays import Array, cast, namespace
 
-__all__ = ["RowStats"]
+__all__ = ["RowStats", "pulled", "z_losses"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,3 +187,22 @@ class RowStats:
 
     def _result(self, value: Array) -> Array:
         return cast(namespace(value), value, self.peak.dtype if self.dtype is None else self.dtype)
+
+
+# --- the penalty of the squared log-normaliser, for statistics in NumPy arrays ---
+
+
+def z_losses(stats: RowStats, weight: float, s: Array | None) -> Array | float:
+    """``weight s lse^2`` of each row; 0 where s is 0, whatever the row holds. Without s it is 1."""
+    if not weight:
+        return 0.0
+    found: Array = weight * stats.lse**2
+    return found if s is None else np.where(s == 0, 0.0, found * s)
+
+
+def pulled(stats: RowStats, weight: float, s: Array | None) -> RowStats:
+    """The statistics with what multiplies p in a row's gradient for its mass: ``mass + 2 weight s lse``."""
+    if not weight:
+        return stats
+    pull = 2 * weight * stats.lse
+    return replace(stats, mass=stats.mass + (pull if s is None else np.where(s == 0, 0.0, pull * s)))

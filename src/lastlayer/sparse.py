@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import from_bfloat, to_bfloat
 from .problem import Problem
 from .row_stats import RowStats
 
@@ -125,9 +126,7 @@ class Listed:
         part, row, column = self.within(rows, classes)
         tile, at = _at(tile, row, column)
         found = tile[at]
-        if found.dtype == np.uint16:
-            found = (found.astype(np.uint32) << 16).view(np.float32)
-        self.raw[part] = found
+        self.raw[part] = from_bfloat(found) if found.dtype == np.uint16 else found
 
     def write(self, tile: Any, rows: slice, classes: slice, stats: RowStats, tilt: Any = None) -> None:
         """Write the gradients in the listed logits into a tile of gradients, from the rows' statistics.
@@ -143,7 +142,7 @@ class Listed:
             found = self._gradients(part, stats, tilt)
             block = slice(part.start - all_of_it.start, part.stop - all_of_it.start)
             flat, at = _at(tile, row[block], column[block])
-            flat[at] = _to_bfloat(found) if tile.dtype == np.uint16 else found
+            flat[at] = to_bfloat(found) if tile.dtype == np.uint16 else found
 
     # --- rows -----------------------------------------------------------------------------------------------
 
@@ -159,16 +158,6 @@ class Listed:
             gap, mass = (np.where(self.s == 0, 0.0, self.s * a) for a in (gap, mass))
         mass += self.even * (self.v if self.w is None else self.w.sum())
         return replace(stats, gap=gap + np.asarray(stats.gap), mass=mass)
-
-    def z_loss(self, lse: Any) -> Any:
-        """What the squared log-normaliser costs each row."""
-        factor = self.targets.z_loss * (1.0 if self.s is None else self.s)
-        return np.where(factor == 0, 0.0, factor * lse**2)
-
-    def pulled(self, stats: RowStats) -> RowStats:
-        """The statistics with what multiplies p in a row's gradient for its mass."""
-        factor = 2 * self.targets.z_loss * (1.0 if self.s is None else self.s)
-        return replace(stats, mass=stats.mass + np.where(factor == 0, 0.0, factor * stats.lse))
 
     def _gradients(self, part: slice, stats: RowStats, tilt: Any) -> Any:
         """The gradients in the logits of some entries (see `write`)."""
@@ -216,11 +205,3 @@ def _at(tile: Any, row: Any, column: Any) -> tuple[Any, Any]:
         return tile.reshape(-1), row * np.int64(tile.shape[-1]) + column
     rows = np.unravel_index(row, tile.shape[:-1]) if tile.ndim > 1 else ()
     return tile, (*rows, column)
-
-
-def _to_bfloat(x: Any) -> Any:
-    """The bits of the nearest bfloat16."""
-    x = x.astype(np.float32)
-    bits = x.view(np.uint32)
-    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-    return np.where(np.isnan(x), 0x7FC0, rounded).astype(np.uint16)

@@ -108,10 +108,7 @@ class Logits(Tensor):
             functional.linear_cross_entropy,
             y,
             o,
-            class_weight=w,
-            sample_weight=s,
-            ignore_index=o.ignore_index,
-            label_smoothing=o.label_smoothing,
+            **_of_targets(w, s, o),
             z_loss=o.z_loss,
             reduction=o.reduction,
             denominator=o.denominator,
@@ -120,15 +117,7 @@ class Logits(Tensor):
 
     def row_stats(self, y: Any, w: Any, s: Any, o: Options) -> RowStats | None:
         """The statistics of rows that ``o`` describes."""
-        found: RowStats | None = self.through(
-            functional.linear_row_stats,
-            y,
-            o,
-            class_weight=w,
-            sample_weight=s,
-            ignore_index=o.ignore_index,
-            label_smoothing=o.label_smoothing,
-        )
+        found: RowStats | None = self.through(functional.linear_row_stats, y, o, **_of_targets(w, s, o))
         return found
 
     @classmethod
@@ -162,6 +151,16 @@ class Logits(Tensor):
         )
         written = _written(func, args, kwargs)
         return found if written is None else written
+
+
+def _of_targets(w: Any, s: Any, o: Options) -> dict[str, Any]:
+    """What every function of targets takes."""
+    return {
+        "class_weight": w,
+        "sample_weight": s,
+        "ignore_index": o.ignore_index,
+        "label_smoothing": o.label_smoothing,
+    }
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> Logits | None:

@@ -54,12 +54,8 @@ class _Loss(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         wanted, saved = ctx.needs_input_grad[:3], ctx.saved_tensors  # which raises if they have changed
         if torch.is_grad_enabled():  # to be differentiated again
-            inputs = [None if t is None else t.view_as(t) for t in saved]
-            x, weight, bias = inputs
-            value = ctx.call._replace(x=x, weight=weight, bias=bias).composed()
-            asked = [t for t, on in zip(inputs, wanted, strict=True) if on and t is not None]
-            found = iter(torch.autograd.grad(value, asked, grad, create_graph=True))
-            return *(next(found) if on else None for on in wanted), None, None, None
+            found = linear_rows.composed_gradients(ctx.call, saved, {"loss": grad}, wanted)
+            return *found, None, None, None
         grads, ctx.grads = ctx.grads, None  # given away: whoever has them may write to them
         if grads is None:
             x, weight, bias = saved

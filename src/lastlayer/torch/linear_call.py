@@ -154,11 +154,13 @@ class Call(NamedTuple):
         y, w, s, p, rest = target
         rows = self.x.shape[:-1]
         shift = problem.shift_of(o.function, rows, o.shift)
+        if shift == 0:
+            return self._replace(options=replace(o, shift=0))
         s = self.x.new_ones(rows, dtype=torch.float32) if s is None else s.expand(rows)
         rest = None if rest is None else rest.expand(rows)
 
         def later(t: Tensor) -> Tensor:
-            return _later(t, len(rows) - 1, shift)
+            return problem.later(torch, t, len(rows) - 1, shift)  # type: ignore[no-any-return]
 
         p, rest = (None if t is None else later(t) for t in (p, rest))
         return self._replace(target=Target(later(y), w, later(s), p, rest), options=replace(o, shift=0))
@@ -199,16 +201,6 @@ def call_of(
     if y is None:
         return call
     return call._replace(target=calls._arguments(call.like_logits, y, w, s, options)[1])
-
-
-def _later(a: Tensor, axis: int, shift: int) -> Tensor:
-    """What lies ``shift`` places further along an axis, and zeros after its end."""
-    if shift == 0 or axis < 0:
-        return a
-    later = a[(slice(None),) * axis + (slice(shift, None),)]
-    missing = a.shape[axis] - later.shape[axis]
-    shape = (*a.shape[:axis], missing, *a.shape[axis + 1 :])
-    return torch.cat([later, a.new_zeros(shape)], axis)
 
 
 def for_autocast(t: Tensor) -> Tensor:

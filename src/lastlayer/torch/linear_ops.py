@@ -18,7 +18,7 @@ from lastlayer import problem
 
 from . import kernels
 from .linear_call import Call, is_narrow
-from .linear_rows import _composed_gradients
+from .linear_rows import composed_gradients
 from .losses import Target
 from .tensors import _is_batched, memory, shape_of, wide
 
@@ -125,7 +125,7 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> Any:
     if torch.is_grad_enabled() or (
         later and _is_batched(grad)
     ):  # to be differentiated again, or many at once
-        return *_composed_gradients(call, inputs[:3], {"loss": grad}, wanted), *nothing
+        return *composed_gradients(call, inputs[:3], {"loss": grad}, wanted), *nothing
     if later:
         grads = linear_loss_backward(grad, *inputs, *ctx.options, wanted)
         return *(g if on else None for g, on in zip(grads, wanted, strict=True)), *nothing

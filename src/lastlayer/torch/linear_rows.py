@@ -24,7 +24,7 @@ from . import calls, kernels
 from .rows import TensorRowStats, value
 from .tensors import from_memory, in_memory, memory, wide
 
-__all__ = ["HeadRowStats", "constant_stats", "losses", "row_stats"]
+__all__ = ["HeadRowStats", "composed_gradients", "constant_stats", "losses", "row_stats"]
 
 _STATE = ("peak", "rest", "argmax", "rank", "gap", "mass", "spread", "square")
 _READ = ("lse", "nll", "entropy")
@@ -58,7 +58,7 @@ class RowValues(Function):
             return (None,) * 7
         x, weight, bias = ctx.saved_tensors
         if torch.is_grad_enabled() or not all(in_memory(g) for g in given.values()):
-            return *_composed_gradients(ctx.call, (x, weight, bias), given, wanted), None, None, None, None
+            return *composed_gradients(ctx.call, (x, weight, bias), given, wanted), None, None, None, None
         head, products = ctx.call._replace(x=x, weight=weight, bias=bias).parts()
         heights = {name: memory(g.double()).reshape(-1) for name, g in given.items()}
         checked, state = ctx.checked, ctx.state
@@ -77,7 +77,7 @@ def _of_the_best(checked: Problem, state: RowStats) -> tuple[Problem, RowStats]:
     return checked._replace(targets=targets), replace(state, mass=np.ones(best.shape), dtype=np.float64)
 
 
-def _composed_gradients(call: Any, inputs: Any, given: dict[str, Tensor], wanted: Any) -> Any:
+def composed_gradients(call: Any, inputs: Any, given: dict[str, Tensor], wanted: Any) -> Any:
     """The same by way of the logits, to be differentiated again; or of many numbers a row at once."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():

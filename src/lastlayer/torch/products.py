@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from lastlayer.arrays import from_bfloat
 
 from .tensors import new_like, wide
 
@@ -24,6 +25,10 @@ class TorchProducts:
         self.number = self.dtype.itemsize
         self.threads = torch.get_num_threads()
         self.packs = 3 << 19 if dtype is torch.bfloat16 else 0  # measured; of other dtypes nothing is seen
+
+    @property
+    def rounding(self) -> TorchProducts | None:
+        return self if self.dtype is not self.sum_dtype else None
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
         return new_like(torch.empty(1, dtype=dtype).expand(shape))
@@ -93,7 +98,7 @@ class TorchProducts:
     def take(self, tile: Tensor, rows: Any, columns: Any) -> Any:
         """Different entries out of a tile of bfloat16, as NumPy's float32; zero is left in their place."""
         bits = self.numbers(tile)  # by NumPy: a few numbers are not worth waking threads for
-        values = (bits[rows, columns].astype(np.uint32) << 16).view(np.float32)
+        values = from_bfloat(bits[rows, columns])
         bits[rows, columns] = 0
         return values
 
