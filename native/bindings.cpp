@@ -270,12 +270,13 @@ void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double tem
   o.argmax = (std::int64_t*)slot("argmax", Dtype::i64);
   o.rank = (std::int64_t*)slot("rank", Dtype::i64);
   if (o.rank && r.job.target != Target::index) throw std::invalid_argument("rank: needs index targets");
-  if ((o.rank && shard) == threshold.is_none())
-    throw std::invalid_argument("threshold: for the ranks of a shard, and for those alone");
-  Array target_scores;
-  if (!threshold.is_none()) {
-    Request::vector_of(target_scores, threshold, r.job.rows, "threshold");
-    r.job.threshold = (const double*)target_scores.data;
+  const bool given = !threshold.is_none(), ranks = o.rank != nullptr;
+  if (given ? !shard || ranks == (k != 0) : shard && ranks)
+    throw std::invalid_argument("threshold: for the ranks or for the best classes of a shard");
+  Array thresholds;
+  if (given) {
+    Request::vector_of(thresholds, threshold, r.job.rows, "threshold");
+    r.job.threshold = (const double*)thresholds.data;
   }
   if ((o.loss || o.gap || o.mass) && r.job.target == Target::none)
     throw std::invalid_argument("nll: needs targets");

@@ -82,7 +82,9 @@ struct Job {
   // t_j
   const double* known_mass = nullptr;
   const double* known_tilt = nullptr;
-  const double* threshold = nullptr;  // a shard's ranks: the score of each row's target, whosever class it is
+  // a shard's ranks: the score of each row's target, whosever class it is; its k best classes: the score that
+  // they must reach to be wanted, -inf or NaN where all are
+  const double* threshold = nullptr;
 
   RowResults rows_out;
   std::int64_t k = 0;  // stats: the k best classes of each row and their probabilities, N by k

@@ -73,15 +73,14 @@ void recall(const Job& job, State<C>& st, std::int64_t row, int rows) {
 // How many of a shard's classes come before the target of a row, which may be another shard's.
 template <class C>
 std::int64_t rank_below(const Job& job, const C* z, std::int64_t ld, std::int64_t row) {
-  C t[Simd<C>::W] = {(C)job.threshold[row]};
-  transform<C>(job, t, nullptr, 1);
+  const C t = threshold_of<C>(job, row);
   std::int64_t y;
   load_indices(job.index, job.index_dtype, row, 1, &y);
   const bool own = y >= 0 && y < job.classes;
   y = y < 0 ? 0 : least(y, job.classes);  // of equal scores the classes below y come first
-  const std::int64_t before = ld == 1 ? RowPasses<C>::rank(z, job.classes, t[0], y)
-                                      : LanePasses<C>::rank(z, ld, job.classes, t[0], y);
-  return before - (own && z[y * ld] > t[0]);  // computed in another way, it may seem above itself
+  const std::int64_t before =
+      ld == 1 ? RowPasses<C>::rank(z, job.classes, t, y) : LanePasses<C>::rank(z, ld, job.classes, t, y);
+  return before - (own && z[y * ld] > t);  // computed in another way, it may seem above itself
 }
 
 // Per-row results that look at single scores again.

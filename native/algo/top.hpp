@@ -31,30 +31,38 @@ C bar_of(const C* z, std::int64_t n, std::int64_t k) {
   return best[k - 1];
 }
 
-// The first k classes that reach the bar; returns the class after them, or 0 where there is no bar.
+// Whether a bar is worth finding.
 template <class C>
-std::int64_t first_of_top(const C* z, std::int64_t n, std::int64_t k, std::int64_t* label) {
+bool wants_bar(std::int64_t n, std::int64_t k) {
+  constexpr int W = Simd<C>::W;
+  return n >= 64 * W && k <= most_with_bar && k <= 2 * W;
+}
+
+// The first k classes that reach the bar, or all that do; how many, and in `next` the class after them.
+template <class C>
+std::int64_t first_of_top(const C* z, std::int64_t n, std::int64_t k, C bar, std::int64_t* label,
+                          std::int64_t& next) {
   using S = Simd<C>;
-  if (n < 64 * S::W || k > most_with_bar || k > 2 * S::W) return 0;
-  const C least_score = bar_of<C>(z, n, k);
-  const auto bar = S::set1(least_score);
+  const auto bars = S::set1(bar);
   std::int64_t have = 0, j = 0;
   for (; have < k; ++j) {
-    while (j + S::W <= n && S::bits(S::lt(S::load(z + j), bar)) == (1u << S::W) - 1u) j += S::W;
-    if (j >= n) return 0;  // where there are NaN
-    if (!(z[j] < least_score)) label[have++] = j;
+    while (j + S::W <= n && S::bits(S::lt(S::load(z + j), bars)) == (1u << S::W) - 1u) j += S::W;
+    if (j >= n) break;
+    if (!(z[j] < bar)) label[have++] = j;
   }
-  return j;
+  next = j;
+  return have;
 }
 
 // The k best classes of a row, ties lowest first: a heap of those found so far with the worst at its root,
 // which every further score has to beat; then sorted. Classes come in order, so an equal score never
-// displaces one.
+// displaces one. Of a shard only those classes matter that reach the threshold; fewer than k are followed by
+// -1.
 template <class C>
 void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C peak, C times, C times_lo) {
   using S = Simd<C>;
-  std::int64_t* label = job.top_label + row * job.k;
   const std::int64_t k = job.k;
+  std::int64_t* label = job.top_label + row * k;
   auto worse = [&](std::int64_t a, std::int64_t b)
                    LL_INLINE_LAMBDA { return z[a * ld] < z[b * ld] || (z[a * ld] == z[b * ld] && a > b); };
   auto sift = [&](std::int64_t at, std::int64_t size) LL_INLINE_LAMBDA {
@@ -66,10 +74,16 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
     }
     label[at] = moved;
   };
-  std::int64_t next = ld == 1 ? first_of_top<C>(z, job.classes, k, label) : 0;
-  if (next == 0)
-    for (; next < k; ++next) label[next] = next;
-  for (std::int64_t i = k / 2 - 1; i >= 0; --i) sift(i, k);
+  C bar = job.threshold ? threshold_of<C>(job, row) : (C)-__builtin_inf();
+  const bool given = ld == 1 && bar > (C)-__builtin_inf();
+  std::int64_t have = 0, next = 0;
+  if (given || (ld == 1 && wants_bar<C>(job.classes, k))) {
+    if (!given) bar = bar_of<C>(z, job.classes, k);
+    have = first_of_top<C>(z, job.classes, k, bar, label, next);
+  }
+  if (have < k && !given)  // no bar, or NaN
+    for (have = k, next = 0; next < k; ++next) label[next] = next;
+  for (std::int64_t i = have / 2 - 1; i >= 0; --i) sift(i, have);
   for (std::int64_t j = next; j < job.classes; ++j) {
     if (ld == 1) {  // whole vectors that hold nothing better are passed over
       const auto bar = S::set1(z[label[0]]);
@@ -78,20 +92,22 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
     }
     if (z[j * ld] > z[label[0] * ld]) label[0] = j, sift(0, k);
   }
-  for (std::int64_t size = k - 1; size > 0; --size) {
+  for (std::int64_t size = have - 1; size > 0; --size) {
     const std::int64_t last = label[size];
     label[size] = label[0], label[0] = last;
     sift(0, size);
   }
   const ExpAt<C> at = ExpAt<C>::make(S::set1(peak));
-  for (std::int64_t i = 0; i < job.k; ++i) {
-    C p[S::W];
-    const auto e = exp_of<C>(at, S::set1(z[label[i] * ld]));
-    S::store(p, S::fma(e, S::set1(times), e * S::set1(times_lo)));
-    if (peak != peak) label[i] = -1;
+  for (std::int64_t i = 0; i < k; ++i) {
+    C p[S::W] = {};
+    if (i < have) {
+      const auto e = exp_of<C>(at, S::set1(z[label[i] * ld]));
+      S::store(p, S::fma(e, S::set1(times), e * S::set1(times_lo)));
+    }
+    if (i >= have || peak != peak) label[i] = -1;
     if (job.rows_out.wide)
-      ((double*)job.top_probability)[row * job.k + i] = (double)p[0];
+      ((double*)job.top_probability)[row * k + i] = (double)p[0];
     else
-      ((float*)job.top_probability)[row * job.k + i] = (float)p[0];
+      ((float*)job.top_probability)[row * k + i] = (float)p[0];
   }
 }

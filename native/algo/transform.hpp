@@ -24,6 +24,14 @@ void transform(const Job& job, C* z, C* slope, std::int64_t n) {
     }
 }
 
+// The threshold of a row of a shard, as its scores are: transformed.
+template <class C>
+C threshold_of(const Job& job, std::int64_t row) {
+  C t[Simd<C>::W] = {(C)job.threshold[row]};
+  transform<C>(job, t, nullptr, 1);
+  return t[0];
+}
+
 template <class C>
 void apply_mask(const char* mask, std::int64_t stride, std::int64_t n, C* z) {
   for (std::int64_t j = 0; j < n; ++j) z[j] = mask[j * stride] ? z[j] : (C)-__builtin_inf();

@@ -45,6 +45,33 @@ void run_known(const Table& table, Problem& problem, bool split) {
   problem.job.known_mass = problem.job.known_tilt = nullptr;
 }
 
+// The best classes above some threshold: labels in bounds, what is missing last.
+void run_top(const Table& table, const Problem& problem, bool split) {
+  const std::size_t n = (std::size_t)problem.job.rows;
+  Job job = problem.job;
+  if (job.k == 0) return;
+  std::unique_ptr<double[]> threshold(new double[n]);
+  std::unique_ptr<std::int64_t[]> label(new std::int64_t[n * (std::size_t)job.k]);
+  std::unique_ptr<double[]> probability(new double[n * (std::size_t)job.k]);
+  static const double some[] = {0, INFINITY, -INFINITY, NAN, 1};
+  for (std::size_t i = 0; i < n; ++i) threshold[i] = some[i % 5];
+  job.target = Target::none;
+  job.shard = true;
+  job.rows_out = RowResults();
+  job.rows_out.wide = job.in_double;
+  job.top_label = label.get(), job.top_probability = probability.get();
+  job.threshold = threshold.get();
+  run_exactly(table, job, split);
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::int64_t a = 0; a < job.k; ++a) {
+      const std::int64_t found = label[i * (std::size_t)job.k + (std::size_t)a];
+      CHECK(found >= -1 && found < job.classes, "%s on %s: label %lld", problem.name.c_str(), table.name,
+            (long long)found);
+      CHECK(a == 0 || found < 0 || label[i * (std::size_t)job.k + (std::size_t)a - 1] >= 0,
+            "%s on %s: a gap among labels", problem.name.c_str(), table.name);
+    }
+}
+
 // Ranks below some threshold: within bounds, memory's too.
 void run_ranks(const Table& table, const Problem& problem, bool split) {
   if (problem.job.target != Target::index) return;
@@ -74,7 +101,10 @@ void run_everywhere(const Request& request, bool streams = false) {
     CHECK(problem.job.streaming || !streams, "%s on %s", problem.name.c_str(), table->name);
     problem.check(table->name);
     if (request.op == Op::grad) run_known(*table, problem, random.once_in(3));
-    if (request.op == Op::stats) run_ranks(*table, problem, random.once_in(3));
+    if (request.op == Op::stats) {
+      run_ranks(*table, problem, random.once_in(3));
+      run_top(*table, problem, random.once_in(3));
+    }
   }
 }
 

@@ -66,7 +66,8 @@ def row_stats(
     ``shard``: the scores are some of the classes. A class index outside of them is a class of another part,
     not of nobody; ``off`` is of all classes; and ``peak`` comes in the computing type: float64 for float64,
     and for float32 with a temperature or softcap. The ``rank`` of a shard counts its classes that come before
-    the target of each row, whose score, as the shard would have it, is ``threshold``.
+    the target of each row, whose score, as the shard would have it, is ``threshold``. Its best classes are
+    sought among those that reach the ``threshold`` of their row, if given; labels that are not found are -1.
     """
 
 def cross_entropy(

@@ -1,7 +1,8 @@
 """The best classes of each row of a linear head, tile by tile. In: a checked head. Out: NumPy arrays.
 
-Each tile's best come from the core and meet the best so far; their probabilities wait for the last tile. Of
-equal logits the lowest class comes first, within a tile and among tiles.
+Each tile's best come from the core, those that reach the worst of the best so far, and meet these; their
+probabilities wait for the last tile. Of equal logits the lowest class comes first, within a tile and among
+tiles.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from .problem import Head, Problem
 from .products import NumPyProducts, Products
 from .row_stats import RowStats
 from .rows import all_rows, count_rows
+
+try:
+    from . import _core
+except ImportError:  # then everything is materialised
+    _core = None  # type: ignore[assignment]
 
 __all__ = ["top_k"]
 
@@ -32,40 +38,55 @@ def top_k(head: Head, problem: Problem, k: int, products: Products | None = None
         return labels.reshape(shape), z.astype(kind).reshape(shape)
     rows = all_rows(products, head, problem)
     loop = Loop(products, head, problem, rows, a_row=_A_CLASS * k)
+    loop.threshold = np.full(n, -np.inf)  # the worst of each row's best so far
     whole: dict[int, RowStats] = {}
     for tile in loop.plan.tiles():
-        start = tile.rows.start
+        part_of, start = tile.rows, tile.rows.start
         part, found = _best_of(loop, tile, k)
         if start in whole:
             part = whole[start].merge(part)
-            before = z[tile.rows, : tile.classes.start], labels[tile.rows, : tile.classes.start]
-            found = _best(tuple(np.concatenate(pair, 1) for pair in zip(before, found, strict=True)), k)
+            before = z[part_of, : tile.classes.start], labels[part_of, : tile.classes.start]
+            found = _merged(loop, before, found, k)
         whole[start] = part
         count = found[0].shape[1]
-        z[tile.rows, :count], labels[tile.rows, :count] = found
+        z[part_of, :count], labels[part_of, :count] = found
+        if count == k:
+            loop.threshold[part_of] = z[part_of, -1]
     stats = [whole[start] for start in sorted(whole)]
     peak, rest = (np.concatenate([getattr(s, name) for s in stats])[:, None] for name in ("peak", "rest"))
     labels[np.isnan(peak[:, 0])] = -1
-    p = np.exp(z - peak) / (1 + rest)
+    p = np.exp(loop.canonical(z) - peak) / (1 + rest)
     return labels.reshape(shape), p.astype(kind).reshape(shape)
 
 
 _A_CLASS = 96  # bytes for each of a row's best: itself, and what comes and goes where two parts meet
 
+Best = tuple[Any, Any]  # of each row the logits of its best classes, best first, and their labels
 
-def _best_of(loop: Loop, tile: Tile, k: int) -> tuple[RowStats, tuple[Any, Any]]:
-    """The statistics of a tile, and the canonical logits and labels of its best classes, best first."""
+
+def _best_of(loop: Loop, tile: Tile, k: int) -> tuple[RowStats, Best]:
+    """The statistics of a tile and its best classes: those that may be among the best of all."""
     logits = loop.fill(tile)
     n, v = logits.shape
     k = min(k, v)
     labels, unused = np.empty((n, k), np.int64), np.empty((n, k), loop.peak_dtype)
     stats = loop.part(tile, logits, (), (labels, unused))
-    z = loop.canonical(loop.products.pick(logits, np.maximum(labels, 0)))
+    k = int((labels >= 0).any(0).sum())
+    labels = labels[:, :k]
+    z = loop.products.pick(logits, np.maximum(labels, 0))
+    z[labels < 0] = -np.inf
     return stats, (z, labels + tile.classes.start)
 
 
-def _best(found: tuple[Any, ...], k: int) -> tuple[Any, Any]:
-    """The k largest of each row, of equal ones the lowest label first."""
-    z, labels = found
-    order = np.lexsort((labels, -z), axis=1)[:, :k]
+def _merged(loop: Loop, before: Best, found: Best, k: int) -> Best:
+    """The k best of two parts of the classes, of equal ones those of the first part."""
+    z, labels = (np.concatenate(pair, 1) for pair in zip(before, found, strict=True))
+    scores = loop.canonical(z)
+    k = min(k, scores.shape[1])
+    order, unused = np.empty((len(scores), k), np.int64), np.empty((len(scores), k))
+    into = {"top_label": order, "top_probability": unused}
+    _core.row_stats(
+        scores, 1, False, None, 1.0, 0.0, None, False, False, None, into, k, loop.products.threads
+    )  # fmt: skip
+    order = np.maximum(order, 0)  # -1 where there are NaN
     return np.take_along_axis(z, order, 1), np.take_along_axis(labels, order, 1)

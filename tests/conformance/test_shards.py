@@ -1,4 +1,4 @@
-"""Some of the classes, by the core alone: gradients of given mass and tilt, ranks below a threshold."""
+"""Some of the classes, by the core alone: gradients of known mass and tilt, ranks and best by a threshold."""
 
 from __future__ import annotations
 
@@ -96,6 +96,37 @@ def test_ranks_below_a_threshold(dtype, cut, temperature, softcap):
     assert into["rank"].tolist() == wanted.tolist()
 
 
+@pytest.mark.parametrize("cut", [(0, V), (0, 5), (5, 22), (22, V)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize(("temperature", "softcap"), [(1.0, 0.0), (0.5, 3.0)])
+@pytest.mark.parametrize("k", [1, 4, 40])
+def test_the_best_that_reach_a_threshold(dtype, cut, temperature, softcap, k):
+    """Many ties; fewer than k where fewer reach it; all may be found where it is -inf or NaN."""
+    x = np.random.default_rng(0).integers(-30, 31, (N, V)).astype(dtype) / np.dtype(dtype).type(4)
+    first, last = cut
+    part, k = x[:, first:last].copy(), min(k, last - first)
+    least = np.sort(x, axis=1)[:, -k].astype(np.float64)
+    least[0], least[1], least[2] = -np.inf, np.nan, 8
+    shape = len(x), k
+    kind = np.float64 if dtype == "float64" or (dtype == "float32" and temperature != 1) else np.float32
+    into = {"top_label": np.empty(shape, np.int64), "top_probability": np.empty(shape, kind)}
+    _core.row_stats(
+        part, 1, False, None, temperature, softcap, None, False, False, None, into, k, 0, None, None,
+        1.0, 0.0, True, least,
+    )  # fmt: skip
+    z = part.astype(np.float64)
+    order = np.argsort(-z, axis=1, kind="stable")[:, :k]
+    found = ~(np.take_along_axis(z, order, 1) < least[:, None])
+    may, got = np.where(found, order, -1), into["top_label"]
+    few = part.shape[1] <= 64  # then the threshold may be passed over
+    assert np.where(few & ~found, -1, got).tolist() == may.tolist()
+    e = np.exp((z - z.max(1, keepdims=True)) / temperature) if not softcap else None
+    if e is not None:
+        p = np.take_along_axis(e / e.sum(1, keepdims=True), order, 1)
+        wanted = np.where(got >= 0, p, 0)
+        assert np.abs(into["top_probability"] - wanted).max() < 1e-6
+
+
 def test_what_does_not_go_together():
     x, y, row = scores("float64", 70), np.zeros(N, np.int64), np.zeros(N)
     into = {"rank": np.zeros(N, np.int64)}
@@ -109,7 +140,16 @@ def test_what_does_not_go_together():
         arguments = (y, False, False, None, None, None, 1.0, 0.0, 0.0, 1.0, GRAD, None, x.copy(), 0)
         _core.cross_entropy(x, 1, False, 1.0, 0.0, *arguments, *rest)
 
+    def top(shard, ranks):
+        both = {"top_label": np.zeros((N, 2), np.int64), "top_probability": np.zeros((N, 2))}
+        both |= into if ranks else {}
+        _core.row_stats(
+            x, 1, False, None, 1.0, 0.0, y, False, False, None, both, 2, 0, None, None, 1.0, 0.0, shard, row
+        )
+
     for call, wrong in (
+        (top, (True, True)),
+        (top, (False, False)),
         (stats, (True,)),
         (stats, (False, row)),
         (stats, (True, row[1:])),
