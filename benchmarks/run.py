@@ -430,7 +430,7 @@ def short_table(record: Record) -> str:
         "the same / torch.compile",
     ]
     return (
-        f"How many times faster, {first} thread on a {about['cpu']} ({about['isa']}), torch "
+        f"How many times faster, {first} thread of {about['cpu']} ({about['isa']}), torch "
         f"{about['torch']}, SciPy {about['scipy']}; all figures, two threads, 16-bit floats and what was "
         f"asked: [docs/performance.md](docs/performance.md).\n\n{table(head, rows)}"
     )

@@ -23,7 +23,7 @@ import numpy as np
 from . import problem as problems
 from .plan import Costs, Plan, Tile, default_memory, plan
 from .problem import Head, Problem, Targets
-from .products import Products, Rounding
+from .products import Products
 from .row_stats import RowStats
 from .rows import Rows, target_logits
 from .sparse import Listed, memory_of
@@ -65,7 +65,7 @@ class Loop:
         self.class_weight = None if w is None else np.ascontiguousarray(w, np.float64)
         self.cap = problem.scores.softcap or 0.0
         self.peak_dtype = native.computing_dtype(problem.scores, products.number)
-        self.rounding = products.rounding
+        self.takes = products.half or not self.dense  # some entries are known to be large
         self.again = again  # only the second pass is made
         self.threshold = target_logits(products, head, rows) if ranks else None  # while there is room
         self.plan = self._plan(rows.x.shape[0], wanted, a_row)
@@ -88,7 +88,7 @@ class Loop:
         fixed += (_ROW + a_row) * n + (8 * v if self.class_weight is not None else 0)
         t = self.problem.targets
         if t is not None and t.kind == "sparse":
-            fixed += memory_of(n, t.array.indices.shape[-1], taken=wanted[0] and self.rounding is not None)
+            fixed += memory_of(n, t.array.indices.shape[-1], taken=any(wanted[:2]))
         if self.rows.x.dtype != head.x.dtype or self.rows.index is not None:
             fixed += n * d * products.number
         if wanted[0] and (head.x.dtype != products.sum_dtype or self.rows.index is not None):
@@ -210,7 +210,7 @@ class Loop:
 
         ``mass`` of the statistics is what multiplies p, and ``tilt`` what multiplies ``p_j (z_j - peak)``.
         """
-        products, rounding, weight = self.products, self.rounding, self.head.weight
+        products, weight = self.products, self.head.weight
         (n, d), v = tuple(self.rows.x.shape), self.plan.v
         sums = products.sum_dtype
         dx = products.empty((n, d), sums) if wanted[0] else None
@@ -221,54 +221,64 @@ class Loop:
         dw_tile = None if direct or dw is None else products.empty((self.plan.classes, d), sums)
         spare = products.empty((self._spare(d, chunks, wanted),), products.dtype)
         last = (self.plan.n - 1) // self.plan.rows * self.plan.rows
+        exact = self.takes and dw is not None and (dw_tile is not None or weight.dtype == sums)
         large: list[Large] = []
+        waiting: list[Large] = []  # for the last tile of their classes
         for tile in reversed(list(self.plan.tiles())):
             g = self.tile(tile) if tile.kept and not self.again else self.fill(tile)
             self.differentiate(tile, g, stats, tilt)
             first = tile.rows.start == last  # of these classes: the pass goes backwards
             if db is not None:
                 products.sum_rows(g, db[tile.classes], first)
-            taken = None if rounding is None or dw_tile is None else self.take_large(rounding, tile, g, stats)
+            taken = self.take_large(tile, g, stats) if exact else None
             if dw is not None:
                 out = dw[tile.classes] if dw_tile is None else dw_tile[: g.shape[1]]
                 products.multiply(g.T, self.rows.x[tile.rows], out, first, spare)
-                if rounding is not None and taken is not None:
-                    rounding.put(taken[1] - tile.classes.start, taken[0], taken[2], self.rows.x, out, _PUT)
+                if taken is not None:
+                    waiting.append(taken)
+                if waiting and tile.rows.start == 0:
+                    row, column, value = _joined(waiting)
+                    products.put(column - tile.classes.start, row, value, self.rows.x, out, _PUT)
+                    waiting.clear()
                 if dw_tile is not None and tile.rows.start == 0:
                     dw[tile.classes] = out
             if dx is not None:
                 out, w_tile = dx[tile.rows], products.convert(weight[tile.classes])
-                if rounding is not None:
-                    large.append(taken or self.take_large(rounding, tile, g, stats))
+                if self.takes:
+                    large.append(taken or self.take_large(tile, g, stats))
                 products.multiply(g, w_tile, out, tile.classes.stop == v, spare)
                 del w_tile  # a copy, maybe, and the next tile makes its own
-        if rounding is not None and large:
+        if large:
             del g
             self.buffers.clear()  # of their size is what is needed now
             room = self.plan.rows * self.plan.classes * products.number
-            row, column, value = (np.concatenate(parts) for parts in zip(*large, strict=True))
-            rounding.put(row, column, value, weight, dx, room)
+            row, column, value = _joined(large)
+            products.put(row, column, value, weight, dx, room)
         return [dx, dw, db]
 
-    def take_large(self, rounding: Rounding, tile: Tile, g: Any, stats: RowStats) -> Large:
+    def take_large(self, tile: Tile, g: Any, stats: RowStats) -> Large:
         """The entries of a tile that are large, taken out of it: of the targets, and of the rows' argmax.
 
         They make most of dx, and of dweight. A product that is rounded to 16 bits for each tile would round
-        them once more than a product over all does. What they add is added unrounded: to dx after all tiles.
+        them once more than a product over all does. What they add is added unrounded, after all tiles.
+        So it is in float32, where whatever is added to a large sum loses its last digits; there the targets
+        are enough.
         """
-        assert stats.argmax is not None
         start, width = tile.classes.start, g.shape[1]
-        best = stats.argmax[tile.rows] - start
         entries: list[Any] = []
         if self.listed is not None:
             _, *entry = self.listed.within(tile.rows, tile.classes)
             entries.append(entry)
         elif not self.dense:
             entries.append(_inside(self.rows.y[tile.rows] - start, width))
-        for row, column in entries:
-            best[row[column == best[row]]] = -1
-        row, column = map(np.concatenate, zip(*entries, _inside(best, width), strict=True))
-        return tile.rows.start + row, start + column, rounding.take(g, row, column)
+        if self.products.half:
+            assert stats.argmax is not None
+            best = stats.argmax[tile.rows] - start
+            for row, column in entries:
+                best[row[column == best[row]]] = -1
+            entries.append(_inside(best, width))
+        row, column = map(np.concatenate, zip(*entries, strict=True))
+        return tile.rows.start + row, start + column, self.products.take(g, row, column)
 
     def _spare(self, d: int, chunks: int, wanted: Wanted) -> int:
         """Numbers of the largest product that is made apart from its sum."""
@@ -293,6 +303,11 @@ class Loop:
         )  # fmt: skip
         if self.listed is not None:
             self.listed.write(self.products.numbers(z), tile.rows, tile.classes, stats, tilt)
+
+
+def _joined(parts: list[Large]) -> Large:
+    row, column, value = (np.concatenate(some) for some in zip(*parts, strict=True))
+    return row, column, value
 
 
 def _inside(columns: Any, width: int) -> tuple[Any, Any]:

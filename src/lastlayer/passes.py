@@ -53,7 +53,7 @@ def loss_and_gradients(
         losses, grads = np.zeros(0), [None] * 3
     else:
         loop = Loop(products, head, problem, rows, wanted, **_for(fields))
-        large = ("argmax",) if loop.rounding is not None and any(wanted[:2]) else ()
+        large = ("argmax",) if products.half and any(wanted[:2]) else ()
         stats, weight = loop.first_pass({"gap", "mass", *large, *fields}), _z_loss(problem)
         losses = stats.nll + z_losses(stats, weight, rows.s)
         grads = loop.gradients(pulled(stats, weight, rows.s), wanted) if any(wanted) else [None] * 3

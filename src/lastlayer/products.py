@@ -9,14 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["NumPyProducts", "Products", "Rounding"]
-
-
-class Rounding(Protocol):
-    """What it asks besides where a product is rounded to less than what is added up."""
-
-    def take(self, tile: Any, rows: Any, columns: Any) -> Any: ...
-    def put(self, rows: Any, columns: Any, values: Any, weight: Any, out: Any, room: int) -> None: ...
+__all__ = ["NumPyProducts", "Products"]
 
 
 class Products(Protocol):
@@ -27,11 +20,9 @@ class Products(Protocol):
     number: int  # bytes of a number of a tile
     threads: int  # for the core; 0: as it likes
     apart: bool  # whether a product that is added to a sum has to be made first
+    half: bool  # whether it is rounded to 16 bits then
     double: bool  # whether the tiles are of float64
     packs: int  # bytes that a thread takes within a product, about
-
-    @property
-    def rounding(self) -> Rounding | None: ...
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
@@ -47,6 +38,8 @@ class Products(Protocol):
     def sum_rows(self, tile: Any, out: Any, first: bool) -> None: ...
     def pick(self, tile: Any, columns: Any) -> Any: ...
     def numbers(self, tile: Any) -> Any: ...
+    def take(self, tile: Any, rows: Any, columns: Any) -> Any: ...
+    def put(self, rows: Any, columns: Any, values: Any, matrix: Any, out: Any, room: int) -> None: ...
 
 
 class NumPyProducts:
@@ -54,7 +47,7 @@ class NumPyProducts:
 
     threads = packs = 0
     apart = True
-    rounding = None
+    half = False
 
     def __init__(self, dtype: Any) -> None:
         self.double = bool(dtype == np.float64)
@@ -117,3 +110,22 @@ class NumPyProducts:
     def numbers(self, tile: Any) -> Any:
         """A tile as a NumPy array that shares its memory; bfloat16 as its bits."""
         return tile
+
+    def take(self, tile: Any, rows: Any, columns: Any) -> Any:
+        """Different entries out of a tile; zero is left in their place."""
+        values = tile[rows, columns]
+        tile[rows, columns] = 0
+        return values
+
+    def put(self, rows: Any, columns: Any, values: Any, matrix: Any, out: Any, room: int) -> None:
+        """Add the product of these entries' own matrix with another, in ``room`` bytes."""
+        if len(rows) == 0:
+            return
+        order = np.argsort(rows, kind="stable")
+        rows, columns, values = rows[order], columns[order], values[order]
+        some = max(1, room // (3 * matrix.shape[1] * self.number))
+        for start in range(0, len(rows), some):
+            r, c, v = (a[start : start + some] for a in (rows, columns, values))
+            added = self.convert(matrix[c]) * v[:, None]
+            first = np.flatnonzero(np.diff(r, prepend=-1))
+            out[r[first]] += added if len(first) == len(r) else np.add.reduceat(added, first, axis=0)

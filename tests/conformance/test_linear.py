@@ -103,6 +103,19 @@ def test_a_temperature_is_computed_in_float64(backend):
     check(x, w, None, targets_of("index", 64), 1e-6, temperature=0.3, softcap=9.0)
 
 
+@pytest.mark.parametrize("rows", [1024, 128])
+def test_gradients_keep_their_digits_over_many_tiles(core, cut, rows):
+    """What makes most of them is added last, so that hardly more than one rounding of float32 is left."""
+    n, d, v = 1024, 24, 4000
+    x, w = numbers(n, d).astype(np.float32), (numbers(v, d, seed=1) / 8).astype(np.float32)
+    y = np.arange(n) % 300
+    cut(rows, 40, 3)
+    _, (dx, dw, _) = ll.linear_cross_entropy_grad(x, w, y)
+    _, dx_truth, dw_truth, _ = truth_of(x, w, None, y)
+    for got, truth in ((dx, dx_truth), (dw, dw_truth)):
+        assert np.linalg.norm(got - truth) <= 8e-8 * np.linalg.norm(truth)
+
+
 def test_leading_axes(backend, cut):
     cut(5, 16, 2)
     x, w, y = numbers(2, 3, 4, D), numbers(V, D, seed=3), targets_of("index", 24).reshape(2, 3, 4)

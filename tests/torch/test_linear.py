@@ -221,6 +221,21 @@ def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes, 
         assert error <= 1.02 * theirs + floor, f"{name}: {error:.3g}, PyTorch's {theirs:.3g}"
 
 
+@pytest.mark.parametrize("chunks", [1, 8])
+def test_gradients_keep_their_digits_over_many_tiles(monkeypatch, chunks):
+    """What makes most of them is added last, so that hardly more than one rounding of float32 is left."""
+    pytest.importorskip("lastlayer._core", reason="the native core is not built")
+    n, d, v = 1024, 24, 4000
+    x = numbers(n, d, dtype=torch.float32).requires_grad_()
+    w = (numbers(v, d, seed=1, dtype=torch.float32) / 8).requires_grad_()
+    y = torch.arange(n) % 300
+    exact = [t.detach().double().requires_grad_() for t in (x, w)]
+    truth = torch.autograd.grad(F.cross_entropy(exact[0] @ exact[1].T, y), exact)
+    cut(monkeypatch, n // chunks, 40)
+    for got, right in zip(torch.autograd.grad(ll.linear_cross_entropy(x, w, y), (x, w)), truth, strict=True):
+        assert (got.double() - right).norm() <= 8e-8 * right.norm()
+
+
 def test_results_are_of_the_arguments_dtypes(each):
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         args = arguments(dtype=dtype)

@@ -105,7 +105,7 @@ def losses(call: Any, checked: Problem, stats: list[RowStats] | None) -> Tensor:
     """The loss of each row; the rows' statistics into a list if given."""
     head, products = call.parts()
     if stats is None:
-        fields = ("mass", "argmax") if products.apart else ("mass",)
+        fields = ("mass", "argmax") if products.half else ("mass",)
         value, _, state, _ = loss_and_gradients(head, checked, products=products, fields=fields)
     else:
         value, _, state = with_row_stats(head, checked, products=products)

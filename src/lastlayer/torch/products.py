@@ -21,14 +21,10 @@ class TorchProducts:
         self.double = dtype is torch.float64
         self.dtype = torch.float32 if dtype is torch.float16 else dtype
         self.sum_dtype = wide(dtype)
-        self.apart = self.dtype is not self.sum_dtype
+        self.apart = self.half = self.dtype is not self.sum_dtype
         self.number = self.dtype.itemsize
         self.threads = torch.get_num_threads()
         self.packs = 3 << 19 if dtype is torch.bfloat16 else 0  # measured; of other dtypes nothing is seen
-
-    @property
-    def rounding(self) -> TorchProducts | None:
-        return self if self.dtype is not self.sum_dtype else None
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
         return new_like(torch.empty(1, dtype=dtype).expand(shape))
@@ -96,15 +92,15 @@ class TorchProducts:
         return (tile.view(torch.uint16) if tile.dtype is torch.bfloat16 else tile).numpy()
 
     def take(self, tile: Tensor, rows: Any, columns: Any) -> Any:
-        """Different entries out of a tile of bfloat16, as NumPy's float32; zero is left in their place."""
-        bits = self.numbers(tile)  # by NumPy: a few numbers are not worth waking threads for
-        values = from_bfloat(bits[rows, columns])
-        bits[rows, columns] = 0
-        return values
+        """Different entries out of a tile, for NumPy, of bfloat16 as float32; zero is left in their place."""
+        z = self.numbers(tile)  # by NumPy: a few numbers are not worth waking threads for
+        values = z[rows, columns]
+        z[rows, columns] = 0
+        return from_bfloat(values) if self.half else values
 
-    def put(self, rows: Any, columns: Any, values: Any, weight: Tensor, out: Tensor, room: int) -> None:
-        """What these entries add to their matrix times ``weight``, unrounded; in ``room`` bytes."""
-        some = max(1, room // (weight.shape[1] * (weight.element_size() + out.element_size())))
+    def put(self, rows: Any, columns: Any, values: Any, matrix: Tensor, out: Tensor, room: int) -> None:
+        """Add the product of these entries' own matrix with another, unrounded, in ``room`` bytes."""
+        some = max(1, room // (matrix.shape[1] * (matrix.element_size() + out.element_size())))
         for start in range(0, len(rows), some):
             r, c, v = (torch.from_numpy(a[start : start + some]) for a in (rows, columns, values))
-            out.index_add_(0, r, weight.index_select(0, c).to(self.sum_dtype).mul_(v.unsqueeze(1)))
+            out.index_add_(0, r, matrix.index_select(0, c).to(self.sum_dtype).mul_(v.unsqueeze(1)))
