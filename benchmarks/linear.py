@@ -429,8 +429,7 @@ def render(record: Record) -> str:
         "Loss and gradients of features and weight, from N x D features and V classes. All contenders ran in "
         "turns in one process for each problem, each after an untimed run of its own, and after its answer "
         f"had been compared with float64; times are medians of {' or '.join(runs)} runs, and only the ratios "
-        "of one line mean anything. "
-        "Memory is the peak of a fresh process beyond its start "
+        "of one line mean anything. Memory is the peak of a fresh process beyond its start "
         'and beyond the gradients. "3 products" are the products of matrices alone, into memory that is '
         "there: the floor of who computes no logit twice. torch chunked is "
         "`torch.nn.functional.linear_cross_entropy` with its options; NumPy materialised is "

@@ -86,8 +86,8 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
   for (std::int64_t i = have / 2 - 1; i >= 0; --i) sift(i, have);
   for (std::int64_t j = next; j < job.classes; ++j) {
     if (ld == 1) {  // whole vectors that hold nothing better are passed over
-      const auto bar = S::set1(z[label[0]]);
-      while (j + S::W <= job.classes && !S::bits(S::lt(bar, S::load(z + j)))) j += S::W;
+      const auto worst = S::set1(z[label[0]]);
+      while (j + S::W <= job.classes && !S::bits(S::lt(worst, S::load(z + j)))) j += S::W;
       if (j >= job.classes) break;
     }
     if (z[j * ld] > z[label[0] * ld]) label[0] = j, sift(0, k);

@@ -221,6 +221,7 @@ class Loop:
         dw_tile = None if direct or dw is None else products.empty((self.plan.classes, d), sums)
         spare = products.empty((self._spare(d, chunks, wanted),), products.dtype)
         last = (self.plan.n - 1) // self.plan.rows * self.plan.rows
+        # What dweight is added up in holds more than 16 bits: then something may be added last.
         exact = self.takes and dw is not None and (dw_tile is not None or weight.dtype == sums)
         large: list[Large] = []
         waiting: list[Large] = []  # for the last tile of their classes

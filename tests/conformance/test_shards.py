@@ -120,11 +120,9 @@ def test_the_best_that_reach_a_threshold(dtype, cut, temperature, softcap, k):
     may, got = np.where(found, order, -1), into["top_label"]
     few = part.shape[1] <= 64  # then the threshold may be passed over
     assert np.where(few & ~found, -1, got).tolist() == may.tolist()
-    e = np.exp((z - z.max(1, keepdims=True)) / temperature) if not softcap else None
-    if e is not None:
-        p = np.take_along_axis(e / e.sum(1, keepdims=True), order, 1)
-        wanted = np.where(got >= 0, p, 0)
-        assert np.abs(into["top_probability"] - wanted).max() < 1e-6
+    e = np.exp(canonical(part, temperature, softcap))
+    p = np.take_along_axis(e / e.sum(1, keepdims=True), order, 1)
+    assert np.abs(into["top_probability"] - np.where(got >= 0, p, 0)).max() < 1e-6
 
 
 def test_what_does_not_go_together():
