@@ -18,6 +18,7 @@ __all__ = [
     "library",
     "namespace",
     "numbers",
+    "overlaps_itself",
     "result_dtype",
     "to_bfloat",
     "wide",
@@ -92,6 +93,26 @@ def device(x: Array) -> Any:
 def numbers(xp: Any, x: Array, count: int | None = None) -> Array:
     """0, 1, ... up to ``count``, or to the length of the last axis of ``x``; int64, where ``x`` lives."""
     return xp.arange(x.shape[-1] if count is None else count, dtype=xp.int64, device=device(x))
+
+
+def overlaps_itself(shape: Any, strides: Any) -> bool:
+    """Whether two elements of an array of this shape and these strides share memory."""
+    if 0 in shape:
+        return False
+    steps = sorted((abs(step), n) for step, n in zip(strides, shape, strict=True) if n > 1)
+    reach = 0
+    for step, n in steps:
+        if step <= reach:
+            break
+        reach += step * (n - 1)
+    else:
+        return False
+    if steps[0][0] == 0:
+        return True
+    places = np.zeros(1, np.int64)  # of every element: strides that interleave need not collide
+    for step, n in steps:
+        places = np.add.outer(places, step * np.arange(n)).reshape(-1)
+    return np.unique(places).size < places.size
 
 
 def from_bfloat(bits: Any) -> Any:

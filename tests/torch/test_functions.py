@@ -228,6 +228,88 @@ def test_out(way):
         ll.softmax(x.requires_grad_(), out=torch.empty(3, 4))
 
 
+@pytest.mark.parametrize("function", [ll.softmax, ll.log_softmax])
+def test_out_of_a_view_of_its_own(way, function):
+    x = seeded(3, 4)
+    expected = function(x)
+    complex_numbers = torch.zeros(3, 4, dtype=torch.complex64)
+    negative = complex_numbers.conj().imag  # written through: the numbers in memory have the other sign
+    assert function(x, out=negative) is negative
+    assert torch.equal(negative, expected)
+    assert torch.equal(complex_numbers.imag, -expected)
+    assert torch.equal(function(x, (0, 1), out=negative), function(x, (0, 1)))
+    assert torch.equal(function(negative.copy_(x), out=negative), expected)
+    if function is ll.softmax:
+        possible = torch.ones(48, dtype=torch.bool)
+        where = possible[:12].view(3, 4)
+        inside = possible.view(torch.float32).view(3, 4)  # of the mask itself
+        assert torch.equal(function(x, where=where, out=inside), expected)
+
+
+def test_out_in_memory_that_two_storages_share():
+    numbers = np.random.default_rng(0).standard_normal(200 * 40 + 1).astype(np.float32)
+    x, out = (torch.from_numpy(part.reshape(200, 40)) for part in (numbers[:-1], numbers[1:]))
+    expected = ll.softmax(x.clone())
+    assert torch.equal(ll.softmax(x, out=out), expected)
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        torch.zeros(1, 3).expand(8, 3),
+        torch.zeros(8, 1).expand(8, 3),
+        torch.zeros(10).unfold(0, 3, 1),
+        torch.zeros(100).as_strided((8, 3), (3, 9)),
+    ],
+)
+def test_out_whose_elements_share_memory_is_an_error(way, out):
+    message = (
+        f"softmax: out is of shape (8, 3) and strides {out.stride()}, so some of its elements share memory; "
+        "expected a place for each; write torch.empty(x.shape)"
+    )
+    for x in (seeded(8, 3), out):
+        with raises(ll.OptionError, message):
+            ll.softmax(x, out=out)
+    apart = torch.zeros(100).as_strided((2, 3), (3, 2))  # interleaved, but each in a place of its own
+    assert torch.equal(ll.softmax(x[:2], out=apart), ll.softmax(x[:2]))
+
+
+def test_out_counts_as_a_write():
+    weight = seeded(3).requires_grad_()
+    saved = weight.exp()
+    with torch.no_grad():
+        ll.softmax(seeded(3), out=saved)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        saved.sum().backward()
+    with torch.inference_mode():
+        out = torch.empty(3)
+        assert torch.equal(ll.softmax(seeded(3), out=out), ll.softmax(seeded(3)))
+
+
+def test_out_elsewhere_is_an_error():
+    with raises(ll.DtypeError, "softmax: out is on device meta; expected cpu, as x is"):
+        ll.softmax(seeded(3), out=torch.empty(3, device="meta"))
+    with raises(ll.DtypeError, "softmax: out is of layout torch.sparse_coo; expected torch.strided"):
+        ll.softmax(seeded(3), out=torch.zeros(3).to_sparse())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_views_with_the_opposite_sign_are_read_as_they_are(way, dtype):
+    def negated(x):
+        return torch._neg_view(-x)
+
+    x, y, q = seeded(3, 4).to(dtype), labels(3, classes=4), torch.softmax(seeded(3, 4), 1).to(dtype)
+    w, s = torch.rand(4).to(dtype), torch.rand(3).to(dtype)
+    for function in (ll.softmax, ll.log_softmax, ll.logsumexp, ll.predict, lambda x: ll.top_k(x, 2)):
+        torch.testing.assert_close(function(negated(x)), function(x), rtol=0, atol=0)
+    for target, view in ((y, y), (q, negated(q))):
+        found = ll.cross_entropy(negated(x), view, class_weight=negated(w), sample_weight=negated(s))
+        assert torch.equal(found, ll.cross_entropy(x, target, class_weight=w, sample_weight=s))
+    listed = torch.topk(q, 2).indices, q.gather(1, torch.topk(q, 2).indices)
+    found = ll.cross_entropy(x, (listed[0], negated(listed[1])))
+    assert torch.equal(found, ll.cross_entropy(x, listed))
+
+
 class Named(torch.Tensor):
     """A subclass as people write them: with nothing of its own."""
 

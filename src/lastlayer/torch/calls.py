@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lastlayer import functional, problem
+from lastlayer.arrays import overlaps_itself
 from lastlayer.errors import DtypeError, OptionError, ShapeError
 from lastlayer.row_stats import RowStats
 
@@ -26,7 +27,7 @@ from .composed import Form
 from .deferred import Logits, made
 from .kernels import Options, options_of, resolve
 from .losses import Target
-from .tensors import as_tensor, in_memory, is_transformed, is_watched, shape_of, tracks
+from .tensors import as_tensor, can_write, is_transformed, is_watched, shape_of, tracks
 
 __all__ = [
     "cross_entropy",
@@ -82,8 +83,11 @@ def softmax(
         if is_watched(x):
             return ops.softmax(*arguments)  # type: ignore[no-any-return]
         return call(Softmax, *arguments)  # type: ignore[no-any-return]
-    if kernels.on_core(x) and in_memory(out) and (out is x or not _overlap(out, x, where)):
-        return kernels.softmax(*arguments, out)
+    if kernels.on_core(x) and can_write(out, x, where):
+        kernels.softmax(*arguments, out)
+        if not out.is_inference():  # which has no version
+            torch.autograd.graph.increment_version(out)
+        return out
     return out.copy_(kernels.softmax(*arguments))
 
 
@@ -145,17 +149,19 @@ def _check_out(function: str, x: Tensor, out: Any) -> None:
         )
     if out.dtype != x.dtype:
         raise DtypeError(f"{function}: out is of dtype {out.dtype}; expected the result's, {x.dtype}")
+    if out.device != x.device:
+        raise DtypeError(f"{function}: out is on device {out.device}; expected {x.device}, as x is")
+    if out.layout is not torch.strided:
+        raise DtypeError(f"{function}: out is of layout {out.layout}; expected torch.strided")
+    if not torch.compiler.is_compiling() and overlaps_itself(out.shape, out.stride()):
+        raise OptionError(
+            f"{function}: out is of shape {tuple(out.shape)} and strides {out.stride()}, so some of its "
+            "elements share memory; expected a place for each; write torch.empty(x.shape)"
+        )
     if tracks(x, out):
         raise OptionError(
             f"{function}: out is given while gradients are recorded; expected None, or torch.no_grad()"
         )
-
-
-def _overlap(out: Tensor, *others: Tensor | None) -> bool:
-    """Whether ``out`` may share memory with another tensor, or its elements with one another."""
-    own = out.untyped_storage().data_ptr()
-    shared = any(x is not None and x.untyped_storage().data_ptr() == own for x in others)
-    return shared or any(stride == 0 and n > 1 for stride, n in zip(out.stride(), out.shape, strict=True))
 
 
 # --- losses -------------------------------------------------------------------------------------------------

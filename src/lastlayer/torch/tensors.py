@@ -23,6 +23,7 @@ except ImportError:
 
 __all__ = [
     "as_tensor",
+    "can_write",
     "from_memory",
     "in_memory",
     "is_transformed",
@@ -78,11 +79,39 @@ def _dispatches(x: Tensor) -> bool:
 
 def memory(x: Tensor) -> Any:
     """The numbers of a tensor as a NumPy array that shares its memory; bfloat16 as `arrays.BFLOAT16`."""
-    if x.dtype is torch.bfloat16:
-        return x.detach().view(torch.uint16).numpy().view(BFLOAT16)
     if x.is_neg():
         x = x.resolve_neg()
+    if x.dtype is torch.bfloat16:
+        return x.detach().view(torch.uint16).numpy().view(BFLOAT16)
     return x.detach().numpy()
+
+
+def can_write(out: Tensor, x: Tensor, where: Tensor | None) -> bool:
+    """Whether the core may write to ``out`` while it reads the others: the place of ``x``, or one of its own.
+
+    The extents in memory are compared, since tensors made of one NumPy array have different storages.
+    """
+    if not in_memory(out) or out.is_neg():  # of a negative view the core would get a copy
+        return False
+    if where is not None and _share(out, where):
+        return False
+    return not _share(out, x) or (
+        out.data_ptr() == x.data_ptr() and out.stride() == x.stride() and not x.is_neg()
+    )
+
+
+def _share(a: Tensor, b: Tensor) -> bool:
+    """Whether the memory between the first and the last element of two tensors overlaps."""
+    (first, end), (other, stop) = _extent(a), _extent(b)
+    return first < stop and other < end
+
+
+def _extent(x: Tensor) -> tuple[int, int]:
+    first = x.data_ptr()
+    if x.numel() == 0:
+        return first, first
+    last = sum(step * (n - 1) for step, n in zip(x.stride(), x.shape, strict=True))
+    return first, first + x.element_size() * (last + 1)
 
 
 def new_like(x: Tensor) -> Tensor:
