@@ -54,6 +54,7 @@ test: $(DEV)
 bench: $(BENCH)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/linear.py
+	$(BIN)/python benchmarks/small.py
 
 # Some peers are large, and only the benchmarks need them.
 $(BENCH): $(DEV)
