@@ -12,6 +12,8 @@ import lastlayer as ll
 torch = pytest.importorskip("torch")
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
+import lastlayer.torch as drop_ins  # noqa: E402
+
 # PyTorch's own forward mode compiles some of its formulas with torch.jit.script, which it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
@@ -405,3 +407,19 @@ def test_autocast_is_as_for_the_losses_of_pytorch():
                 torch.testing.assert_close(mine, theirs, rtol=0.02, atol=0.01)
         (gradient,) = torch.autograd.grad(ll.cross_entropy(x, y), x)
         assert gradient.dtype == dtype
+
+
+@pytest.mark.parametrize("targets", [INDEX, DENSE, torch.full((3,), -100)], ids=["index", "dense", "ignored"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_gradient_that_is_constant_is_part_of_the_graph(way, targets, reduction):
+    """As PyTorch's: its derivative is 0, and so is the next."""
+    for function, weight in ((ll.nll_loss, None), (ll.nll_loss, torch.rand(4)), (drop_ins.nll_loss, None)):
+        x = torch.randn(3, 4).requires_grad_()
+        options = {} if weight is None else {"class_weight": weight}
+        (derivative,) = torch.autograd.grad(
+            function(x, targets, reduction=reduction, **options).sum(), x, create_graph=True
+        )
+        for _ in range(2):
+            assert derivative.requires_grad
+            (derivative,) = torch.autograd.grad(derivative.sum(), x, create_graph=True)
+            assert torch.equal(derivative, torch.zeros(3, 4))

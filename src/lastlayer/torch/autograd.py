@@ -264,8 +264,6 @@ class Loss(Rule):
 
 def loss_gradient(grad: Tensor, tensors: Any, o: Options) -> Tensor:
     """d(grad . loss)/dx, differentiable; ``tensors``: x and a target's."""
-    if o.function in kernels._PICKS:  # linear or nearly so: PyTorch's own operations
-        return kernels.composed_gradient(grad, tensors[0], Target(*tensors[1:]), o)
     return call(LossBackward, grad, *tensors, o)  # type: ignore[no-any-return]
 
 

@@ -309,7 +309,8 @@ def pick_curvature(
     along = (direction * unit).movedim(form.axis, -1).sum(-1)
     in_grad = (along if form.reduction == "none" else along.sum()).to(grad.dtype)
     if not log:
-        return in_grad, torch.zeros_like(x)
+        always = torch.ones((), dtype=torch.bool, device=x.device)
+        return in_grad, torch.where(always, 0.0, x)  # zeros that are part of the graph, for the next order
     first = pick_gradient(grad, x, target, form, log)
     return in_grad, -direction * _over(first, x)
 
