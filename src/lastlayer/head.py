@@ -125,7 +125,7 @@ def _gradients_of_logits(head: Head, g: Array) -> tuple[Array, Array, Array | No
     v, d = head.weight.shape
     g = xp.reshape(g, (-1, v))
     count = xp.any(g != 0, axis=1)  # what an ignored row and the weights hold is nobody's
-    x = xp.where(count[:, None], wide(xp, xp.reshape(head.x, (-1, d))), 0.0)
+    x = xp.where(count[:, None], wide(xp, xp.reshape(head.x, (g.shape[0], d))), 0.0)
     dx = xp.where(count[:, None], g @ wide(xp, head.weight), 0.0)
     dx = xp.reshape(dx, head.x.shape)
     dbias = None if head.bias is None else cast(xp, xp.sum(g, axis=0), head.bias.dtype)

@@ -86,7 +86,7 @@ def _complete(stats: RowStats, head: Head, problem: Problem, missing: Any, produ
     memory = default_memory() if head.memory is None else head.memory
     d = head.x.shape[-1]
     x = head.x.reshape(count_rows(head), d)
-    some = max(16, memory // (64 * d))  # an eighth of the memory
+    some = max(16, memory // (64 * max(1, d)))  # an eighth of the memory
     for start in range(0, len(missing), some):
         part = missing[start : start + some]
         few = head._replace(x=products.select(x, part), memory=memory - memory // 8)

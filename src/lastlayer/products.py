@@ -123,7 +123,7 @@ class NumPyProducts:
             return
         order = np.argsort(rows, kind="stable")
         rows, columns, values = rows[order], columns[order], values[order]
-        some = max(1, room // (3 * matrix.shape[1] * self.number))
+        some = max(1, room // (3 * max(1, matrix.shape[1]) * self.number))
         for start in range(0, len(rows), some):
             r, c, v = (a[start : start + some] for a in (rows, columns, values))
             added = self.convert(matrix[c]) * v[:, None]

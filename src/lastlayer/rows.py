@@ -94,7 +94,7 @@ def target_logits(products: Products, head: Head, rows: Rows) -> Any:
     """The logit of each row's class, by itself, rounded as the tile that holds it rounds it: float64."""
     n, d = rows.x.shape
     found = np.empty(n)
-    at_once = max(1, min(_AT_ONCE, (head.memory or _MEMORY) // (64 * d)))
+    at_once = max(1, min(_AT_ONCE, (head.memory or _MEMORY) // (64 * max(1, d))))
     for start in range(0, n, at_once):
         part = slice(start, min(start + at_once, n))
         y = rows.y[part]

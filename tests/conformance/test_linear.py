@@ -65,6 +65,20 @@ def test_every_option_in_every_plan(backend, cut, option, kind, plan):
     check(numbers(N, D), numbers(V, D, seed=3), numbers(V, seed=4), targets_of(kind), **OPTIONS[option])
 
 
+@pytest.mark.parametrize("n", [0, 1, 40])
+def test_no_features(backend, n):
+    """The logits are the biases."""
+    x, w, b, y = np.empty((n, 0)), np.empty((V, 0)), numbers(V, seed=2), np.arange(n)
+    for kind in (y, np.where(y % 3 == 1, -100, y)) if n else (y,):
+        check(x, w, b, kind)
+        check(x, w, None, kind, reduction="none")
+    stats = ll.linear_row_stats(x, w, y)
+    np.testing.assert_allclose(stats.nll, np.full(n, np.log(V)), rtol=1e-14)
+    labels, p = ll.linear_top_k(x, w, 3)
+    assert labels.tolist() == [[0, 1, 2]] * n
+    np.testing.assert_allclose(p, np.full((n, 3), 1 / V), rtol=1e-14)
+
+
 @pytest.mark.parametrize("kept", [1, 2, 9])
 @pytest.mark.parametrize("v", [1, 2, 15, 16, 17, 31, 32, 33, 48, 49])
 @pytest.mark.parametrize("n", [1, 2, 19])

@@ -255,7 +255,57 @@ def test_autocast(each):
     assert w.grad.dtype is torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_every_kind_of_targets_in_every_dtype(each, dtype, reduction):
+    """Backwards from a sum, whose gradient is one number in the place of all."""
+    index = torch.tensor([0, 18, 3, 7, 7, 16])
+    dense = torch.softmax(numbers(N, V, seed=5), 1)
+    listed = torch.nn.functional.one_hot(index, V).double() * 0.6 + 0.4 / V
+    x, w, b = arguments(dtype=dtype)
+    logits = F.linear(*(t.float() for t in (x, w, b))) if dtype is torch.float16 else F.linear(x, w, b)
+    if dtype is torch.bfloat16:
+        logits = logits.float()
+    kinds = (
+        (index, index),
+        (dense.to(dtype), dense.to(dtype).to(logits.dtype)),
+        ((index[:, None], torch.full((N, 1), 0.6), torch.full((N,), 0.4)), listed.to(logits.dtype)),
+    )
+    rtol = {torch.float16: 2e-3, torch.bfloat16: 2e-2, torch.float32: 1e-5, torch.float64: 1e-6}[dtype]
+    for y, plain in kinds:
+        expected = F.cross_entropy(logits, plain, reduction=reduction)
+        right = torch.autograd.grad(expected.sum(), (x, w, b), retain_graph=True)
+        for stats in (False, True):
+            found = ll.linear_cross_entropy(x, w, y, bias=b, reduction=reduction, return_stats=stats)
+            loss = found[0] if stats else found
+            rounded = rtol if each == "logits" else 1e-6  # the loop's float16 logits are never rounded
+            torch.testing.assert_close(loss, expected, rtol=rounded, atol=rounded)
+            got = torch.autograd.grad(loss.sum(), (x, w, b))
+            torch.testing.assert_close(got, right, rtol=rtol, atol=rtol)
+
+
 # --- odd cases ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("y", [[0, 1, 2, -100], [], "soft", "top-k"], ids=str)
+def test_no_features(each, y):
+    """Then the logits are the biases: those of a model that knows the classes' shares and nothing else."""
+    n = 4 if y else 0
+    x, w = torch.zeros(n, 0, requires_grad=True), torch.zeros(3, 0, requires_grad=True)
+    y = {"soft": torch.full((4, 3), 1 / 3), "top-k": ([[0], [1], [2], [0]], torch.ones(4, 1))}.get(str(y), y)
+    expected = torch.full((n,), np.log(3.0))
+    for reduction in ("mean", "sum", "none"):
+        loss, stats = ll.linear_cross_entropy(x, w, y, reduction=reduction, return_stats=True)
+        if reduction == "mean":
+            torch.testing.assert_close(loss, torch.tensor(np.log(3.0) if n else 0.0, dtype=torch.float32))
+        for retain in (True, False):
+            dx, dw = torch.autograd.grad(loss.sum(), (x, w), retain_graph=retain)
+            assert (dx.shape, dw.shape) == (x.shape, w.shape)
+        torch.testing.assert_close(stats.lse, expected.float())
+    torch.testing.assert_close(ll.linear_row_stats(x, w).lse, expected.float())
+    assert ll.linear_top_k(x, w, 2)[0].tolist() == [[0, 1]] * n
+    _, (dx, dw, db) = ll.linear_cross_entropy_grad(x.detach(), w.detach(), y, bias=torch.zeros(3))
+    assert (dx.shape, dw.shape, db.shape) == (x.shape, w.shape, (3,))
 
 
 def test_ignored_rows_may_hold_anything(each):

@@ -110,7 +110,7 @@ def test_what_is_saved_may_be_packed(passes):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         value = loss(*args)
     assert passes == ["forward"]
-    assert packed == [(N, D), (V, D), (V,)]
+    assert packed == [(N, D), (V, D), (V,), (N,)]
     assert_same_gradients(value, peer(*args), args)
 
 

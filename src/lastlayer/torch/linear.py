@@ -45,24 +45,23 @@ class _Loss(Function):
         wanted = (False, False, False) if later else ctx.needs_input_grad[:3]
         value, grads = call.run(checked, wanted, stats)
         ctx.grads = grads if any(wanted) else None
-        ctx.save_for_backward(x, weight, bias)
-        nothing: Any = None  # autograd keeps the tensors
-        ctx.call, ctx.checked = call._replace(x=nothing, weight=nothing, bias=nothing), checked
+        ctx.save_for_backward(x, weight, bias, *call.target)  # type: ignore[misc]
+        ctx.call = call.without_tensors()
         return value
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         wanted, saved = ctx.needs_input_grad[:3], ctx.saved_tensors  # which raises if they have changed
         if torch.is_grad_enabled():  # to be differentiated again
-            found = linear_rows.composed_gradients(ctx.call, saved, {"loss": grad}, wanted)
+            found = linear_rows.composed_gradients(ctx.call.of(saved), {"loss": grad}, wanted)
             return *found, None, None, None
         grads, ctx.grads = ctx.grads, None  # given away: whoever has them may write to them
         if grads is None:
-            x, weight, bias = saved
-            checked: Problem = ctx.checked
-            if is_narrow(x) and in_memory(grad):
+            call = ctx.call.of(saved)
+            checked = call.checked()
+            if is_narrow(call.x) and in_memory(grad):
                 checked, grad = checked._replace(scale=checked.scale * float(grad)), grad.new_ones(())
-            _, grads = ctx.call._replace(x=x, weight=weight, bias=bias).run(checked, wanted)
+            _, grads = call.run(checked, wanted)
         if not in_memory(grad):  # many at once
             return *(None if g is None else g * grad for g in grads), None, None, None
         if grad != 1.0:
@@ -149,10 +148,9 @@ def row_stats(
     if not call.in_loop() or tracks(*(call.target or ())) or forward_ad._current_level >= 0:
         return _composed_stats(call)
     head, products = call.parts()
-    checked = call.checked()
-    found = passes.row_stats(head, checked, products)
+    found = passes.row_stats(head, call.checked(), products)
     if tracks(call.x, call.weight, call.bias):
-        return linear_rows.row_stats(call, checked, found)
+        return linear_rows.row_stats(call, found)
     return linear_rows.constant_stats(call, found)
 
 

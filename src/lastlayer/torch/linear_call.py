@@ -42,6 +42,21 @@ class Call(NamedTuple):
         """A tensor of the logits' shape, in no memory."""
         return self.x.new_zeros(()).expand(*self.x.shape[:-1], self.weight.shape[0])
 
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """Every tensor of the call: a backward pass that reads them again has autograd save them."""
+        return (*self[:3], *(self.target or ()))
+
+    def without_tensors(self) -> Call:
+        """What was said besides them, to be kept while autograd keeps these."""
+        nothing: Any = None
+        return self._replace(x=nothing, weight=nothing, bias=nothing, target=None)
+
+    def of(self, tensors: Any) -> Call:
+        """The same call of these ``tensors``."""
+        x, weight, bias, *target = tensors
+        return self._replace(x=x, weight=weight, bias=bias, target=Target(*target) if target else None)
+
     def in_loop(self) -> bool:
         """Whether the loop can compute the values of this call."""
         others = [t for t in (self.weight, self.bias, *(self.target or ())) if t is not None]
@@ -134,7 +149,7 @@ class Call(NamedTuple):
         if height is not None:
             g = kernels.loss_gradient(height, z, call.target, call.options)
         g = g.reshape(-1, g.shape[-1])
-        rows = x.reshape(-1, x.shape[-1])
+        rows = x.reshape(g.shape[0], x.shape[-1])
         rows = torch.where((g.detach() != 0).any(1, keepdim=True), rows, 0.0)  # ignored rows may hold NaN
         return value, [
             (g @ weight).reshape(x.shape) if wanted[0] else None,

@@ -125,7 +125,7 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> Any:
     if torch.is_grad_enabled() or (
         later and _is_batched(grad)
     ):  # to be differentiated again, or many at once
-        return *composed_gradients(call, inputs[:3], {"loss": grad}, wanted), *nothing
+        return *composed_gradients(call, {"loss": grad}, wanted), *nothing
     if later:
         grads = linear_loss_backward(grad, *inputs, *ctx.options, wanted)
         return *(g if on else None for g, on in zip(grads, wanted, strict=True)), *nothing

@@ -22,7 +22,7 @@ from lastlayer.row_stats import RowStats
 
 from . import calls, kernels
 from .rows import TensorRowStats, value
-from .tensors import from_memory, in_memory, memory, wide
+from .tensors import from_memory, in_memory, memory, unchanged, versions_of, wide
 
 __all__ = ["HeadRowStats", "composed_gradients", "constant_stats", "losses", "row_stats"]
 
@@ -31,7 +31,7 @@ _READ = ("lse", "nll", "entropy")
 
 
 class RowValues(Function):
-    """(x, weight, bias, call, problem, state, values) -> these values of each row, by their names."""
+    """(x, weight, bias, call, state, values) -> these values of each row, by their names."""
 
     @staticmethod
     def forward(
@@ -40,14 +40,12 @@ class RowValues(Function):
         weight: Tensor,
         bias: Tensor | None,
         call: Any,
-        checked: Problem,
         state: RowStats,
         values: dict[str, Any],
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, weight, bias)
-        ctx.call, ctx.checked = call._replace(x=None, weight=None, bias=None), checked  # autograd keeps them
-        ctx.state, ctx.names = state, tuple(values)
+        ctx.save_for_backward(x, weight, bias, *(call.target or ()))
+        ctx.call, ctx.state, ctx.names = call.without_tensors(), state, tuple(values)
         return tuple(from_memory(v) for v in values.values())
 
     @staticmethod
@@ -55,19 +53,19 @@ class RowValues(Function):
         wanted = ctx.needs_input_grad[:3]
         given = {name: g for name, g in zip(ctx.names, grads, strict=True) if g is not None}
         if not given:
-            return (None,) * 7
-        x, weight, bias = ctx.saved_tensors
+            return (None,) * 6
+        call = ctx.call.of(ctx.saved_tensors)  # which raises if they have changed
         if torch.is_grad_enabled() or not all(in_memory(g) for g in given.values()):
-            return *composed_gradients(ctx.call, (x, weight, bias), given, wanted), None, None, None, None
-        head, products = ctx.call._replace(x=x, weight=weight, bias=bias).parts()
-        heights = {name: memory(g.double()).reshape(-1) for name, g in given.items()}
-        checked, state = ctx.checked, ctx.state
+            return *composed_gradients(call, given, wanted), None, None, None
+        head, products = call.parts()
+        heights = {name: memory(g.double().contiguous()).reshape(-1) for name, g in given.items()}
+        checked, state = call.checked(), ctx.state
         if "confidence" in heights:  # exp(-loss) of the argmax for a target
             checked, state = _of_the_best(checked, state)
             heights = {"loss": -heights["confidence"] * state.confidence}
         elif "nll" in heights:
             heights["loss"] = heights.pop("nll")
-        return *row_gradients(head, checked, state, heights, wanted, products), None, None, None, None
+        return *row_gradients(head, checked, state, heights, wanted, products), None, None, None
 
 
 def _of_the_best(checked: Problem, state: RowStats) -> tuple[Problem, RowStats]:
@@ -77,13 +75,13 @@ def _of_the_best(checked: Problem, state: RowStats) -> tuple[Problem, RowStats]:
     return checked._replace(targets=targets), replace(state, mass=np.ones(best.shape), dtype=np.float64)
 
 
-def composed_gradients(call: Any, inputs: Any, given: dict[str, Tensor], wanted: Any) -> Any:
+def composed_gradients(call: Any, given: dict[str, Tensor], wanted: Any) -> Any:
     """The same by way of the logits, to be differentiated again; or of many numbers a row at once."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         x, weight, bias = (
             None if t is None else t.view_as(t) if again else t.detach().requires_grad_(on)
-            for t, on in zip(inputs, wanted, strict=True)
+            for t, on in zip(call[:3], wanted, strict=True)
         )
         found = composed(call._replace(x=x, weight=weight, bias=bias), tuple(given))
         asked = [t for t, on in zip((x, weight, bias), wanted, strict=True) if on and t is not None]
@@ -110,12 +108,11 @@ def losses(call: Any, checked: Problem, stats: list[RowStats] | None) -> Tensor:
     else:
         value, _, state = with_row_stats(head, checked, products=products)
         stats.append(state)
-    return _read(call, checked, state, {"loss": value})[0]
+    return _read(call, state, {"loss": value})[0]
 
 
-def _read(call: Any, checked: Problem, state: RowStats, values: dict[str, Any]) -> tuple[Tensor, ...]:
-    inputs = call.x, call.weight, call.bias
-    return RowValues.apply(*inputs, call, checked, state, values)  # type: ignore[no-any-return, no-untyped-call]
+def _read(call: Any, state: RowStats, values: dict[str, Any]) -> tuple[Tensor, ...]:
+    return RowValues.apply(*call[:3], call, state, values)  # type: ignore[no-any-return, no-untyped-call]
 
 
 # --- statistics ---------------------------------------------------------------------------------------------
@@ -127,22 +124,23 @@ class HeadRowStats(TensorRowStats):
 
     made: Any = None  # lse and so on, as tensors that autograd knows
     call: Any = None
-    problem: Any = None
 
     def _read(self, name: str) -> Tensor:
         if name in self.made:
             return self.made[name]  # type: ignore[no-any-return]
+        unchanged(self.call.options.function, self.versions, *self.call.tensors)
         if name == "confidence":
-            return _read(self.call, self.problem, self.state, {name: self.state.confidence})[0]
+            return _read(self.call, self.state, {name: self.state.confidence})[0]
         return composed(self.call, (name,))[0]
 
 
-def row_stats(call: Any, checked: Problem, found: RowStats) -> HeadRowStats:
+def row_stats(call: Any, found: RowStats) -> HeadRowStats:
     """The statistics that the loop ``found``, as differentiable tensors."""
     names = [name for name in _READ if name != "nll" or found.gap is not None]
-    values = _read(call, checked, found, {name: getattr(found, name) for name in names})
+    values = _read(call, found, {name: getattr(found, name) for name in names})
     made = dict(zip(names, values, strict=True))
-    return HeadRowStats(**_fields(call, found), state=found, made=made, call=call, problem=checked)
+    kept = versions_of(*call.tensors)
+    return HeadRowStats(**_fields(call, found), state=found, made=made, call=call, versions=kept)
 
 
 def constant_stats(call: Any, found: RowStats) -> TensorRowStats:
@@ -152,5 +150,6 @@ def constant_stats(call: Any, found: RowStats) -> TensorRowStats:
 
 
 def _fields(call: Any, found: RowStats) -> dict[str, Any]:
-    fields = {k: from_memory(v) for k in _STATE if (v := getattr(found, k)) is not None}
+    # Copies: what is written into a result must not reach what a backward pass starts from.
+    fields = {k: from_memory(np.array(v)) for k in _STATE if (v := getattr(found, k)) is not None}
     return {**fields, "dtype": wide(call.x.dtype)}

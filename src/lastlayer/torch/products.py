@@ -100,7 +100,7 @@ class TorchProducts:
 
     def put(self, rows: Any, columns: Any, values: Any, matrix: Tensor, out: Tensor, room: int) -> None:
         """Add the product of these entries' own matrix with another, unrounded, in ``room`` bytes."""
-        some = max(1, room // (matrix.shape[1] * (matrix.element_size() + out.element_size())))
+        some = max(1, room // (max(1, matrix.shape[1]) * (matrix.element_size() + out.element_size())))
         for start in range(0, len(rows), some):
             r, c, v = (torch.from_numpy(a[start : start + some]) for a in (rows, columns, values))
             out.index_add_(0, r, matrix.index_select(0, c).to(self.sum_dtype).mul_(v.unsqueeze(1)))

@@ -19,7 +19,7 @@ from .autograd import LogSumExpBackward, Rule, along_rows, call, loss_gradient, 
 from .composed import Form
 from .kernels import Options
 from .losses import Target
-from .tensors import from_memory, wide
+from .tensors import from_memory, tracks, unchanged, versions_of, wide
 
 __all__ = ["TensorRowStats", "row_stats"]
 
@@ -32,6 +32,7 @@ class TensorRowStats(RowStats):
 
     source: Any = None  # (x, target or None, options, form): what they were made from
     state: Any = None  # the same state in NumPy arrays that share its memory; None where the core did not run
+    versions: Any = None  # of the tensors of the source, when the state was found
 
     @property
     def lse(self) -> Tensor:
@@ -58,6 +59,9 @@ class TensorRowStats(RowStats):
 
     def _read(self, name: str) -> Tensor:
         x, target, o, form = self.source
+        tensors = x, *(target or ())
+        if self.state is None or tracks(*tensors):  # they are read again
+            unchanged(o.function, self.versions, *tensors)
         if self.state is None:
             return value(name, x, target, o, form)
         found = from_memory(getattr(self.state, name))
@@ -124,4 +128,6 @@ def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> 
         found = {key: v.detach() for key, v in losses.statistics(x, target, form).items()}
     else:
         found = {key: from_memory(v) for key in _STATE if (v := getattr(state, key)) is not None}
-    return TensorRowStats(**found, dtype=wide(x.dtype), source=source, state=None if composing else state)
+    kept = versions_of(x, *(target or ()))
+    state = None if composing else state
+    return TensorRowStats(**found, dtype=wide(x.dtype), source=source, state=state, versions=kept)

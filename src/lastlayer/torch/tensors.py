@@ -32,6 +32,8 @@ __all__ = [
     "new_like",
     "shape_of",
     "tracks",
+    "unchanged",
+    "versions_of",
     "wide",
 ]
 
@@ -177,3 +179,20 @@ def tracks(*tensors: Any) -> bool:
             if x is not None and x.requires_grad:
                 return True
     return is_transformed() or forward_ad._current_level >= 0
+
+
+def versions_of(*tensors: Tensor | None) -> tuple[int, ...] | None:
+    """How often each tensor has been written to; None where PyTorch does not count."""
+    if torch.compiler.is_compiling() or is_transformed():
+        return None
+    return tuple(0 if t is None or t.is_inference() else t._version for t in tensors)
+
+
+def unchanged(function: str, versions: tuple[int, ...] | None, *tensors: Tensor | None) -> None:
+    """Raise what a backward pass raises if a tensor has been written to since its version was noted."""
+    if versions is not None and versions_of(*tensors) != versions:
+        raise RuntimeError(
+            f"{function}: an argument has been modified by an inplace operation since the statistics were "
+            "computed; expected the same numbers, to differentiate them; read the statistics before, or pass "
+            "a clone()"
+        )
