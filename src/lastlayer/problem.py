@@ -726,16 +726,22 @@ def top(scores: Scores, k: Any) -> int:
 
 def _number(function: str, name: str, value: Any, *, high: float = inf, strict: bool = False) -> float:
     """A finite number, 0 or more (``strict``: above 0)."""
+    if getattr(value, "requires_grad", False):  # tensors that are differentiated have a way of their own
+        raise OptionError(
+            f"{function}: {name} is a tensor that requires a gradient; expected a number; "
+            f"write {name}.detach()"
+        )
     try:
         number = float("nan" if isinstance(value, str) else value)
     except (TypeError, ValueError, RuntimeError):
         number = -inf
     if 0.0 <= number <= high and number < inf and not (strict and number == 0.0):
         return number
-    _bad_number(function, name, value, high, strict)
+    bad_number(function, name, value, high, strict)
 
 
-def _bad_number(function: str, name: str, value: Any, high: float, strict: bool) -> NoReturn:
+def bad_number(function: str, name: str, value: Any, high: float, strict: bool) -> NoReturn:
+    """What is wrong with a number option."""
     shown = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
     if getattr(value, "ndim", 1) == 0:
         shown = str(value)

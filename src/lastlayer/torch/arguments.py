@@ -15,6 +15,8 @@ from torch import Tensor
 from lastlayer.errors import DtypeError, LastlayerError, OptionError
 
 from .errors import DropInDtypeError, in_torch_terms
+from .numbers import over
+from .tensors import is_autocast
 
 __all__ = [
     "FLOATS",
@@ -83,9 +85,7 @@ def dtype_of_loss(x: Tensor) -> torch.dtype:
     """The dtype of PyTorch's losses: the input's, but autocast takes them in float32."""
     if x.dtype in FULL:
         return x.dtype
-    kind = x.device.type
-    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return torch.float32 if autocast else x.dtype
+    return torch.float32 if is_autocast(x) else x.dtype
 
 
 # --- losses that the common functions refuse ----------------------------------------------------------------
@@ -137,7 +137,9 @@ def _with_negative_weights(
     total = positive - negative
     if not mean:
         return total
-    return total / (weight_of_rows(x, target, options, total.dtype) if denominator is None else denominator)
+    if denominator is None:
+        return total / weight_of_rows(x, target, options, total.dtype)
+    return over(total, torch.as_tensor(denominator, dtype=total.dtype, device=total.device))
 
 
 def weight_of_rows(x: Tensor, target: Any, options: dict[str, Any], dtype: torch.dtype) -> Tensor:

@@ -10,6 +10,7 @@ Each chooses among the ways that a call can be computed:
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,13 +22,13 @@ from lastlayer.arrays import overlaps_itself
 from lastlayer.errors import DtypeError, OptionError, ShapeError
 from lastlayer.row_stats import RowStats
 
-from . import kernels, ops, rows, usual
+from . import composed, kernels, numbers, ops, rows, usual
 from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
 from .composed import Form
 from .deferred import Logits, made
 from .kernels import Options, options_of, resolve
 from .losses import Target
-from .tensors import as_tensor, can_write, is_transformed, is_watched, shape_of, tracks
+from .tensors import as_tensor, can_write, is_autocast, is_transformed, is_watched, shape_of, tracks
 
 __all__ = [
     "cross_entropy",
@@ -71,14 +72,19 @@ def softmax(
             return found
     x = _for_autocast(_scores(function, x))
     if out is not None:
-        _check_out(function, x, out)
+        _check_out(function, x, out, temperature)
     if type(axis) is not int:
         x, where, folding = _folded(function, x, where, axis)
         y = _unfolded(softmax(function, x, -1, where, temperature, None), folding)
         return y if out is None else out.copy_(y)
-    form = kernels.scores_form(x, Options(function, axis, temperature=temperature))
+    options = numbers.read(Options(function, axis, temperature=temperature), x)
+    form = kernels.scores_form(x, options)
     where = None if where is None else _where(function, x, where)
-    arguments = x, where, form.axis, form.temperature, function == "log_softmax"
+    log = function == "log_softmax"
+    if isinstance(form.temperature, Tensor):
+        y = composed.softmax(x, form.axis, where, form.temperature, log)
+        return y if out is None else out.copy_(y)
+    arguments = x, where, form.axis, form.temperature, log
     if out is None:
         if is_watched(x):
             return ops.softmax(*arguments)  # type: ignore[no-any-return]
@@ -107,10 +113,7 @@ def logsumexp(x: Tensor, axis: Any, where: Any, keepdims: bool) -> Tensor:
 
 def _for_autocast(x: Tensor) -> Tensor:
     """``x`` in float32 where autocast has softmax in it: on devices, not on CPUs. Losses always are."""
-    if x.dtype not in _HALVES or x.is_cpu:
-        return x
-    kind = x.device.type
-    return x.float() if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind) else x
+    return x.float() if x.dtype in _HALVES and not x.is_cpu and is_autocast(x) else x
 
 
 def _folded(function: str, x: Tensor, where: Any, axis: Any) -> tuple[Tensor, Tensor | None, problem.Axes]:
@@ -139,7 +142,7 @@ def _where(function: str, x: Tensor, where: Any) -> Tensor:
     return where.expand(x.shape)  # type: ignore[no-any-return]
 
 
-def _check_out(function: str, x: Tensor, out: Any) -> None:
+def _check_out(function: str, x: Tensor, out: Any, temperature: Any) -> None:
     """Whether ``out`` can hold the result."""
     if not isinstance(out, Tensor):
         raise DtypeError(f"{function}: out is a {type(out).__name__}; expected a tensor")
@@ -158,7 +161,7 @@ def _check_out(function: str, x: Tensor, out: Any) -> None:
             f"{function}: out is of shape {tuple(out.shape)} and strides {out.stride()}, so some of its "
             "elements share memory; expected a place for each; write torch.empty(x.shape)"
         )
-    if tracks(x, out):
+    if tracks(x, out, temperature if isinstance(temperature, Tensor) else None):
         raise OptionError(
             f"{function}: out is given while gradients are recorded; expected None, or torch.no_grad()"
         )
@@ -212,14 +215,16 @@ def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
     """The loss of the function that ``o`` names."""
     if type(x) is Logits and o.function == "cross_entropy" and (found := x.loss(y, w, s, o)) is not None:
         return found
-    return loss_of(*_arguments(x, y, w, s, o), o)
+    return loss_of(*_arguments(x, y, w, s, o))
 
 
 def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
     """The loss of tensors."""
-    if not _only_scores(*target):
+    if isinstance(o.denominator, Tensor) and o.reduction == "mean":
+        return numbers.over(loss_of(x, target, _summed(o)), o.denominator)
+    if not (_only_scores(*target) and numbers.are_read(o)):
         if kernels.on_core(x):
-            resolve(x, target, o)  # what is wrong with the numbers, if anything
+            resolve(x, target, numbers.stand_ins(o))  # what is wrong with the tensors, if anything
         return kernels.composed_loss(x, target, o)
     if is_watched(x):
         if is_transformed():  # a transform inside of a program differentiates no registered operation
@@ -230,16 +235,18 @@ def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
 
 def loss_and_gradient(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Tensor]:
     """``lastlayer.cross_entropy_grad``."""
-    return loss_and_gradient_of(*_arguments(x, y, w, s, o), o)
+    return loss_and_gradient_of(*_arguments(x, y, w, s, o))
 
 
 def loss_and_gradient_of(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Tensor]:
     """The loss of tensors and its gradient."""
-    if not (is_watched(x) or tracks(x, *target)):
+    if numbers.are_read(o) and not (is_watched(x) or tracks(x, *target)):
         return kernels.loss_and_gradient(x, target, o)
     value = loss_of(x, target, o)
     ones = torch.ones_like(value)
-    if _only_scores(*target):
+    if isinstance(o.denominator, Tensor) and o.reduction == "mean":
+        o, ones = _summed(o), numbers.over(ones, o.denominator)
+    if _only_scores(*target) and numbers.are_read(o):
         if is_watched(x):
             return value, ops.loss_backward(ones, x, *target, *options_of(o))
         return value, call(LossBackward, ones, x, *target, o)
@@ -251,13 +258,15 @@ def row_stats(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> RowStats:
     if type(x) is Logits and (found := x.row_stats(y, w, s, o)) is not None:
         return found
     if y is None:
-        return rows.row_stats(_scores(o.function, x), None, o, False)
-    return row_stats_of(*_arguments(x, y, w, s, o), o)
+        x = _scores(o.function, x)
+        return row_stats_of(x, None, numbers.read(o, x))
+    return row_stats_of(*_arguments(x, y, w, s, o))
 
 
 def row_stats_of(x: Tensor, target: Target | None, o: Options) -> RowStats:
     """The statistics of tensors."""
-    return rows.row_stats(x, target, o, target is not None and not _only_scores(*target))
+    composing = not numbers.are_read(o) or (target is not None and not _only_scores(*target))
+    return rows.row_stats(x, target, o, composing)
 
 
 def predict(x: Tensor, axis: Any, temperature: float, softcap: float | None) -> tuple[Tensor, Tensor]:
@@ -266,7 +275,9 @@ def predict(x: Tensor, axis: Any, temperature: float, softcap: float | None) -> 
     x = x.detach()
     if type(x) is Logits and (found := x.row_stats(None, None, None, options)) is not None:
         return found.argmax, found.confidence  # type: ignore[return-value]
-    return kernels.predict(_scores("predict", x), options)
+    x = _scores("predict", x)
+    with torch.no_grad():
+        return kernels.predict(x, numbers.read(options, x))
 
 
 def top_k(x: Tensor, k: Any, axis: Any, temperature: float) -> tuple[Tensor, Tensor]:
@@ -275,17 +286,27 @@ def top_k(x: Tensor, k: Any, axis: Any, temperature: float) -> tuple[Tensor, Ten
     x = x.detach()
     if type(x) is Logits and (found := x.through(functional.linear_top_k, k, options)) is not None:
         return found  # type: ignore[no-any-return]
-    return kernels.top_k(_scores("top_k", x), k, options)
+    x = _scores("top_k", x)
+    with torch.no_grad():
+        return kernels.top_k(x, k, numbers.read(options, x))
 
 
-def _arguments(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Target]:
-    """The tensors of a loss, where the scores are."""
+def _summed(o: Options) -> Options:
+    """The same loss, whose sum is divided by a denominator afterwards."""
+    return replace(o, reduction="sum", denominator=None)
+
+
+def _arguments(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Target, Options]:
+    """The tensors of a loss, where the scores are, and its options with the numbers read."""
     function = o.function
     x = _scores(function, x)
+    o = numbers.read(o, x)
+    if isinstance(o.ignore_index, Tensor):
+        o = replace(o, ignore_index=numbers.integer(function, "ignore_index", o.ignore_index))
     y, *listed = _top_k(function, y, x) if problem.is_top_k(y) else [_targets(function, y, x, o)]
     w = None if w is None else as_tensor(function, "class_weight", w, x)
     s = None if s is None else as_tensor(function, "sample_weight", s, x)
-    return x, Target(y, w, s, *listed)
+    return x, Target(y, w, s, *listed), o
 
 
 def _top_k(function: str, y: Any, x: Tensor) -> list[Tensor]:

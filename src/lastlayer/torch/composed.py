@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .numbers import Number, differs
 from .tensors import wide
 
 __all__ = [
@@ -41,14 +42,14 @@ class Form(NamedTuple):
     """The options of a loss, checked; see `problem`."""
 
     axis: int = -1
-    temperature: float = 1.0
-    softcap: float | None = None
-    on: float = 1.0
-    off: float = 0.0
+    temperature: Number = 1.0
+    softcap: Number | None = None
+    on: Number = 1.0
+    off: Number = 0.0
     ignore_index: int | None = None
-    z_loss: float = 0.0
+    z_loss: Number = 0.0
     reduction: str = "mean"
-    denominator: float | None = None
+    denominator: Number | None = None
 
 
 class Rows(NamedTuple):
@@ -81,7 +82,7 @@ def canonical(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
     z = x.movedim(form.axis, -1).to(wide(x.dtype))
     if form.softcap is not None:
         z = form.softcap * torch.tanh(z / form.softcap)
-    if form.temperature != 1.0:
+    if differs(form.temperature, 1.0):
         z = z / form.temperature
     return z if where is None else torch.where(where.movedim(form.axis, -1), z, -inf)
 
@@ -108,7 +109,7 @@ def rows(z: Tensor) -> Rows:
 # --- softmax ------------------------------------------------------------------------------------------------
 
 
-def softmax(x: Tensor, axis: int, where: Tensor | None, temperature: float, log: bool) -> Tensor:
+def softmax(x: Tensor, axis: int, where: Tensor | None, temperature: Number, log: bool) -> Tensor:
     """p = exp(z - peak) / (1 + rest), or its logarithm; 0 or -inf where masked."""
     form = Form(axis, temperature)
     if where is None:

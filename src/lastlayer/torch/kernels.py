@@ -18,7 +18,7 @@ from lastlayer import problem, select
 from lastlayer.errors import BackendError
 from lastlayer.row_stats import RowStats
 
-from . import composed, losses
+from . import composed, losses, numbers
 from .composed import Form
 from .losses import Target
 from .tensors import from_memory, in_memory, memory, new_like, shape_of, wide
@@ -119,7 +119,7 @@ def _weights(w: Tensor | None) -> Any:
 def form_of(x: Tensor, target: Target, o: Options) -> Form:
     """The options of a loss in canonical form, checked by the tensors' shapes and dtypes alone."""
     if torch.compiler.is_compiling():  # shapes are symbols there: what is wrong is said by their use
-        smoothing = float(o.label_smoothing)
+        smoothing = o.label_smoothing
         off = smoothing / x.shape[o.axis]
         return Form(
             o.axis % x.ndim,
@@ -133,6 +133,7 @@ def form_of(x: Tensor, target: Target, o: Options) -> Form:
             o.denominator,
         )
     _, w, s, *_ = target
+    given, o = o, numbers.stand_ins(o)
     scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
     checked = _with_targets(
         scores,
@@ -145,7 +146,7 @@ def form_of(x: Tensor, target: Target, o: Options) -> Form:
     t = checked.targets
     assert t is not None
     total = None if o.denominator is None else float(o.denominator)
-    return Form(
+    form = Form(
         scores.axis,
         scores.temperature,
         scores.softcap,
@@ -156,16 +157,38 @@ def form_of(x: Tensor, target: Target, o: Options) -> Form:
         checked.reduction,
         total,
     )
+    return form if given is o else _with_tensors(form, given, x.shape[scores.axis])
+
+
+def _with_tensors(form: Form, o: Options, classes: int) -> Form:
+    """The canonical form with the numbers that stay tensors."""
+    found: dict[str, Any] = {
+        name: number
+        for name in ("temperature", "softcap", "z_loss", "denominator")
+        if isinstance(number := getattr(o, name), Tensor)
+    }
+    if isinstance(smoothing := o.label_smoothing, Tensor):
+        found |= {"on": 1.0 - smoothing, "off": smoothing / classes}
+    return form._replace(**found)
 
 
 def scores_form(x: Tensor, o: Options) -> Form:
     """The options of scores without targets in canonical form, checked by the tensor's shape and dtype."""
     if torch.compiler.is_compiling():
         return Form(o.axis % x.ndim, o.temperature, o.softcap, reduction="none")
+    given, o = o, numbers.stand_ins(o)
     _, _, axis, _, temperature, softcap = problem.scores(
         o.function, shape_of(x), o.axis, None, o.temperature, o.softcap
     )
-    return Form(axis, temperature, softcap, reduction="none")
+    form = Form(axis, temperature, softcap, reduction="none")
+    return (
+        form
+        if given is o
+        else form._replace(
+            temperature=given.temperature if isinstance(given.temperature, Tensor) else temperature,
+            softcap=given.softcap if isinstance(given.softcap, Tensor) else softcap,
+        )
+    )
 
 
 def _with_targets(
@@ -222,7 +245,8 @@ def logsumexp(x: Tensor, where: Tensor | None, form: Form) -> Tensor:
     if not on_core(x):
         return composed.logsumexp(x, form, where)
     mask = None if where is None else memory(where)
-    scores = problem.scores("logsumexp", memory(x), form.axis, mask, form.temperature, form.softcap)
+    canon: Any = form.temperature, form.softcap  # no tensors: who has such composes
+    scores = problem.scores("logsumexp", memory(x), form.axis, mask, *canon)
     return from_memory(_in_core(native.logsumexp, scores))
 
 
@@ -230,9 +254,10 @@ def logsumexp_backward(grad: Tensor, x: Tensor, where: Tensor | None, form: Form
     """See `composed.logsumexp_backward`."""
     if not (on_core(x) and in_memory(grad)) or form.softcap is not None:
         return composed.logsumexp_backward(grad, x, form, where)
-    dx = softmax(x, where, form.axis, form.temperature, False)
+    temperature: Any = form.temperature
+    dx = softmax(x, where, form.axis, temperature, False)
     height = grad.unsqueeze(form.axis)
-    return dx.mul_(height if form.temperature == 1.0 else height / form.temperature)
+    return dx.mul_(height if temperature == 1.0 else height / temperature)
 
 
 # --- losses -------------------------------------------------------------------------------------------------
@@ -332,7 +357,7 @@ def row_state(x: Tensor, target: Target | None, o: Options) -> RowStats:
 
 def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
     """The most probable class of each row, and its probability."""
-    if not on_core(x):
+    if not (on_core(x) and numbers.are_read(o)):
         return composed.predict(x, scores_form(x, o))
     checked = problem.without_targets(_scores(x, o))
     stats = _in_core(native.row_stats, checked, _ARGMAX)
@@ -341,7 +366,7 @@ def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
 
 def top_k(x: Tensor, k: Any, o: Options) -> tuple[Tensor, Tensor]:
     """The k most probable classes of each row, and their probabilities."""
-    if not on_core(x):
+    if not (on_core(x) and numbers.are_read(o)):
         form = scores_form(x, o)
         if not torch.compiler.is_compiling():
             k = problem.top(problem.scores(o.function, shape_of(x), form.axis), k)

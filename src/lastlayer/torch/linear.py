@@ -21,7 +21,7 @@ from lastlayer import best, passes, problem
 from lastlayer.problem import Problem
 from lastlayer.row_stats import RowStats
 
-from . import calls, kernels, linear_rows
+from . import calls, kernels, linear_rows, numbers
 from .linear_call import Call, call_of, is_narrow
 from .tensors import from_memory, in_memory, tracks
 
@@ -103,6 +103,9 @@ def loss(
 def _value(call: Call, stats: list[RowStats] | None) -> Tensor:
     """The loss; if the loop finds the rows' statistics too, they are put into the list."""
     assert call.target is not None
+    total = call.options.denominator
+    if isinstance(total, Tensor) and call.options.reduction == "mean":
+        return numbers.over(_value(call._replace(options=calls._summed(call.options)), stats), total)
     if not calls._only_scores(*call.target):
         return call.composed()
     if call.in_program():
@@ -167,9 +170,10 @@ def top_k(
 ) -> tuple[Tensor, Tensor]:
     """``lastlayer.linear_top_k``."""
     weight, bias = (t.detach() if isinstance(t, Tensor) else t for t in (weight, bias))
-    call = call_of(function, x.detach(), weight, None, bias, max_memory, canon, _NOTHING)
-    if not call.in_loop():
-        return kernels.top_k(call.logits(), k, call.options)
+    with torch.no_grad():
+        call = call_of(function, x.detach(), weight, None, bias, max_memory, canon, _NOTHING)
+        if not call.in_loop():
+            return kernels.top_k(call.logits(), k, call.options)
     head, products = call.parts()
     checked = call.checked()
     labels, probabilities = best.top_k(head, checked, problem.top(checked.scores, k), products)

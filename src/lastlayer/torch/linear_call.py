@@ -18,11 +18,11 @@ from lastlayer.errors import DtypeError
 from lastlayer.problem import Head, Problem
 from lastlayer.row_stats import RowStats
 
-from . import calls, kernels
+from . import calls, kernels, numbers
 from .kernels import Options
 from .losses import Target
 from .products import TorchProducts
-from .tensors import as_tensor, from_memory, in_memory, is_transformed, is_watched, shape_of
+from .tensors import as_tensor, from_memory, in_memory, is_autocast, is_transformed, is_watched, shape_of
 
 __all__ = ["Call", "call_of", "for_autocast", "is_narrow"]
 
@@ -60,6 +60,8 @@ class Call(NamedTuple):
     def in_loop(self) -> bool:
         """Whether the loop can compute the values of this call."""
         others = [t for t in (self.weight, self.bias, *(self.target or ())) if t is not None]
+        if not numbers.are_read(self.options):
+            return False
         if torch.compiler.is_compiling() or any(is_watched(t) for t in (self.x, *others)):
             return False
         return kernels.on_core(self.x) and all(in_memory(t) for t in others)
@@ -72,21 +74,19 @@ class Call(NamedTuple):
             and all(t.device.type == "cpu" for t in tensors)
             and kernels.BUILT
             and self.target is not None
+            and numbers.are_read(self.options)
             and forward_ad._current_level < 0
             and not is_transformed()
         )
 
     def operation(self) -> Tensor:
         """The loss as one operation, which computes the gradients with it."""
-        o, total = self.options, self.options.denominator
-        if isinstance(total, Tensor):  # an option is a plain number
-            value = self._replace(options=replace(o, reduction="sum", denominator=None)).operation()
-            return torch.where(total == 0, 0.0, value / torch.where(total == 0, 1, total))
+        o = self.options
         assert self.target is not None
         recorded = torch.is_grad_enabled() and not torch.compiler.is_exporting()  # most never train
         recorded &= o.reduction != "none" and not is_narrow(self.x)  # the backward pass knows more
         wanted = [recorded and t is not None and t.requires_grad for t in self[:3]]
-        numbers = [None if v is None else float(v) for v in (o.softcap, o.z_loss, total, self.memory)]
+        numbers = [None if v is None else float(v) for v in (o.softcap, o.z_loss, o.denominator, self.memory)]
         softcap, z_loss, total, memory = numbers
         found: Tensor = torch.ops.lastlayer.linear_loss.default(
             *self[:3], *self.target, o.function, o.axis, o.ignore_index, float(o.label_smoothing),
@@ -200,9 +200,13 @@ def call_of(
         shift,
     )
     x = calls._scores(function, x)
+    options = numbers.read(options, x)
+    ignore_index = numbers.integer(function, "ignore_index", ignore_index)
+    options = replace(options, ignore_index=ignore_index)
+    max_memory = numbers.integer(function, "max_memory", max_memory)
     weight = as_tensor(function, "weight", weight, x)
     bias = None if bias is None else as_tensor(function, "bias", bias, x)
-    if torch.is_autocast_enabled(x.device.type):
+    if is_autocast(x):
         x, weight = for_autocast(x), for_autocast(weight)
         bias = None if bias is None else for_autocast(bias)
     for name, part in (("weight", weight), ("bias", bias)):

@@ -23,6 +23,7 @@ from .arguments import FULL, as_input, as_torch_takes_it, dtype_of_loss, weight_
 from .errors import DropInDtypeError, DropInOptionError, DropInShapeError, in_torch_terms
 from .kernels import Options
 from .losses import Target
+from .numbers import are_read, over, stand_ins
 from .tensors import as_tensor, in_memory, is_watched, tracks, wide
 
 __all__ = ["linear_cross_entropy"]
@@ -229,11 +230,11 @@ def _loss_of(heads: _Heads) -> Callable[..., Any]:
 def _of_several(heads: _Heads, like: Tensor, target: Any, options: dict[str, Any]) -> Tensor:
     """The loss of several heads on the same features."""
     o = Options(_NAME, 1, *(options[name] for name in _NAMED))
-    _, t = calls._arguments(like, target, options["class_weight"], options["sample_weight"], o)
+    _, t, o = calls._arguments(like, target, options["class_weight"], options["sample_weight"], o)
     total = _denominator(like, t, o)
-    own = dict(options)
+    own = options | {name: getattr(o, name) for name in _NAMED}
     if isinstance(total, Tensor):
-        own["reduction"] = "sum"
+        own |= {"reduction": "sum", "denominator": None}
     else:
         own["denominator"] = total
     losses = torch.stack([
@@ -244,10 +245,7 @@ def _of_several(heads: _Heads, like: Tensor, target: Any, options: dict[str, Any
     ], -1)  # fmt: skip
     if o.reduction == "none":
         return losses.reshape(like.shape[:1] + like.shape[2:])
-    if isinstance(total, Tensor):
-        nothing = total == 0
-        return torch.where(nothing, 0.0, losses.sum() / torch.where(nothing, 1.0, total))
-    return losses.sum()
+    return over(losses.sum(), total) if isinstance(total, Tensor) else losses.sum()
 
 
 _NAMED = ("ignore_index", "label_smoothing", "temperature", "softcap", "z_loss", "reduction", "denominator")
@@ -277,8 +275,8 @@ def _denominator(like: Tensor, t: Target, o: Options) -> Tensor | float | None:
     if is_watched(like) or not (kernels.on_core(like) and all(in_memory(a) for a in tensors)):
         kernels.form_of(like, t, o)
     else:
-        scale = kernels.resolve(like, t, o).scale
-        if not tracks(t.class_weight, t.sample_weight):
+        scale = kernels.resolve(like, t, stand_ins(o)).scale
+        if are_read(o) and not tracks(t.class_weight, t.sample_weight):
             return (1.0 / scale if scale else 0.0) if o.reduction == "mean" else None
     if o.reduction != "mean" or o.denominator is not None:
         return o.denominator  # type: ignore[no-any-return]

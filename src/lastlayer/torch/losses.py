@@ -14,6 +14,7 @@ from torch import Tensor
 from lastlayer import problem
 
 from .composed import Form, Rows, back, canonical, rows, slope
+from .numbers import Number, differs, over
 from .tensors import wide
 
 __all__ = [
@@ -84,7 +85,7 @@ def effective(x: Tensor, target: Target, form: Form) -> Effective:
     weight = ones if w is None else w[index]
     each: Tensor | None = None
     mass = form.on * weight
-    if form.off:
+    if differs(form.off, 0.0):
         each = form.off * (torch.ones(classes, dtype=dtype, device=x.device) if w is None else w)
         mass = mass + each.sum()
     total = torch.where(ignored, 0.0, weight if s is None else weight * s).sum()
@@ -105,7 +106,7 @@ def _listed(target: Target, form: Form, ones: Tensor, w: Tensor, s: Tensor | Non
         rest = target.rest.to(w.dtype).expand(ones.shape).unsqueeze(-1)
         rest = torch.where((rest < 0) & (rest >= -problem.ROUNDED), 0.0, rest)
         each = (form.on / classes * rest + form.off) * w
-    elif form.off:
+    elif differs(form.off, 0.0):
         each = form.off * w
     mass = mass if each is None else mass + each.sum(-1, keepdim=True)
     total = (ones if s is None else s).sum()
@@ -120,7 +121,7 @@ def _signed(y: Tensor) -> Tensor:
     return torch.where(signed < 0, torch.iinfo(torch.int64).max, signed)
 
 
-def _total(form: Form, total: Tensor) -> Tensor | float:
+def _total(form: Form, total: Tensor) -> Number:
     if form.reduction != "mean":
         return 1.0
     return total if form.denominator is None else form.denominator
@@ -156,7 +157,7 @@ def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
     dead = _dead(z, e)
     r = rows(z if dead is None else torch.where(dead, 0.0, z))
     losses = _gap(r.fall, e) + e.mass * r.log_norm
-    if form.z_loss:
+    if differs(form.z_loss, 0.0):
         losses = losses + form.z_loss * r.lse**2
     return _reduced(losses, e, dead, form)
 
@@ -207,8 +208,7 @@ def _reduced(losses: Tensor, e: Effective, dead: Tensor | None, form: Form) -> T
 def _scaled(x: Tensor, e: Effective) -> Tensor:
     """``x`` over the total; 0 for a mean over nothing."""
     if isinstance(e.total, Tensor):
-        nothing = e.total == 0
-        return torch.where(nothing, 0.0, x / torch.where(nothing, 1.0, e.total))
+        return over(x, e.total)
     if e.total == 1.0:
         return x
     return x * x.new_full((), 1 / e.total if e.total else 0.0)  # a tensor: it has a dtype of its own
@@ -240,9 +240,9 @@ def curvature(
     u, a, unit, p = direction.movedim(form.axis, -1).to(z.dtype), slope(x, form), _unit(r, e, form), r.p
     v = u * a
     mean = (p * v).sum(-1, keepdim=True)
-    c = e.mass + 2 * form.z_loss * r.lse if form.z_loss else e.mass
+    c = e.mass + 2 * form.z_loss * r.lse if differs(form.z_loss, 0.0) else e.mass
     second = c * p * (v - mean)
-    if form.z_loss:
+    if differs(form.z_loss, 0.0):
         second = second + 2 * form.z_loss * p * mean
     second = second * a
     if form.softcap is not None:
@@ -263,7 +263,7 @@ def _height(grad: Tensor, e: Effective, form: Form) -> Tensor:
 
 def _unit(r: Rows, e: Effective, form: Form) -> Tensor:
     """c p - t without s; at the peak (c - t) - c rest / (1 + rest), where nothing cancels."""
-    c = e.mass + 2 * form.z_loss * r.lse if form.z_loss else e.mass
+    c = e.mass + 2 * form.z_loss * r.lse if differs(form.z_loss, 0.0) else e.mass
     at_peak = -c * (r.rest / (1 + r.rest))
     unit = c * r.p
     if e.each is None:

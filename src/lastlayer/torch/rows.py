@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lastlayer.row_stats import RowStats
 
-from . import composed, kernels, losses
+from . import composed, kernels, losses, numbers
 from .autograd import LogSumExpBackward, Rule, along_rows, call, loss_gradient, ones_of_rows
 from .composed import Form
 from .kernels import Options
@@ -123,7 +123,7 @@ def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> 
     """``lastlayer.row_stats``; ``composing``: where more than the logits may have to be differentiated."""
     form = kernels.scores_form(x, o) if target is None else kernels.form_of(x, target, o)
     source = x, target, o, form
-    state = kernels.row_state(x, target, o) if kernels.on_core(x) else None
+    state = kernels.row_state(x, target, o) if kernels.on_core(x) and numbers.are_read(o) else None
     if state is None:
         found = {key: v.detach() for key, v in losses.statistics(x, target, form).items()}
     else:

@@ -26,6 +26,7 @@ __all__ = [
     "can_write",
     "from_memory",
     "in_memory",
+    "is_autocast",
     "is_transformed",
     "is_watched",
     "memory",
@@ -170,6 +171,12 @@ def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
 def wide(dtype: torch.dtype) -> torch.dtype:
     """What a dtype is computed in, and its losses come in: float64 for float64, else float32."""
     return torch.float64 if dtype is torch.float64 else torch.float32
+
+
+def is_autocast(x: Tensor) -> bool:
+    """Whether autocast is at work on the device of ``x``, which need not have it."""
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def tracks(*tensors: Any) -> bool:

@@ -1,0 +1,117 @@
+"""Number options that are tensors. In: options as a caller gave them. Out: Python's numbers, or 0-d tensors.
+
+A tensor on the CPU that needs no gradient is read. Any other stays a tensor, and the call is composed of
+PyTorch's operations: reading it would synchronize a GPU or drop its gradient, and cannot be done inside
+``torch.vmap``, in a compiled graph or on the meta device. For the same reasons such a number is not checked;
+one out of range makes the result NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf, nan
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from lastlayer import problem
+from lastlayer.errors import DtypeError, OptionError
+
+from .tensors import in_memory, is_watched, wide
+
+__all__ = ["Number", "are_read", "differs", "integer", "over", "read", "stand_ins"]
+
+Number: TypeAlias = float | Tensor
+
+_Options = TypeVar("_Options")
+_UNIT = {"label_smoothing": 1.0}  # the largest number of each; the others have none
+_POSITIVE = ("temperature", "softcap")
+_PLAIN = {"label_smoothing": 0.0, "temperature": 1.0, "softcap": 1.0, "z_loss": 0.0, "denominator": 1.0}
+
+
+def read(o: _Options, x: Tensor) -> _Options:
+    """The options with every number read that can be; ``x``: the scores."""
+    if torch.compiler.is_compiling():
+        o = _as_tensors(o)
+    if are_read(o):
+        return o
+    given = {name: getattr(o, name) for name in _PLAIN}
+    found = {name: _number(o, name, value, x) for name, value in given.items() if isinstance(value, Tensor)}
+    return replace(o, **found)  # type: ignore[type-var]
+
+
+def are_read(o: Any) -> bool:
+    """Whether every number of the options is one of Python's."""
+    return not (
+        isinstance(o.temperature, Tensor)
+        or isinstance(o.label_smoothing, Tensor)
+        or isinstance(o.softcap, Tensor)
+        or isinstance(o.z_loss, Tensor)
+        or isinstance(o.denominator, Tensor)
+    )
+
+
+def stand_ins(o: _Options) -> _Options:
+    """The options with a valid number in the place of every tensor: to check the rest of a call."""
+    if are_read(o):
+        return o
+    found = {name: number for name, number in _PLAIN.items() if isinstance(getattr(o, name), Tensor)}
+    return replace(o, **found)  # type: ignore[type-var]
+
+
+def _as_tensors(o: _Options) -> _Options:
+    """The options of a compiled graph, where NumPy's numbers are tensors in disguise."""
+    given = {name: getattr(o, name) for name in _PLAIN}
+    found = {n: torch.as_tensor(v) for n, v in given.items() if isinstance(v, (np.ndarray, np.generic))}
+    return replace(o, **found) if found else o  # type: ignore[type-var]
+
+
+def integer(function: str, name: str, value: Any) -> Any:
+    """``value``, the element of a tensor in its place; one that cannot be read is an error."""
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        return value  # the rest is checked with the other arguments
+    if _is_at_hand(value):
+        return value.item()
+    raise OptionError(
+        f"{function}: {name} is a tensor whose value is not at hand; expected a number; write {name}.item()"
+    )
+
+
+def differs(value: Number, default: float) -> bool:
+    """Whether an option may differ from its default."""
+    return isinstance(value, Tensor) or value != default
+
+
+def over(x: Tensor, total: Tensor) -> Tensor:
+    """``x`` over ``total``; 0 for a mean over nothing."""
+    nothing = total == 0
+    return torch.where(nothing, 0.0, x / torch.where(nothing, 1.0, total))
+
+
+def _number(o: Any, name: str, value: Tensor, x: Tensor) -> Number:
+    """The number in a tensor, or the tensor in the scores' computing dtype, NaN where it is out of range."""
+    strict, high = name in _POSITIVE, _UNIT.get(name, inf)
+    if value.numel() != 1 or value.is_complex():
+        problem.bad_number(o.function, name, value, high, strict)
+    if not value.requires_grad or not torch.is_grad_enabled():
+        if _is_at_hand(value):
+            return float(value)
+        value = value.detach() if value.requires_grad else value
+    if value.device != x.device and value.device.type != "cpu":
+        raise DtypeError(
+            f"{o.function}: {name} is on device {value.device}; expected {x.device}, as the scores are; "
+            f"write {name}.to({str(x.device)!r})"
+        )
+    value = value.reshape(()).to(x.device, wide(x.dtype))
+    good = (value > 0 if strict else value >= 0) & (value <= high) & (value < inf)
+    return torch.where(good, value, nan)
+
+
+def _is_at_hand(value: Tensor) -> bool:
+    """Whether a tensor can be read without waiting, and nothing has to see it read."""
+    if torch.compiler.is_compiling() or forward_ad._current_level >= 0:
+        return False
+    return in_memory(value) and not is_watched(value)
