@@ -30,6 +30,7 @@ from .functional import (
 )
 from .row_stats import RowStats
 from .select import show_backends
+from .threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from .checks import check
@@ -48,6 +49,7 @@ __all__ = [
     "check",
     "cross_entropy",
     "cross_entropy_grad",
+    "get_num_threads",
     "linear_cross_entropy",
     "linear_cross_entropy_grad",
     "linear_row_stats",
@@ -58,6 +60,7 @@ __all__ = [
     "nll_loss",
     "predict",
     "row_stats",
+    "set_num_threads",
     "show_backends",
     "softmax",
     "top_k",

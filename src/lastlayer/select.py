@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
 from . import reference
@@ -48,6 +49,11 @@ try:
     _known["native"] = native
 except ImportError as error:
     _missing["native"] = f"the compiled core does not import: {error}"
+    if find_spec("lastlayer._core") is None:
+        _missing["native"] = (
+            "this installation was built without a C++ compiler; get one, then run "
+            "pip install --force-reinstall --no-cache-dir lastlayer"
+        )
 _known["reference"] = reference
 
 _order: tuple[Backend, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from cases import DTYPES, INDEX_DTYPES
 
 import lastlayer as ll
 from lastlayer import select
+from lastlayer.threads import check_environment
 
 native = pytest.importorskip("lastlayer.native", reason="the native core is not built")
 _core = native._core
@@ -460,7 +462,28 @@ def test_threads_from_the_environment():
     assert told("_core.get_num_threads()", LASTLAYER_NUM_THREADS="3") == "3"
     assert told("_core.get_num_threads()", OMP_NUM_THREADS="5") == "5"
     assert told("_core.get_num_threads()", OMP_NUM_THREADS="5", LASTLAYER_NUM_THREADS="3") == "3"
-    for nonsense in ("", "0", "-2", "many", "1e9", "99999999999999999999"):
-        assert int(told("_core.get_num_threads()", LASTLAYER_NUM_THREADS=nonsense)) in (int(default), 1)
+    assert told("_core.get_num_threads()", LASTLAYER_NUM_THREADS="") == default
+    for nonsense in ("0", "-2", "many", "2.5", "1e9", "4096", "99999999999999999999"):
+        rule = f"LASTLAYER_NUM_THREADS is {nonsense!r}; expected an int in [1, 4095], or unset it"
+        with pytest.raises(ll.OptionError, match=re.escape(rule)):
+            check_environment({"LASTLAYER_NUM_THREADS": nonsense})
+    assert "OptionError" in python("import lastlayer", LASTLAYER_NUM_THREADS="many").stderr
+    check_environment({"LASTLAYER_NUM_THREADS": " 4095 "})
     with pytest.raises(ValueError, match="n is below 1"):
         _core.set_num_threads(0)
+
+
+def test_number_of_threads(threads):
+    before = ll.get_num_threads()
+    try:
+        for n in (1, np.int64(3), 4095):
+            ll.set_num_threads(n)
+            assert ll.get_num_threads() == n
+        assert f"{n} threads" in repr(ll.show_backends())
+        for n in (0, -1, 4096, 2.0, "2", None, 1 << 70):
+            rule = f"set_num_threads: n is {n!r}; expected an int in [1, 4095]"
+            with pytest.raises(ll.OptionError, match=re.escape(rule)):
+                ll.set_num_threads(n)
+        assert ll.get_num_threads() == 4095
+    finally:
+        ll.set_num_threads(before)

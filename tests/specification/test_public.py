@@ -52,6 +52,8 @@ FUNCTIONS = {
     "predict": "(logits, *, axis=-1, temperature=1.0, softcap=None)",
     "top_k": "(logits, k, *, axis=-1, temperature=1.0)",
     "show_backends": "()",
+    "get_num_threads": "()",
+    "set_num_threads": "(n)",
 }
 OTHERS = {
     "check",
@@ -144,6 +146,6 @@ def test_without_the_compiled_core():
     assert errors == ""
     first, table = out.split("\n", 1)
     assert first == "[0.5, 0.5]"
-    assert "native     not available: the compiled core does not import" in table
+    assert "native     not available: this installation was built without a C++ compiler; get one" in table
     _, errors = run(code, LASTLAYER_BACKEND="native")
     assert "BackendError: backend is 'native'; expected one that is available" in errors
