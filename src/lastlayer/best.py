@@ -15,7 +15,7 @@ from .linear import Loop
 from .plan import Tile
 from .problem import Head, Problem
 from .products import NumPyProducts, Products
-from .row_stats import RowStats
+from .row_stats import RowStats, joined
 from .rows import all_rows, count_rows
 
 try:
@@ -44,7 +44,7 @@ def top_k(head: Head, problem: Problem, k: int, products: Products | None = None
         part_of, start = tile.rows, tile.rows.start
         part, found = _best_of(loop, tile, k)
         if start in whole:
-            part = whole[start].merge(part)
+            part = joined(whole[start], part)
             before = z[part_of, : tile.classes.start], labels[part_of, : tile.classes.start]
             found = _merged(loop, before, found, k)
         whole[start] = part

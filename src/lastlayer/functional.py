@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from . import head as heads
-from . import problem, select
+from . import problem, select, shards
 from .arrays import Array, namespace
 from .row_stats import RowStats
 from .select import backend
@@ -547,6 +547,8 @@ def row_stats(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    class_offset: int | None = None,
+    target_logits: Any = None,
 ) -> RowStats:
     """All that is usually asked of each row, from one pass over the logits.
 
@@ -554,13 +556,25 @@ def row_stats(
     ----------
     logits, targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap
         As in `cross_entropy`. Without targets, the result has neither ``nll`` nor ``rank``.
+    class_offset : int, 0 or more, optional
+        The logits are those of some classes only, a shard, of which this is the first. Class indices (also
+        those of top-k targets) count from the first of all classes and may lie in other shards; dense targets
+        and ``class_weight`` are those of the shard's classes. `RowStats.merge` joins the shards.
+        Label smoothing, and the rest of top-k targets, are not possible: they need the number of all classes.
+    target_logits : array, the shape of ``logits`` without the class axis, optional
+        With ``class_offset`` and class indices: each row's logit of its target, whichever shard holds it, as
+        it is in ``logits``. A shard needs it for ``rank``; the other merged statistics do without it.
 
     Returns
     -------
     RowStats
         Arrays of the shape of ``logits`` without the class axis: ``lse``, ``nll`` (the loss), ``entropy``,
         ``confidence`` (the largest probability) and ``sum_p2`` in float64 for float64 logits, else float32;
-        ``argmax`` and, for index targets, ``rank`` (0: the target is on top) in int64, ``correct`` in bool.
+        ``argmax`` and, for index targets, ``rank`` (0: the target is on top) in int64, ``correct`` and
+        ``counted`` (whether the row counts) in bool. Of all rows together: ``mean_nll``, which is
+        ``cross_entropy(reduction="mean")`` with the same options, and ``accuracy``, the part of the rows'
+        weight that is on correct ones. The plain means of ``nll`` and ``correct`` count ignored rows as loss
+        0 and as wrong.
 
     Raises
     ------
@@ -576,15 +590,27 @@ def row_stats(
     >>> stats = ll.row_stats([[3.2, 0.2, 0.9], [0.2, 3.2, 0.1]], [2, 1])
     >>> stats.rank.tolist(), stats.nll.round(4).tolist(), stats.entropy.round(4).tolist()
     ([1, 0], [2.4398, 0.0906], [0.4702, 0.3546])
+    >>> stats = ll.row_stats([[3.2, 0.2, 0.9], [0.2, 3.2, 0.1]], [-100, 1])
+    >>> stats.counted.tolist(), float(stats.mean_nll.round(4)), float(stats.accuracy)
+    ([False, True], 0.0906, 1.0)
+    >>> left = ll.row_stats([[3.2, 0.2], [0.2, 3.2]], [2, 1], class_offset=0, target_logits=[0.9, 3.2])
+    >>> right = ll.row_stats([[0.9], [0.1]], [2, 1], class_offset=2, target_logits=[0.9, 3.2])
+    >>> whole = left.merge(right)
+    >>> whole.rank.tolist(), whole.nll.round(4).tolist()
+    ([1, 0], [2.4398, 0.0906])
     """
+    shard = None if class_offset is None and target_logits is None else (class_offset, target_logits)
     if type(logits) is not _ndarray and (tensors := _tensors(logits)):
         options = tensors.Options(
             "row_stats", axis, ignore_index, label_smoothing, temperature, softcap, 0.0, "none"
         )
-        found: RowStats = tensors.row_stats(logits, targets, class_weight, sample_weight, options)
+        found: RowStats = tensors.row_stats(logits, targets, class_weight, sample_weight, options, shard)
         return found
     scores = problem.scores("row_stats", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
+    if shard is not None:
+        given = targets, class_weight, sample_weight, ignore_index, label_smoothing
+        return shards.row_stats(scores, chosen, _NO_TARGETS if targets is None else _ALL, *shard, *given)
     if targets is None:
         return chosen.row_stats(problem.without_targets(scores), _NO_TARGETS)
     return chosen.row_stats(
@@ -858,6 +884,7 @@ def linear_row_stats(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     softcap: float | None = None,
+    class_offset: int | None = None,
 ) -> RowStats:
     """What `row_stats` says of ``x @ weight.T + bias``, without these logits.
 
@@ -866,6 +893,9 @@ def linear_row_stats(
     x, weight, targets, bias, max_memory, shift, class_weight, sample_weight, ignore_index, label_smoothing, \
 temperature, softcap
         As in `linear_cross_entropy`. Without targets, the result has no ``nll``.
+    class_offset : int, 0 or more, optional
+        ``weight`` and ``bias`` are those of a shard of the classes, of which this is the first: see
+        `row_stats`. Such statistics have no ``rank``; their ``correct`` is that of ``argmax``.
 
     Returns
     -------
@@ -898,11 +928,11 @@ temperature, softcap
     rest = (class_weight, sample_weight, ignore_index, label_smoothing, 0.0, "none", None, shift)
     if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
         stats: RowStats = tensors.row_stats(
-            "linear_row_stats", x, weight, targets, bias, max_memory, options, rest
+            "linear_row_stats", x, weight, targets, bias, max_memory, options, rest, class_offset
         )
         return stats
     head = problem.head("linear_row_stats", x, weight, bias, max_memory)
-    return heads.statistics("linear_row_stats", head, targets, options, rest)
+    return heads.statistics("linear_row_stats", head, targets, options, rest, class_offset)
 
 
 def linear_top_k(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import best, passes, problem, select
+from . import best, passes, problem, select, shards
 from .arrays import Array, cast, is_foreign, namespace, wide
 from .problem import Head, Problem
 from .row_stats import RowStats
@@ -46,11 +46,32 @@ def gradients(function: str, head: Head, targets: Any, canon: Canon, rest: Rest,
     return (*both, statistics(function, head, targets, canon, rest)) if stats else both
 
 
-def statistics(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> RowStats:
+def statistics(
+    function: str, head: Head, targets: Any, canon: Canon, rest: Rest, class_offset: Any = None
+) -> RowStats:
     """``lastlayer.linear_row_stats``."""
+    if class_offset is not None:
+        return _of_shard(function, head, targets, canon, rest, problem.class_offset(function, class_offset))
     if (checked := _checked(function, head, targets, canon, rest)) is not None:
         return passes.row_stats(head, checked)
     return _of_logits("row_stats", function, head, targets, canon, rest)  # type: ignore[no-any-return]
+
+
+def _of_shard(function: str, head: Head, targets: Any, canon: Canon, rest: Rest, first: int) -> RowStats:
+    """The statistics of a shard of the classes."""
+    given = (targets, *rest[:4], rest[-1])
+    checked = _checked(function, head, None, canon, ())
+    in_loop = checked is not None
+    if checked is None:
+        checked = problem.without_targets(problem.scores(function, _logits(head), -1, None, *canon))
+    chosen = select.backend(checked.scores)
+    if targets is not None:
+        checked = shards.with_shard(checked.scores, chosen, first, *given)
+    if in_loop:
+        return shards.placed_in(passes.row_stats(head, checked), checked, first)
+    fields = passes.FIELDS if targets is None else passes.FIELDS | {"nll"}
+    found = replace(chosen.row_stats(checked, fields), dtype=_kind(head))
+    return shards.placed_in(found, checked, first)
 
 
 def top_k(function: str, head: Head, k: Any, canon: Canon) -> tuple[Array, Array]:

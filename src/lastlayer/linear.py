@@ -24,7 +24,7 @@ from . import problem as problems
 from .plan import Costs, Plan, Tile, default_memory, plan
 from .problem import Head, Problem, Targets
 from .products import Products
-from .row_stats import RowStats
+from .row_stats import RowStats, joined
 from .rows import Rows, target_logits
 from .sparse import Listed, memory_of
 
@@ -173,7 +173,7 @@ class Loop:
         whole: dict[int, RowStats] = {}
         for tile in self.plan.tiles():
             part, start = self.part(tile, self.fill(tile), fields), tile.rows.start
-            whole[start] = whole[start].merge(part) if start in whole else part
+            whole[start] = joined(whole[start], part) if start in whole else part
         names = ("peak", "rest", *fields)
         stats = RowStats(**{k: np.concatenate([getattr(p, k) for p in whole.values()]) for k in names})
         return stats if self.listed is None else self.listed.complete(stats)

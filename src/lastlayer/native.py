@@ -18,7 +18,7 @@ import numpy as np
 from . import _core
 from .errors import BackendError
 from .problem import Problem, Scores, Targets
-from .row_stats import RowStats, pulled, z_losses
+from .row_stats import RowStats, pulled, weights, z_losses
 from .sparse import Listed
 
 name = "native"
@@ -117,8 +117,8 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
     shape, dtype = _rows(scores), _result(scores.array)
     if targets is not None and targets.kind == "sparse":
         stats, _ = _sparse_stats(problem, ("argmax", "spread", "square"))
-        found = {key: getattr(stats, key) for key in _SPARSE_FIELDS}
-        return RowStats(**{key: value.reshape(shape)[()] for key, value in found.items()}, dtype=dtype)
+        found = {key: getattr(stats, key).reshape(shape)[()] for key in _SPARSE_FIELDS}
+        return RowStats(**found, **weights(targets, shape), dtype=dtype)
     into: dict[str, Any] = {"peak": np.empty(shape, dtype), "rest": np.empty(shape)}
     for field in ("spread", "square"):
         if field in fields:
@@ -130,7 +130,19 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
     if targets is not None and targets.kind == "index" and "rank" in fields:
         into["rank"] = np.empty(shape, np.int64)
     _stats(scores, targets, into)
-    return RowStats(**{key: value[()] for key, value in into.items()}, dtype=dtype)
+    known = {} if targets is None else weights(targets, shape)
+    return RowStats(**{key: value[()] for key, value in into.items()}, **known, dtype=dtype)
+
+
+def ranks(scores: Scores, y: Any, target_logits: Any) -> Any:
+    """See `reference.ranks`."""
+    (_, x, axis, where, temperature, softcap), n = scores, math.prod(_rows(scores))
+    rank = np.empty(n, np.int64)
+    _core.row_stats(
+        _bits(x), axis, _is_bfloat(x), where, temperature, softcap or 0.0, _contiguous(y).reshape(n), False,
+        False, None, {"rank": rank}, 0, 0, None, None, 1.0, 0.0, True, _doubles(target_logits).reshape(n),
+    )  # fmt: skip
+    return rank.reshape(y.shape)[()]
 
 
 def top_k(scores: Scores, k: int) -> tuple[Any, Any]:

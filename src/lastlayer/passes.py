@@ -6,7 +6,6 @@ In: a checked head and problem. Out: NumPy arrays, and gradients in the argument
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import fields as fields_in
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from .linear import Loop, Wanted
 from .plan import default_memory
 from .problem import Head, Problem
 from .products import NumPyProducts, Products
-from .row_stats import RowStats, pulled, z_losses
+from .row_stats import ARRAYS, RowStats, pulled, weights, z_losses
 from .rows import Rows, all_rows, count_rows, counted_rows
 
 __all__ = ["FIELDS", "Found", "fields_of", "finished", "loss_and_gradients", "row_stats", "with_row_stats"]
@@ -78,7 +77,7 @@ def with_row_stats(
         return found.loss, found.gradients, row_stats(head, problem, products)
     if missing is not None and len(missing):
         _complete(found.stats, head, problem, missing, products)
-    return found.loss, found.gradients, _shaped(found.stats, head, products)
+    return found.loss, found.gradients, _shaped(found.stats, head, problem, products)
 
 
 def _complete(stats: RowStats, head: Head, problem: Problem, missing: Any, products: Products) -> None:
@@ -104,9 +103,10 @@ def row_stats(head: Head, problem: Problem, products: Products | None = None) ->
     n, fields = count_rows(head), fields_of(problem)
     if n == 0:
         empty = RowStats.empty((0,))
-        return _shaped(RowStats(**{k: getattr(empty, k) for k in {"peak", "rest", *fields}}), head, products)
+        found = RowStats(**{k: getattr(empty, k) for k in {"peak", "rest", *fields}})
+        return _shaped(found, head, problem, products)
     loop = Loop(products, head, problem, all_rows(products, head, problem), **_for(fields))
-    return _shaped(loop.first_pass(fields), head, products)
+    return _shaped(loop.first_pass(fields), head, problem, products)
 
 
 def fields_of(problem: Problem) -> set[str]:
@@ -140,12 +140,12 @@ def _z_loss(problem: Problem) -> float:
     return 0.0 if problem.targets is None else problem.targets.z_loss
 
 
-def _shaped(stats: RowStats, head: Head, products: Products) -> RowStats:
-    """Statistics of the rows' shape, whose results are of the right dtype."""
-    kind = np.dtype(np.float64 if products.double else np.float32)
-    found = {f.name: getattr(stats, f.name) for f in fields_in(stats)}
-    shape = tuple(head.x.shape[:-1])
-    return RowStats(**{k: v.reshape(shape)[()] for k, v in found.items() if v is not None}, dtype=kind)
+def _shaped(stats: RowStats, head: Head, problem: Problem, products: Products) -> RowStats:
+    """Statistics of the rows' shape, with the rows' weights, whose results are of the right dtype."""
+    kind, shape = np.dtype(np.float64 if products.double else np.float32), tuple(head.x.shape[:-1])
+    found = {k: v.reshape(shape)[()] for k in ARRAYS if (v := getattr(stats, k)) is not None}
+    found |= {} if problem.targets is None else weights(problem.targets, shape)
+    return RowStats(**found, dtype=kind)
 
 
 def _spread(a: Any, index: Any, n: int) -> Any:

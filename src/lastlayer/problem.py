@@ -534,6 +534,105 @@ def later(xp: Any, a: Array, axis: int, shift: int) -> Array:
     return xp.concat([found, xp.zeros(missing, dtype=a.dtype, device=device(a))], axis=axis)
 
 
+# --- shards of the classes ----------------------------------------------------------------------------------
+
+
+class Shard(NamedTuple):
+    """Targets of a shard, in the terms of its own classes: what `with_targets` takes."""
+
+    first: int  # the shard's first class among all
+    targets: Any  # indices of other shards and ignored ones are `ELSEWHERE`, to be ignored
+    sample_weight: Any  # 0 in ignored rows
+    ignore_index: int | None
+
+
+ELSEWHERE = -1  # the index of a class that another shard holds
+
+
+def class_offset(function: str, offset: Any, target_logits: Any = None, index: bool = True) -> int:
+    """The first class of a shard, checked; ``target_logits`` go with it, and with index targets."""
+    if offset is None or (target_logits is not None and not index):
+        rule = "None without class_offset" if offset is None else "None without index targets"
+        raise OptionError(f"{function}: target_logits is given; expected {rule}")
+    try:
+        first = operator.index(offset)
+    except TypeError:
+        first = -1
+    if not 0 <= first < _LIMIT:
+        raise OptionError(f"{function}: class_offset is {offset!r}; expected an int of 0 or more")
+    return first
+
+
+def shard(
+    scores: Scores, first: int, targets: Any, sample_weight: Any, ignore_index: Any, label_smoothing: Any
+) -> Shard:
+    """The targets of a call whose scores are those of the classes from ``first`` on."""
+    function, x = scores.function, scores.array
+    rows = x.shape[: scores.axis] + x.shape[scores.axis + 1 :]
+    if _number(function, "label_smoothing", label_smoothing, high=1.0):
+        raise no_smoothing(function, label_smoothing)
+    targets, kind = _targets(scores, rows, targets)
+    ignore_index = _ignore_index(function, ignore_index, kind == "dense")
+    if kind == "dense":
+        return Shard(first, targets, sample_weight, -100)
+    if sample_weight is not None:
+        sample_weight = _sample_weight(scores, rows, sample_weight)
+    if kind == "sparse" and targets.rest is not None:
+        raise OptionError(
+            f"{function}: targets[2] is not 0; expected no rest with class_offset: "
+            "it depends on how many classes all shards have"
+        )
+    xp = namespace(x)
+    y = _int64(xp, targets.indices if kind == "sparse" else targets)
+    local, ignored = own_indices(xp, y, first, x.shape[scores.axis], ignore_index)
+    bad = xp.reshape((y < 0) & ~ignored, (-1,))
+    if bool(xp.any(bad)):
+        place = int(xp.argmax(cast(xp, bad, xp.int8)))
+        name = _element("targets[0]" if kind == "sparse" else "targets", place, y.shape)
+        rule = "a class of 0 or more" + ("" if ignore_index is None else f" or ignore_index={ignore_index}")
+        raise TargetError(f"{function}: {name} is {int(xp.reshape(y, (-1,))[place])}; expected {rule}")
+    if kind == "sparse":
+        return Shard(first, (local, targets.probabilities), sample_weight, ELSEWHERE)
+    ones = xp.ones(rows, dtype=xp.float32, device=device(x)) if sample_weight is None else sample_weight
+    return Shard(first, local, xp.where(ignored, xp.zeros_like(ones), ones), ELSEWHERE)
+
+
+def no_smoothing(function: str, label_smoothing: Any) -> OptionError:
+    """What is wrong with smoothed targets of a shard."""
+    return OptionError(
+        f"{function}: label_smoothing is {label_smoothing}; expected 0 with class_offset: "
+        "it depends on how many classes all shards have"
+    )
+
+
+def own_indices(xp: Any, y: Any, first: int, classes: int, ignore_index: int | None) -> tuple[Any, Any]:
+    """Class indices counted from ``first``, `ELSEWHERE` for those of other shards; and which are ignored."""
+    ignored = y != y if ignore_index is None else y == ignore_index
+    own = (y >= first) & (y - first < classes) & ~ignored
+    return xp.where(own, y - first, xp.full_like(y, ELSEWHERE)), ignored
+
+
+def shard_indices(scores: Scores, targets: Any) -> Array:
+    """Class indices among all classes as int64, in the rows' shape."""
+    rows = scores.array.shape[: scores.axis] + scores.array.shape[scores.axis + 1 :]
+    return _int64(namespace(scores.array), _targets(scores, rows, targets)[0])
+
+
+def _int64(xp: Any, y: Array) -> Array:
+    """Class indices as int64; one beyond it stays beyond every class."""
+    if y.dtype == getattr(xp, "uint64", None):
+        y = xp.where(y > _LIMIT - 1, xp.asarray(_LIMIT - 1, dtype=y.dtype), y)
+    return cast(xp, y, xp.int64)
+
+
+def target_logits(scores: Scores, value: Any) -> Array:
+    """The logit of each row's target, in the rows' shape."""
+    function, x = scores.function, scores.array
+    rows = x.shape[: scores.axis] + x.shape[scores.axis + 1 :]
+    value = _floats(scores, "target_logits", value)
+    return _of_rows(function, "target_logits", value, rows, "one logit for each row")
+
+
 # --- top-k targets ------------------------------------------------------------------------------------------
 
 

@@ -133,14 +133,25 @@ def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, fl
             return int(xp.argmax(cast(xp, bad, xp.int8))), 0.0
     if not mean:
         return -1, 0.0
-    weight = _sample_weights(xp, scores, targets)
-    if targets.kind == "index":
-        if targets.class_weight is not None:
-            chosen = numbers(xp, scores.array, classes) == y[..., None]
-            w = wide(xp, targets.class_weight)
-            weight = weight * xp.sum(xp.where(chosen, w, 0.0), axis=-1)
-        weight = xp.where(ignored, 0.0, weight)
-    return -1, float(xp.sum(weight))
+    found = _weights(xp, scores, targets)
+    return -1, float(xp.sum(found["weight"] * found.get("target_weight", 1.0)))
+
+
+def _weights(xp: Any, scores: Scores, targets: Targets) -> dict[str, Array]:
+    """s, 0 in ignored rows, and w_y of index targets; a mean is divided by the sum of their products."""
+    s = _sample_weights(xp, scores, targets)
+    if targets.kind != "index":
+        return {"weight": s}
+    w = targets.class_weight
+    w = (
+        xp.ones(scores.array.shape[scores.axis], dtype=s.dtype, device=device(s))
+        if w is None
+        else wide(xp, w)
+    )
+    chosen = numbers(xp, scores.array, w.shape[0]) == _classes(xp, targets.array)[..., None]
+    ignored = _ignored(xp, targets)
+    of_class = xp.where(ignored, 0.0, xp.sum(xp.where(chosen, w, 0.0), axis=-1))
+    return {"weight": xp.where(ignored, 0.0, s), "target_weight": of_class}
 
 
 def _effective_targets(problem: Problem) -> tuple[Array, Array]:
@@ -215,6 +226,7 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
         if targets is not None and "nll" in fields:
             t, _ = _effective_targets(problem)
             values["gap"], values["mass"] = _gap(rows, t), xp.sum(t, axis=-1)
+            values |= _weights(xp, scores, targets)
         if targets is not None and targets.kind == "index" and "rank" in fields:
             y, j = _classes(xp, targets.array)[..., None], numbers(xp, z)
             z_y = xp.sum(xp.where(j == y, z, 0.0), axis=-1, keepdims=True)
@@ -222,6 +234,18 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
             lost = unknown | _ignored(xp, targets) | (_sample_weights(xp, scores, targets) == 0)
             values["rank"] = xp.where(lost, -1, rank)
         return RowStats(**values, dtype=result_dtype(xp, scores.array.dtype))
+
+
+def ranks(scores: Scores, y: Array, target_logits: Array) -> Array:
+    """How many of these classes beat each row's class y, of this raw logit; y may lie outside of them."""
+    with np.errstate(all="ignore"):
+        rows = _rows(scores)
+        xp, z = rows.xp, rows.z
+        z_y = wide(xp, target_logits)[..., None]
+        if scores.softcap is not None:
+            z_y = scores.softcap * xp.tanh(z_y / scores.softcap)
+        z_y, y, j = z_y / scores.temperature, y[..., None], numbers(xp, z)
+        return xp.sum(cast(xp, ((z > z_y) | ((z == z_y) & (j < y))) & (j != y), xp.int64), axis=-1)
 
 
 def cross_entropy(problem: Problem) -> Array:

@@ -34,7 +34,8 @@ FUNCTIONS = {
     ),
     "linear_row_stats": (
         "(x, weight, targets=None, *, bias=None, max_memory=None, shift=0, class_weight=None, "
-        "sample_weight=None, ignore_index=-100, label_smoothing=0.0, temperature=1.0, softcap=None)"
+        "sample_weight=None, ignore_index=-100, label_smoothing=0.0, temperature=1.0, softcap=None, "
+        "class_offset=None)"
     ),
     "linear_top_k": "(x, weight, k, *, bias=None, max_memory=None, temperature=1.0, softcap=None)",
     "nll_loss": (
@@ -47,7 +48,8 @@ FUNCTIONS = {
     ),
     "row_stats": (
         "(logits, targets=None, *, axis=-1, class_weight=None, sample_weight=None, ignore_index=-100, "
-        "label_smoothing=0.0, temperature=1.0, softcap=None)"
+        "label_smoothing=0.0, temperature=1.0, softcap=None, "
+        "class_offset=None, target_logits=None)"
     ),
     "predict": "(logits, *, axis=-1, temperature=1.0, softcap=None)",
     "top_k": "(logits, k, *, axis=-1, temperature=1.0)",

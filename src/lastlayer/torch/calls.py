@@ -22,7 +22,7 @@ from lastlayer.arrays import overlaps_itself
 from lastlayer.errors import DtypeError, OptionError, ShapeError
 from lastlayer.row_stats import RowStats
 
-from . import composed, kernels, numbers, ops, rows, usual
+from . import composed, kernels, numbers, ops, rows, shards, usual
 from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
 from .composed import Form
 from .deferred import Logits, made
@@ -253,14 +253,39 @@ def loss_and_gradient_of(x: Tensor, target: Target, o: Options) -> tuple[Tensor,
     return value, kernels.composed_gradient(ones, x, target, o)
 
 
-def row_stats(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> RowStats:
-    """``lastlayer.row_stats``."""
+def row_stats(x: Tensor, y: Any, w: Any, s: Any, o: Options, shard: Any = None) -> RowStats:
+    """``lastlayer.row_stats``; ``shard``: class_offset and target_logits."""
+    if shard is not None:
+        return _row_stats_of_shard(x, y, w, s, o, *shard)
     if type(x) is Logits and (found := x.row_stats(y, w, s, o)) is not None:
         return found
     if y is None:
         x = _scores(o.function, x)
         return row_stats_of(x, None, numbers.read(o, x))
     return row_stats_of(*_arguments(x, y, w, s, o))
+
+
+def _row_stats_of_shard(
+    x: Tensor, y: Any, w: Any, s: Any, o: Options, offset: Any, target_logits: Any
+) -> RowStats:
+    """The statistics of a shard of the classes."""
+    target: Target | None = None
+    if y is None:
+        x = _scores(o.function, x)
+        o = numbers.read(o, x)
+    else:
+        x, target, o = _arguments(x, y, w, s, o)
+    index = target is not None and not target.is_top_k and target.y.shape != x.shape
+    first = problem.class_offset(o.function, offset, target_logits, index)
+    z_y = None
+    if target_logits is not None:
+        z_y = as_tensor(o.function, "target_logits", target_logits, x)
+        if not torch.compiler.is_compiling():
+            problem.target_logits(kernels.scores_of(x, o), shape_of(z_y))
+    own = None if target is None else shards.own_targets(x, target, o, first)
+    stats = row_stats_of(x, own, shards.own_options(own, x, o))
+    stats = shards.placed(stats, own, first, x, o.axis)
+    return stats if target is None or z_y is None else shards.with_ranks(stats, x, target.y, z_y, o, first)
 
 
 def row_stats_of(x: Tensor, target: Target | None, o: Options) -> RowStats:

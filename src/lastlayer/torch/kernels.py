@@ -172,6 +172,30 @@ def _with_tensors(form: Form, o: Options, classes: int) -> Form:
     return form._replace(**found)
 
 
+def scores_of(x: Tensor, o: Options) -> problem.Scores:
+    """The scores, checked by the tensor's shape and dtype, without its numbers."""
+    o = numbers.stand_ins(o)
+    return problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
+
+
+def shard_of(x: Tensor, target: Target, o: Options, first: int) -> None:
+    """Check the targets of a shard of the classes; their numbers where they are at hand."""
+    look = memory if on_core(x) and all(t is None or in_memory(t) for t in target) else shape_of
+    if isinstance(o.label_smoothing, Tensor):
+        raise problem.no_smoothing(o.function, "a tensor")
+    s = target.sample_weight
+    given = _given(target, look), None if s is None else shape_of(s)
+    problem.shard(scores_of(x, o), first, *given, o.ignore_index, o.label_smoothing)
+
+
+def ranks(x: Tensor, y: Tensor, target_logits: Tensor, o: Options) -> Tensor:
+    """See `lastlayer.reference.ranks`."""
+    if not (on_core(x) and in_memory(y) and in_memory(target_logits) and numbers.are_read(o)):
+        return losses.ranks(x, y, target_logits, scores_form(x, o))
+    rows = memory(target_logits.double().expand(y.shape))
+    return from_memory(_in_core(native.ranks, _scores(x, o), memory(y), rows))
+
+
 def scores_form(x: Tensor, o: Options) -> Form:
     """The options of scores without targets in canonical form, checked by the tensor's shape and dtype."""
     if torch.compiler.is_compiling():

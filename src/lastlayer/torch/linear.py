@@ -21,7 +21,7 @@ from lastlayer import best, passes, problem
 from lastlayer.problem import Problem
 from lastlayer.row_stats import RowStats
 
-from . import calls, kernels, linear_rows, numbers
+from . import calls, kernels, linear_rows, numbers, shards
 from .linear_call import Call, call_of, is_narrow
 from .tensors import from_memory, in_memory, tracks
 
@@ -144,10 +144,29 @@ def loss_and_gradients(
 
 
 def row_stats(
-    function: str, x: Tensor, weight: Any, y: Any, bias: Any, max_memory: Any, canon: Any, rest: Any
+    function: str,
+    x: Tensor,
+    weight: Any,
+    y: Any,
+    bias: Any,
+    max_memory: Any,
+    canon: Any,
+    rest: Any,
+    class_offset: Any = None,
 ) -> RowStats:
     """``lastlayer.linear_row_stats``."""
     call = call_of(function, x, weight, y, bias, max_memory, canon, rest)
+    if class_offset is not None:
+        first, z, own = problem.class_offset(function, class_offset), call.like_logits, call.target
+        if own is not None:
+            own = shards.own_targets(z, own, replace(call.options, shift=0), first)
+        call = call._replace(target=own, options=shards.own_options(own, z, call.options))
+        return shards.placed(_row_stats(call), call.aligned().target, first, z)
+    return _row_stats(call)
+
+
+def _row_stats(call: Call) -> RowStats:
+    """The statistics of a call."""
     if not call.in_loop() or tracks(*(call.target or ())) or forward_ad._current_level >= 0:
         return _composed_stats(call)
     head, products = call.parts()

@@ -21,12 +21,11 @@ from lastlayer.problem import Problem, Targets
 from lastlayer.row_stats import RowStats
 
 from . import calls, kernels
-from .rows import TensorRowStats, value
+from .rows import TensorRowStats, tensors_of, value
 from .tensors import from_memory, in_memory, memory, unchanged, versions_of, wide
 
 __all__ = ["HeadRowStats", "composed_gradients", "constant_stats", "losses", "row_stats"]
 
-_STATE = ("peak", "rest", "argmax", "rank", "gap", "mass", "spread", "square")
 _READ = ("lse", "nll", "entropy")
 
 
@@ -70,7 +69,7 @@ class RowValues(Function):
 
 def _of_the_best(checked: Problem, state: RowStats) -> tuple[Problem, RowStats]:
     """The problem whose targets are the most probable classes, and the state of its rows."""
-    best = np.asarray(state.argmax)
+    best = np.asarray(state.argmax) - (state.classes[0][0] if state.classes else 0)  # of the head's own
     targets = Targets("index", best, 1.0, 0.0, None, None, None, 0.0)
     return checked._replace(targets=targets), replace(state, mass=np.ones(best.shape), dtype=np.float64)
 
@@ -151,5 +150,4 @@ def constant_stats(call: Any, found: RowStats) -> TensorRowStats:
 
 def _fields(call: Any, found: RowStats) -> dict[str, Any]:
     # Copies: what is written into a result must not reach what a backward pass starts from.
-    fields = {k: from_memory(np.array(v)) for k in _STATE if (v := getattr(found, k)) is not None}
-    return {**fields, "dtype": wide(call.x.dtype)}
+    return {**tensors_of(found, copy=True), "dtype": wide(call.x.dtype)}

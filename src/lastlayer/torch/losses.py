@@ -26,6 +26,7 @@ __all__ = [
     "pick_curvature",
     "pick_gradient",
     "pick_loss",
+    "ranks",
     "statistics",
 ]
 
@@ -320,6 +321,14 @@ def _over(t: Tensor, p: Tensor) -> Tensor:
     return t / torch.where(t == 0, 1.0, p)
 
 
+def ranks(x: Tensor, y: Tensor, target_logits: Tensor, form: Form) -> Tensor:
+    """How many of these classes beat each row's class y, of this raw logit; y may lie outside of them."""
+    z = canonical(x, form)
+    z_y = canonical(target_logits.expand(y.shape).unsqueeze(-1).to(z.dtype), form._replace(axis=-1))
+    j, y = torch.arange(z.shape[-1], device=x.device), y.unsqueeze(-1)
+    return (((z > z_y) | ((z == z_y) & (j < y))) & (j != y)).sum(-1)
+
+
 def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor]:
     """The state of `RowStats`."""
     r = rows(canonical(x, form))
@@ -338,8 +347,12 @@ def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor
         ignored = torch.zeros_like(unknown) if e.ignored is None else e.ignored
         ignored = ignored if e.s is None else ignored | (e.s == 0)
         found["gap"] = torch.where(ignored, 0.0, s * _gap(r.fall, e))
-        found["mass"] = torch.where(ignored, 0.0, s * e.mass)
+        found["mass"] = s * e.mass if e.ignored is None else torch.where(e.ignored, 0.0, s * e.mass)
+        weight = torch.ones_like(e.mass) if e.s is None else e.s
+        found["weight"] = weight if e.ignored is None else torch.where(e.ignored, 0.0, weight)
         if e.place is not None and not target.is_top_k:
+            w = None if target.class_weight is None else target.class_weight.to(e.mass.dtype)
+            found["target_weight"] = torch.where(e.ignored, 0.0, 1.0 if w is None else w[e.place])  # type: ignore[arg-type]
             at = r.z.gather(-1, e.place)
             j = torch.arange(r.z.shape[-1], device=x.device)
             rank = ((r.z > at) | ((r.z == at) & (j < e.place))).sum(-1, keepdim=True)

@@ -6,13 +6,14 @@ sum_p2) are made by the law in `row_stats`, and know their gradient.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lastlayer.row_stats import RowStats
+from lastlayer.row_stats import ARRAYS, RowStats
 
 from . import composed, kernels, losses, numbers
 from .autograd import LogSumExpBackward, Rule, along_rows, call, loss_gradient, ones_of_rows
@@ -21,9 +22,9 @@ from .kernels import Options
 from .losses import Target
 from .tensors import from_memory, tracks, unchanged, versions_of, wide
 
-__all__ = ["TensorRowStats", "row_stats"]
+__all__ = ["TensorRowStats", "row_stats", "tensors_of"]
 
-_STATE = tuple(f.name for f in fields(RowStats) if f.name != "dtype")
+_LEARNED = ("mass", "weight", "target_weight")  # fields that have a gradient in weights that learn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +42,21 @@ class TensorRowStats(RowStats):
     @property
     def nll(self) -> Tensor:
         self._need("gap")
-        return self._read("nll")
+        found, missing = self._read("nll"), self._missing()
+        return found if missing is None else torch.where(missing, torch.nan, found)
+
+    @property
+    def mean_nll(self) -> Tensor:
+        weight, total = self._need("weight"), self.nll.sum()
+        divisor = (weight if self.target_weight is None else weight * self.target_weight).sum()
+        nothing = divisor == 0
+        mean = self._result(torch.where(nothing, 0.0, total / torch.where(nothing, 1.0, divisor)))
+        return mean if self.state is None else _with_value(self.state.mean_nll, mean)
+
+    @property
+    def accuracy(self) -> Tensor:
+        found: Tensor = RowStats.accuracy.fget(self)  # type: ignore[attr-defined]
+        return found.detach()
 
     @property
     def entropy(self) -> Tensor:
@@ -66,6 +81,116 @@ class TensorRowStats(RowStats):
             return value(name, x, target, o, form)
         found = from_memory(getattr(self.state, name))
         return call(RowValue, x, found, *(target or ()), name, o, form)  # type: ignore[no-any-return]
+
+    def _xp(self) -> Any:
+        return torch
+
+    def _result(self, value: Tensor) -> Tensor:
+        found: Tensor = value.to(self.dtype)
+        return found
+
+    def _merged(self, other: Any, ranges: Any) -> RowStats:
+        if self.state is not None and other.state is not None:
+            state = self.state._merged(other.state, ranges)
+            return MergedRowStats(
+                **tensors_of(state), dtype=self.dtype, classes=ranges, state=state, parts=(self, other)
+            )
+        found = RowStats._merged(self, other, ranges)
+        fields = {name: getattr(found, name) for name in ARRAYS}
+        return MergedRowStats(**fields, dtype=self.dtype, classes=ranges, parts=(self, other))
+
+    def _concatenated(self, parts: list[Any]) -> RowStats:
+        names = [name for name in ARRAYS if getattr(self, name) is not None]
+        found = {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
+        state = None
+        if all(p.state is not None for p in parts):
+            state = self.state._concatenated([p.state for p in parts])
+        return ConcatenatedRowStats(
+            **found, dtype=self.dtype, classes=self.classes, state=state, parts=tuple(parts)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConcatenatedRowStats(TensorRowStats):
+    """Blocks of rows, one after another."""
+
+    parts: Any = ()
+
+    def _read(self, name: str) -> Tensor:
+        return torch.cat([part._read(name) for part in self.parts])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MergedRowStats(TensorRowStats):
+    """Two shards of the classes: values by the law of `row_stats`, gradients by those of the parts."""
+
+    parts: Any = ()
+
+    def _read(self, name: str) -> Tensor:
+        law = RowStats._nll if name == "nll" else getattr(RowStats, name).fget
+        constant: Tensor = self._result(law(self)).detach()
+        a, b = self.parts
+        if not (torch.is_grad_enabled() or tracks()):
+            return constant
+        return _with_value(constant, self._differentiable(name, a, b))
+
+    def _differentiable(self, name: str, a: TensorRowStats, b: TensorRowStats) -> Tensor:
+        """The same from the parts' results, whose rounding does not matter: only its gradient is used."""
+        lse = torch.logaddexp(a._read("lse"), b._read("lse"))
+        if name == "lse":
+            return lse
+        own: list[Tensor] = []
+        for part in (a, b):
+            found, more = part._read(name), lse - part._read("lse")
+            if name == "nll":
+                mass = part._need("mass")
+                found = found + mass * torch.where((mass == 0) & ~more.isfinite(), 0.0, more)
+            elif name == "sum_p2":
+                found = found * (-2 * more).exp()
+            elif name == "confidence":
+                found = torch.where(self._need("argmax") == part.argmax, found * (-more).exp(), 0.0)
+            else:
+                found = (found + more) * (-more).exp()
+            own.append(found)
+        return own[0] + own[1]
+
+
+def tensors_of(state: RowStats, copy: bool = False) -> dict[str, Any]:
+    """The arrays of statistics as tensors, of the same memory or of their own."""
+    found = {name: v for name in ARRAYS if (v := getattr(state, name)) is not None}
+    return {name: from_memory(np.array(v) if copy else v) for name, v in found.items()}
+
+
+def _with_value(value: Any, gradient_of: Tensor) -> Tensor:
+    """``value``, differentiated as ``gradient_of`` is, which is the same up to rounding."""
+    value = value if isinstance(value, Tensor) else from_memory(value)
+    return call(Value, gradient_of, value) if tracks(gradient_of) else value  # type: ignore[no-any-return]
+
+
+class Value(Rule):
+    """(source, value) -> value, differentiated as the source."""
+
+    @staticmethod
+    def run(source: Tensor, value: Tensor) -> Tensor:  # noqa: ARG004
+        return value.clone()
+
+    composed = run
+
+    @staticmethod
+    def saved(args: Any, _: Any) -> Any:  # noqa: ARG004
+        return ()
+
+    @staticmethod
+    def options(args: Any) -> Any:  # noqa: ARG004
+        return None
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # noqa: ARG004
+        return grad, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # noqa: ARG004
+        return tangent
 
 
 class RowValue(Rule):
@@ -125,9 +250,15 @@ def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> 
     source = x, target, o, form
     state = kernels.row_state(x, target, o) if kernels.on_core(x) and numbers.are_read(o) else None
     if state is None:
-        found = {key: v.detach() for key, v in losses.statistics(x, target, form).items()}
+        found = {
+            key: v if key in _LEARNED else v.detach() for key, v in losses.statistics(x, target, form).items()
+        }
     else:
-        found = {key: from_memory(v) for key in _STATE if (v := getattr(state, key)) is not None}
+        found = tensors_of(state)
+        if composing and target is not None:  # weights whose gradient is asked for
+            found |= {
+                key: v for key, v in losses.statistics(x.detach(), target, form).items() if key in _LEARNED
+            }
     kept = versions_of(x, *(target or ()))
     state = None if composing else state
     return TensorRowStats(**found, dtype=wide(x.dtype), source=source, state=state, versions=kept)

@@ -1,0 +1,76 @@
+"""Statistics of a shard of the classes. In: its logits, and targets among all classes. Out: `RowStats`.
+
+A backend knows nothing of other shards: it gets the targets in the terms of the shard's own classes, those of
+other shards as ignored, and here the statistics are put in their place among all classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from . import problem
+from .arrays import Array, namespace, wide
+from .problem import Problem, Scores
+from .row_stats import RowStats
+from .select import Backend
+
+__all__ = ["placed", "placed_in", "row_stats", "with_ranks", "with_shard"]
+
+
+def row_stats(
+    scores: Scores, backend: Backend, fields: frozenset[str], offset: Any, target_logits: Any, *given: Any
+) -> RowStats:
+    """``lastlayer.row_stats`` of a shard; ``given``: the targets or None, and their options."""
+    function, classes = scores.function, scores.array.shape[scores.axis]
+    if given[0] is None:
+        first = problem.class_offset(function, offset, target_logits, False)
+        found = backend.row_stats(problem.without_targets(scores), fields)
+        return placed(found, namespace(scores.array), first, classes)
+    first = problem.class_offset(function, offset, target_logits)
+    checked = with_shard(scores, backend, first, *given)
+    assert checked.targets is not None
+    found = placed_in(backend.row_stats(checked, fields - {"rank"}), checked, first)
+    if target_logits is None:
+        return found
+    problem.class_offset(function, offset, target_logits, checked.targets.kind == "index")
+    z_y = problem.target_logits(scores, target_logits)
+    y = problem.shard_indices(scores, given[0]) - first
+    return with_ranks(found, namespace(z_y), backend.ranks(scores, y, z_y))
+
+
+def with_shard(scores: Scores, backend: Backend, first: int, *given: Any) -> Problem:
+    """The problem of a shard whose first class is ``first``."""
+    targets, class_weight, sample_weight, ignore_index, label_smoothing, *shift = given
+    own = problem.shard(scores, first, targets, sample_weight, ignore_index, label_smoothing)
+    options = own.targets, class_weight, own.sample_weight, own.ignore_index, 0.0, 0.0, "none", None
+    return problem.with_targets(scores, backend, *options, *shift)
+
+
+def placed_in(stats: RowStats, checked: Problem, first: int) -> RowStats:
+    """`placed`, for the targets of a checked problem."""
+    scores, t = checked.scores, checked.targets
+    xp, classes = namespace(stats.peak), scores.array.shape[scores.axis]
+    if t is None or t.kind != "index":
+        return placed(stats, xp, first, classes)
+    return placed(stats, xp, first, classes, t.array, wide(xp, t.sample_weight))
+
+
+def placed(stats: RowStats, xp: Any, first: int, classes: int, y: Any = None, weight: Any = None) -> RowStats:
+    """The statistics of a shard's classes, among all; ``y`` and ``weight`` as `problem.Shard` has them."""
+    found: dict[str, Any] = {"rank": None, "classes": ((first, first + classes),)}
+    if stats.argmax is not None:
+        found["argmax"] = xp.where(stats.argmax < 0, stats.argmax, stats.argmax + first)
+    if y is not None:
+        found["target"], found["weight"] = xp.where(y < 0, y, y + first), weight
+    if xp is np:
+        found = {k: v[()] if isinstance(v, np.ndarray) else v for k, v in found.items()}
+    return replace(stats, **found)
+
+
+def with_ranks(stats: RowStats, xp: Any, ranks: Array) -> RowStats:
+    """The statistics with a rank in each row that counts and is known."""
+    lost = xp.isnan(stats.peak) | (stats.weight == 0)
+    return replace(stats, rank=xp.where(lost, -1, ranks))

@@ -1,0 +1,74 @@
+"""Statistics of a shard of the classes, in tensors: the steps of `lastlayer.shards`.
+
+In: logits of the shard, and targets among all classes. Out: its own targets; its `RowStats`, among all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lastlayer import problem, shards
+from lastlayer.row_stats import RowStats
+
+from . import kernels, losses
+from .kernels import Options
+from .losses import Target
+from .tensors import memory, wide
+
+__all__ = ["own_options", "own_targets", "placed", "with_ranks"]
+
+
+def own_targets(x: Tensor, target: Target, o: Options, first: int) -> Target:
+    """The targets in the terms of the shard's classes; those of other shards `problem.ELSEWHERE`."""
+    if not torch.compiler.is_compiling():
+        kernels.shard_of(x, target, o, first)
+    if not _has_indices(target, x):
+        return target
+    y, classes = losses._signed(target.y), x.shape[o.axis]
+    own, ignored = problem.own_indices(torch, y, first, classes, o.ignore_index)
+    own = torch.where((y < 0) & ~ignored, classes, own)  # which is wrong here too
+    if target.is_top_k:
+        return target._replace(y=own)
+    s = target.sample_weight
+    s = torch.ones((), dtype=torch.float32, device=x.device) if s is None else s
+    return target._replace(y=own, sample_weight=torch.where(ignored, 0.0, s))
+
+
+def own_options(own: Target | None, x: Tensor, o: Options) -> Options:
+    """The options that belong to `own_targets`."""
+    if own is None or not _has_indices(own, x):
+        return replace(o, label_smoothing=0.0)
+    return replace(o, label_smoothing=0.0, ignore_index=problem.ELSEWHERE)
+
+
+def _has_indices(target: Target, x: Tensor) -> bool:
+    return target.is_top_k or target.y.shape != x.shape
+
+
+def with_ranks(
+    stats: RowStats, x: Tensor, y: Tensor, target_logits: Tensor, o: Options, first: int
+) -> RowStats:
+    """The statistics with the ranks of the targets, whose logits are given."""
+    found = kernels.ranks(x.detach(), losses._signed(y) - first, target_logits.detach(), o)
+    ranked: Any = shards.with_ranks(stats, torch, found)
+    if ranked.state is not None:
+        ranked = replace(ranked, state=replace(ranked.state, rank=memory(ranked.rank)))
+    return ranked  # type: ignore[no-any-return]
+
+
+def placed(stats: Any, own: Target | None, first: int, x: Tensor, axis: int = -1) -> RowStats:
+    """`lastlayer.shards.placed`, of the tensors and of the same state in NumPy arrays."""
+    classes = x.shape[axis]
+    y = weight = None
+    if own is not None and own.sample_weight is not None and own.y.ndim < x.ndim:
+        y, weight = own.y, own.sample_weight.to(wide(x.dtype))
+    found = shards.placed(stats, torch, first, classes, y, weight)
+    if stats.state is None:
+        return found
+    arrays = () if y is None or weight is None else (memory(y), memory(weight.double()))
+    return replace(found, state=shards.placed(stats.state, np, first, classes, *arrays))  # type: ignore[call-arg]
