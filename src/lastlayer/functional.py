@@ -793,7 +793,7 @@ denominator
     """
     options = (temperature, softcap)
     rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator, shift)
-    if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
+    if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
         return tensors.loss(
             "linear_cross_entropy", x, weight, targets, bias, max_memory, options, rest, return_stats
         )
@@ -862,7 +862,7 @@ temperature, softcap, z_loss, reduction, denominator, return_stats
     options = (temperature, softcap)
     rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator, shift)
     name = "linear_cross_entropy_grad"
-    if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
+    if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
         return tensors.loss_and_gradients(
             name, x, weight, targets, bias, max_memory, options, rest, return_stats
         )
@@ -926,7 +926,7 @@ temperature, softcap
     """
     options = (temperature, softcap)
     rest = (class_weight, sample_weight, ignore_index, label_smoothing, 0.0, "none", None, shift)
-    if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
+    if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
         stats: RowStats = tensors.row_stats(
             "linear_row_stats", x, weight, targets, bias, max_memory, options, rest, class_offset
         )
@@ -985,20 +985,21 @@ def linear_top_k(
     ([[1, 0], [1, 2]], [[0.6914, 0.1543], [0.4223, 0.4223]])
     """
     canon = (temperature, softcap)
-    if type(x) is not _ndarray and (tensors := _linear_tensors(x)):
+    if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
         found: tuple[Array, Array] = tensors.top_k("linear_top_k", x, weight, k, bias, max_memory, canon)
         return found
     head = problem.head("linear_top_k", x, weight, bias, max_memory)
     return heads.top_k("linear_top_k", head, k, canon)
 
 
-def _linear_tensors(x: Any) -> Any:
+def _linear_tensors(x: Any, weight: Any) -> Any:
     """What runs the linear head on ``x`` if it is a tensor of PyTorch."""
-    if _tensors(x) is None:
+    tensors = _tensors(x)
+    if tensors is None:
         return None
-    from .torch import linear as tensors
+    from .torch import linear
 
-    return tensors
+    return tensors.functions_for(linear, x, weight)
 
 
 def _tensors(x: Any) -> Any:
@@ -1015,7 +1016,7 @@ def _tensors(x: Any) -> Any:
         from .torch import calls
 
         _calls = calls
-    return _calls
+    return _calls if type(x) is torch.Tensor else _calls.functions_for(_calls, x)
 
 
 def _into(compute: Any, scores: problem.Scores, out: Array) -> Array:

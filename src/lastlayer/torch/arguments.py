@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lastlayer.errors import DtypeError, LastlayerError, OptionError
 
-from .errors import DropInDtypeError, in_torch_terms
-from .numbers import over
+from .errors import DropInDtypeError, TensorClassError, in_torch_terms
+from .numbers import differs, over
 from .tensors import is_autocast
 
 __all__ = [
@@ -23,8 +23,10 @@ __all__ = [
     "FULL",
     "as_input",
     "as_torch_takes_it",
+    "by_torch",
     "dtype_of_loss",
     "implicit_dim",
+    "is_given",
     "named_reduction",
     "weight_of_rows",
 ]
@@ -98,6 +100,8 @@ def as_torch_takes_it(
 
     Looked at only after a refusal, so that the usual call does not pay for it.
     """
+    if isinstance(error, TensorClassError):
+        return by_torch(loss.__name__, error, x, target, options)
     if isinstance(target, Tensor):
         dense = target.shape == x.shape
         lone = x.ndim == 1 and target.shape == (1,) and not dense
@@ -115,6 +119,25 @@ def as_torch_takes_it(
     if isinstance(error, OptionError) and isinstance(weight, Tensor) and bool((weight < 0).any()):
         return _with_negative_weights(loss, x, target, options)
     raise in_torch_terms(error) from None
+
+
+def by_torch(name: str, error: LastlayerError, x: Any, target: Any, options: dict[str, Any]) -> Tensor:
+    """PyTorch's own loss, of a tensor whose class lacks an operation of ours; ``error`` for an option."""
+    given = {"weight" if option == "class_weight" else option: value for option, value in options.items()}
+    del given["axis"]
+    own = _OWN | ({"label_smoothing": 0.0} if name == "nll_loss" else {})
+    if any(is_given(given.pop(option, default), default) for option, default in own.items()):
+        raise in_torch_terms(error) from error.__cause__
+    found: Tensor = getattr(torch.nn.functional, name)(x, target, **given)
+    return found
+
+
+_OWN = {"sample_weight": None, "denominator": None, "temperature": 1.0, "softcap": None, "z_loss": 0.0}
+
+
+def is_given(value: Any, default: Any) -> bool:
+    """Whether an option may differ from its default."""
+    return value is not None and (default is None or differs(value, default))
 
 
 def _again(loss: Callable[..., Tensor], x: Tensor, target: Any, options: dict[str, Any]) -> Tensor:

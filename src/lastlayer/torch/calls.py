@@ -24,14 +24,25 @@ from lastlayer.row_stats import RowStats
 
 from . import composed, kernels, numbers, ops, rows, shards, usual
 from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
+from .classes import functions_for
 from .composed import Form
 from .deferred import Logits, made
 from .kernels import Options, options_of, resolve
 from .losses import Target
-from .tensors import as_tensor, can_write, is_autocast, is_transformed, is_watched, shape_of, tracks
+from .tensors import (
+    as_tensor,
+    can_write,
+    in_strides,
+    is_autocast,
+    is_transformed,
+    is_watched,
+    shape_of,
+    tracks,
+)
 
 __all__ = [
     "cross_entropy",
+    "functions_for",
     "logsumexp",
     "loss",
     "loss_and_gradient",
@@ -46,14 +57,14 @@ _HALVES = (torch.float16, torch.bfloat16)
 
 def _scores(function: str, x: Tensor) -> Tensor:
     """``x`` as a floating tensor of no subclass."""
-    x = made(x)
+    name = "x" if function.startswith("linear") else problem.name_of(function)
+    x = in_strides(function, name, made(x))
     if type(x) is not Tensor and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__:
         x = x.as_subclass(Tensor)
     if not x.is_floating_point():
         if x.is_complex():
             raise DtypeError(
-                f"{function}: {problem.name_of(function)} is of dtype {x.dtype}; expected real numbers; "
-                "write .real or .abs()"
+                f"{function}: {name} is of dtype {x.dtype}; expected real numbers; write .real or .abs()"
             )
         x = x.to(torch.get_default_dtype())
     return x

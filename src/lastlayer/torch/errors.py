@@ -16,8 +16,13 @@ __all__ = [
     "DropInOptionError",
     "DropInShapeError",
     "DropInTargetError",
+    "TensorClassError",
     "in_torch_terms",
 ]
+
+
+class TensorClassError(BackendError):
+    """A tensor of a class or layout that lacks an operation of the call."""
 
 
 class DropInShapeError(ShapeError, RuntimeError):
@@ -46,6 +51,7 @@ _KINDS: tuple[tuple[type[LastlayerError], type[LastlayerError]], ...] = (
     (TargetError, DropInTargetError),
     (OptionError, DropInOptionError),
     (BackendError, BackendError),
+    (TensorClassError, TensorClassError),
 )
 
 _CLASSES_LAST = r"are its classes last? write input.movedim(\1, 1)"
@@ -57,7 +63,7 @@ _WORDS = (
     (r"they fit axis=(\d+): is that the class axis of \w+\?", _CLASSES_LAST),
     (r"\bon axis (\d+)", r"in dimension \1"),
     (r"\b(?:logits|log_probs)\b", "input"),
-    (r"(?<=: )x(?= is )|(?<= for )x(?= of )", "input"),
+    (r"(?<=: )x(?= is )|(?<= for )x(?= of )|(?<=write )x(?=\.)", "input"),
     (r"\bdense targets\b", "probabilities"),
     (r"\btargets\b", "target"),
     (r"\bclass_weight(.*); expected a finite weight, 0 or more", r"weight\1; expected a finite weight"),

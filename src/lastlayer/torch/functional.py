@@ -17,8 +17,17 @@ from torch import Tensor
 from lastlayer import functional as common
 from lastlayer.errors import LastlayerError
 
-from .arguments import FLOATS, FULL, as_input, as_torch_takes_it, dtype_of_loss, implicit_dim, named_reduction
-from .errors import in_torch_terms
+from .arguments import (
+    FLOATS,
+    FULL,
+    as_input,
+    as_torch_takes_it,
+    dtype_of_loss,
+    implicit_dim,
+    is_given,
+    named_reduction,
+)
+from .errors import TensorClassError, in_torch_terms
 
 __all__ = ["cross_entropy", "log_softmax", "logsumexp", "nll_loss", "softmax"]
 
@@ -130,6 +139,10 @@ def _softmax(
         return _softmax(function, x.reshape(1), dim, stacklevel, dtype, where, temperature).reshape(())
     try:
         return function(x, dim, where=where, temperature=temperature)
+    except TensorClassError as error:
+        if where is not None or is_given(temperature, 1.0):
+            raise in_torch_terms(error) from error.__cause__
+        return getattr(torch.nn.functional, name)(x, dim)  # type: ignore[no-any-return]
     except LastlayerError as error:
         if x.numel() == 0 and -x.ndim <= dim < x.ndim:  # no class at all: nothing in, nothing out
             return x.clone()
@@ -174,6 +187,8 @@ def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) 
         return logsumexp(x.reshape(1), dim).reshape(())
     try:
         result: Tensor = common.logsumexp(x, dim, keepdims=keepdim)
+    except TensorClassError:
+        return torch.logsumexp(x, dim, keepdim)
     except LastlayerError as error:
         if x.numel() == 0:
             return torch.logsumexp(x, dim, keepdim)

@@ -19,12 +19,18 @@ from lastlayer.errors import LastlayerError
 from lastlayer.problem import is_top_k
 
 from . import calls, kernels
-from .arguments import FULL, as_input, as_torch_takes_it, dtype_of_loss, weight_of_rows
-from .errors import DropInDtypeError, DropInOptionError, DropInShapeError, in_torch_terms
+from .arguments import FULL, as_input, as_torch_takes_it, by_torch, dtype_of_loss, weight_of_rows
+from .errors import (
+    DropInDtypeError,
+    DropInOptionError,
+    DropInShapeError,
+    TensorClassError,
+    in_torch_terms,
+)
 from .kernels import Options
 from .losses import Target
 from .numbers import are_read, over, stand_ins
-from .tensors import as_tensor, in_memory, is_watched, tracks, wide
+from .tensors import as_tensor, in_memory, in_strides, is_watched, tracks, wide
 
 __all__ = ["linear_cross_entropy"]
 
@@ -115,6 +121,10 @@ def linear_cross_entropy(
     (0.6155, [0.4721, -0.0777])
     """
     input = as_input(_NAME, input)  # noqa: A001
+    try:
+        input = in_strides(_NAME, "x", input)  # noqa: A001
+    except LastlayerError as error:
+        raise in_torch_terms(error) from None
     shape = _shape_of_logits(input, linear_weight, linear_bias)
     like = input.new_zeros(()).expand(shape)  # in no memory
     if max_memory is None and options is not None:
@@ -146,6 +156,11 @@ def linear_cross_entropy(
     value: Tensor
     try:
         value = loss(like, target, **given)
+    except TensorClassError as error:
+        if linear_weight.ndim != 2 or max_memory is not None:
+            raise in_torch_terms(error) from error.__cause__
+        logits = torch.nn.functional.linear(input, linear_weight, linear_bias)
+        value = by_torch("cross_entropy", error, logits, target, given)
     except LastlayerError as error:
         value = as_torch_takes_it(loss, error, like, target, **given)
     return value if input.dtype in FULL else value.to(dtype_of_loss(input))

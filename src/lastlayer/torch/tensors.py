@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
 
 from lastlayer.arrays import BFLOAT16, is_foreign, library
 from lastlayer.errors import DtypeError
 from lastlayer.problem import name_of, to_numpy, unfit
+
+from .errors import TensorClassError
 
 try:
     from lastlayer import _core
@@ -24,9 +28,12 @@ except ImportError:
 __all__ = [
     "as_tensor",
     "can_write",
+    "class_of",
     "from_memory",
     "in_memory",
+    "in_strides",
     "is_autocast",
+    "is_own",
     "is_transformed",
     "is_watched",
     "memory",
@@ -38,6 +45,8 @@ __all__ = [
     "wide",
 ]
 
+_TRACED = (FakeTensor, FunctionalTensor)
+_STRIDED = (torch.strided, torch.jagged)
 _HALVES = (torch.float16, torch.bfloat16)
 _KINDS = (Tensor, torch.nn.Parameter)
 _NUMPY: dict[torch.dtype, Any] = {
@@ -72,7 +81,45 @@ def in_memory(x: Any) -> bool:
         and not is_transformed()
         and not _is_batched(x)
         and not is_traced()
+        and not x._is_zerotensor()  # which has no memory
     )
+
+
+def is_own(x: Any) -> bool:
+    """Whether the class of a tensor answers operations itself; not those of tracing, and of this package."""
+    kind = type(x)
+    if kind in _KINDS or not isinstance(x, Tensor) or not _dispatches(x):
+        return False
+    return not isinstance(x, _TRACED) and not kind.__module__.startswith("lastlayer.")
+
+
+def class_of(x: Any) -> str:
+    """What a message calls the class of a tensor."""
+    kind = type(x)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def in_strides(function: str, name: str, x: Tensor) -> Tensor:
+    """``x``, which holds real numbers by strides; anything else is an error."""
+    if torch.compiler.is_compiling():
+        return x
+    if x._is_zerotensor():
+        return x.clone()  # zeros in memory
+    if x.is_nested and x.layout is torch.strided:
+        raise TensorClassError(
+            f"{function}: {name} is a nested tensor; expected rows of equal length; "
+            f"write {name}.to_padded_tensor(0)"
+        )
+    if x.layout not in _STRIDED:
+        kind = TensorClassError if x.is_mkldnn else DtypeError
+        raise kind(
+            f"{function}: {name} is of layout {x.layout}; expected torch.strided; write {name}.to_dense()"
+        )
+    if x.is_quantized:
+        raise DtypeError(
+            f"{function}: {name} is of dtype {x.dtype}; expected real numbers; write {name}.dequantize()"
+        )
+    return x
 
 
 def _dispatches(x: Tensor) -> bool:
@@ -149,14 +196,20 @@ def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return value if isinstance(value, Tensor) else torch.as_tensor(value, device=scores.device)
     if isinstance(value, Tensor):
-        if value.dtype not in _NUMPY:
-            raise DtypeError(f"{function}: {name} is of dtype {value.dtype}; expected real numbers")
-        if value.device != scores.device:
+        tensor = in_strides(function, name, value)
+        if is_own(tensor) and not is_own(scores):
+            raise TensorClassError(
+                f"{function}: {name} is a {class_of(tensor)}; "
+                f"expected a torch.Tensor, as {name_of(function)} is"
+            )
+        if tensor.dtype not in _NUMPY:
+            raise DtypeError(f"{function}: {name} is of dtype {tensor.dtype}; expected real numbers")
+        if tensor.device != scores.device:
             raise DtypeError(
-                f"{function}: {name} is on device {value.device}; expected {scores.device}, "
+                f"{function}: {name} is on device {tensor.device}; expected {scores.device}, "
                 f"as the scores are; write {name}.to({str(scores.device)!r})"
             )
-        return value
+        return tensor
     if is_foreign(value):
         raise DtypeError(
             f"{function}: {name} is a {library(value)} array; "

@@ -179,7 +179,9 @@ class Softmax(Function):
 
 def _is_plain(grad: Tensor) -> bool:
     """Whether the core can read a gradient: one, not many at once, and in memory as it is."""
-    return type(grad) is Tensor and grad.is_cpu and not _is_batched(grad) and not grad.is_neg()
+    if type(grad) is not Tensor or not grad.is_cpu or _is_batched(grad):
+        return False
+    return not grad.is_neg() and not grad._is_zerotensor()
 
 
 _is_batched = torch._C._functorch.is_legacy_batchedtensor

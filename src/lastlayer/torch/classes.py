@@ -1,0 +1,76 @@
+"""Tensors of a class that answers operations itself. In: a module of functions. Out: its functions for them.
+
+Such a class decides which operations it has; those of DTensor and of nested tensors do not suffice for most
+functions. A failure then names the class. Fake tensors have every operation, inside their mode.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+from lastlayer.errors import LastlayerError
+from lastlayer.problem import name_of
+
+from .errors import TensorClassError
+from .kernels import Options
+from .tensors import class_of, is_own
+
+__all__ = ["functions_for"]
+
+
+def functions_for(module: Any, *tensors: Any) -> Any:
+    """The functions of ``module`` for these tensors."""
+    if not torch.compiler.is_compiling():
+        for x in tensors:
+            if isinstance(x, FakeTensor) or is_own(x):
+                return _Functions(module, x)
+    return module
+
+
+class _Functions:
+    """The functions of a module for a tensor of a class of its own."""
+
+    def __init__(self, module: Any, x: Tensor) -> None:
+        self._module, self._x = module, x
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._module, name)
+        if isinstance(function, type):  # `Options`
+            return function
+        x = self._x
+
+        @wraps(function)
+        def run(*arguments: Any) -> Any:
+            if isinstance(x, FakeTensor):  # constants are fake too, then
+                with x.fake_mode:
+                    return function(*arguments)
+            try:
+                return function(*arguments)
+            except LastlayerError:
+                raise
+            except (RuntimeError, TypeError, AttributeError) as error:
+                _refuse(_named(name, arguments), x, error)
+
+        return run
+
+
+def _named(name: str, arguments: Any) -> str:
+    """The public function of a call, for its message."""
+    if type(arguments[0]) is str:
+        return arguments[0]
+    return next((a.function for a in arguments if isinstance(a, Options)), name)
+
+
+def _refuse(function: str, x: Tensor, error: Exception) -> NoReturn:
+    name = "x" if function.startswith("linear") else name_of(function)
+    said = str(error).strip().partition("\n")[0]
+    plain = "full_tensor()" if hasattr(x, "full_tensor") else "to_padded_tensor(0)" if x.is_nested else ""
+    raise TensorClassError(
+        f"{function}: {name} is a {class_of(x)}; expected a torch.Tensor, or a class with every operation of "
+        f"this call (its own error: {said}){f'; write {name}.{plain}' if plain else ''}"
+    ) from error
