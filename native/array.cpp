@@ -71,7 +71,7 @@ void Array::open(nb::handle object, bool writable, bool bfloat, const char* name
   if (PyObject_CheckBuffer(object.ptr()))
     open_buffer(object, writable, bfloat, name);
   else
-    open_tensor(object, name);
+    open_tensor(object, writable, name);
   count(name);
   given = true;
 }
@@ -91,10 +91,10 @@ void Array::open_buffer(nb::handle object, bool writable, bool bfloat, const cha
   for (int d = 0; d < axes; ++d) shape[d] = view.shape[d], strides[d] = view.strides[d];
 }
 
-void Array::open_tensor(nb::handle object, const char* name) {
+void Array::open_tensor(nb::handle object, bool writable, const char* name) {
   keeper_.tensor = nb::borrow(object);
   TensorView t;
-  if (!view_tensor(object, name, t))
+  if (!view_tensor(object, writable, name, t))
     throw nb::type_error((std::string(name) + ": " + Py_TYPE(object.ptr())->tp_name +
                           " is neither an array nor a tensor of PyTorch 2.10 or later")
                              .c_str());

@@ -54,7 +54,7 @@ class Array {
 
  private:
   void open_buffer(nanobind::handle object, bool writable, bool bfloat, const char* name);
-  void open_tensor(nanobind::handle object, const char* name);
+  void open_tensor(nanobind::handle object, bool writable, const char* name);
   void count(const char* name);
 
   Keeper keeper_;

@@ -31,7 +31,10 @@ struct Exchange {
 struct Producer {
   PyTypeObject* type;
   int (*view)(void*, TensorView*);
-  PyObject* is_neg;  // the method torch.Tensor.is_neg
+  PyObject* is_neg;  // methods of torch.Tensor
+  PyObject* untyped_storage;
+  PyObject* storage_offset;
+  PyObject* nbytes;  // of torch.UntypedStorage
 };
 
 // Of nothing, nothing.
@@ -63,17 +66,26 @@ const Producer* find() {
     PyErr_Clear();
     return nullptr;
   }
-  const nb::object type = attribute(module, "Tensor"), is_neg = attribute(type, "is_neg");
-  if (!type.is_valid() || !PyType_Check(type.ptr()) || !is_neg.is_valid()) return nullptr;
+  const nb::object type = attribute(module, "Tensor");
+  if (!type.is_valid() || !PyType_Check(type.ptr())) return nullptr;
+  const nb::object is_neg = attribute(type, "is_neg"), storage = attribute(type, "untyped_storage"),
+                   offset = attribute(type, "storage_offset"),
+                   nbytes = attribute(attribute(module, "UntypedStorage"), "nbytes");
+  if (!is_neg.is_valid() || !storage.is_valid() || !offset.is_valid() || !nbytes.is_valid()) return nullptr;
   const Exchange* exchange = exchange_of(type);
   if (!exchange || !exchange->view_from_object) return nullptr;
-  Producer* fresh = new Producer{(PyTypeObject*)type.ptr(), exchange->view_from_object, is_neg.ptr()};
+  Producer* fresh = new Producer{(PyTypeObject*)type.ptr(),
+                                 exchange->view_from_object,
+                                 is_neg.ptr(),
+                                 storage.ptr(),
+                                 offset.ptr(),
+                                 nbytes.ptr()};
   if (!found.compare_exchange_strong(p, fresh, std::memory_order_acq_rel)) {
     delete fresh;
     return p;
   }
-  Py_INCREF(type.ptr());
-  Py_INCREF(is_neg.ptr());
+  for (PyObject* kept : {type.ptr(), is_neg.ptr(), storage.ptr(), offset.ptr(), nbytes.ptr()})
+    Py_INCREF(kept);
   return fresh;
 }
 
@@ -90,26 +102,54 @@ void read(const Producer& torch, nb::handle object, const char* name, TensorView
     refuse(name, "a tensor on DLPack device " + std::to_string(view.device) + "; expected one on the CPU");
 }
 
+nb::object ask(PyObject* method, nb::handle object) {
+  PyObject* arguments[] = {object.ptr()};
+  nb::object answer = nb::steal(PyObject_Vectorcall(method, arguments, 1, nullptr));
+  if (!answer.is_valid()) throw nb::python_error();
+  return answer;
+}
+
 // Views with the opposite sign, such as z.conj().imag, look like any other tensor from here.
 void refuse_negated(const Producer& torch, nb::handle object, const char* name) {
-  PyObject* arguments[] = {object.ptr()};
-  const nb::object answer = nb::steal(PyObject_Vectorcall(torch.is_neg, arguments, 1, nullptr));
-  const int negated = answer.is_valid() ? PyObject_IsTrue(answer.ptr()) : -1;
+  const int negated = PyObject_IsTrue(ask(torch.is_neg, object).ptr());
   if (negated < 0) throw nb::python_error();
   if (negated) refuse(name, "a tensor whose negation is still to be done; expected tensor.resolve_neg()");
 }
 
+// A storage can be made smaller under a tensor (untyped_storage().resize_), which keeps its shape.
+void refuse_freed(const Producer& torch, nb::handle object, const char* name, const TensorView& view) {
+  // Without a sign and in doubles: no product of a tensor's own numbers overflows, and 2^53 bytes are enough.
+  double last = 0;
+  for (std::int32_t d = 0; d < view.axes; ++d) {
+    if (view.shape[d] == 0) return;
+    double step = 1;
+    if (view.strides)
+      step = (double)view.strides[d];
+    else
+      for (std::int32_t e = d + 1; e < view.axes; ++e) step *= (double)view.shape[e];
+    last += step * (double)(view.shape[d] - 1);
+  }
+  const double item = view.bits * view.lanes / 8.0;
+  const nb::object storage = ask(torch.untyped_storage, object);
+  const double bytes = PyFloat_AsDouble(ask(torch.nbytes, storage).ptr());
+  const double offset = PyFloat_AsDouble(ask(torch.storage_offset, object).ptr());
+  if (PyErr_Occurred()) throw nb::python_error();
+  if ((offset + last + 1) * item > bytes)
+    refuse(name, "a tensor whose storage was freed, or made smaller than it");
+}
+
 }  // namespace
 
-bool view_tensor(nb::handle object, const char* name, TensorView& view) {
+bool view_tensor(nb::handle object, bool writable, const char* name, TensorView& view) {
   const Producer* torch = find();
   if (!torch || !PyObject_TypeCheck(object.ptr(), torch->type)) return false;
   read(*torch, object, name, view);
+  // What is written to is new, or was looked at already (tensors.py).
+  if (!writable && view.data) refuse_freed(*torch, object, name, view);
   // No public operation gives a tensor of anything else than floats a negation that is still to be done.
-  if (view.code == TensorView::floats || view.code == TensorView::bfloats) {
+  if (view.code == TensorView::floats || view.code == TensorView::bfloats)
     refuse_negated(*torch, object, name);
-    read(*torch, object, name, view);  // again: in a subclass, the question may have run Python code
-  }
+  read(*torch, object, name, view);  // again: in a subclass, the questions may have run Python code
   return true;
 }
 

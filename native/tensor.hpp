@@ -27,6 +27,6 @@ struct TensorView {
 // argument's, where a tensor has no memory that this process can read element by element.
 //
 // The view is the tensor's own: its shape and strides last until any other code runs.
-bool view_tensor(nanobind::handle object, const char* name, TensorView& view);
+bool view_tensor(nanobind::handle object, bool writable, const char* name, TensorView& view);
 
 }  // namespace lastlayer

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from .arrays import BFLOAT16, Array, cast, device, is_foreign, library, namespace
+from .arrays import BFLOAT16, Array, cast, device, is_foreign, library, namespace, overlaps_itself
 from .errors import DtypeError, OptionError, ShapeError, TargetError
 
 if TYPE_CHECKING:
@@ -220,6 +220,11 @@ def out(scores: Scores, out: Any) -> Array:
         raise DtypeError(f"{function}: out is of dtype {out.dtype}; expected the result's, {x.dtype}")
     if plain and not out.flags.writeable:
         raise OptionError(f"{function}: out is read-only; expected a writeable array")
+    if plain and not out.flags.c_contiguous and overlaps_itself(out.shape, out.strides, out.itemsize):
+        raise OptionError(
+            f"{function}: out is of shape {_shape(out)} and strides {out.strides}, so some of its "
+            "elements share memory; expected a place for each; write np.empty_like(x)"
+        )
     return out
 
 

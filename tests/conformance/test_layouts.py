@@ -290,3 +290,30 @@ def test_top_k_of_long_rows(backend, classes, k):
     order = np.argsort(-x, axis=1, kind="stable")[:, :k]
     order[6] = -1
     np.testing.assert_array_equal(labels, order)
+
+
+SHARED = {
+    "a stride of 0": lambda: np.lib.stride_tricks.as_strided(np.zeros(3), (4, 3), (0, 8)),
+    "windows": lambda: np.lib.stride_tricks.as_strided(np.zeros(6), (4, 3), (8, 8)),
+    "part of an element": lambda: np.lib.stride_tricks.as_strided(np.zeros(12), (4, 3), (20, 4)),
+    "backwards": lambda: np.lib.stride_tricks.as_strided(np.zeros(9)[8:], (4, 3), (-8, -16)),
+}
+
+
+@pytest.mark.parametrize("which", SHARED)
+@pytest.mark.parametrize("axis", [1, (0, 1)])
+def test_out_whose_elements_share_memory(which, axis):
+    out = SHARED[which]()
+    for x in (out, np.ones((4, 3))):
+        with pytest.raises(
+            ll.OptionError, match="so some of its elements share memory; expected a place for"
+        ):
+            ll.softmax(x, axis, out=out)
+    assert not out.any()
+
+
+def test_out_with_strides_that_interleave():
+    """No two elements share memory, though no axis spans the others."""
+    out = np.lib.stride_tricks.as_strided(np.zeros(12), (2, 3), (24, 16))
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    assert_same_bits(ll.softmax(x, out=out), ll.softmax(x))

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from assertions import assert_same_bits, assert_ulp
 
-import lastlayer
+import lastlayer as ll
 
 torch = pytest.importorskip("torch")
 _core = pytest.importorskip("lastlayer._core", reason="the native core is not built")
 
-SOURCE = str(Path(lastlayer.__file__).parents[1])
+SOURCE = str(Path(ll.__file__).parents[1])
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 INTEGERS = [getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)]
 NAN = float("nan")
@@ -470,10 +470,9 @@ def test_a_capsule_of_torch_on_a_class_that_is_no_tensor():
 
         class Tensor:
             __dlpack_c_exchange_api__ = torch.Tensor.__dlpack_c_exchange_api__
-            def is_neg(self):
-                return False
+            is_neg = untyped_storage = storage_offset = lambda self: False
 
-        sys.modules["torch"] = types.SimpleNamespace(Tensor=Tensor)
+        sys.modules["torch"] = types.SimpleNamespace(Tensor=Tensor, UntypedStorage=torch.UntypedStorage)
         try:
             _core.exp_f32(Tensor(), np.empty(3, np.float32))
         except TypeError as error:
@@ -531,7 +530,18 @@ PRODUCER = """
         def is_neg(self):
             return False
 
-    sys.modules["torch"] = types.SimpleNamespace(Tensor=Tensor)
+        def storage_offset(self):
+            return self.says.get("offset", 0) // 4
+
+        def untyped_storage(self):
+            return Storage()
+
+    class Storage:
+        def nbytes(self):
+            return Tensor.bytes
+
+    Tensor.bytes = 2**50
+    sys.modules["torch"] = types.SimpleNamespace(Tensor=Tensor, UntypedStorage=Storage)
 
     def attempt(**says):
         out = np.zeros(3, np.float32)
@@ -567,6 +577,10 @@ def test_what_another_producer_may_say():
     print(attempt(axes=3, shape=lengths([2**40, 2**40, 2]), strides=lengths([0, 0, 0])))
     print(attempt(axes=3, shape=lengths([2**40, 2**40, 0]), strides=lengths([2**62, 2**62, 2**62])))
     print(attempt(data=None, offset=4))
+    Tensor.bytes = 20
+    print(attempt(offset=8), attempt(strides=lengths([2])), attempt(shape=lengths([0]), offset=40))
+    print(attempt(offset=12))
+    print(attempt(strides=lengths([3])))
     """
     )
     refused = "scores: Tensor is neither an array nor a tensor of PyTorch 2.10 or later"
@@ -586,6 +600,9 @@ def test_what_another_producer_may_say():
         "scores: too many elements",
         "out: not the scores' shape",
         "scores: a tensor without memory",
+        "[1.0, 1.0] [2.0, 2.0] scores: no classes",
+        "scores: a tensor whose storage was freed, or made smaller than it",
+        "scores: a tensor whose storage was freed, or made smaller than it",
     ]
 
 
@@ -675,3 +692,52 @@ def test_many_callers_at_once():
     for thread in callers:
         thread.join()
     assert not wrong
+
+
+FREED = {
+    "nothing is left": (lambda: torch.zeros(4, 3), 0, 48),
+    "one byte is missing": (lambda: torch.zeros(4, 3), 47, 48),
+    "of a view": (lambda: torch.zeros(9, 3)[5:], 107, 108),
+    "of a transposed view": (lambda: torch.zeros(6, 8).mT[2:5, :4].mT, 115, 116),
+    "of repeated rows": (lambda: torch.zeros(3).expand(4, 3), 11, 12),
+}
+
+
+@pytest.mark.parametrize("which", FREED)
+def test_a_storage_that_is_smaller_than_its_tensor(which):
+    """An error on every way to the memory; the core never reads behind the end of it."""
+    make, left, needed = FREED[which]
+    x, z, y = make(), torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])
+    before = ll.softmax(x)
+    x.untyped_storage().resize_(needed)
+    assert ll.softmax(x).shape == before.shape  # just large enough
+    x.untyped_storage().resize_(left)
+    message = f"a tensor of shape (4, 3) has a storage of {left} bytes; expected at least {needed}; "
+    uses = [
+        lambda: ll.softmax(x),
+        lambda: ll.logsumexp(x),
+        lambda: ll.cross_entropy(x, y),
+        lambda: ll.cross_entropy_grad(x, y)[1],
+        lambda: ll.cross_entropy(z, x),
+        lambda: ll.row_stats(x, y),
+        lambda: ll.top_k(x, 2),
+        lambda: ll.nll_loss(x, y),
+        lambda: ll.linear_cross_entropy(x, z[:, :3], y),
+        lambda: ll.linear_cross_entropy(z, x, y),
+    ]
+    uses += [] if which == "of repeated rows" else [lambda: ll.softmax(z, out=x)]
+    for use in uses:
+        with pytest.raises(ll.BackendError) as error:
+            use()
+        assert message in str(error.value)
+
+
+def test_targets_whose_storage_was_freed():
+    y = torch.zeros(4, dtype=torch.long)
+    y.untyped_storage().resize_(8)
+    for use in (
+        lambda: ll.cross_entropy(torch.zeros(4, 3), y),
+        lambda: ll.linear_cross_entropy(torch.zeros(4, 2), torch.zeros(3, 2), y),
+    ):
+        with pytest.raises(ll.BackendError, match="has a storage of 8 bytes; expected at least 32"):
+            use()

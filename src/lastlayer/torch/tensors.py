@@ -15,7 +15,7 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
 
 from lastlayer.arrays import BFLOAT16, is_foreign, library
-from lastlayer.errors import DtypeError
+from lastlayer.errors import BackendError, DtypeError
 from lastlayer.problem import name_of, to_numpy, unfit
 
 from .errors import TensorClassError
@@ -73,7 +73,10 @@ def is_watched(x: Tensor) -> bool:
 
 
 def in_memory(x: Any) -> bool:
-    """Whether the core can read ``x``: a strided tensor in CPU memory that holds its own numbers."""
+    """Whether the core can read ``x``: a strided tensor in CPU memory that holds its own numbers.
+
+    A BackendError if that memory was freed.
+    """
     return (
         (type(x) in _KINDS or not _dispatches(x))
         and x.is_cpu
@@ -82,6 +85,7 @@ def in_memory(x: Any) -> bool:
         and not _is_batched(x)
         and not is_traced()
         and not x._is_zerotensor()  # which has no memory
+        and _is_allocated(x)
     )
 
 
@@ -122,6 +126,21 @@ def in_strides(function: str, name: str, x: Tensor) -> Tensor:
     return x
 
 
+def _is_allocated(x: Tensor) -> bool:
+    """Whether the storage holds all of the tensor; a storage can be made smaller under it."""
+    size, place = x.untyped_storage().nbytes(), x.storage_offset()
+    count = x.numel()
+    if count and not x.is_contiguous():
+        count = 1 + sum(step * (n - 1) for step, n in zip(x.stride(), x.shape, strict=True))
+    needed = (place + count) * x.element_size() if count else 0
+    if size < needed:
+        raise BackendError(
+            f"a tensor of shape {tuple(x.shape)} has a storage of {size} bytes; expected at least {needed}; "
+            "its memory was freed by untyped_storage().resize_"
+        )
+    return True
+
+
 def _dispatches(x: Tensor) -> bool:
     """Whether this subclass answers PyTorch's operations itself, and may hold no numbers of its own."""
     return type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__
@@ -129,6 +148,7 @@ def _dispatches(x: Tensor) -> bool:
 
 def memory(x: Tensor) -> Any:
     """The numbers of a tensor as a NumPy array that shares its memory; bfloat16 as `arrays.BFLOAT16`."""
+    _is_allocated(x)
     if x.is_neg():
         x = x.resolve_neg()
     if x.dtype is torch.bfloat16:
