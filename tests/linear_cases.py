@@ -57,7 +57,7 @@ def truth_of(x, w, b, y, **options):
     z = x.astype(np.float64) @ w.astype(np.float64).T + (0 if b is None else b.astype(np.float64))
     t = oracle.truth(z, y, exact=False, **options)
     g = t.gradient.astype(np.float64).reshape(-1, w.shape[0])
-    rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
+    rows = x.reshape(g.shape[0], x.shape[-1]).astype(np.float64)
     loss = t.losses if options.get("reduction") == "none" else t.loss
     return loss, (g @ w.astype(np.float64)).reshape(x.shape), g.T @ rows, g.sum(0)
 

@@ -35,6 +35,7 @@ __all__ = [
 
 _ndarray = problem._ndarray
 _calls: Any = None  # lastlayer.torch.calls, from the first tensor on
+_linear: Any = None  # lastlayer.torch.linear, likewise
 _ARGMAX = frozenset({"argmax"})
 _NO_TARGETS = frozenset({"argmax", "spread", "square"})
 _ALL = frozenset({"argmax", "nll", "rank", "spread", "square"})
@@ -994,11 +995,16 @@ def linear_top_k(
 
 def _linear_tensors(x: Any, weight: Any) -> Any:
     """What runs the linear head on ``x`` if it is a tensor of PyTorch."""
+    global _linear
     tensors = _tensors(x)
     if tensors is None:
         return None
-    from .torch import linear
+    linear = _linear
+    if linear is None or tensors.torch.compiler.is_compiling():
+        from .torch import linear  # a statement that takes as long as a small product
 
+        if not tensors.torch.compiler.is_compiling():
+            _linear = linear
     return tensors.functions_for(linear, x, weight)
 
 

@@ -11,10 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from . import best, passes, problem, select, shards
+from . import best, passes, problem, select, shards, small
 from .arrays import Array, cast, is_foreign, namespace, wide
 from .problem import Head, Problem
 from .row_stats import RowStats
+
+try:
+    from . import native
+except ImportError:  # then everything is materialised
+    native = None  # type: ignore[assignment]
 
 __all__ = ["gradients", "loss", "statistics", "top_k"]
 
@@ -24,6 +29,8 @@ Rest = tuple[Any, ...]  # what `problem.with_targets` takes after the targets
 
 def loss(function: str, head: Head, targets: Any, canon: Canon, rest: Rest, stats: bool = False) -> Any:
     """``lastlayer.linear_cross_entropy``; with ``stats`` the rows' statistics too."""
+    if not stats and (few := _small(function, head, targets, canon, rest)) is not None:
+        return native.cross_entropy(few[1])
     if (checked := _checked(function, head, targets, canon, rest)) is not None:
         if not stats:
             return passes.loss_and_gradients(head, checked).loss
@@ -35,6 +42,9 @@ def loss(function: str, head: Head, targets: Any, canon: Canon, rest: Rest, stat
 
 def gradients(function: str, head: Head, targets: Any, canon: Canon, rest: Rest, stats: bool = False) -> Any:
     """``lastlayer.linear_cross_entropy_grad``; with ``stats`` the rows' statistics too."""
+    if not stats and (few := _small(function, head, targets, canon, rest)) is not None:
+        value, found = small.loss_and_gradients(head, *few)
+        return value, tuple(found)
     if (checked := _checked(function, head, targets, canon, rest)) is not None:
         if not stats:
             result = passes.loss_and_gradients(head, checked, (True, True, True))
@@ -82,6 +92,19 @@ def top_k(function: str, head: Head, k: Any, canon: Canon) -> tuple[Array, Array
     scores = problem.scores(function, _logits(head), -1, None, *canon)
     labels, p = select.backend(scores).top_k(scores, problem.top(scores, k))
     return labels, cast(xp, p, _kind(head))
+
+
+def _small(
+    function: str, head: Head, targets: Any, canon: Canon, rest: Rest
+) -> tuple[small.Logits, Problem] | None:
+    """The logits of a small call and their problem; None where it is not small, or there is no core."""
+    if is_foreign(head.x) or (made := small.logits(head, targets)) is None:
+        return None
+    scores = problem.scores(function, made.z, -1, None, *canon)
+    chosen = select.backend(scores)
+    if chosen.name != "native":
+        return None
+    return made, problem.with_targets(scores, chosen, targets, *rest)
 
 
 def _checked(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Problem | None:

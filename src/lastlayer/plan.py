@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Costs", "Plan", "Tile", "default_memory", "most_lent", "plan"]
+__all__ = ["FEW", "Costs", "Plan", "Tile", "default_memory", "is_small", "most_lent", "plan"]
+
+FEW = 64  # classes; up to here the order in which a gradient is summed costs no digits worth keeping
 
 _STEP = 16  # classes: what vectors and blocked products like
 _ROWS_STEP = 16
 _CLASSES = 4096  # beyond these a product gains nothing by another class
 _NARROW = 2048  # classes: what a narrower tile adds to dx costs more than fewer rows do
+_SMALL = 1 << 18  # logits; with fewer the loop's own work takes longer than their products
 _CACHE = 4 << 20  # bytes of a tile for each thread: what its share of the last cache holds, and more
 
 
@@ -115,6 +118,11 @@ def plan(
     lent = most_lent(count, -(-n // rows), tile, costs.idle * classes) if keep else 0
     own = max(1, min(count - lent, (max_memory - memory(0)) // tile)) if keep else 1
     return Plan(n, v, rows, classes, own + lent, count - own - lent, memory(own), lent)
+
+
+def is_small(n: int, v: int, max_memory: int | None) -> bool:
+    """Whether ``n`` rows of ``v`` logits are computed as a whole: less than a tile, and no budget to keep."""
+    return max_memory is None and 0 < n * v <= _SMALL
 
 
 def most_lent(count: int, chunks: int, tile: int, idle: int) -> int:

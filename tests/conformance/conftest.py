@@ -8,6 +8,7 @@ import pytest
 from linear_cases import fixed_plan
 
 from lastlayer import linear, select
+from lastlayer import plan as plans
 
 try:
     from lastlayer import native
@@ -33,6 +34,7 @@ def cut(monkeypatch):
     """Cut the next calls into tiles of given rows and classes, with so many kept."""
 
     def cut(rows, classes, kept, lent=False):
+        monkeypatch.setattr(plans, "is_small", lambda *_: False)
         monkeypatch.setattr(linear, "plan", fixed_plan(rows, classes, kept, lent))
 
     return cut

@@ -65,6 +65,26 @@ def test_every_option_in_every_plan(backend, cut, option, kind, plan):
     check(numbers(N, D), numbers(V, D, seed=3), numbers(V, seed=4), targets_of(kind), **OPTIONS[option])
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_small_problems(backend, dtype):
+    """Their logits are computed as a whole, with every option, and whatever inactive rows hold."""
+    x, w, b = (a.astype(dtype) for a in (numbers(N, D), numbers(V, D, seed=3), numbers(V, seed=4)))
+    tolerance = {"float16": 1e-3, "float32": 3e-6, "float64": 1e-13}[dtype]
+    for kind in TARGETS:
+        for options in OPTIONS.values():
+            check(x, w, b, targets_of(kind), tolerance, **options)
+    y, held = targets_of("ignored"), x.copy()
+    held[y == -100] = [INF, NAN, -INF, 0, 1]
+    for options in ({}, {"reduction": "sum"}, {"class_weight": np.ones(V)}):
+        loss, (dx, dw, db) = ll.linear_cross_entropy_grad(held, w, y, bias=b, **options)
+        other, gradients = ll.linear_cross_entropy_grad(x, w, y, bias=b, **options)
+        close(loss, other, tolerance, "loss")
+        for name, actual, expected in zip(("dx", "dweight", "dbias"), (dx, dw, db), gradients, strict=True):
+            close(actual, expected.astype(np.float64), tolerance, name)
+    w[3] = NAN
+    assert not ll.linear_cross_entropy_grad(held, w, y)[1][0][y == -100].any()
+
+
 @pytest.mark.parametrize("n", [0, 1, 40])
 def test_no_features(backend, n):
     """The logits are the biases."""

@@ -10,6 +10,7 @@ from assertions import raises
 from linear_cases import PLANS, D, V, close, cut_as, numbers, targets_of
 
 import lastlayer as ll
+from lastlayer import plan as plans
 from lastlayer import products
 
 NAN = np.nan
@@ -184,6 +185,7 @@ def test_x_is_not_copied(core, monkeypatch):
     n, d, v = 64, 2000, 30
     x, w, y = numbers(8, n, d), numbers(v, d), targets_of("index", 8 * n, v).reshape(8, n)
     shapes = []
+    monkeypatch.setattr(plans, "is_small", lambda *_: False)
     logits = products.NumPyProducts.logits
 
     def counting(self, x, *args):

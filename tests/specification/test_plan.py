@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lastlayer.plan import Costs, default_memory, plan
+from lastlayer.plan import Costs, default_memory, is_small, plan
 
 small = st.integers(1, 300)
 costs = st.builds(Costs, st.integers(0, 5000), *[st.integers(0, 300)] * 6)
@@ -100,3 +100,11 @@ def test_real_shapes(n, v):
 
 def test_the_default_is_of_the_machine():
     assert 64 << 20 <= default_memory() <= 512 << 20
+
+
+def test_small_problems_are_those_of_few_logits_and_no_budget():
+    assert is_small(1, 2, None)
+    assert is_small(256, 1024, None)
+    assert not is_small(256, 1025, None)
+    assert not is_small(0, 10, None)
+    assert not is_small(4, 10, 1 << 30)

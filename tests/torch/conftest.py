@@ -20,9 +20,9 @@ def way(request, monkeypatch):
     return request.param
 
 
-@pytest.fixture(params=["loop", "small tiles", "logits"])
+@pytest.fixture(params=["small", "loop", "small tiles", "logits"])
 def each(request, monkeypatch):
-    """Compute by the loop as planned, by one of small tiles, and with logits as on a device."""
+    """Compute as small problems are, by the loop as planned, by one of small tiles, and as on a device."""
     if request.param == "logits":
         from lastlayer.torch import kernels, usual
 
@@ -30,6 +30,10 @@ def each(request, monkeypatch):
         monkeypatch.setattr(usual, "_core", None)
     else:
         pytest.importorskip("lastlayer._core", reason="the native core is not built")
+    if request.param == "loop":
+        from linear_tensors import loop
+
+        loop(monkeypatch)
     if request.param == "small tiles":
         from linear_tensors import cut
 

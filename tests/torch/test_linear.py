@@ -13,7 +13,7 @@ from lastlayer import linear
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
-from linear_tensors import D, N, V, Y, arguments, cut, numbers, peer  # noqa: E402
+from linear_tensors import D, N, V, Y, arguments, cut, loop, numbers, peer  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -157,9 +157,10 @@ def test_weights_changed_before_a_second_backward_are_noticed():
         loss.backward()
 
 
-def test_nothing_of_the_logits_is_kept():
+def test_nothing_of_the_logits_is_kept(monkeypatch):
     """What lives from forward to backward: the arguments, and gradients of their sizes."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
+    loop(monkeypatch)
     x, w, b = arguments(32, 4, 500)
     gc.collect()
     loss = ll.linear_cross_entropy(x, w, torch.zeros(32, dtype=torch.long), bias=b)
@@ -221,17 +222,18 @@ def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes, 
         assert error <= 1.02 * theirs + floor, f"{name}: {error:.3g}, PyTorch's {theirs:.3g}"
 
 
-@pytest.mark.parametrize("chunks", [1, 8])
+@pytest.mark.parametrize("chunks", [1, 8, "small"])
 def test_gradients_keep_their_digits_over_many_tiles(monkeypatch, chunks):
     """What makes most of them is added last, so that hardly more than one rounding of float32 is left."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
-    n, d, v = 1024, 24, 4000
+    n, d, v = (256, 24, 1000) if chunks == "small" else (1024, 24, 4000)
     x = numbers(n, d, dtype=torch.float32).requires_grad_()
     w = (numbers(v, d, seed=1, dtype=torch.float32) / 8).requires_grad_()
     y = torch.arange(n) % 300
     exact = [t.detach().double().requires_grad_() for t in (x, w)]
     truth = torch.autograd.grad(F.cross_entropy(exact[0] @ exact[1].T, y), exact)
-    cut(monkeypatch, n // chunks, 40)
+    if chunks != "small":
+        cut(monkeypatch, n // chunks, 40)
     for got, right in zip(torch.autograd.grad(ll.linear_cross_entropy(x, w, y), (x, w)), truth, strict=True):
         assert (got.double() - right).norm() <= 8e-8 * right.norm()
 
@@ -319,6 +321,26 @@ def test_ignored_rows_may_hold_anything(each):
         torch.testing.assert_close(a.grad, c.grad, rtol=1e-12, atol=1e-14)
     found = ll.linear_cross_entropy_grad(x.detach(), w.detach(), Y)[1]
     assert all(g is None or g.isfinite().all() for g in found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_inactive_rows_and_weights_that_are_not_finite(monkeypatch, dtype):
+    """Small problems and the loop agree: such a row gets 0 whatever it and the weights hold."""
+    pytest.importorskip("lastlayer._core", reason="the native core is not built")
+    x, w, b = (t.detach().to(dtype) for t in arguments(v=80))
+    x[2], x[4], w[11] = NAN, float("inf"), NAN
+    y, s = torch.tensor([0, 18, -100, 70, 7, 16]), torch.tensor([1.0, 2, 1, 1, 0, 1])
+    found = []
+    for known in ({}, {"sample_weight": s}):
+        for _ in range(2):
+            args = [t.clone().requires_grad_() for t in (x, w, b)]
+            value = ll.linear_cross_entropy(*args[:2], y, bias=args[2], reduction="sum", **known)
+            found.append([value.detach(), *torch.autograd.grad(value, args)])
+            assert not found[-1][1][2].any()
+            loop(monkeypatch)
+        monkeypatch.undo()
+        torch.testing.assert_close(found[-1], found[-2], equal_nan=True, rtol=1e-2, atol=1e-2)
+        w[11], x[4 if known else 5] = 0.0, 0.0
 
 
 def test_nothing_to_learn(each):

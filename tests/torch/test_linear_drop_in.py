@@ -18,6 +18,8 @@ from lastlayer import passes
 
 torch = pytest.importorskip("torch")
 
+from linear_tensors import loop  # noqa: E402
+
 import lastlayer.torch as ours  # noqa: E402
 
 F = torch.nn.functional
@@ -142,6 +144,7 @@ def test_no_head_and_no_row():
 def test_the_loop_computes_each_head(monkeypatch):
     """The logits of all heads never exist, nor those of one."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
+    loop(monkeypatch)
     shapes = []
     usual = passes.loss_and_gradients
 
@@ -190,6 +193,7 @@ def test_dtypes_are_pytorchs():
 
 def test_options_are_heeded_where_they_mean_something(monkeypatch):
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
+    loop(monkeypatch)
     given = []
     usual = passes.loss_and_gradients
 

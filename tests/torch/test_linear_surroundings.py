@@ -13,6 +13,7 @@ from lastlayer import linear
 torch = pytest.importorskip("torch")
 pytest.importorskip("lastlayer._core", reason="the native core is not built")
 
+from linear_tensors import loop  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import lastlayer.torch as ours  # noqa: E402
@@ -53,6 +54,7 @@ def assert_same_gradients(first, second, args):
 @pytest.fixture
 def passes(monkeypatch):
     """Which passes over the logits were made: "forward", and of which gradients."""
+    loop(monkeypatch)
     made = []
     statistics, gradients = linear.Loop.statistics, linear.Loop.gradients
 

@@ -9,7 +9,7 @@ import lastlayer as ll
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
-from linear_tensors import D, N, V, Y, arguments, cut, numbers  # noqa: E402
+from linear_tensors import D, N, V, Y, arguments, cut, loop, numbers  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -215,6 +215,7 @@ def test_an_ignored_row_has_statistics_that_are_differentiated(each):
 def test_rows_of_height_0_are_not_computed(alone, monkeypatch, few):
     from lastlayer.torch.products import TorchProducts
 
+    loop(monkeypatch)
     multiplied = []
     logits = TorchProducts.logits
 

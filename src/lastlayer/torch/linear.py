@@ -21,7 +21,7 @@ from lastlayer import best, passes, problem
 from lastlayer.problem import Problem
 from lastlayer.row_stats import RowStats
 
-from . import calls, kernels, linear_rows, numbers, shards
+from . import calls, kernels, linear_rows, linear_small, numbers, shards
 from .linear_call import Call, call_of, is_narrow
 from .tensors import from_memory, in_memory, tracks
 
@@ -92,6 +92,22 @@ def loss(
     with_stats: bool = False,
 ) -> Any:
     """``lastlayer.linear_cross_entropy``."""
+    w, s, ignore_index, label_smoothing, z_loss, reduction, denominator, shift = rest
+    temperature, softcap = canon
+    if (
+        w is None
+        and s is None
+        and softcap is None
+        and denominator is None
+        and max_memory is None
+        and not with_stats
+        and type(label_smoothing) is type(temperature) is type(z_loss) is float
+        and label_smoothing == 0.0
+        and temperature == 1.0
+        and z_loss == 0.0
+        and (found := linear_small.usual_loss(x, weight, y, bias, ignore_index, reduction, shift)) is not None
+    ):
+        return found
     call = call_of(function, x, weight, y, bias, max_memory, canon, rest)
     stats: list[RowStats] | None = [] if with_stats else None
     value = _value(call, stats)
@@ -112,10 +128,13 @@ def _value(call: Call, stats: list[RowStats] | None) -> Tensor:
         return call.operation()
     if not call.in_loop():
         return call.composed()
-    if not tracks(call.x, call.weight, call.bias):
-        return call.run(call.checked(), (False, False, False), stats)[0]
-    if forward_ad._current_level >= 0:
+    tracked = tracks(call.x, call.weight, call.bias)
+    if tracked and forward_ad._current_level >= 0:
         return call.composed()
+    if stats is None and linear_small.is_small(call):
+        return linear_small.loss(call, tracked)
+    if not tracked:
+        return call.run(call.checked(), (False, False, False), stats)[0]
     if call.options.reduction == "none":
         return linear_rows.losses(call, call.checked(), stats)
     return _Loss.apply(call.x, call.weight, call.bias, call, call.checked(), stats)  # type: ignore[no-any-return, no-untyped-call]
@@ -136,6 +155,9 @@ def loss_and_gradients(
     call = call_of(function, x, weight, y, bias, max_memory, canon, rest)
     assert call.target is not None
     if call.in_loop() and not tracks(call.x, call.weight, call.bias, *call.target):
+        if not with_stats and linear_small.is_small(call):
+            value, grads = linear_small.loss_and_gradients(call)
+            return value, tuple(grads)
         stats: list[RowStats] | None = [] if with_stats else None
         value, grads = call.run(call.checked(), (True, True, True), stats)
         return (value, tuple(grads), *(linear_rows.constant_stats(call, found) for found in stats or ()))

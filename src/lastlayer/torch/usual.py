@@ -98,15 +98,26 @@ def _loss(
     return torch.scalar_tensor(loss, dtype=wide) if losses is None else losses, scale
 
 
+def count_rows(y: Tensor, classes: int, ignore_index: Any) -> float:
+    """How many rows have a class; -1 where one is out of range."""
+    bad, total = _core.target_totals(y, classes, ignore_index, None, None)
+    return float(total) if bad < 0 else -1.0
+
+
+def _statistics(x: Tensor) -> Any:
+    """Memory for each row's peak and rest, with which the backward pass looks at a row only once."""
+    if x.size(1) < _MANY:
+        return None, None
+    peak = torch.empty(x.size(0), dtype=_float64 if x.dtype is _float64 else _float32)
+    return peak, torch.empty(x.size(0), dtype=_float64)
+
+
 class CrossEntropy(Function):
     """(x, y, ignore_index, reduction) -> loss."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, ignore_index: Any, reduction: Any) -> Tensor:
-        peak = rest = None
-        if x.size(1) >= _MANY:  # with them the backward pass needs to look at a row only once
-            peak = torch.empty(x.size(0), dtype=_float64 if x.dtype is _float64 else _float32)
-            rest = torch.empty(x.size(0), dtype=_float64)
+        peak, rest = _statistics(x)
         loss, ctx.scale = _loss(x, y, ignore_index, reduction, peak, rest)
         ctx.save_for_backward(x, y, peak, rest)
         ctx.ignore_index, ctx.reduction = ignore_index, reduction
@@ -118,19 +129,24 @@ class CrossEntropy(Function):
         if _records() or not _is_usual(x) or not _is_plain(grad):
             o = Options("cross_entropy", 1, ctx.ignore_index, reduction=ctx.reduction)
             return loss_gradient(grad, (x, y, None, None), o), None, None, None
-        scale, heights = ctx.scale, None
-        if ctx.reduction == "none":
-            heights = grad.double().contiguous()  # each row's, in the place of sample weights
-        else:
-            scale *= grad.item()
-            if scale == 0.0:
-                return torch.zeros_like(x), None, None, None
-        dx = new_like(x)
-        _core.cross_entropy(
-            x, 1, False, 1.0, 0.0, y, False, False, None, heights, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
-            1, None, dx, _threads(), peak, rest,
-        )  # fmt: skip
-        return dx, None, None, None
+        return _gradient(ctx, grad, x, y, peak, rest), None, None, None
+
+
+def _gradient(ctx: Any, grad: Tensor, x: Tensor, y: Tensor, peak: Any, rest: Any) -> Tensor:
+    """d(grad . loss)/dx; the context has the ignore_index, the reduction and what `_loss` gave as scale."""
+    scale, heights = ctx.scale, None
+    if ctx.reduction == "none":
+        heights = grad.double().contiguous()  # each row's, in the place of sample weights
+    else:
+        scale *= grad.item()
+        if scale == 0.0:
+            return torch.zeros_like(x)
+    dx = new_like(x)
+    _core.cross_entropy(
+        x, 1, False, 1.0, 0.0, y, False, False, None, heights, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
+        1, None, dx, _threads(), peak, rest,
+    )  # fmt: skip
+    return dx
 
 
 # --- softmax ------------------------------------------------------------------------------------------------
