@@ -16,7 +16,7 @@ from torch.library import custom_op
 
 from lastlayer import problem
 
-from . import kernels
+from . import kernels, linear_small
 from .linear_call import Call, is_narrow
 from .linear_rows import composed_gradients
 from .losses import Target
@@ -37,7 +37,9 @@ def _call(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Call:
 def _run(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     *options, wanted = rest
     call = _checked(x, weight, bias, *options)
-    if call.in_loop():
+    if call.in_loop() and linear_small.is_small(call):
+        value, grads = linear_small.loss_and_gradients(call, wanted)
+    elif call.in_loop():
         value, grads = call.run(call.checked(), wanted)
     else:  # an exported program, moved to a device
         value, grads = call.with_logits(wanted)

@@ -70,11 +70,13 @@ def loss(call: Call, tracked: bool) -> Tensor:
     return kernels.loss(_logits(*call[:3]), call.target, call.options)
 
 
-def loss_and_gradients(call: Call) -> tuple[Tensor, list[Tensor | None]]:
-    """The loss of a small call, and its gradients in x, weight and bias."""
+def loss_and_gradients(call: Call, wanted: Any = (True, True, True)) -> tuple[Tensor, list[Tensor | None]]:
+    """The loss of a small call, and those of its gradients in x, weight and bias that are wanted."""
     assert call.target is not None
+    if not any(wanted):
+        return loss(call, False), [None] * 3
     value, g = kernels.loss_and_gradient(_logits(*call[:3]), call.target, call.options)
-    return value, _products(call, g, (True, True, True))
+    return value, _products(call, g, wanted)
 
 
 def _logits(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
