@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import BFLOAT16, from_bfloat
 from .errors import OptionError
 from .mistakes import SEVERITIES, Finding, Findings, finding
+from .problem import to_numpy
 
 __all__ = ["Finding", "Findings", "check"]
 
@@ -121,13 +123,16 @@ def _open(name: str, values: Any) -> tuple[Any, Finding | None]:
     """Make an array with `shape` and `dtype` of real numbers, or the finding that says why it is none."""
     if not (hasattr(values, "shape") and hasattr(values, "dtype")) or not all(map(_is_int, values.shape)):
         try:
-            values = np.asarray(values)
+            values = to_numpy("check", name, values)
         except Exception:  # ragged lists, unknown objects: whatever NumPy objects to is the finding
             ragged = isinstance(values, (list, tuple))
             what = "rows of unequal length?" if ragged else type(values).__name__
             return None, finding(f"{name}-array", what=what)
     if not _family(values):
-        return None, finding(f"{name}-dtype", dtype=values.dtype)
+        hint = ""
+        if name == "targets" and getattr(values.dtype, "kind", "-") in "OSUTMm":
+            hint = " Number the labels with pd.Categorical(targets).codes, and pass ignore_index=-1."
+        return None, finding(f"{name}-dtype", dtype=values.dtype, hint=hint)
     return values, None
 
 
@@ -135,9 +140,16 @@ def _dtype_name(array: Any) -> str:
     return str(getattr(array.dtype, "name", array.dtype)).rpartition(".")[2]
 
 
+def _is_bits(array: Any) -> bool:
+    """Whether an array holds the bits of bfloat16."""
+    return isinstance(array.dtype, np.dtype) and array.dtype == BFLOAT16
+
+
 def _family(array: Any) -> str:
     """Tell "float", "int", "bool" or, for anything else, "" from the dtype's name in any array library."""
     name = _dtype_name(array)
+    if _is_bits(array):
+        return "float"
     if "complex" in name or "object" in name or "str" in name or "time" in name:
         return ""
     for family in ("float", "int", "bool"):
@@ -149,7 +161,7 @@ def _family(array: Any) -> str:
 def _tolerance(array: Any) -> float:
     """How far from 1 the sum of honest probabilities of this dtype may be."""
     name = _dtype_name(array)
-    return 1e-2 if "float16" in name else 0.2 if "float8" in name else 1e-4
+    return 1e-2 if "float16" in name or _is_bits(array) else 0.2 if "float8" in name else 1e-4
 
 
 def _host(values: Any) -> np.ndarray:
@@ -162,9 +174,10 @@ def _host(values: Any) -> np.ndarray:
     elif hasattr(values, "get") and hasattr(values, "device"):  # CuPy
         values = values.get()
     try:
-        return np.asarray(values)
+        found = np.asarray(values)
     except (TypeError, RuntimeError, ValueError):
         return np.from_dlpack(values)
+    return from_bfloat(found.view(np.uint16)) if _is_bits(found) else found
 
 
 def _slabs(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
@@ -552,7 +565,9 @@ def _misfit(scores: Any, targets: Any, axis: int) -> Finding | None:
     if given == shape or (given == rows and family == "int"):
         return None
     if given == rows:
-        return finding(f"{family}-targets", given=given, dtype=targets.dtype, shape=shape)
+        missing = family == "float" and bool(np.isnan(_host(targets).astype(np.float64)).any())
+        hint = " They hold NaN: write -100 in its place before." if missing else ""
+        return finding(f"{family}-targets", given=given, dtype=targets.dtype, shape=shape, hint=hint)
     for other in range(len(shape)):
         if given == _without(shape, other):
             why = (

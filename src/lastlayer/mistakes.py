@@ -111,7 +111,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "class-axis": ("error", "{why} along axis {other}: pass axis={other}."),
     # the targets as an array
     "targets-array": ("error", "targets are no array ({what}); expected numbers."),
-    "targets-dtype": ("error", "targets have dtype {dtype}; expected class indices or dense targets."),
+    "targets-dtype": ("error", "targets have dtype {dtype}; expected class indices or dense targets.{hint}"),
     "bool-targets": (
         "error",
         "targets are bool; expected class indices. Pass targets.astype(np.int64): False is class 0.",
@@ -119,7 +119,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "float-targets": (
         "error",
         "targets have shape {given}, one per row, and dtype {dtype}; expected integer class indices. Pass "
-        "targets.astype(np.int64), of a tensor targets.long(), or dense targets of shape {shape}.",
+        "targets.astype(np.int64), of a tensor targets.long(), or dense targets of shape {shape}.{hint}",
     ),
     "target-shape": (
         "error",

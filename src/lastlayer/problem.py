@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 
 from .arrays import BFLOAT16, Array, cast, device, is_foreign, library, namespace, overlaps_itself
-from .errors import DtypeError, OptionError, ShapeError, TargetError
+from .errors import DtypeError, LastlayerError, OptionError, ShapeError, TargetError, quoted, shown
 
 if TYPE_CHECKING:
     from .select import Backend
@@ -43,6 +43,7 @@ _NAMES = {
     "linear_top_k": "x @ weight.T",
 }
 _LIMIT = 1 << 63  # of ignore_index
+_LABELS = "number the labels with pd.Categorical(targets).codes, and pass ignore_index=-1 for missing ones"
 ROUNDED = 0.01  # of a rest: what the rounding of 16-bit probabilities can make of 0
 
 
@@ -130,7 +131,7 @@ def _floating(function: str, x: Any, name: str = "") -> Array:
             return x
         if xp.isdtype(x.dtype, ("bool", "integral")):
             return xp.astype(x, xp.asarray(0.0).dtype)
-        raise DtypeError(f"{function}: {name} is of dtype {x.dtype}; expected real numbers")
+        raise DtypeError(f"{function}: {name} is of dtype {quoted(x.dtype)}; expected real numbers")
     x = to_numpy(function, name, x)
     dtype = x.dtype
     if _is_float(dtype):
@@ -142,9 +143,8 @@ def _floating(function: str, x: Any, name: str = "") -> Array:
         remedy = f"; use {name}.real or abs({name})"
     elif dtype.kind in "SU":
         remedy = ""
-    raise DtypeError(
-        f"{function}: {name} is of dtype {dtype}; expected {', '.join(_FLOATS)}, integers or bools{remedy}"
-    )
+    rule = f"expected {', '.join(_FLOATS)}, integers or bools"
+    raise DtypeError(f"{function}: {name} is of dtype {quoted(dtype)}; {rule}{remedy}")
 
 
 def to_numpy(function: str, name: str, x: Any) -> Any:
@@ -159,11 +159,42 @@ def to_numpy(function: str, name: str, x: Any) -> Any:
     if x is None:
         raise DtypeError(f"{function}: {name} is None; expected an array of numbers")
     try:
-        return np.asarray(x)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ShapeError(
-            f"{function}: {name} is a {type(x).__name__} that makes no array; expected rows of equal length"
-        ) from error
+        found = np.from_dlpack(x) if _has_only_dlpack(x) else np.asarray(x)
+    except (ValueError, TypeError, RuntimeError, BufferError) as error:
+        raise _no_array(function, name, x) from error
+    if found.ndim == 0 and found.dtype == object and not isinstance(x, (dict, np.ndarray, np.generic)):
+        raise _no_array(function, name, x)
+    return found
+
+
+def _has_only_dlpack(x: Any) -> bool:
+    """Whether DLPack is the one way to the numbers of ``x``."""
+    if not hasattr(x, "__dlpack__"):
+        return False
+    return not (hasattr(x, "__array__") or hasattr(x, "__array_interface__"))
+
+
+def _no_array(function: str, name: str, x: Any) -> LastlayerError:
+    """What is wrong with an argument that makes no array."""
+    kind = quoted(type(x).__name__)
+    rule = "expected an array of numbers"
+    if library(x) == "torch":
+        if getattr(x, "requires_grad", False):
+            return DtypeError(
+                f"{function}: {name} is a tensor that requires grad; {rule}; write {name}.detach()"
+            )
+        remedy = f"{name}.float()" if "cpu" in str(x.device) else f"{name}.cpu()"
+        return DtypeError(
+            f"{function}: {name} is a tensor of {x.dtype} on {x.device}; {rule}; write {remedy}"
+        )
+    if isinstance(x, (list, tuple)):
+        if any(library(part) == "torch" for part in x):
+            return DtypeError(f"{function}: {name} is a {kind} of tensors; {rule}; write torch.stack({name})")
+        return ShapeError(
+            f"{function}: {name} is a {kind} that makes no array; expected rows of equal length"
+        )
+    remedy = f"; write list({name})" if hasattr(x, "__iter__") and not hasattr(x, "__dlpack__") else ""
+    return DtypeError(f"{function}: {name} is a {kind}; {rule}{remedy}")
 
 
 def _native_form(x: Any) -> Any:
@@ -182,7 +213,7 @@ def _axis(function: str, x: Array, axis: Any) -> int:
         index = int(operator.index(axis))
     except TypeError:
         rule = "an int, a tuple of ints or None" if name == "x" else "an int"
-        raise OptionError(f"{function}: axis is {axis!r}; expected {rule}") from None
+        raise OptionError(f"{function}: axis is {shown(axis)}; expected {rule}") from None
     if not -ndim <= index < ndim:
         raise ShapeError(
             f"{function}: axis is {index}; expected {-ndim} <= axis < {ndim} for {name} of shape {_shape(x)}"
@@ -196,7 +227,7 @@ def _where(function: str, x: Array, where: Any) -> Array:
     where = _like(xp, function, "where", where, x)
     if where.dtype != (np.bool_ if xp is np else xp.bool):
         raise DtypeError(
-            f"{function}: where is of dtype {where.dtype}; expected bools, True for possible classes"
+            f"{function}: where is of dtype {quoted(where.dtype)}; expected bools, True for possible classes"
         )
     if where.shape == x.shape:
         return where
@@ -213,11 +244,13 @@ def out(scores: Scores, out: Any) -> Array:
     function, x = scores.function, scores.array
     plain = type(out) is _ndarray
     if not plain and not is_foreign(out):
-        raise DtypeError(f"{function}: out is a {type(out).__name__}; expected an array")
+        raise DtypeError(f"{function}: out is a {quoted(type(out).__name__)}; expected an array")
     if out.shape != x.shape:
         raise ShapeError(f"{function}: out is of shape {_shape(out)}; expected the result's, {_shape(x)}")
     if out.dtype != x.dtype and not (plain and out.dtype.newbyteorder("=") == x.dtype):
-        raise DtypeError(f"{function}: out is of dtype {out.dtype}; expected the result's, {x.dtype}")
+        raise DtypeError(
+            f"{function}: out is of dtype {quoted(out.dtype)}; expected the result's, {quoted(x.dtype)}"
+        )
     if plain and not out.flags.writeable:
         raise OptionError(f"{function}: out is read-only; expected a writeable array")
     if plain and not out.flags.c_contiguous and overlaps_itself(out.shape, out.strides, out.itemsize):
@@ -283,10 +316,13 @@ def _part_of_head(function: str, name: str, value: Any, x: Array) -> Array:
     """``weight`` or ``bias``, of the library of ``x``."""
     xp = namespace(x)
     if xp is np and is_foreign(value):
-        raise DtypeError(f"{function}: {name} is a {library(value)} array; expected a numpy array, as x is")
+        raise DtypeError(
+            f"{function}: {name} is a {quoted(library(value))} array; expected a numpy array, as x is"
+        )
     if xp is not np and is_foreign(value) and namespace(value, function) is not xp:
         raise DtypeError(
-            f"{function}: {name} is a {library(value)} array; expected a {library(x)} array, as x is"
+            f"{function}: {name} is a {quoted(library(value))} array; "
+            f"expected a {quoted(library(x))} array, as x is"
         )
     if xp is not np and not is_foreign(value):
         value = xp.asarray(to_numpy(function, name, value), device=device(x))
@@ -356,7 +392,7 @@ def folding(function: str, x: Array, axis: Any) -> Axes:
     given = range(x.ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
     chosen = tuple(sorted(_axis(function, x, a) for a in given))
     if not chosen or len(set(chosen)) != len(chosen):
-        raise OptionError(f"{function}: axis is {axis!r}; expected one or more different axes")
+        raise OptionError(f"{function}: axis is {shown(axis)}; expected one or more different axes")
     rows = tuple(i for i in range(x.ndim) if i not in chosen)
     return Axes(chosen, tuple(x.shape), (*rows, *chosen))
 
@@ -424,7 +460,8 @@ def with_targets(
     if denominator is not None:
         if reduction != "mean":
             raise OptionError(
-                f"{function}: denominator is {denominator!r}; expected None with reduction={reduction!r}"
+                f"{function}: denominator is {shown(denominator)}; "
+                f"expected None with reduction={shown(reduction)}"
             )
         total = _number(function, "denominator", denominator)
     if reduction != "mean":
@@ -453,10 +490,12 @@ def _targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Any, 
     if tuple(targets.shape) != tuple(rows):
         raise ShapeError(_bad_target_shape(scores, rows, tuple(targets.shape)))
     if kind in "bf":
-        remedy = "use targets.astype(np.int64)" if xp is np else "convert them to int64"
-        raise DtypeError(
-            f"{function}: targets is of dtype {targets.dtype}; expected integers as class indices; {remedy}"
-        )
+        remedy, holds = "use targets.astype(np.int64)" if xp is np else "convert them to int64", ""
+        if xp is np and kind == "f" and np.isnan(targets.astype(np.float64)).any():
+            remedy = "use np.where(np.isnan(targets), -100, targets).astype(np.int64)"
+            holds = " and holds NaN"
+        rule = "expected integers as class indices"
+        raise DtypeError(f"{function}: targets is of dtype {quoted(targets.dtype)}{holds}; {rule}; {remedy}")
     return targets, "index"
 
 
@@ -510,7 +549,7 @@ def shift_of(function: str, rows: tuple[int, ...], shift: Any) -> int:
     except TypeError:
         places = -1
     if places < 0:
-        raise OptionError(f"{function}: shift is {shift!r}; expected an int of 0 or more")
+        raise OptionError(f"{function}: shift is {shown(shift)}; expected an int of 0 or more")
     if places and not rows:
         raise ShapeError(f"{function}: shift is {places}; expected 0 for a single row, which has no position")
     return places
@@ -564,7 +603,7 @@ def class_offset(function: str, offset: Any, target_logits: Any = None, index: b
     except TypeError:
         first = -1
     if not 0 <= first < _LIMIT:
-        raise OptionError(f"{function}: class_offset is {offset!r}; expected an int of 0 or more")
+        raise OptionError(f"{function}: class_offset is {shown(offset)}; expected an int of 0 or more")
     return first
 
 
@@ -671,7 +710,7 @@ def _top_k(scores: Scores, rows: tuple[int, ...], indices: Any, probabilities: A
     if kind not in "iu":
         remedy = f"; {'use targets[0].astype(np.int64)' if xp is np else 'convert them to int64'}"
         raise DtypeError(
-            f"{function}: targets[0] is of dtype {indices.dtype}; expected integers as class indices"
+            f"{function}: targets[0] is of dtype {quoted(indices.dtype)}; expected integers as class indices"
             f"{remedy if kind in 'bf' else ''}"
         )
     if indices.ndim != len(rows) + 1 or tuple(indices.shape[:-1]) != tuple(rows):
@@ -725,7 +764,9 @@ def _ignore_index(function: str, ignore_index: Any, dense: bool) -> int | None:
     except TypeError:
         index = _LIMIT
     if not -_LIMIT <= index < _LIMIT:
-        raise OptionError(f"{function}: ignore_index is {ignore_index!r}; expected an int of 64 bits or None")
+        raise OptionError(
+            f"{function}: ignore_index is {shown(ignore_index)}; expected an int of 64 bits or None"
+        )
     if not dense:
         return index
     if index != -100:
@@ -820,7 +861,7 @@ def top(scores: Scores, k: Any) -> int:
     try:
         count = operator.index(k)
     except TypeError:
-        raise OptionError(f"{scores.function}: k is {k!r}; expected an int in [1, {classes}]") from None
+        raise OptionError(f"{scores.function}: k is {shown(k)}; expected an int in [1, {classes}]") from None
     if not 1 <= count <= classes:
         raise OptionError(
             f"{scores.function}: k is {count}; expected 1 <= k <= {classes}, the number of classes"
@@ -846,37 +887,36 @@ def _number(function: str, name: str, value: Any, *, high: float = inf, strict: 
 
 def bad_number(function: str, name: str, value: Any, high: float, strict: bool) -> NoReturn:
     """What is wrong with a number option."""
-    shown = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+    given = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
     if getattr(value, "ndim", 1) == 0:
-        shown = str(value)
+        given = str(value)
     bounds = f"in [0, {high:g}]" if high < inf else "above 0" if strict else "of 0 or more"
-    raise OptionError(f"{function}: {name} is {shown}; expected a finite number {bounds}")
+    raise OptionError(f"{function}: {name} is {quoted(given)}; expected a finite number {bounds}")
 
 
 def _bad_reduction(function: str, reduction: Any) -> str:
     near = {"avg": "mean", "average": "mean", "batchmean": "mean", "total": "sum"}
     text = str(reduction).strip().lower()
     meant = near.get(text, text)
-    remedy = f"; did you mean {meant!r}?" if meant in _REDUCTIONS else ""
-    return f"{function}: reduction is {reduction!r}; expected 'mean', 'sum' or 'none'{remedy}"
+    remedy = f"; did you mean {shown(meant)}?" if meant in _REDUCTIONS else ""
+    return f"{function}: reduction is {shown(reduction)}; expected 'mean', 'sum' or 'none'{remedy}"
 
 
 def unfit(function: str, name: str, value: Any, dtype: Any) -> DtypeError:
     """What is wrong with an argument that holds no real numbers."""
     if name == "targets":
-        remedy = "; number the classes from 0" if getattr(dtype, "kind", "") in "OSUT" else ""
-        return DtypeError(
-            f"{function}: targets is of dtype {dtype}; expected class indices or probabilities{remedy}"
-        )
+        remedy = f"; {_LABELS}" if getattr(dtype, "kind", "-") in "OSUTMm" else ""
+        rule = "expected class indices or probabilities"
+        return DtypeError(f"{function}: targets is of dtype {quoted(dtype)}; {rule}{remedy}")
     if isinstance(value, dict):
         rule = "expected an array, one weight for each class in order"
         return DtypeError(f"{function}: {name} is a dict; {rule}")
-    return DtypeError(f"{function}: {name} is of dtype {dtype}; expected real numbers")
+    return DtypeError(f"{function}: {name} is of dtype {quoted(dtype)}; expected real numbers")
 
 
 def unknown_head(function: str, owner: str, head: Any) -> DtypeError:
     """What is wrong with a layer that is no linear head, or not only that."""
-    kind = "None" if head is None else f"a {type(head).__name__}"
+    kind = "None" if head is None else f"a {quoted(type(head).__name__)}"
     kind += " whose forward is replaced" if "forward" in getattr(head, "__dict__", {}) else ""
     return DtypeError(f"{function}: {owner} is {kind}; expected a torch.nn.Linear")
 
@@ -890,8 +930,8 @@ def _like(xp: Any, function: str, name: str, value: Any, scores: Array) -> Array
     if namespace(value, function) is xp:
         return value
     raise DtypeError(
-        f"{function}: {name} is a {library(value)} array; expected a {library(scores)} array, "
-        f"as {name_of(function)} is"
+        f"{function}: {name} is a {quoted(library(value))} array; "
+        f"expected a {quoted(library(scores))} array, as {name_of(function)} is"
     )
 
 

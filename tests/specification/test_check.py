@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from lastlayer.arrays import BFLOAT16
 from lastlayer.checks import Finding, Findings, check
 from lastlayer.errors import OptionError
 from lastlayer.mistakes import MISTAKES
@@ -633,6 +634,21 @@ CASES: dict[str, tuple[object, object, dict[str, object], list[tuple[str, str, o
         {},
         [("scores-dtype", "error", None, "scores have dtype <U1; expected real numbers.")],
     ),
+    "a missing class": (
+        LOGITS[:2],
+        [1, np.nan],
+        {},
+        [
+            (
+                "float-targets",
+                "error",
+                None,
+                "targets have shape (2,), one per row, and dtype float64; expected integer class indices. "
+                "Pass targets.astype(np.int64), of a tensor targets.long(), or dense targets of shape "
+                "(2, 3). They hold NaN: write -100 in its place before.",
+            )
+        ],
+    ),
     "names of classes": (
         LOGITS[:2],
         ["cat", "dog"],
@@ -642,7 +658,8 @@ CASES: dict[str, tuple[object, object, dict[str, object], list[tuple[str, str, o
                 "targets-dtype",
                 "error",
                 None,
-                "targets have dtype <U3; expected class indices or dense targets.",
+                "targets have dtype <U3; expected class indices or dense targets. Number the labels with "
+                "pd.Categorical(targets).codes, and pass ignore_index=-1.",
             )
         ],
     ),
@@ -847,3 +864,10 @@ def test_arrays_of_other_libraries(library: str) -> None:
     if library == "torch":
         assert not check(scores.bfloat16().requires_grad_(), targets)
         assert check(xp.asarray(PROBABILITIES).bfloat16(), targets).codes == ("probabilities-as-logits",)
+
+
+def test_the_bits_of_bfloat16():
+    """As `cross_entropy` takes them, without a package that knows the dtype."""
+    scores = np.ones((3, 2), np.float32)
+    bits = (scores.view(np.uint32) >> 16).astype(np.uint16).view(BFLOAT16)
+    assert check(bits, [0, 1, 1]).codes == check(scores, [0, 1, 1]).codes == ("constant-scores",)

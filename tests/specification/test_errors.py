@@ -16,6 +16,7 @@ def ce(*args, **options):
     return lambda: ll.cross_entropy(*args, **options)
 
 
+LABELS = "number the labels with pd.Categorical(targets).codes, and pass ignore_index=-1 for missing ones"
 # name: (call, error, text after "cross_entropy: ")
 WRONG = {
     # targets
@@ -84,7 +85,33 @@ WRONG = {
     "names": (
         ce(X, np.asarray(["cat", "dog"])),
         ll.DtypeError,
-        "targets is of dtype <U3; expected class indices or probabilities; number the classes from 0",
+        f"targets is of dtype <U3; expected class indices or probabilities; {LABELS}",
+    ),
+    "names, and a missing one": (
+        ce(X, ["cat", None]),
+        ll.DtypeError,
+        f"targets is of dtype object; expected class indices or probabilities; {LABELS}",
+    ),
+    "a missing number": (
+        ce(X, [1, np.nan]),
+        ll.DtypeError,
+        "targets is of dtype float64 and holds NaN; expected integers as class indices; "
+        "use np.where(np.isnan(targets), -100, targets).astype(np.int64)",
+    ),
+    "a generator": (
+        ce(X, (i for i in (1, 2))),
+        ll.DtypeError,
+        "targets is a generator; expected an array of numbers; write list(targets)",
+    ),
+    "weights in a map": (
+        ce(X, [1, 2], class_weight=map(float, range(4))),
+        ll.DtypeError,
+        "class_weight is a map; expected an array of numbers; write list(class_weight)",
+    ),
+    "an object": (
+        ce(object(), [1, 2]),
+        ll.DtypeError,
+        "logits is a object; expected an array of numbers",
     ),
     "no targets": (ce(X, None), ll.DtypeError, "targets is None; expected an array of numbers"),
     "complex": (

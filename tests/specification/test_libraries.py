@@ -156,3 +156,67 @@ def test_without_array_api_compat(monkeypatch):
     with raises(ll.BackendError, text), select.use("reference"):
         ll.softmax(torch.zeros(3))
     assert ll.softmax(torch.zeros(2)).tolist() == [0.5, 0.5]  # the core reads tensors without it
+
+
+class OnlyDLPack:
+    """An array that nothing but DLPack can read."""
+
+    def __init__(self, array):
+        self.array = np.asarray(array)
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_objects_that_offer_only_dlpack():
+    z, y, w = np.arange(6.0).reshape(2, 3), np.array([1, 0]), np.array([1.0, 2.0, 3.0])
+    given = OnlyDLPack(z), OnlyDLPack(y)
+    expected = ll.cross_entropy(z, y, class_weight=w)
+    assert ll.cross_entropy(*given, class_weight=OnlyDLPack(w)) == expected
+    assert ll.softmax(given[0]).tolist() == ll.softmax(z).tolist()
+    x = ll.linear_cross_entropy(given[0], OnlyDLPack(z), OnlyDLPack(y))
+    assert x == ll.linear_cross_entropy(z, z, y)
+    assert ll.check(*given) == ll.check(z, y)
+
+
+def test_tensors_among_arrays_say_what_to_write():
+    torch = pytest.importorskip("torch")
+    z, half, learned = np.zeros((2, 2)), torch.zeros(2).bfloat16(), torch.zeros(2, 2, requires_grad=True)
+    for call, text in (
+        (lambda: ll.cross_entropy(z, learned), "is a tensor that requires grad; {}; write targets.detach()"),
+        (
+            lambda: ll.cross_entropy(z, half),
+            "is a tensor of torch.bfloat16 on cpu; {}; write targets.float()",
+        ),
+        (lambda: ll.cross_entropy(z, [half, half]), "is a list of tensors; {}; write torch.stack(targets)"),
+        (
+            lambda: ll.cross_entropy(torch.zeros(2, 2), [half] * 2),
+            "is a list of tensors; {}; write torch.stack(targets)",
+        ),
+    ):
+        with pytest.raises(ll.DtypeError) as caught:
+            call()
+        assert str(caught.value) == "cross_entropy: targets " + text.format("expected an array of numbers")
+
+
+def test_floats_of_8_bits_are_named():
+    torch = pytest.importorskip("torch")
+    x = torch.zeros(2, 3).to(torch.float8_e4m3fn)
+    rule = "is of dtype torch.float8_e4m3fn; expected float16, bfloat16, float32"
+    for call in (lambda: ll.softmax(x), lambda: ll.row_stats(x), lambda: ll.linear_row_stats(x, x)):
+        with pytest.raises(ll.DtypeError, match=rule):
+            call()
+
+
+def test_integers_take_the_default_float_of_their_library():
+    torch = pytest.importorskip("torch")
+    assert ll.softmax(np.array([1, 2])).dtype == np.float64
+    assert ll.softmax(torch.tensor([1, 2])).dtype is torch.float32
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert ll.logsumexp(torch.tensor([True, False])).dtype is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)

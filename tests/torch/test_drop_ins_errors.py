@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -223,3 +225,51 @@ def test_modules_say_the_same():
     with pytest.raises(ll.TargetError) as caught:
         ours.CrossEntropyLoss()(X, torch.tensor([1, 7]))
     assert str(caught.value) == WRONG["out of range"][3]
+
+
+# --- values that look like names ----------------------------------------------------------------------------
+
+NAMES = (
+    "cross_entropy: axis is 3; expected 1 <= axis < 2 for logits, x is targets, log_probs, dense targets; "
+    "class_weight; expected a finite weight, 0 or more; on axis 1; x @ weight.T, bias is, weight is"
+)
+ODD = {
+    "text": NAMES,
+    "an object": type("targets", (), {})(),
+    "a record": np.zeros(2, [("class_weight", "f4"), ("logits", "f4")]),
+    "a number of text": np.array("logits"),
+}
+OF_LOSSES = "target weight ignore_index reduction label_smoothing sample_weight denominator"
+OPTIONS = {
+    "softmax": (ours.softmax, (X, 1), "where temperature"),
+    "log_softmax": (ours.log_softmax, (X, 1), "where temperature"),
+    "cross_entropy": (ours.cross_entropy, (X, Y), f"{OF_LOSSES} temperature softcap z_loss"),
+    "nll_loss": (ours.nll_loss, (X, Y), OF_LOSSES),
+    "linear_cross_entropy": (
+        ours.linear_cross_entropy,
+        (X, torch.zeros(4, 4), Y),
+        f"{OF_LOSSES} temperature softcap z_loss linear_bias max_memory",
+    ),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_no_value_is_translated(name, odd):
+    """A message translates the names of arguments alone; what the user gave stays as it was."""
+    function, arguments, options = OPTIONS[name]
+    value = ODD[odd]
+    shown = repr(value), f"a {type(value).__name__}", str(np.asarray(value).dtype), str(value)
+    for option in options.split():
+        if option not in inspect.signature(function).parameters or (
+            option == "reduction" and odd == "a record"
+        ):
+            continue  # NumPy refuses to compare a record with a name
+        given = arguments[:-1] if option == "target" else arguments
+        with pytest.raises(ll.LastlayerError) as caught:
+            function(*given, **{option: value})
+        text = str(caught.value)
+        start = f"{name}: {option} is "
+        assert text.startswith(start), text
+        assert any(text[len(start) :].removeprefix("of dtype ").startswith(s) for s in shown), text
+        assert not set(text) & set("\x00\x02\x03")

@@ -16,7 +16,7 @@ from lastlayer.errors import DtypeError, LastlayerError, OptionError
 
 from .errors import DropInDtypeError, TensorClassError, in_torch_terms
 from .numbers import differs, over
-from .tensors import is_autocast
+from .tensors import is_autocast, missing
 
 __all__ = [
     "FLOATS",
@@ -42,8 +42,9 @@ def as_input(function: str, x: Any, dtype: torch.dtype | None = None) -> Tensor:
     if dtype is None:
         if x.dtype not in FLOATS:
             remedy = "input.abs() or input.real" if x.is_complex() else "input.float()"
+            rule = "float16, bfloat16, float32 or float64" if x.is_floating_point() else "a floating one"
             raise DropInDtypeError(
-                f"{function}: input is of dtype {x.dtype}; expected a floating one; write {remedy}"
+                f"{function}: input is of dtype {x.dtype}; expected {rule}; write {remedy}"
             )
         return x
     if dtype not in FLOATS:
@@ -111,9 +112,10 @@ def as_torch_takes_it(
             options["ignore_index"] = -100 if unheeded else index
             return _again(loss, x, target[0] if lone else target, options)
         if isinstance(error, DtypeError) and target.dtype in FLOATS | {torch.bool} and not dense:
+            holds, remedy = missing(target, "target")
             raise DropInDtypeError(
-                f"{loss.__name__}: target is of dtype {target.dtype} with shape {tuple(target.shape)}; "
-                "expected class indices of an integer dtype; write target.long()"
+                f"{loss.__name__}: target is of dtype {target.dtype} with shape {tuple(target.shape)}"
+                f"{holds}; expected class indices of an integer dtype; write {remedy}"
             ) from None
     weight = options["class_weight"]
     if isinstance(error, OptionError) and isinstance(weight, Tensor) and bool((weight < 0).any()):

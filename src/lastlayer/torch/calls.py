@@ -19,7 +19,7 @@ from torch.autograd import forward_ad
 
 from lastlayer import functional, problem
 from lastlayer.arrays import overlaps_itself
-from lastlayer.errors import DtypeError, OptionError, ShapeError
+from lastlayer.errors import DtypeError, OptionError, ShapeError, quoted
 from lastlayer.row_stats import RowStats
 
 from . import composed, kernels, numbers, ops, rows, shards, usual
@@ -36,6 +36,7 @@ from .tensors import (
     is_autocast,
     is_transformed,
     is_watched,
+    missing,
     shape_of,
     tracks,
 )
@@ -53,6 +54,7 @@ __all__ = [
 ]
 
 _HALVES = (torch.float16, torch.bfloat16)
+_FLOATS = (*_HALVES, torch.float32, torch.float64)
 
 
 def _scores(function: str, x: Tensor) -> Tensor:
@@ -67,6 +69,11 @@ def _scores(function: str, x: Tensor) -> Tensor:
                 f"{function}: {name} is of dtype {x.dtype}; expected real numbers; write .real or .abs()"
             )
         x = x.to(torch.get_default_dtype())
+    if x.dtype not in _FLOATS:
+        raise DtypeError(
+            f"{function}: {name} is of dtype {x.dtype}; expected float16, bfloat16, "
+            "float32, float64, integers or bools; write .float()"
+        )
     return x
 
 
@@ -156,13 +163,15 @@ def _where(function: str, x: Tensor, where: Any) -> Tensor:
 def _check_out(function: str, x: Tensor, out: Any, temperature: Any) -> None:
     """Whether ``out`` can hold the result."""
     if not isinstance(out, Tensor):
-        raise DtypeError(f"{function}: out is a {type(out).__name__}; expected a tensor")
+        raise DtypeError(f"{function}: out is a {quoted(type(out).__name__)}; expected a tensor")
     if out.shape != x.shape:
         raise ShapeError(
             f"{function}: out is of shape {tuple(out.shape)}; expected the result's, {tuple(x.shape)}"
         )
     if out.dtype != x.dtype:
-        raise DtypeError(f"{function}: out is of dtype {out.dtype}; expected the result's, {x.dtype}")
+        raise DtypeError(
+            f"{function}: out is of dtype {quoted(out.dtype)}; expected the result's, {quoted(x.dtype)}"
+        )
     if out.device != x.device:
         raise DtypeError(f"{function}: out is on device {out.device}; expected {x.device}, as x is")
     if out.layout is not torch.strided:
@@ -364,9 +373,10 @@ def _targets(function: str, y: Any, x: Tensor, o: Options) -> Tensor:
         rows = x.shape[: o.axis % x.ndim] + x.shape[o.axis % x.ndim + 1 :] if _is_axis(o.axis, x) else None
         if y.shape == rows and y.shape != x.shape:
             if y.numel() or not y.is_floating_point():
+                holds, remedy = missing(y, "targets")
                 raise DtypeError(
-                    f"{function}: targets is of dtype {y.dtype}; expected integers as class indices; "
-                    "write targets.long()"
+                    f"{function}: targets is of dtype {y.dtype}{holds}; expected integers as class indices; "
+                    f"write {remedy}"
                 )
             y = y.long()  # torch.tensor([]) has no dtype of its own
     return y  # type: ignore[no-any-return]

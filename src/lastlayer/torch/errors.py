@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import re
 
-from lastlayer.errors import BackendError, DtypeError, LastlayerError, OptionError, ShapeError, TargetError
+from lastlayer.errors import (
+    BackendError,
+    DtypeError,
+    LastlayerError,
+    OptionError,
+    ShapeError,
+    TargetError,
+    reworded,
+)
 
 __all__ = [
     "DropInDimensionError",
@@ -86,13 +94,16 @@ def in_torch_terms(error: LastlayerError) -> LastlayerError:
     >>> in_torch_terms(TargetError("cross_entropy: targets[1] is 7; expected a class in [0, 4)"))
     DropInTargetError('cross_entropy: target[1] is 7; expected a class in [0, 4)')
     """
-    text = str(error)
-    heads = text.startswith("linear")
-    for word, ours in (*_WORDS_OF_HEADS, *_WORDS) if heads else _WORDS:
-        text = re.sub(word, ours, text)
+    text = reworded(error, _in_torch_words)
     if "dim is" in text and isinstance(error, ShapeError):
         return DropInDimensionError(text)
     for common, kind in _KINDS:
         if type(error) is common:
             return kind(text)
     return error
+
+
+def _in_torch_words(text: str) -> str:
+    for word, ours in (*_WORDS_OF_HEADS, *_WORDS) if text.startswith("linear") else _WORDS:
+        text = re.sub(word, ours, text)
+    return text

@@ -15,7 +15,7 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
 
 from lastlayer.arrays import BFLOAT16, is_foreign, library
-from lastlayer.errors import BackendError, DtypeError
+from lastlayer.errors import BackendError, DtypeError, quoted
 from lastlayer.problem import name_of, to_numpy, unfit
 
 from .errors import TensorClassError
@@ -37,6 +37,7 @@ __all__ = [
     "is_transformed",
     "is_watched",
     "memory",
+    "missing",
     "new_like",
     "shape_of",
     "tracks",
@@ -219,7 +220,7 @@ def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
         tensor = in_strides(function, name, value)
         if is_own(tensor) and not is_own(scores):
             raise TensorClassError(
-                f"{function}: {name} is a {class_of(tensor)}; "
+                f"{function}: {name} is a {quoted(class_of(tensor))}; "
                 f"expected a torch.Tensor, as {name_of(function)} is"
             )
         if tensor.dtype not in _NUMPY:
@@ -232,13 +233,20 @@ def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
         return tensor
     if is_foreign(value):
         raise DtypeError(
-            f"{function}: {name} is a {library(value)} array; "
+            f"{function}: {name} is a {quoted(library(value))} array; "
             f"expected a torch array, as {name_of(function)} is"
         )
     array = to_numpy(function, name, value)
     if array.dtype.kind not in "biuf":
         raise unfit(function, name, value, array.dtype)
     return torch.tensor(array, device=scores.device)
+
+
+def missing(y: Tensor, name: str) -> tuple[str, str]:
+    """What else there is to say of float class indices, and how to write them as integers."""
+    if y.is_floating_point() and not torch.compiler.is_compiling() and in_memory(y) and bool(y.isnan().any()):
+        return " and holds NaN", f"torch.where({name}.isnan(), -100, {name}).long()"
+    return "", f"{name}.long()"
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
