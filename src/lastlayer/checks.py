@@ -10,6 +10,7 @@ The texts are in `mistakes.py`.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import product
@@ -121,6 +122,12 @@ def _is_int(value: Any) -> bool:
 
 def _open(name: str, values: Any) -> tuple[Any, Finding | None]:
     """Make an array with `shape` and `dtype` of real numbers, or the finding that says why it is none."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(values, torch.Tensor):
+        from .torch.tensors import hidden
+
+        if (what := hidden(values)) is not None:
+            return None, finding(f"{name}-array", what=what)
     if not (hasattr(values, "shape") and hasattr(values, "dtype")) or not all(map(_is_int, values.shape)):
         try:
             values = to_numpy("check", name, values)

@@ -114,7 +114,7 @@ def scores(
             f"expected at least one class on axis {axis}"
         )
     if where is not None:
-        where = _where(function, x, where)
+        where = mask(function, x, where)
     if type(temperature) is not float or not 0.0 < temperature < inf:
         temperature = _number(function, "temperature", temperature, strict=True)
     if softcap is not None:
@@ -221,7 +221,7 @@ def _axis(function: str, x: Array, axis: Any) -> int:
     return index % int(ndim)
 
 
-def _where(function: str, x: Array, where: Any) -> Array:
+def mask(function: str, x: Array, where: Any) -> Array:
     """``where`` as a bool array of the shape of ``x``."""
     xp = namespace(x)
     where = _like(xp, function, "where", where, x)
@@ -382,7 +382,7 @@ def axes(function: str, x: Any, where: Any, axis: Any) -> tuple[Array, Array | N
     """``x`` and ``where`` with the given class axes (a tuple, an int, or None for all) as one last axis."""
     x = _floating(function, x)
     form = folding(function, x, axis)
-    return form.fold(x), None if where is None else form.fold(_where(function, x, where)), form
+    return form.fold(x), None if where is None else form.fold(mask(function, x, where)), form
 
 
 def folding(function: str, x: Array, axis: Any) -> Axes:

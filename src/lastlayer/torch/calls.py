@@ -156,7 +156,7 @@ def _where(function: str, x: Tensor, where: Any) -> Tensor:
     """``where`` as bools of the shape of ``x``."""
     where = as_tensor(function, "where", where, x)
     if not torch.compiler.is_compiling():
-        problem.scores(function, shape_of(x), 0, shape_of(where))
+        problem.mask(function, shape_of(x), shape_of(where))
     return where.expand(x.shape)  # type: ignore[no-any-return]
 
 

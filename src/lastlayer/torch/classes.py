@@ -6,6 +6,7 @@ functions. A failure then names the class. Fake tensors have every operation, in
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any, NoReturn
 
@@ -20,7 +21,12 @@ from .errors import TensorClassError
 from .kernels import Options
 from .tensors import class_of, is_own
 
-__all__ = ["functions_for"]
+__all__ = ["functions_for", "mode_of"]
+
+
+def mode_of(x: Tensor) -> Any:
+    """The mode that a tensor's operations need: that of a fake tensor, in which constants are fake too."""
+    return x.fake_mode if isinstance(x, FakeTensor) else nullcontext()
 
 
 def functions_for(module: Any, *tensors: Any) -> Any:
@@ -46,8 +52,8 @@ class _Functions:
 
         @wraps(function)
         def run(*arguments: Any) -> Any:
-            if isinstance(x, FakeTensor):  # constants are fake too, then
-                with x.fake_mode:
+            if isinstance(x, FakeTensor):
+                with mode_of(x):
                     return function(*arguments)
             try:
                 return function(*arguments)

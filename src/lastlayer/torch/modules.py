@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import functional
+from .numbers import differs
 
 __all__ = ["CrossEntropyLoss", "LogSoftmax", "NLLLoss", "Softmax"]
 
@@ -232,9 +233,9 @@ _ALWAYS = object()  # no option's value: one with this default is always shown
 def _shown(module: torch.nn.Module, defaults: dict[str, Any]) -> str:
     """The options of a module that differ from their defaults, as its constructor takes them."""
     shown = [
-        f"{name}={getattr(module, name)!r}"
+        f"{name}={value!r}"
         for name, default in defaults.items()
-        if getattr(module, name) is not default and getattr(module, name) != default
+        if (value := getattr(module, name)) is not default and differs(value, default)
     ]
     weight = getattr(module, "weight", None)
     if weight is not None:

@@ -80,9 +80,9 @@ def integer(function: str, name: str, value: Any) -> Any:
     )
 
 
-def differs(value: Number, default: float) -> bool:
+def differs(value: Any, default: Any) -> bool:
     """Whether an option may differ from its default."""
-    return isinstance(value, Tensor) or value != default
+    return isinstance(value, Tensor) or bool(value != default)
 
 
 def over(x: Tensor, total: Tensor) -> Tensor:

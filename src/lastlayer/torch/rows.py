@@ -17,6 +17,7 @@ from lastlayer.row_stats import ARRAYS, RowStats
 
 from . import composed, kernels, losses, numbers
 from .autograd import LogSumExpBackward, Rule, along_rows, call, loss_gradient, ones_of_rows
+from .classes import mode_of
 from .composed import Form
 from .kernels import Options
 from .losses import Target
@@ -43,14 +44,14 @@ class TensorRowStats(RowStats):
     def nll(self) -> Tensor:
         self._need("gap")
         found, missing = self._read("nll"), self._missing()
-        return found if missing is None else torch.where(missing, torch.nan, found)
+        return found if missing is None else found.masked_fill(missing, torch.nan)
 
     @property
     def mean_nll(self) -> Tensor:
         weight, total = self._need("weight"), self.nll.sum()
         divisor = (weight if self.target_weight is None else weight * self.target_weight).sum()
         nothing = divisor == 0
-        mean = self._result(torch.where(nothing, 0.0, total / torch.where(nothing, 1.0, divisor)))
+        mean = self._result((total / divisor.masked_fill(nothing, 1.0)).masked_fill(nothing, 0.0))
         return mean if self.state is None else _with_value(self.state.mean_nll, mean)
 
     @property
@@ -78,7 +79,8 @@ class TensorRowStats(RowStats):
         if self.state is None or tracks(*tensors):  # they are read again
             unchanged(o.function, self.versions, *tensors)
         if self.state is None:
-            return value(name, x, target, o, form)
+            with mode_of(x):
+                return value(name, x, target, o, form)
         found = from_memory(getattr(self.state, name))
         return call(RowValue, x, found, *(target or ()), name, o, form)  # type: ignore[no-any-return]
 

@@ -30,6 +30,7 @@ __all__ = [
     "can_write",
     "class_of",
     "from_memory",
+    "hidden",
     "in_memory",
     "in_strides",
     "is_autocast",
@@ -140,6 +141,21 @@ def _is_allocated(x: Tensor) -> bool:
             "its memory was freed by untyped_storage().resize_"
         )
     return True
+
+
+def hidden(x: Tensor) -> str | None:
+    """Why the numbers of a tensor cannot be looked at; None where they can."""
+    if x.is_meta or isinstance(x, _TRACED):
+        return "a tensor without numbers, on the meta device or in a fake mode"
+    if is_own(x):
+        return f"a {class_of(x)}"
+    if x.is_nested or x.layout is not torch.strided:
+        return f"a {'nested tensor' if x.is_nested else f'tensor of layout {x.layout}'}"
+    if x.is_quantized:
+        return "a quantized tensor"
+    if is_transformed() or _is_batched(x):
+        return "a tensor inside a transform of torch.func"
+    return None
 
 
 def _dispatches(x: Tensor) -> bool:
