@@ -148,7 +148,7 @@ def usual_loss(
         or x.dtype is _float16
         or type(weight) not in _KINDS
         or weight.dtype is not x.dtype
-        or not weight.is_cpu
+        or not (in_memory(x) and in_memory(weight))
         or not (x.dim() == weight.dim() == 2 and y.dim() == 1)
         or not plans.is_small(n := x.size(0), v := weight.size(0), None)
         or not (bias is None or _is_bias(bias, weight))
@@ -169,7 +169,7 @@ def usual_loss(
 
 
 def _is_bias(bias: Any, weight: Tensor) -> bool:
-    return type(bias) in _KINDS and bias.dtype is weight.dtype and bias.is_cpu and bias.dim() == 1
+    return type(bias) in _KINDS and bias.dtype is weight.dtype and in_memory(bias) and bias.dim() == 1
 
 
 class _UsualLoss(Function):
