@@ -55,7 +55,7 @@ def softmax(
     x : array, any shape with a class axis
         Logits, in nats. Integers and bools are taken as the library's default float.
     axis : int, tuple of ints or None
-        The class axis; several, or None for all of them, are taken as one.
+        The class axis; several, or None for all of them (of a single number, one class), are taken as one.
     where : bool array that broadcasts to ``x``, optional
         False marks impossible classes: probability 0. A row without any possible class is all 0.
     temperature : float
@@ -66,6 +66,7 @@ def softmax(
     Returns
     -------
     array, shape and dtype of ``x``
+        Empty where the class axis has no class.
 
     Raises
     ------
@@ -155,7 +156,7 @@ def logsumexp(x: Any, axis: Any = -1, *, where: Any = None, keepdims: bool = Fal
     Returns
     -------
     array, the shape of ``x`` without the class axes; float64 for float64, else float32
-        In nats; -inf for a row of -inf and for one without a possible class.
+        In nats; -inf for a row of -inf, and for one without a class or a possible one.
 
     Raises
     ------
@@ -1027,11 +1028,11 @@ def _tensors(x: Any) -> Any:
 
 def _into(compute: Any, scores: problem.Scores, out: Array) -> Array:
     """``compute(scores)`` in ``out``, which may overlap the scores in any way."""
-    out = problem.out(scores, out)
-    if problem.can_write(scores, out):
-        compute(scores, out)
+    place = problem.out(scores, out)
+    if problem.can_write(scores, place):
+        compute(scores, place)
     else:
-        out[...] = compute(scores, None)
+        place[...] = compute(scores, None)
     return out
 
 
@@ -1041,7 +1042,6 @@ def _over_axes(function: str, x: Any, axis: Any, where: Any, temperature: float,
     scores = problem.scores(function, x, -1, where, temperature)
     result = axes.unfold(getattr(backend(scores), function)(scores, None))
     if out is None:
-        return result
-    out = problem.out(scores._replace(array=result), out)
-    out[...] = result
+        return result if result.ndim else result[()]
+    problem.out(scores._replace(array=result), out)[...] = result
     return out

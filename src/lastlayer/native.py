@@ -79,6 +79,8 @@ def _softmax(scores: Scores, out: Any, log: bool) -> Any:
     _, x, axis, where, temperature, softcap = scores
     if out is None:
         out = np.empty(x.shape, x.dtype)
+    if x.size == 0:  # the core wants a class
+        return out
     half = _is_bfloat(x)
     _core.softmax(_bits(x), axis, _bits(out), log, where, temperature, softcap or 0.0, half)
     return out
@@ -87,6 +89,9 @@ def _softmax(scores: Scores, out: Any, log: bool) -> Any:
 def logsumexp(scores: Scores) -> Any:
     """See `reference.logsumexp`."""
     lse = np.empty(_rows(scores), _result(scores.array))
+    if scores.array.size == 0:  # of no class, or no row at all
+        lse.fill(-np.inf)
+        return lse[()]
     _stats(scores, None, {"lse": lse})
     return lse[()]
 
@@ -103,6 +108,8 @@ def log_softmax_backward(grad: Any, y: Any, axis: int) -> Any:
 
 def _backward(grad: Any, y: Any, axis: int, log: bool) -> Any:
     dx = np.empty(y.shape, y.dtype)
+    if y.size == 0:
+        return dx
     grad = grad.astype(y.dtype, copy=False)
     _core.softmax_backward(_bits(grad), _bits(y), axis, _bits(dx), log, _is_bfloat(y))
     return dx

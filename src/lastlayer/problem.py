@@ -42,6 +42,7 @@ _NAMES = {
     "linear_row_stats": "x @ weight.T",
     "linear_top_k": "x @ weight.T",
 }
+_OF_NO_CLASSES = frozenset({"softmax", "log_softmax", "logsumexp"})  # these have a value without a class
 _LIMIT = 1 << 63  # of ignore_index
 _LABELS = "number the labels with pd.Categorical(targets).codes, and pass ignore_index=-1 for missing ones"
 ROUNDED = 0.01  # of a rest: what the rounding of 16-bit probabilities can make of 0
@@ -108,7 +109,7 @@ def scores(
         axis = _axis(function, x, axis)
     elif axis < 0:
         axis += ndim
-    if x.shape[axis] == 0:
+    if x.shape[axis] == 0 and function not in _OF_NO_CLASSES:
         raise ShapeError(
             f"{function}: {name_of(function)} is of shape {_shape(x)}; "
             f"expected at least one class on axis {axis}"
@@ -240,8 +241,10 @@ def mask(function: str, x: Array, where: Any) -> Array:
 
 
 def out(scores: Scores, out: Any) -> Array:
-    """``out``, if it can hold the result of ``scores``."""
+    """``out``, if it can hold the result of ``scores``; of a subclass such as np.memmap, its plain array."""
     function, x = scores.function, scores.array
+    if isinstance(out, _ndarray) and not isinstance(out, np.ma.MaskedArray):
+        out = np.asarray(out)
     plain = type(out) is _ndarray
     if not plain and not is_foreign(out):
         raise DtypeError(f"{function}: out is a {quoted(type(out).__name__)}; expected an array")
@@ -387,6 +390,8 @@ def axes(function: str, x: Any, where: Any, axis: Any) -> tuple[Array, Array | N
 
 def folding(function: str, x: Array, axis: Any) -> Axes:
     """How the given class axes of ``x`` are brought to one."""
+    if x.ndim == 0 and axis is None:  # one class
+        return Axes((), (), ())
     if x.ndim == 0:
         _axis(function, x, -1)
     given = range(x.ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
@@ -752,8 +757,10 @@ def _check_probabilities(scores: Scores, targets: Targets, shift: int) -> None:
     good = (p >= 0) | ~counts
     if not xp.all(good & ((p < inf) | ~counts)):
         p = xp.where(counts, p, 0)
-        places = p.ndim - 2, shift
-        _bad_element(scores.function, "targets[1]", p, good, "a finite probability, 0 or more", *places)
+        places, rule = (p.ndim - 2, shift), "a finite probability, 0 or more"
+        if xp.all((p < 0) | ~counts):
+            rule += "; log-probabilities? pass np.exp(targets[1]), or of a tensor targets[1].exp()"
+        _bad_element(scores.function, "targets[1]", p, good, rule, *places)
 
 
 def _ignore_index(function: str, ignore_index: Any, dense: bool) -> int | None:

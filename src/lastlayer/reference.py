@@ -52,6 +52,9 @@ def _rows(scores: Scores) -> _Rows:
     z = z / scores.temperature
     if scores.where is not None:
         z = xp.where(xp.moveaxis(scores.where, scores.axis, -1), z, -xp.inf)
+    if z.shape[-1] == 0:  # no class: the sum of no exponentials
+        peak = xp.full((*z.shape[:-1], 1), -xp.inf, dtype=z.dtype, device=device(z))
+        return _Rows(xp, z, peak, xp.zeros_like(peak), z == z, z)
     peak = xp.max(z, axis=-1, keepdims=True)
     is_top = numbers(xp, z) == xp.argmax(z, axis=-1, keepdims=True)
     fall, lost = _minus(xp, z, peak)

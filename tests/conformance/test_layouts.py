@@ -317,3 +317,44 @@ def test_out_with_strides_that_interleave():
     out = np.lib.stride_tricks.as_strided(np.zeros(12), (2, 3), (24, 16))
     x = np.random.default_rng(0).normal(size=(2, 3))
     assert_same_bits(ll.softmax(x, out=out), ll.softmax(x))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "rows"), [((2, 0), 1, (2,)), ((0, 3), 0, (3,)), ((2, 0), None, ()), ((0, 0), 1, (0,))]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_classes(backend, shape, axis, rows, dtype):
+    """Softmax of no class is empty, and the sum of no exponentials 0; what predicts a class is an error."""
+    x = np.empty(shape, dtype)
+    for p in (ll.softmax(x, axis), ll.log_softmax(x, axis, temperature=2.0)):
+        assert (p.shape, p.dtype) == (shape, dtype)
+    lse = ll.logsumexp(x, axis)
+    assert (lse.shape, lse.dtype) == (rows, dtype)
+    assert (lse == -np.inf).all()
+    assert ll.softmax(x, axis, out=x) is x
+    if axis is not None and x.shape[axis] == 0:
+        for call in (ll.predict, ll.row_stats, lambda x, axis: ll.top_k(x, 1, axis=axis)):
+            with pytest.raises(ll.ShapeError, match="expected at least one class"):
+                call(x, axis=axis)
+
+
+def test_a_number_with_all_its_axes(backend):
+    """One class, as in SciPy."""
+    assert ll.softmax(3.0, None) == 1.0
+    assert ll.log_softmax(3.0, None) == 0.0
+    assert ll.logsumexp(3.0, None) == ll.logsumexp(np.float64(3.0), None, keepdims=True) == 3.0
+    assert ll.softmax(np.float32(3.0), None).dtype == np.float32
+    assert ll.softmax(3.0, None, where=False) == 0.0
+
+
+def test_out_in_a_memory_map(backend, tmp_path):
+    x = np.arange(6.0).reshape(2, 3)
+    out = np.memmap(tmp_path / "out", x.dtype, "w+", shape=x.shape)
+    expected = ll.softmax(x)
+    assert ll.softmax(x, out=out) is out
+    assert (np.fromfile(tmp_path / "out").reshape(2, 3) == expected).all()
+    out[:] = x
+    assert ll.softmax(out, out=out) is out
+    assert (out == expected).all()
+    assert ll.log_softmax(x, None, out=out) is out
+    assert (out == ll.log_softmax(x, None)).all()

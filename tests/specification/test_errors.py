@@ -361,8 +361,8 @@ WRONG_SOFTMAX = {
         ll.ShapeError,
         "log_softmax: axis is 2; expected -2 <= axis < 2 for x of shape (2, 4)",
     ),
-    "all axes of a number": (
-        lambda: ll.softmax(2.0, None),
+    "no axis of a number": (
+        lambda: ll.softmax(2.0, ()),
         ll.ShapeError,
         "softmax: x is a single number; expected at least one axis, of classes",
     ),
@@ -397,10 +397,10 @@ WRONG_SOFTMAX = {
         "softmax: out is a list; expected an array",
     ),
     "nothing": (lambda: ll.softmax(None), ll.DtypeError, "softmax: x is None; expected an array of numbers"),
-    "empty": (
-        lambda: ll.softmax([]),
+    "no class to predict": (
+        lambda: ll.predict([]),
         ll.ShapeError,
-        "softmax: x is of shape (0,); expected at least one class on axis 0",
+        "predict: logits is of shape (0,); expected at least one class on axis 0",
     ),
     "long double": (
         lambda: ll.softmax(np.zeros(3, np.longdouble)),

@@ -75,6 +75,12 @@ WRONG = {
         ll.OptionError,
         "targets[1][1, 0] is -0.5; expected a finite probability, 0 or more",
     ),
+    "log-probabilities": (
+        ce(INDICES, np.log(P)),
+        ll.OptionError,
+        f"targets[1][0, 0] is {np.log(0.5)}; expected a finite probability, 0 or more; log-probabilities? "
+        "pass np.exp(targets[1]), or of a tensor targets[1].exp()",
+    ),
     "not a number": (
         ce(np.array([[1, -100], [0, 2]]), np.array([[0.5, NAN], [0.5, NAN]])),
         ll.OptionError,

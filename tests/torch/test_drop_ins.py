@@ -256,11 +256,27 @@ def test_softmax_of_another_dtype(name):
         torch.testing.assert_close(found, expected)
 
 
-def test_no_class_at_all():
-    x = torch.empty(2, 0, dtype=torch.float64, requires_grad=True)
-    assert ours.softmax(x, 1).shape == ours.log_softmax(x, 1).shape == (2, 0)
-    assert ours.softmax(x, 1).requires_grad
-    torch.testing.assert_close(ours.logsumexp(x, 1), torch.logsumexp(x, 1))
+@pytest.mark.parametrize("shape", [(2, 0), (0, 3), (2, 0, 3)])
+def test_no_class_at_all(way, shape):
+    """Values and gradients, of the common functions too, and of numbers without a dimension."""
+    x, dim = torch.empty(shape, dtype=torch.float64, requires_grad=True), shape.index(0)
+    for module in (ours, ll):
+        for name in ("softmax", "log_softmax"):
+            found = getattr(module, name)(x, dim)
+            torch.testing.assert_close(found, getattr(torch, name)(x, dim))
+            assert torch.autograd.grad(found.sum(), x)[0].shape == shape
+        found = module.logsumexp(x, dim)
+        torch.testing.assert_close(found, torch.logsumexp(x, dim))
+        assert torch.autograd.grad(found.sum(), x)[0].shape == shape
+    with pytest.raises(ll.ShapeError, match="expected at least one class"):
+        ll.predict(x, axis=dim)
+
+
+def test_all_axes_of_a_number(way):
+    x = torch.tensor(3.0, requires_grad=True)
+    total = ll.softmax(x, None) + ll.log_softmax(x, None) + ll.logsumexp(x, None, keepdims=True)
+    total.backward()
+    assert (total.item(), x.grad.item(), total.shape) == (4.0, 1.0, ())
 
 
 def test_logsumexp_of_integers_and_several_dimensions():

@@ -14,6 +14,8 @@ gradient of 0. PyTorch gives NaN there, and a batch that teaches nothing destroy
 
 from __future__ import annotations
 
+from torch import fx as _fx
+
 from . import linear_ops as _linear_ops  # noqa: F401 - exported programs name its operation
 from . import ops as _ops  # noqa: F401 - and its operations
 from .functional import cross_entropy, log_softmax, logsumexp, nll_loss, softmax
@@ -36,3 +38,7 @@ __all__ = [
     "nll_loss",
     "softmax",
 ]
+
+for _name in __all__:
+    if _name.islower():  # a function
+        _fx.wrap(_name)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from lastlayer.errors import LastlayerError
+from lastlayer.errors import LastlayerError, quoted
 from lastlayer.problem import name_of
 
 from .errors import TensorClassError
@@ -77,6 +77,6 @@ def _refuse(function: str, x: Tensor, error: Exception) -> NoReturn:
     said = str(error).strip().partition("\n")[0]
     plain = "full_tensor()" if hasattr(x, "full_tensor") else "to_padded_tensor(0)" if x.is_nested else ""
     raise TensorClassError(
-        f"{function}: {name} is a {class_of(x)}; expected a torch.Tensor, or a class with every operation of "
-        f"this call (its own error: {said}){f'; write {name}.{plain}' if plain else ''}"
+        f"{function}: {name} is a {quoted(class_of(x))}; expected a torch.Tensor, or a class with every "
+        f"operation of this call (its own error: {quoted(said)}){f'; write {name}.{plain}' if plain else ''}"
     ) from error

@@ -97,6 +97,9 @@ def slope(x: Tensor, form: Form) -> Tensor | float:
 
 def rows(z: Tensor) -> Rows:
     """The state of every row."""
+    if z.shape[-1] == 0:  # no class: the sum of no exponentials
+        peak = z.new_full((*z.shape[:-1], 1), -inf)
+        return Rows(z, torch.zeros_like(peak, dtype=torch.int64), peak, z, z, torch.zeros_like(peak))
     top = z.detach().argmax(-1, keepdim=True)
     peak = z.gather(-1, top)
     fall = z - peak

@@ -13,6 +13,7 @@ from lastlayer import problem, select
 from .deferred import deferred
 from .linear_call import for_autocast
 from .tensors import in_memory, is_watched
+from .tracing import leaf
 
 try:
     from lastlayer import native
@@ -90,6 +91,8 @@ class LinearHead(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
         """``input @ weight.T + bias``, made when it is looked at."""
+        if type(input) is not Tensor and (node := leaf(self, input)) is not None:
+            return node  # type: ignore[no-any-return]
         parts: list[Any] = [input, self.weight, self.bias]
         if not _can_wait(*parts):
             return super().forward(input)

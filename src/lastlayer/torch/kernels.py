@@ -258,6 +258,8 @@ def softmax_backward(
     if where is not None and log:
         grad = torch.where(where, grad, 0.0)
     dx, grad = new_like(y), grad.to(y.dtype)
+    if y.numel() == 0:
+        return dx
     half = y.dtype is torch.bfloat16
     g, p, d = (native._bits(memory(t)) for t in (grad, y, dx))
     _core.softmax_backward(g, p, axis, d, log, half, torch.get_num_threads())

@@ -297,3 +297,7 @@ def _denominator(like: Tensor, t: Target, o: Options) -> Tensor | float | None:
         return o.denominator  # type: ignore[no-any-return]
     own = {"axis": 1, "ignore_index": o.ignore_index, **t._asdict()}
     return weight_of_rows(like, like if t.is_top_k else t.y, own, wide(like.dtype))
+
+
+for _name in __all__:
+    torch.fx.wrap(_name)

@@ -16,6 +16,7 @@ from torch.nn.modules.loss import _WeightedLoss
 from .errors import DropInOptionError, DropInShapeError
 from .linear_functional import linear_cross_entropy
 from .modules import _shown
+from .tracing import leaf
 
 __all__ = ["LinearCrossEntropyLoss"]
 
@@ -119,6 +120,10 @@ class LinearCrossEntropyLoss(_Base):  # type: ignore[misc]
         denominator: float | None = None,
     ) -> Tensor:
         """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
+        if type(input) is not Tensor:
+            node = leaf(self, input, target, sample_weight=sample_weight, denominator=denominator)
+            if node is not None:
+                return node  # type: ignore[no-any-return]
         weight: Tensor = self.linear.weight
         bias: Tensor | None = self.linear.bias
         if self.out_features:

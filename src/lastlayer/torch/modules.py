@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import functional
 from .numbers import differs
+from .tracing import leaf
 
 __all__ = ["CrossEntropyLoss", "LogSoftmax", "NLLLoss", "Softmax"]
 
@@ -45,6 +46,8 @@ class Softmax(torch.nn.Softmax):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Probabilities, of the shape and dtype of ``input``."""
+        if type(input) is not Tensor and (node := leaf(self, input)) is not None:
+            return node  # type: ignore[no-any-return]
         return functional.softmax(input, self.dim, 5, temperature=self.temperature)
 
     def extra_repr(self) -> str:
@@ -76,6 +79,8 @@ class LogSoftmax(torch.nn.LogSoftmax):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Log-probabilities in nats, of the shape and dtype of ``input``."""
+        if type(input) is not Tensor and (node := leaf(self, input)) is not None:
+            return node  # type: ignore[no-any-return]
         return functional.log_softmax(input, self.dim, 5, temperature=self.temperature)
 
     def extra_repr(self) -> str:
@@ -138,6 +143,10 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         denominator: float | None = None,
     ) -> Tensor:
         """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
+        if type(input) is not Tensor:
+            node = leaf(self, input, target, sample_weight=sample_weight, denominator=denominator)
+            if node is not None:
+                return node  # type: ignore[no-any-return]
         return functional.cross_entropy(
             input,
             target,
@@ -211,6 +220,10 @@ class NLLLoss(torch.nn.NLLLoss):
         denominator: float | None = None,
     ) -> Tensor:
         """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
+        if type(input) is not Tensor:
+            node = leaf(self, input, target, sample_weight=sample_weight, denominator=denominator)
+            if node is not None:
+                return node  # type: ignore[no-any-return]
         return functional.nll_loss(
             input,
             target,
