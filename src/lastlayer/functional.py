@@ -775,13 +775,13 @@ denominator
 
     Notes
     -----
-    For tensors of PyTorch it is differentiable in ``x``, ``weight`` and ``bias``: where autograd asks for it,
-    the gradients are computed with the loss, and handed out by the first backward pass. Ignored rows take no
-    part in the products. The losses of rows, of "none", are differentiated by computing the tiles again.
-    Where there is no such loop (weights or targets to be differentiated, derivatives of derivatives, tensors
-    on a device, arrays of other libraries) the logits are computed as a whole. 16-bit
-    NumPy arrays are multiplied as float32; a bfloat16 tensor's logits are rounded to bfloat16, as those of
-    ``x @ weight.T`` are.
+    For tensors of PyTorch it is differentiable in ``x``, ``weight`` and ``bias``. Where its memory holds
+    all logits, they are kept for the first backward pass; else the gradients are computed with the loss,
+    and handed out by that pass. Ignored rows take no part in the products. The losses of rows, of "none",
+    are differentiated by computing the tiles again. Where there is no such loop (weights or targets to be
+    differentiated, derivatives of derivatives, tensors on a device, arrays of other libraries) the logits
+    are computed as a whole. 16-bit NumPy arrays are multiplied as float32; a bfloat16 tensor's logits are
+    rounded to bfloat16, as those of ``x @ weight.T`` are.
 
     Examples
     --------

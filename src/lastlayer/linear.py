@@ -257,6 +257,12 @@ class Loop:
             products.put(row, column, value, weight, dx, room)
         return [dx, dw, db]
 
+    def scale_by(self, factor: float) -> None:
+        """Multiply the gradients of the second pass, before they are rounded."""
+        self.problem = self.problem._replace(scale=self.problem.scale * factor)
+        if self.listed is not None:
+            self.listed.scale *= factor
+
     def take_large(self, tile: Tile, g: Any, stats: RowStats) -> Large:
         """The entries of a tile that are large, taken out of it: of the targets, and of the rows' argmax.
 

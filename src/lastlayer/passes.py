@@ -15,9 +15,18 @@ from .plan import default_memory
 from .problem import Head, Problem
 from .products import NumPyProducts, Products
 from .row_stats import ARRAYS, RowStats, pulled, weights, z_losses
-from .rows import Rows, all_rows, count_rows, counted_rows
+from .rows import Rows, all_rows, count_rows, counted_rows, with_features
 
-__all__ = ["FIELDS", "Found", "fields_of", "finished", "loss_and_gradients", "row_stats", "with_row_stats"]
+__all__ = [
+    "FIELDS",
+    "Found",
+    "Waiting",
+    "fields_of",
+    "finished",
+    "loss_and_gradients",
+    "row_stats",
+    "with_row_stats",
+]
 
 FIELDS = frozenset({"argmax", "spread", "square"})
 
@@ -31,6 +40,27 @@ class Found(NamedTuple):
     gradients: list[Any]  # of x, weight and bias, in their library; None where not wanted
     stats: RowStats  # of all rows, flat; peak, rest and the fields asked for
     missing: Any  # of the rows whose statistics are unknown: zeros; None: there are none
+    waiting: Waiting | None = None  # in the place of gradients
+
+
+class Waiting:
+    """Gradients that are not computed yet: every tile of logits is kept, and the second pass left to do.
+
+    The tiles lie where the weight's gradient will be, as far as it has room: memory that nobody has written
+    to takes no room. The second pass uses them up.
+    """
+
+    def __init__(self, loop: Loop, stats: RowStats, wanted: Wanted) -> None:
+        self.loop, self.stats, self.wanted = loop, stats, wanted
+        loop.rows = loop.rows._replace(x=None)  # it may be a copy
+
+    @np.errstate(all="ignore")
+    def compute(self, factor: float) -> list[Any]:
+        """The gradients times a factor."""
+        loop, head, wanted = self.loop, self.loop.head, self.wanted
+        loop.rows = rows = with_features(loop.products, head, loop.rows)
+        loop.scale_by(factor)
+        return finished(loop.products, head, rows, loop.gradients(self.stats, wanted), wanted)
 
 
 @np.errstate(all="ignore")
@@ -40,8 +70,13 @@ def loss_and_gradients(
     wanted: Wanted = (False, False, False),
     products: Products | None = None,
     fields: Collection[str] = (),
+    *,
+    wait: bool = False,
 ) -> Found:
-    """The loss, the gradients that are wanted, and the statistics of the rows that count."""
+    """The loss, the gradients that are wanted, and the statistics of the rows that count.
+
+    ``wait``: the gradients may wait (`Waiting`), and do where no tile has to be computed twice for it.
+    """
     products = NumPyProducts(problem.scores.array.dtype) if products is None else products
     wanted = (wanted[0], wanted[1], wanted[2] and head.bias is not None)
     kind = np.float64 if products.double else np.float32
@@ -49,20 +84,25 @@ def loss_and_gradients(
     rows = counted_rows(products, head, problem)
     if rows.x.shape[0] == 0 or problem.scale == 0.0:
         rows, stats = rows._replace(index=np.empty(0, np.int64)), RowStats.empty((0,))
-        losses, grads = np.zeros(0), [None] * 3
+        losses, grads, waiting = np.zeros(0), [None] * 3, None
     else:
         loop = Loop(products, head, problem, rows, wanted, **_for(fields))
         large = ("argmax",) if products.half and any(wanted[:2]) else ()
         stats, weight = loop.first_pass({"gap", "mass", *large, *fields}), _z_loss(problem)
         losses = stats.nll + z_losses(stats, weight, rows.s)
-        grads = loop.gradients(pulled(stats, weight, rows.s), wanted) if any(wanted) else [None] * 3
+        grads, waiting = [None] * 3, None
+        if wait and loop.plan.recomputed == 0:
+            waiting = Waiting(loop, pulled(stats, weight, rows.s), wanted)
+        elif any(wanted):
+            grads = loop.gradients(pulled(stats, weight, rows.s), wanted)
     whole = {k: _spread(getattr(stats, k), rows.index, n) for k in {"peak", "rest", *fields}}
     each = _spread(losses, rows.index, n).astype(kind).reshape(shape)[()] if none else None
     return Found(
         kind(losses.sum() * problem.scale) if each is None else each,
-        finished(products, head, rows, grads, wanted),
+        grads if waiting else finished(products, head, rows, grads, wanted),
         RowStats(**whole),
         None if rows.index is None else np.setdiff1d(np.arange(n), rows.index),
+        waiting,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from .problem import Head, Problem, Targets
 from .products import Products
 
-__all__ = ["Rows", "active_rows", "all_rows", "count_rows", "counted_rows", "target_logits"]
+__all__ = ["Rows", "active_rows", "all_rows", "count_rows", "counted_rows", "target_logits", "with_features"]
 
 _FEW = 8  # ignored rows stay where they are if they are less than one in so many
 _AT_ONCE = 1024  # rows looked at
@@ -73,6 +73,12 @@ def _chosen(products: Products, t: Targets, x: Any, y: Any, s: Any, chosen: Any)
     index = np.flatnonzero(chosen)
     y = y if t.kind == "dense" else y[index]
     return Rows(products.convert(products.select(x, index)), y, index, None if s is None else s[index])
+
+
+def with_features(products: Products, head: Head, rows: Rows) -> Rows:
+    """The same rows with their features, which were put away."""
+    x = head.x.reshape(count_rows(head), head.x.shape[-1])
+    return rows._replace(x=products.convert(x if rows.index is None else products.select(x, rows.index)))
 
 
 def _in_place(products: Products, t: Targets, x: Any, y: Any, s: Any, count: Any) -> Rows:

@@ -13,7 +13,7 @@ from lastlayer import linear
 torch = pytest.importorskip("torch")
 pytest.importorskip("lastlayer._core", reason="the native core is not built")
 
-from linear_tensors import loop  # noqa: E402
+from linear_tensors import cut, loop  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import lastlayer.torch as ours  # noqa: E402
@@ -200,9 +200,41 @@ def test_tied_weights():
 def test_no_work_for_what_is_frozen(passes, on):
     args = [t.detach().requires_grad_(bool(flag)) for t, flag in zip(arguments(), on, strict=True)]
     value = loss(*args)
-    assert passes == ["forward"] + [tuple(map(bool, on))] * any(on)
+    assert passes == ["forward"]
     if any(on):
         assert_same_gradients(value, peer(*args), [t for t in args if t.requires_grad])
+        assert passes == ["forward", tuple(map(bool, on))]
+
+
+def test_gradients_wait_where_all_tiles_are_kept(passes):
+    """The loss alone costs no backward pass; the logits are kept, where the weight's gradient will be."""
+    args = arguments()
+    listed = torch.arange(2 * N).reshape(N, 2) % V, torch.full((N, 2), 0.3, dtype=torch.float64)
+    dense = torch.zeros(N, V, dtype=torch.float64).scatter_add_(1, *listed)
+    most = torch.where(torch.arange(N) % 3 == 0, Y, -100)
+    for y, other in ((Y, Y), (most, most), (listed, dense)):
+        passes.clear()
+        value = 3 * ll.linear_cross_entropy(*args[:2], y, bias=args[2])
+        waiting = value.grad_fn.next_functions[0][0].waiting
+        assert passes == ["forward"]
+        assert waiting.loop.rows.x is None
+        assert sum(b.numel() for b in waiting.loop.buffers) <= max(N * V, V)
+        expected = 3 * F.cross_entropy(F.linear(*args), other)
+        (dw,) = torch.autograd.grad(value, args[1], retain_graph=True)
+        assert passes[1:] == [ALL]
+        del waiting
+        torch.testing.assert_close(dw, *torch.autograd.grad(expected, args[1], retain_graph=True), **CLOSE)
+        found = torch.autograd.grad(value, args, retain_graph=True)
+        torch.testing.assert_close(found, torch.autograd.grad(expected, args), **CLOSE)
+        assert not any(g.any() for g in torch.autograd.grad(value * 0, args))
+
+
+def test_gradients_are_computed_with_the_loss_where_tiles_are_not_kept(passes, monkeypatch):
+    cut(monkeypatch, 4, 8)
+    value = loss(*(args := arguments()))
+    assert passes == ["forward", ALL]
+    assert_same_gradients(3 * value, 3 * peer(*args), args)
+    assert passes == ["forward", ALL]
 
 
 def test_turned_and_strided_weights():

@@ -29,7 +29,11 @@ __all__ = ["loss", "loss_and_gradients", "row_stats", "top_k"]
 
 
 class _Loss(Function):
-    """(x, weight, bias, call, problem, stats) -> loss; its gradients are computed with it."""
+    """(x, weight, bias, call, problem, stats) -> loss.
+
+    Where the memory holds all tiles, the gradients wait for the backward pass. Else they are computed with
+    the loss: they are smaller than the logits.
+    """
 
     @staticmethod
     def forward(
@@ -41,10 +45,15 @@ class _Loss(Function):
         checked: Problem,
         stats: list[RowStats] | None,
     ) -> Tensor:
-        later = is_narrow(x) or _is_kept_elsewhere()
-        wanted = (False, False, False) if later else ctx.needs_input_grad[:3]
-        value, grads = call.run(checked, wanted, stats)
-        ctx.grads = grads if any(wanted) else None
+        wanted, grads, ctx.waiting = ctx.needs_input_grad[:3], None, None
+        if is_narrow(x) or _is_kept_elsewhere():
+            value, _ = call.run(checked, (False, False, False), stats)
+        elif stats is None:
+            value, grads, ctx.waiting = call.begin(checked, wanted)
+        else:
+            value, grads = call.run(checked, wanted, stats)
+        ctx.grads = None if ctx.waiting else grads
+        ctx.scaled = ctx.grads is None  # by what comes back, before they are rounded
         ctx.save_for_backward(x, weight, bias, *call.target)  # type: ignore[misc]
         ctx.call = call.without_tensors()
         return value
@@ -56,15 +65,18 @@ class _Loss(Function):
             found = linear_rows.composed_gradients(ctx.call.of(saved), {"loss": grad}, wanted)
             return *found, None, None, None
         grads, ctx.grads = ctx.grads, None  # given away: whoever has them may write to them
-        if grads is None:
+        waiting, ctx.waiting = ctx.waiting, None  # its tiles are used up
+        many = not in_memory(grad)
+        factor = 1.0 if many or not ctx.scaled else float(grad)
+        if waiting is not None and factor != 0.0:
+            grads = waiting.compute(factor)
+        elif grads is None:
             call = ctx.call.of(saved)
             checked = call.checked()
-            if is_narrow(call.x) and in_memory(grad):
-                checked, grad = checked._replace(scale=checked.scale * float(grad)), grad.new_ones(())
-            _, grads = call.run(checked, wanted)
-        if not in_memory(grad):  # many at once
+            _, grads = call.run(checked._replace(scale=checked.scale * factor), wanted)
+        if many:
             return *(None if g is None else g * grad for g in grads), None, None, None
-        if grad != 1.0:
+        if not ctx.scaled and grad != 1.0:
             grads = [None if g is None else g.mul_(grad) for g in grads]
         return *grads, None, None, None
 

@@ -15,6 +15,7 @@ from torch.autograd import forward_ad
 
 from lastlayer import passes, problem
 from lastlayer.errors import DtypeError
+from lastlayer.passes import Waiting
 from lastlayer.problem import Head, Problem
 from lastlayer.row_stats import RowStats
 
@@ -117,6 +118,12 @@ class Call(NamedTuple):
         value, grads, rows = passes.with_row_stats(head, checked, wanted, products)
         stats.append(rows)
         return from_memory(value), grads
+
+    def begin(self, checked: Problem, wanted: Any) -> tuple[Tensor, list[Tensor | None], Waiting | None]:
+        """What `run` gives, whose gradients wait for a backward pass where all tiles can be kept for it."""
+        head, products = self.parts()
+        found = passes.loss_and_gradients(head, checked, wanted, products, wait=True)
+        return from_memory(found.loss), found.gradients, found.waiting
 
     def logits(self) -> Tensor:
         """``x @ weight.T + bias``; for the gradients' sake ignored rows that are not finite are zeros."""

@@ -103,7 +103,7 @@ def losses(call: Any, checked: Problem, stats: list[RowStats] | None) -> Tensor:
     head, products = call.parts()
     if stats is None:
         fields = ("mass", "argmax") if products.half else ("mass",)
-        value, _, state, _ = loss_and_gradients(head, checked, products=products, fields=fields)
+        value, _, state, *_ = loss_and_gradients(head, checked, products=products, fields=fields)
     else:
         value, _, state = with_row_stats(head, checked, products=products)
         stats.append(state)
