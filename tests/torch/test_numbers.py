@@ -147,6 +147,19 @@ def test_numbers_out_of_range(name, value):
     assert function(**{name: torch.tensor(value, requires_grad=True)}).isnan()  # nobody looks at it
 
 
+def test_deferred_logits():
+    head, x, y = drop_ins.LinearHead(3, 5), torch.randn(300, 3), torch.randint(0, 5, (300,))
+    plain = torch.nn.functional.linear(x, head.weight, head.bias)
+    for name, value in VALUES.items():
+        numbers = [torch.tensor(value, requires_grad=True) for _ in range(2)]
+        losses = [ll.cross_entropy(z, y, **{name: n}) for z, n in zip((head(x), plain), numbers, strict=True)]
+        found, expected = (torch.autograd.grad(loss, n)[0] for loss, n in zip(losses, numbers, strict=True))
+        torch.testing.assert_close(found, expected)
+    temperature = torch.tensor(2.0, requires_grad=True)
+    assert not ll.predict(head(x), temperature=temperature)[1].requires_grad
+    assert not ll.top_k(head(x), 2, temperature=temperature)[1].requires_grad
+
+
 def test_a_device_is_not_waited_for():
     """A meta tensor has no value: whoever looks at it fails."""
     x, y = torch.zeros(4, 5, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")

@@ -318,10 +318,10 @@ def predict(x: Tensor, axis: Any, temperature: float, softcap: float | None) -> 
     """``lastlayer.predict``."""
     options = Options("predict", axis, temperature=temperature, softcap=softcap)
     x = x.detach()
-    if type(x) is Logits and (found := x.row_stats(None, None, None, options)) is not None:
-        return found.argmax, found.confidence  # type: ignore[return-value]
-    x = _scores("predict", x)
     with torch.no_grad():
+        if type(x) is Logits and (found := x.row_stats(None, None, None, options)) is not None:
+            return found.argmax, found.confidence  # type: ignore[return-value]
+        x = _scores("predict", x)
         return kernels.predict(x, numbers.read(options, x))
 
 
