@@ -174,7 +174,8 @@ struct Request {
   // type than their results have a peak that the results cannot hold; then they are found again.
   void statistics(nb::handle peak, nb::handle rest) {
     void *p = row_result(peak, row_dtype(), "peak"), *r = row_result(rest, Dtype::f64, "rest");
-    if (job.op == Op::stats) job.rows_out.peak = p, job.rows_out.rest = (double*)r;
+    if (job.op == Op::stats)
+      job.rows_out.peak = p, job.rows_out.rest = (double*)r, job.rows_out.wide_peak = job.rows_out.wide;
     if (job.op == Op::grad && job.in_double == job.rows_out.wide)
       job.known_peak = p, job.known_rest = (const double*)r;
   }
@@ -260,7 +261,8 @@ void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double tem
   RowResults& o = r.job.rows_out;
   o.loss = slot("nll", r.row_dtype());
   o.lse = slot("lse", r.row_dtype());
-  o.peak = slot("peak", r.row_dtype());
+  o.wide_peak = r.job.in_double;  // a float may not hold the peak of scores that are computed in double
+  o.peak = slot("peak", o.wide_peak ? Dtype::f64 : Dtype::f32);
   o.confidence = slot("confidence", r.row_dtype());
   o.rest = (double*)slot("rest", Dtype::f64);
   o.gap = (double*)slot("gap", Dtype::f64);

@@ -36,9 +36,10 @@ struct Operand {
   std::int64_t stride[max_axes] = {};
 };
 
-// Results of one number a row, contiguous, each optional. `wide`: double, else float.
+// Results of one number a row, contiguous, each optional. `wide`: double, else float; `wide_peak`: the peak.
 struct RowResults {
   bool wide = false;
+  bool wide_peak = false;
   void* loss = nullptr;
   void* lse = nullptr;
   void* peak = nullptr;

@@ -108,6 +108,14 @@ struct Fold {
 };
 
 // mass = sum t and gap = sum t (peak - z) for t = w (on q + off), where 0 * inf = 0 and peak - peak = 0.
+//
+// Near the largest finite number peak - z overflows, and so does the sum of differences before it is
+// multiplied with what every class has of a smoothed target. So both are taken times `gap_scale`, exactly,
+// and divided by it once a row. Log-probabilities (Op::pick) are far from there and may be tiny.
+template <class C>
+LL_INLINE C gap_scale(const Job& job) {
+  return job.op == Op::pick ? (C)1 : (C)0x1p-32;
+}
 template <class C>
 struct GapFold {
   using S = Simd<C>;
@@ -118,7 +126,8 @@ struct GapFold {
     m = g = S::set1(0);
     mass.zero(), gap.zero();
   }
-  LL_INLINE void step(V t, V below, typename S::M apart) {  // below = peak - z; apart: z is not the peak
+  LL_INLINE void step(V t, V below,
+                      typename S::M apart) {  // below = (peak - z) gap_scale; apart: z is not the peak
     m = m + t;
     g = g + S::keep(S::both(S::neq(t, S::set1(0)), apart), t * below);
   }

@@ -64,21 +64,25 @@ struct LanePasses {
     }
   }
 
-  // sum t and sum t (peak - z) for t = w (on q + off), or t = w where q is absent.
+  // sum t and sum t (peak - z) for t = w (on q + off), or t = w where q is absent, the latter times
+  // gap_scale.
   static LL_INLINE void gaps(const Job& job, State<C>& st, int i, const C* t, const C* q, std::int64_t ld,
                              std::int64_t n) {
     const C* w = (const C*)job.class_weight;
+    const C scale = gap_scale<C>(job);
     const V top = S::load(st.peak + i), on = S::set1((C)job.on), off = S::set1((C)job.off);
+    const V minus = S::set1(-scale), top_scaled = top * S::set1(scale);
     GapFold<C> f;
     for (std::int64_t j = 0; j < n; ++j) {
       V x = S::set1(w[j]);
       if (q) x = x * S::fma(on, S::load(q + j * ld), off);
       const V v = S::load(t + j * ld);
-      f.step(x, top - v, S::neq(v, top));
+      f.step(x, S::fma(v, minus, top_scaled), S::neq(v, top));
       if (j % 16 == 15) f.flush();
     }
     f.flush();
-    S::store(st.mass + i, f.mass.value()), S::store(st.gap + i, f.gap.value());
+    S::store(st.mass + i, f.mass.value());
+    S::store(st.gap + i, q ? f.gap.value() * S::set1(1 / scale) : f.gap.value());
   }
 
   // As in RowPasses, one row at a time: these are asked for seldom.

@@ -128,24 +128,28 @@ struct RowPasses {
     }
   }
 
-  // sum t and sum t (peak - z) for t = w (on q + off), or t = w where q is absent.
+  // sum t and sum t (peak - z) for t = w (on q + off), or t = w where q is absent, the latter times
+  // gap_scale.
   static void gaps(const Job& job, C peak, const C* z, const C* w, const C* q, std::int64_t n, C& mass,
                    C& gap) {
     GapFold<C> f;
+    const C scale = gap_scale<C>(job);
     const V top = S::set1(peak), on = S::set1((C)job.on), off = S::set1((C)job.off);
+    const V top_scaled = S::set1(peak * scale), minus = S::set1(-scale);
     each_vector<C>(
         n,
         [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
           V t = S::loadn(w + j, m, 0);
           if (q) t = t * S::fma(on, S::loadn(q + j, m, 0), off);
           const V v = S::loadn(z + j, m, 0);
-          f.step(t, top - v, S::neq(v, top));
+          f.step(t, S::fma(v, minus, top_scaled), S::neq(v, top));
         },
         [&]() LL_INLINE_LAMBDA { f.flush(); });
     C a[W], b[W];
     S::store(a, f.mass.value()), S::store(b, f.gap.value());
     mass = gap = 0;
     for (int i = 0; i < W; ++i) mass += a[i], gap += b[i];
+    if (q) gap /= scale;
   }
 
   // Lowest class whose score is the row's peak; -1 in a row with a NaN.

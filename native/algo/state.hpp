@@ -72,7 +72,8 @@ LL_INLINE bool is_void(const Job& job, const State<C>& st, std::int64_t row, int
   return job.known_mass[row + i] == 0 && !(job.known_tilt && job.known_tilt[row + i] != 0);
 }
 
-// mass, gap and t_y (in `other`) of index targets; `gap` holds sum_j w_j (peak - z_j) on entry if off != 0.
+// mass, gap and t_y (in `other`) of index targets; `gap` holds gap_scale sum_j w_j (peak - z_j) on entry if
+// off != 0.
 template <class C>
 void index_mass_and_gap(const Job& job, State<C>& st, int rows) {
   const C* w = (const C*)job.class_weight;
@@ -88,10 +89,11 @@ void index_mass_and_gap(const Job& job, State<C>& st, int rows) {
     }
     return;
   }
+  const double off_gap = job.off / gap_scale<C>(job);
   for (int i = 0; i < rows; ++i) {
     const double s = weight[i], wy = st.y[i] >= 0 ? (double)w[st.y[i]] : 0;
     const double below = zy[i] == peak[i] ? 0 : (double)peak[i] - (double)zy[i];
-    const double lost = (wy * job.on == 0 ? 0 : wy * job.on * below) + (job.off != 0 ? job.off * gap[i] : 0);
+    const double lost = (wy * job.on == 0 ? 0 : wy * job.on * below) + (job.off != 0 ? off_gap * gap[i] : 0);
     gap[i] = s == 0 ? 0 : (C)(s * lost);
     mass[i] = (C)(s * (wy * job.on + job.off * job.class_weight_sum));
     other[i] = (C)(s * wy * (job.on + job.off));
@@ -211,9 +213,9 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
 template <class C>
 void put_rows(const Job& job, State<C>& st, std::int64_t row, int rows) {
   const RowResults& o = job.rows_out;
-  auto put = [&](void* to, const C* from) {
+  auto put = [&](void* to, const C* from, bool wide) {
     if (!to) return;
-    if (o.wide)
+    if (wide)
       for (int i = 0; i < rows; ++i) ((double*)to)[row + i] = (double)from[i];
     else
       for (int i = 0; i < rows; ++i) ((float*)to)[row + i] = (float)from[i];
@@ -222,7 +224,8 @@ void put_rows(const Job& job, State<C>& st, std::int64_t row, int rows) {
     if (!to) return;
     for (int i = 0; i < rows; ++i) to[row + i] = (double)from[i];
   };
-  put(o.loss, st.loss), put(o.lse, st.lse), put(o.peak, st.peak), put(o.confidence, st.confidence);
+  put(o.loss, st.loss, o.wide), put(o.lse, st.lse, o.wide);
+  put(o.peak, st.peak, o.wide_peak), put(o.confidence, st.confidence, o.wide);
   if (o.rest)
     for (int i = 0; i < rows; ++i) o.rest[row + i] = (double)st.rest[i] + (double)st.lo[i];
   put_double(o.gap, st.gap), put_double(o.mass, st.mass);

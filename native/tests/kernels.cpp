@@ -24,7 +24,7 @@ void run_known(const Table& table, Problem& problem, bool split) {
   Job first = problem.job;
   first.op = Op::stats;
   first.rows_out = RowResults();
-  first.rows_out.wide = first.in_double;  // either type fits the memory
+  first.rows_out.wide = first.rows_out.wide_peak = first.in_double;  // either type fits the memory
   first.rows_out.peak = peak.get(), first.rows_out.rest = rest.get();
   first.rows_out.mass = mass.get();
   run_exactly(table, first, split);
@@ -58,7 +58,7 @@ void run_top(const Table& table, const Problem& problem, bool split) {
   job.target = Target::none;
   job.shard = true;
   job.rows_out = RowResults();
-  job.rows_out.wide = job.in_double;
+  job.rows_out.wide = job.rows_out.wide_peak = job.in_double;
   job.top_label = label.get(), job.top_probability = probability.get();
   job.threshold = threshold.get();
   run_exactly(table, job, split);
@@ -82,7 +82,7 @@ void run_ranks(const Table& table, const Problem& problem, bool split) {
   job.op = Op::stats;
   job.shard = true, job.k = 0;
   job.rows_out = RowResults();
-  job.rows_out.wide = job.in_double;
+  job.rows_out.wide = job.rows_out.wide_peak = job.in_double;
   job.rows_out.rank = rank.get();
   for (std::size_t i = 0; i < n; ++i) threshold[i] = i % 2 ? INFINITY : 0;
   job.threshold = threshold.get();

@@ -179,7 +179,7 @@ Problem::Problem(const Request& request) : request_(request) {
   if (options && random.once_in(4)) job.softcap = 8;
   const bool transformed = job.temperature != 1 || job.softcap != 0;
   job.in_double = dtype == Dtype::f64 || (dtype == Dtype::f32 && transformed);
-  job.rows_out.wide = dtype == Dtype::f64;
+  job.rows_out.wide = job.rows_out.wide_peak = dtype == Dtype::f64;
   loose_ = transformed && !job.in_double;
   const Layout same = plain ? Layout::plain() : Layout::any(random, request.in_place);
   place(job.x, dtype, same, request.in_place);

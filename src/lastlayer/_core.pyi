@@ -63,9 +63,9 @@ def row_stats(
 ) -> None:
     """Fill ``into``: its keys are the results wanted, ``top_label`` and ``top_probability`` if ``k`` > 0.
 
+    ``peak`` comes in the computing type: float64 for float64, and for float32 with a temperature or softcap.
     ``shard``: the scores are some of the classes. A class index outside of them is a class of another part,
-    not of nobody; ``off`` is of all classes; and ``peak`` comes in the computing type: float64 for float64,
-    and for float32 with a temperature or softcap. The ``rank`` of a shard counts its classes that come before
+    not of nobody; and ``off`` is of all classes. The ``rank`` of a shard counts its classes that come before
     the target of each row, whose score, as the shard would have it, is ``threshold``. Its best classes are
     sought among those that reach the ``threshold`` of their row, if given; labels that are not found are -1.
     """

@@ -126,7 +126,8 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
         stats, _ = _sparse_stats(problem, ("argmax", "spread", "square"))
         found = {key: getattr(stats, key).reshape(shape)[()] for key in _SPARSE_FIELDS}
         return RowStats(**found, **weights(targets, shape), dtype=dtype)
-    into: dict[str, Any] = {"peak": np.empty(shape, dtype), "rest": np.empty(shape)}
+    peak = np.empty(shape, computing_dtype(scores, scores.array.dtype.itemsize))
+    into: dict[str, Any] = {"peak": peak, "rest": np.empty(shape)}
     for field in ("spread", "square"):
         if field in fields:
             into[field] = np.empty(shape)

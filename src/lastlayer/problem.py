@@ -45,6 +45,8 @@ _NAMES = {
 _OF_NO_CLASSES = frozenset({"softmax", "log_softmax", "logsumexp"})  # these have a value without a class
 _LIMIT = 1 << 63  # of ignore_index
 _LABELS = "number the labels with pd.Categorical(targets).codes, and pass ignore_index=-1 for missing ones"
+LEAST = 1e-200  # of what is divided by: quotients of ordinary numbers stay finite
+MOST = 1e18  # of a weight: products of two are numbers of float32
 ROUNDED = 0.01  # of a rest: what the rounding of 16-bit probabilities can make of 0
 
 
@@ -116,7 +118,7 @@ def scores(
         )
     if where is not None:
         where = mask(function, x, where)
-    if type(temperature) is not float or not 0.0 < temperature < inf:
+    if type(temperature) is not float or not LEAST <= temperature < inf:
         temperature = _number(function, "temperature", temperature, strict=True)
     if softcap is not None:
         softcap = _number(function, "softcap", softcap, strict=True)
@@ -469,6 +471,15 @@ def with_targets(
                 f"expected None with reduction={shown(reduction)}"
             )
         total = _number(function, "denominator", denominator)
+        if 0.0 < total < LEAST:
+            raise OptionError(
+                f"{function}: denominator is {total}; expected 0, or a finite number of at least {LEAST:g}"
+            )
+    elif mean and not (total == 0.0 or LEAST <= total < inf or total != total):
+        raise OptionError(
+            f"{function}: class_weight and sample_weight add up to {total:g}; "
+            f"expected 0, or a finite sum of at least {LEAST:g}"
+        )
     if reduction != "mean":
         return _new(Problem, (scores, checked, 1.0, reduction))
     return _new(Problem, (scores, checked, 1.0 / total if total else 0.0, reduction))
@@ -816,8 +827,10 @@ def _weight(scores: Scores, name: str, weight: Any) -> Array:
     """Weights as float32 or float64, each finite and not negative."""
     function, xp = scores.function, namespace(scores.array)
     weight = _floats(scores, name, weight)
-    if 0 in weight.shape or (xp.min(weight) >= 0 and xp.max(weight) < inf):
+    if 0 in weight.shape or (xp.min(weight) >= 0 and xp.max(weight) <= MOST):
         return weight
+    if xp.all((weight >= 0) & (weight < inf)):
+        _bad_element(function, name, weight, weight <= MOST, f"a weight of at most {MOST:g}")
     _bad_element(function, name, weight, weight >= 0, "a finite weight, 0 or more")
 
 
@@ -887,8 +900,10 @@ def _number(function: str, name: str, value: Any, *, high: float = inf, strict: 
         number = float("nan" if isinstance(value, str) else value)
     except (TypeError, ValueError, RuntimeError):
         number = -inf
-    if 0.0 <= number <= high and number < inf and not (strict and number == 0.0):
+    if 0.0 <= number <= high and number < inf and not (strict and number < LEAST):
         return number
+    if strict and 0.0 < number < LEAST:
+        raise OptionError(f"{function}: {name} is {number}; expected a finite number of at least {LEAST:g}")
     bad_number(function, name, value, high, strict)
 
 

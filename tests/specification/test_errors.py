@@ -323,6 +323,31 @@ WRONG = {
         ll.OptionError,
         "sample_weight[1] is inf; expected a finite weight, 0 or more",
     ),
+    "weight beyond float32": (
+        ce(X, [0, 0], class_weight=[1.0, 1e308, 1.0, 1.0]),
+        ll.OptionError,
+        "class_weight[1] is 1e+308; expected a weight of at most 1e+18",
+    ),
+    "weights that add up to less than a float has": (
+        ce(X, [0, 0], sample_weight=[1e-310, 0.0]),
+        ll.OptionError,
+        "class_weight and sample_weight add up to 1e-310; expected 0, or a finite sum of at least 1e-200",
+    ),
+    "denominator that nothing can be divided by": (
+        ce(X, [0, 0], denominator=1e-320),
+        ll.OptionError,
+        "denominator is 1e-320; expected 0, or a finite number of at least 1e-200",
+    ),
+    "temperature that nothing can be divided by": (
+        ce(X, [0, 0], temperature=1e-310),
+        ll.OptionError,
+        "temperature is 1e-310; expected a finite number of at least 1e-200",
+    ),
+    "softcap that nothing can be divided by": (
+        ce(X, [0, 0], softcap=1e-310),
+        ll.OptionError,
+        "softcap is 1e-310; expected a finite number of at least 1e-200",
+    ),
     "negative sample weight for all": (
         ce(X, [0, 0], sample_weight=-1),
         ll.OptionError,

@@ -106,7 +106,7 @@ def _number(o: Any, name: str, value: Tensor, x: Tensor) -> Number:
             f"write {name}.to({str(x.device)!r})"
         )
     value = value.reshape(()).to(x.device, wide(x.dtype))
-    good = (value > 0 if strict else value >= 0) & (value <= high) & (value < inf)
+    good = (value >= problem.LEAST if strict else value >= 0) & (value <= high) & (value < inf)
     return torch.where(good, value, nan)
 
 
