@@ -83,10 +83,7 @@ class RowStats:
     @property
     def lse(self) -> Array:
         """Logarithm of the sum of the exponentials, in nats."""
-        with np.errstate(all="ignore"):
-            xp = self._xp()
-            infinite = xp.isinf(self.peak)  # nothing to add to it, and rest has no meaning there
-            return self._result(xp.where(infinite, self.peak, self.peak + xp.log1p(self.rest)))
+        return self._result(self._lse())
 
     @property
     def nll(self) -> Array:
@@ -102,7 +99,7 @@ class RowStats:
 
         0 over no rows.
         """
-        with np.errstate(all="ignore"):
+        with self._quiet():
             xp = self._xp()
             weight, total = self._need("weight"), xp.sum(self._nll())
             divisor = xp.sum(weight if self.target_weight is None else weight * self.target_weight)
@@ -112,22 +109,17 @@ class RowStats:
     @property
     def entropy(self) -> Array:
         """Entropy of the row's softmax, in nats."""
-        with np.errstate(all="ignore"):
-            xp = self._xp()
-            spread = self._need("spread")
-            return self._result(xp.log1p(self.rest) + spread / (1 + self.rest) + self._unless_infinite())
+        return self._result(self._entropy())
 
     @property
     def confidence(self) -> Array:
         """The largest probability of the row."""
-        with np.errstate(all="ignore"):
-            return self._result(1 / (1 + self.rest) + self._unless_infinite())
+        return self._result(self._confidence())
 
     @property
     def sum_p2(self) -> Array:
         """Sum of the squared probabilities."""
-        with np.errstate(all="ignore"):
-            return self._result((1 + self._need("square")) / (1 + self.rest) ** 2 + self._unless_infinite())
+        return self._result(self._sum_p2())
 
     @property
     def counted(self) -> Array:
@@ -144,12 +136,7 @@ class RowStats:
     @property
     def accuracy(self) -> Array:
         """The part of the rows' weight that is on correct rows; NaN over no rows."""
-        with np.errstate(all="ignore"):
-            xp = self._xp()
-            weight, missing = self._need("weight"), self._missing()
-            right = xp.where(self.correct, weight, 0.0)
-            right = right if missing is None else xp.where(missing, xp.nan, right)
-            return self._result(xp.sum(right) / xp.sum(weight))
+        return self._result(self._accuracy())
 
     @staticmethod
     def empty(shape: tuple[int, ...], xp: Any = np) -> RowStats:
@@ -232,6 +219,10 @@ class RowStats:
         """The functions of the arrays' library."""
         return namespace(self.peak)
 
+    def _quiet(self) -> Any:
+        """Without NumPy's warnings of infinities and NaN, which are results like others."""
+        return np.errstate(all="ignore")
+
     def _merged(self, other: RowStats, ranges: Ranges) -> RowStats:
         """`merge` of two parts that go together."""
         xp = self._xp()
@@ -256,9 +247,38 @@ class RowStats:
         }
         return RowStats(**found, classes=self.classes, dtype=self.dtype)
 
+    # The results as they are computed, before they are rounded to their dtype.
+
+    def _lse(self) -> Array:
+        with self._quiet():
+            xp = self._xp()
+            infinite = xp.isinf(self.peak)  # nothing to add to it, and rest has no meaning there
+            return xp.where(infinite, self.peak, self.peak + xp.log1p(self.rest))
+
+    def _entropy(self) -> Array:
+        with self._quiet():
+            xp = self._xp()
+            spread = self._need("spread")
+            return xp.log1p(self.rest) + spread / (1 + self.rest) + self._unless_infinite()
+
+    def _confidence(self) -> Array:
+        with self._quiet():
+            return 1 / (1 + self.rest) + self._unless_infinite()
+
+    def _sum_p2(self) -> Array:
+        with self._quiet():
+            return (1 + self._need("square")) / (1 + self.rest) ** 2 + self._unless_infinite()
+
+    def _accuracy(self) -> Array:
+        with self._quiet():
+            xp = self._xp()
+            weight, missing = self._need("weight"), self._missing()
+            right = xp.where(self.correct, weight, 0.0)
+            right = right if missing is None else xp.where(missing, xp.nan, right)
+            return xp.sum(right) / xp.sum(weight)
+
     def _nll(self) -> Array:
-        """``nll`` as it was computed."""
-        with np.errstate(all="ignore"):
+        with self._quiet():
             xp = self._xp()
             gap, mass, missing = self._need("gap"), self._need("mass"), self._missing()
             value = gap + mass * xp.log1p(self.rest) + self._unless_infinite()
@@ -285,7 +305,8 @@ class RowStats:
         return value
 
     def _result(self, value: Array) -> Array:
-        return cast(namespace(value), value, self.peak.dtype if self.dtype is None else self.dtype)
+        with self._quiet():
+            return cast(namespace(value), value, self.peak.dtype if self.dtype is None else self.dtype)
 
 
 ARRAYS = tuple(
@@ -294,13 +315,18 @@ ARRAYS = tuple(
 _STATE = ARRAYS[: ARRAYS.index("weight")]  # those of the law
 
 
-@np.errstate(all="ignore")
 def joined(a: RowStats, b: RowStats, xp: Any = np, first: Any = None) -> RowStats:
     """What two parts of the classes know together: associative, with `RowStats.empty` as its identity.
 
     ``first`` marks the rows whose peak is that of ``a``. Without it the classes of ``b`` come after those of
     ``a``, and its ``argmax`` already counts from the row's first class.
     """
+    with a._quiet():
+        return _law(a, b, xp, first)
+
+
+def _law(a: RowStats, b: RowStats, xp: Any, first: Any) -> RowStats:
+    """See `joined`."""
     if first is None:
         first = ~(a.peak < b.peak)  # ties: the earlier classes
         if a.argmax is not None and b.argmax is not None:  # an empty part has no class to offer

@@ -351,3 +351,8 @@ def test_a_target_beyond_int64_is_of_another_shard(backend):
     y = np.array([2**64 - 1, 2**63, 1, 2], np.uint64)
     stats = ll.row_stats(Z, y, class_offset=1)
     assert stats.target.tolist() == [-1, -1, 1, 2]
+
+
+def test_results_beyond_float32_raise_no_warning(backend):
+    z = np.array([[0.0, 3e38], [-3e38, 3e38]], np.float32)
+    assert ll.row_stats(z, [0, 0]).nll.tolist() == [np.float32(3e38), np.inf]

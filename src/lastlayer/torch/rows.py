@@ -6,6 +6,7 @@ sum_p2) are made by the law in `row_stats`, and know their gradient.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,8 +57,7 @@ class TensorRowStats(RowStats):
 
     @property
     def accuracy(self) -> Tensor:
-        found: Tensor = RowStats.accuracy.fget(self)  # type: ignore[attr-defined]
-        return found.detach()
+        return self._result(self._accuracy()).detach()
 
     @property
     def entropy(self) -> Tensor:
@@ -86,6 +86,9 @@ class TensorRowStats(RowStats):
 
     def _xp(self) -> Any:
         return torch
+
+    def _quiet(self) -> Any:
+        return nullcontext()
 
     def _result(self, value: Tensor) -> Tensor:
         found: Tensor = value.to(self.dtype)
@@ -129,8 +132,7 @@ class MergedRowStats(TensorRowStats):
     parts: Any = ()
 
     def _read(self, name: str) -> Tensor:
-        law = RowStats._nll if name == "nll" else getattr(RowStats, name).fget
-        constant: Tensor = self._result(law(self)).detach()
+        constant = self._result(getattr(self, f"_{name}")()).detach()
         a, b = self.parts
         if not (torch.is_grad_enabled() or tracks()):
             return constant
