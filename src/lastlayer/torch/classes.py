@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn import Parameter
 
 from lastlayer.errors import LastlayerError, quoted
 from lastlayer.problem import name_of
@@ -31,10 +32,12 @@ def mode_of(x: Tensor) -> Any:
 
 def functions_for(module: Any, *tensors: Any) -> Any:
     """The functions of ``module`` for these tensors."""
-    if not torch.compiler.is_compiling():
-        for x in tensors:
-            if isinstance(x, FakeTensor) or is_own(x):
-                return _Functions(module, x)
+    for x in tensors:
+        kind = type(x)
+        if kind is Tensor or kind is Parameter or torch.compiler.is_compiling():
+            continue
+        if isinstance(x, FakeTensor) or is_own(x):
+            return _Functions(module, x)
     return module
 
 
