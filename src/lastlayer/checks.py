@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from . import problem as problems
+from . import reference
 from .arrays import BFLOAT16, from_bfloat
-from .errors import OptionError
+from .errors import LastlayerError, OptionError
 from .mistakes import SEVERITIES, Finding, Findings, finding
-from .problem import to_numpy
+from .problem import is_top_k, to_numpy
 
 __all__ = ["Finding", "Findings", "check"]
 
@@ -39,7 +41,7 @@ def check(
     scores : array (..., V)
         What is passed to `cross_entropy`, `log_loss` or `nll_loss`.
     targets : array, optional
-        Class indices (one axis fewer) or dense targets (the scores' shape).
+        Class indices (one axis fewer), dense targets (the scores' shape) or top-k targets (a tuple).
     kind : {"logits", "probabilities", "log-probabilities"}
         What the scores are meant to be.
     axis : int
@@ -92,7 +94,9 @@ def check(
     observers: list[Any] = [_Invalid(kind), _Form(kind, scores, axis), _Constant()]
     found: list[Finding] = []
     dense = False
-    if targets is not None:
+    if is_top_k(targets):
+        found += _wrong_list(shape, targets, axis, ignore_index)
+    elif targets is not None:
         targets, problem = _open("targets", targets)
         problem = problem or _misfit(scores, targets, axis)
         if problem:
@@ -103,7 +107,7 @@ def check(
             family = _Dense(targets, axis) if dense else _Index(shape[axis], ignore_index)
             observers += [family, _Loss(kind, shape[axis], ignore_index)]
 
-    for block in _blocks(scores, targets, axis, dense):
+    for block in _blocks(scores, None if is_top_k(targets) else targets, axis, dense):
         for observer in observers:
             observer.see(block)
     for observer in observers:
@@ -590,6 +594,20 @@ def _misfit(scores: Any, targets: Any, axis: int) -> Finding | None:
     elif math.prod(given) == math.prod(rows) and family == "int":
         hint = f" Pass targets.reshape({rows})."
     return finding("target-shape", given=given, rows_shape=rows, shape=shape, hint=hint)
+
+
+def _wrong_list(shape: tuple[int, ...], targets: Any, axis: int, ignore_index: Any) -> Iterator[Finding]:
+    """What `cross_entropy` says of these top-k targets, if anything."""
+    try:
+        listed = tuple(_host(_as_array(part)) for part in targets)
+        scores = problems.scores("check", np.broadcast_to(np.float32(0), shape), axis)
+        problems.with_targets(scores, reference, listed, ignore_index=ignore_index)
+    except LastlayerError as error:
+        yield finding("listed-targets", what=str(error).removeprefix("check: "))
+
+
+def _as_array(values: Any) -> Any:
+    return values if hasattr(values, "dtype") else problems.to_numpy("check", "targets", values)
 
 
 def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:

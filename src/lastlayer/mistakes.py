@@ -167,6 +167,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "{many}{first} has integer targets that sum to {value:.6g}; integers of the scores' shape are one-"
         "hot rows. Were class indices meant? They have one axis fewer.",
     ),
+    "listed-targets": ("error", "{what}."),
     "soft-targets-sum": (
         "warning",
         "{many}{first} has targets that sum to {value:.6g}; expected distributions. Divide each row by its "

@@ -649,6 +649,19 @@ CASES: dict[str, tuple[object, object, dict[str, object], list[tuple[str, str, o
             )
         ],
     ),
+    "top-k targets of no class": (
+        LOGITS[:2],
+        (np.array([[0, 3], [1, 2]]), np.full((2, 2), 0.5)),
+        {},
+        [
+            (
+                "listed-targets",
+                "error",
+                None,
+                "targets[0][0, 1] is 3; expected a class in [0, 3) or ignore_index=-100.",
+            )
+        ],
+    ),
     "names of classes": (
         LOGITS[:2],
         ["cat", "dog"],
@@ -871,3 +884,18 @@ def test_the_bits_of_bfloat16():
     scores = np.ones((3, 2), np.float32)
     bits = (scores.view(np.uint32) >> 16).astype(np.uint16).view(BFLOAT16)
     assert check(bits, [0, 1, 1]).codes == check(scores, [0, 1, 1]).codes == ("constant-scores",)
+
+
+def test_top_k_targets():
+    """As `cross_entropy` takes them; what it would refuse is said in its words."""
+    indices, p = np.array([[0, 2], [1, -100]]), np.array([[0.5, 0.25], [1.0, 0.0]])
+    scores = np.array([[2.0, 1.0, 0.1], [0.3, 2.0, 1.0]])
+    assert not check(scores, (indices, p))
+    assert not check(scores.T, (indices, p, [0.25, 0.0]), axis=0)
+    for targets, text in (
+        ((indices + 1, p), "targets[0][0, 1] is 3; expected a class in [0, 3) or ignore_index=-100."),
+        ((indices, p - 0.5), "targets[1][0, 1] is -0.25; expected a finite probability, 0 or more."),
+        ((indices[0], p), "targets[0] is of shape (2,); expected (2, K), K classes for each row."),
+    ):
+        (found,) = check(scores, targets)
+        assert (found.code, found.severity, found.message) == ("listed-targets", "error", text)
