@@ -29,7 +29,7 @@ def targets_of(kind, n=N, v=V):
 def fixed_plan(rows, classes, kept, lent=False):
     """A function in the place of `plan`: tiles of given rows and classes, with so many kept."""
 
-    def plan(n, v, number, threads, memory, costs, *, keep=True):
+    def plan(n, v, number, threads, memory, costs, *, keep=True, wide=0):
         r, c = min(rows, n), min(classes, v)
         chunks = -(-n // r)
         count = chunks * -(-v // c)

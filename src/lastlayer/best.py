@@ -37,7 +37,7 @@ def top_k(head: Head, problem: Problem, k: int, products: Products | None = None
     if n == 0:
         return labels.reshape(shape), z.astype(kind).reshape(shape)
     rows = all_rows(products, head, problem)
-    loop = Loop(products, head, problem, rows, a_row=_A_CLASS * k)
+    loop = Loop(products, head, problem, rows, a_row=_A_CLASS * k, wide=_WIDE * k)
     loop.threshold = np.full(n, -np.inf)  # the worst of each row's best so far
     whole: dict[int, RowStats] = {}
     for tile in loop.plan.tiles():
@@ -60,6 +60,8 @@ def top_k(head: Head, problem: Problem, k: int, products: Products | None = None
 
 
 _A_CLASS = 96  # bytes for each of a row's best: itself, and what comes and goes where two parts meet
+
+_WIDE = 64  # classes of a tile for each of the best: to meet those of another tile takes about as long
 
 Best = tuple[Any, Any]  # of each row the logits of its best classes, best first, and their labels
 

@@ -57,6 +57,7 @@ class Loop:
         a_row: int = 0,
         again: bool = False,
         ranks: bool = False,
+        wide: int = 0,
     ) -> None:
         self.products, self.head, self.problem, self.rows = products, head, problem, rows
         t = problem.targets
@@ -68,7 +69,7 @@ class Loop:
         self.takes = products.half or not self.dense  # some entries are known to be large
         self.again = again  # only the second pass is made
         self.threshold = target_logits(products, head, rows) if ranks else None  # while there is room
-        self.plan = self._plan(rows.x.shape[0], wanted, a_row)
+        self.plan = self._plan(rows.x.shape[0], wanted, a_row, wide)
         problems.enough_memory(problem.scores.function, head, self.plan.memory)
         self.listed: Listed | None = None
         if t is not None and t.kind == "sparse":
@@ -78,7 +79,7 @@ class Loop:
         self.dw = products.empty((v, d), head.weight.dtype) if wanted[1] else None
         self.buffers = self._buffers()
 
-    def _plan(self, n: int, wanted: Wanted, a_row: int) -> Plan:
+    def _plan(self, n: int, wanted: Wanted, a_row: int, wide: int) -> Plan:
         head, products = self.head, self.products
         v, d = head.weight.shape
         size = products.sum_dtype.itemsize
@@ -103,7 +104,8 @@ class Loop:
             d * head.weight.dtype.itemsize if wanted[1] else 0,
         )
         memory = default_memory() if head.memory is None else head.memory
-        return plan(n, v, products.number, threads, memory, costs, keep=any(wanted) and not self.again)
+        keep = any(wanted) and not self.again
+        return plan(n, v, products.number, threads, memory, costs, keep=keep, wide=wide)
 
     def _buffers(self) -> list[Any]:
         """Memory for the tiles that are kept: their own, then what the weight's gradient lends."""

@@ -77,7 +77,15 @@ class Plan:
 
 
 def plan(
-    n: int, v: int, number: int, threads: int, max_memory: int, costs: Costs, *, keep: bool = True
+    n: int,
+    v: int,
+    number: int,
+    threads: int,
+    max_memory: int,
+    costs: Costs,
+    *,
+    keep: bool = True,
+    wide: int = 0,
 ) -> Plan:
     """The plan for ``n`` rows and ``v`` classes.
 
@@ -96,10 +104,12 @@ def plan(
         What is taken besides the tiles.
     keep : bool
         Whether there is a second pass to keep tiles for.
+    wide : int
+        Classes of a tile, where each further tile costs more than one that is larger than the cache.
     """
     cache = _CACHE * max(1, threads)
     rows = _even(n, max(_ROWS_STEP, cache // (number * min(v, _NARROW))), 1)
-    classes = _even(v, min(_CLASSES, max(_STEP, cache // (number * rows))), _STEP)
+    classes = _even(v, max(wide, min(_CLASSES, max(_STEP, cache // (number * rows)))), _STEP)
 
     def memory(tiles: int) -> int:
         a_class = costs.a_class + (costs.a_class_again if rows < n else 0)

@@ -102,6 +102,13 @@ def test_the_default_is_of_the_machine():
     assert 64 << 20 <= default_memory() <= 512 << 20
 
 
+def test_wide_tiles_are_as_wide_as_the_memory_allows():
+    assert plan(256, 32000, 4, 1, 1 << 30, Costs(), keep=False, wide=32000).classes == 32000
+    assert plan(256, 32000, 4, 1, 1 << 30, Costs(), keep=False, wide=640).classes < 5000
+    narrow = plan(256, 32000, 4, 1, 8 << 20, Costs(), keep=False, wide=32000)
+    assert (narrow.rows, narrow.memory <= 8 << 20) == (256, True)
+
+
 def test_small_problems_are_those_of_few_logits_and_no_budget():
     assert is_small(1, 2, None)
     assert is_small(256, 1024, None)
