@@ -484,6 +484,9 @@ def _same_kind(parts: list[Any]) -> None:
 def weights(targets: Any, shape: tuple[int, ...]) -> dict[str, Any]:
     """``weight`` and ``target_weight`` of rows of this shape, from `problem.Targets`."""
     s, w = targets.sample_weight, targets.class_weight
+    if s is None and w is None and targets.kind == "index" and targets.array.shape == shape:
+        ones = (targets.array != targets.ignore_index).astype(np.float64)  # all of them where it is None
+        return {"weight": ones, "target_weight": ones}
     s = None if s is None else np.array(s, np.float64).reshape(shape)  # of our own
     if targets.kind != "index":
         return {"weight": np.ones(shape) if s is None else s[()]}
