@@ -1,5 +1,6 @@
 #include "array.hpp"
 
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
@@ -125,6 +126,25 @@ void Array::count(const char* name) {
   }
   // Fake tensors, subclasses that hold others, storage that was resized to nothing.
   if (items > 0 && !data) throw nb::type_error((std::string(name) + ": a tensor without memory").c_str());
+  aligned = is_aligned();
+}
+
+// The memory of torch.frombuffer, of a field of a record or of a foreign library may begin at any byte.
+bool Array::is_aligned() const {
+  if (items == 0) return true;
+  const std::int64_t size = size_of(dtype);
+  bool all = (std::uintptr_t)data % (std::uintptr_t)size == 0;
+  for (int d = 0; d < axes; ++d) all = all && (shape[d] == 1 || strides[d] % size == 0);
+  return all;
+}
+
+void Array::align() {
+  if (aligned) return;
+  const std::size_t bytes = (std::size_t)items * (std::size_t)size_of(dtype);
+  copy_.reset(new char[bytes]);
+  std::memcpy(copy_.get(), data, bytes);
+  data = copy_.get();
+  aligned = true;
 }
 
 bool Array::contiguous() const {

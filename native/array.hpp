@@ -10,6 +10,7 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "kernels.hpp"
@@ -42,6 +43,8 @@ class Array {
   // errors. A tensor is never read-only.
   void open(nanobind::handle object, bool writable, bool bfloat, const char* name);
   bool contiguous() const;
+  // Replaces misaligned elements by a copy of them. For contiguous inputs.
+  void align();
   // To be held for longer than this description of the memory.
   Keeper hand_over() { return std::move(keeper_); }
 
@@ -51,13 +54,16 @@ class Array {
   int axes = 0;
   std::int64_t items = 0;
   std::int64_t shape[max_axes], strides[max_axes];  // strides in bytes, of any sign
+  bool aligned = true;                              // every element lies at a multiple of its size
 
  private:
   void open_buffer(nanobind::handle object, bool writable, bool bfloat, const char* name);
   void open_tensor(nanobind::handle object, bool writable, const char* name);
   void count(const char* name);
+  bool is_aligned() const;
 
   Keeper keeper_;
+  std::unique_ptr<char[]> copy_;
 };
 
 }  // namespace lastlayer

@@ -11,6 +11,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -73,13 +75,26 @@ bool interrupted() {
   return yes;
 }
 
+// The memory of one number a row: the caller's, or aligned memory in its place.
+struct RowMemory {
+  Keeper keeper;
+  char* data;
+  std::size_t bytes;
+  std::unique_ptr<char[]> aligned;  // null where the caller's memory is aligned
+  bool written;
+
+  void deliver() const {
+    if (aligned && written) std::memcpy(data, aligned.get(), bytes);
+  }
+};
+
 // A call in the making: the Job and what must stay alive under it.
 struct Request {
   Job job;
   Array x, out, mask, target, class_weight, sample_weight, mass, tilt;
   std::vector<double> weights_double;
   std::vector<float> weights_float;
-  std::vector<Keeper> results;
+  std::vector<RowMemory> vectors;
   int axis = 0;
 
   static bool floating(Dtype d) { return d <= Dtype::f64; }
@@ -157,24 +172,34 @@ struct Request {
     b.open(array, false, false, name);
     if (b.dtype != Dtype::f64 || !b.contiguous() || b.items != n)
       throw std::invalid_argument(std::string(name) + ": not contiguous float64 of the right length");
+    b.align();
   }
   // A contiguous array of one number a row (or `each` of them).
   void* row_result(nb::handle array, Dtype dtype, const char* name, std::int64_t each = 1) {
+    return row_memory(array, dtype, name, each, true);
+  }
+  void* row_memory(nb::handle array, Dtype dtype, const char* name, std::int64_t each, bool written) {
     if (array.is_none()) return nullptr;
     Array b;
-    b.open(array, true, false, name);
+    b.open(array, written, false, name);
     if (b.dtype != dtype || !b.contiguous() || b.items != job.rows * each)
       throw std::invalid_argument(std::string(name) + ": wrong dtype, shape or layout");
-    results.push_back(b.hand_over());
-    return b.data;
+    const std::size_t bytes = (std::size_t)b.items * (std::size_t)size_of(dtype);
+    vectors.push_back({b.hand_over(), b.data, bytes, nullptr, written});
+    if (b.aligned) return b.data;
+    char* const at = (vectors.back().aligned = std::make_unique<char[]>(bytes)).get();
+    std::memcpy(at, b.data, bytes);
+    return at;
   }
   // Some of the classes only: what is found has to meet what other parts have found, in the computing type.
   void be_shard() { job.shard = true, job.rows_out.wide = job.in_double; }
   // Peak and rest of every row: found by a loss, known to its gradient. Scores that are computed in a wider
   // type than their results have a peak that the results cannot hold; then they are found again.
   void statistics(nb::handle peak, nb::handle rest) {
-    void *p = row_result(peak, row_dtype(), "peak"), *r = row_result(rest, Dtype::f64, "rest");
-    if (job.op == Op::stats)
+    const bool found = job.op == Op::stats;
+    void *p = row_memory(peak, row_dtype(), "peak", 1, found),
+         *r = row_memory(rest, Dtype::f64, "rest", 1, found);
+    if (found)
       job.rows_out.peak = p, job.rows_out.rest = (double*)r, job.rows_out.wide_peak = job.rows_out.wide;
     if (job.op == Op::grad && job.in_double == job.rows_out.wide)
       job.known_peak = p, job.known_rest = (const double*)r;
@@ -191,6 +216,7 @@ struct Request {
       operands[k]->data = buffers[k]->data;
       operands[k]->dtype = buffers[k]->dtype;
       operands[k]->class_stride = buffers[k]->strides[axis];
+      operands[k]->aligned = buffers[k]->aligned;
     }
     int n = 0;
     for (int d = 0; d < x.axes; ++d) {
@@ -219,6 +245,7 @@ struct Request {
       run_job(job, n, asked > 0, interrupted, &stopped);
     }
     if (stopped) throw nb::python_error();
+    for (const RowMemory& m : vectors) m.deliver();
   }
 };
 
@@ -384,6 +411,7 @@ nb::tuple target_totals(nb::handle targets, std::int64_t classes, nb::handle ign
   Array t, w, s;
   t.open(targets, false, false, "targets");
   if (!t.contiguous()) throw std::invalid_argument("targets: not contiguous");
+  t.align();
   const std::int64_t n = t.items;
   const bool has_ignore = !ignore.is_none();
   const std::int64_t skip = has_ignore ? nb::cast<std::int64_t>(ignore) : 0;

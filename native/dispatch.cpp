@@ -1,6 +1,8 @@
 #include "dispatch.hpp"
 
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <new>
 
@@ -35,6 +37,13 @@ struct Arena {
 thread_local Arena arena;
 
 }  // namespace
+
+#if defined(LASTLAYER_CHECKED)
+void broken(const char* condition, const char* file, int line) {
+  std::fprintf(stderr, "%s:%d: not %s\n", file, line, condition);
+  std::abort();
+}
+#endif
 
 std::vector<const Table*> available() {
   std::vector<const Table*> tables;

@@ -12,6 +12,14 @@
 
 namespace lastlayer {
 
+// Preconditions, checked in debug and sanitizer builds.
+#if defined(LASTLAYER_CHECKED)
+[[noreturn]] void broken(const char* condition, const char* file, int line);
+#define LL_ASSERT(condition) ((condition) ? (void)0 : ::lastlayer::broken(#condition, __FILE__, __LINE__))
+#else
+#define LL_ASSERT(condition) ((void)0)
+#endif
+
 enum class Dtype : std::int32_t { f16, bf16, f32, f64, i8, u8, i16, u16, i32, u32, i64, u64 };
 
 enum class Op : std::int32_t {
@@ -34,9 +42,13 @@ struct Operand {
   Dtype dtype = Dtype::f32;
   std::int64_t class_stride = 0;
   std::int64_t stride[max_axes] = {};
+  // Every element lies at a multiple of its size. Without it elements are accessed byte by byte, or by vector
+  // instructions that take any address, and never as objects of their type.
+  bool aligned = true;
 };
 
-// Results of one number a row, contiguous, each optional. `wide`: double, else float; `wide_peak`: the peak.
+// Results of one number a row, contiguous and aligned, each optional. `wide`: double, else float;
+// `wide_peak`: the peak.
 struct RowResults {
   bool wide = false;
   bool wide_peak = false;
@@ -69,7 +81,7 @@ struct Job {
   Dtype index_dtype = Dtype::i64;
   const void* class_weight =
       nullptr;  // V numbers of the computing type; required where off != 0 or target is dense
-  const double* sample_weight = nullptr;  // N
+  const double* sample_weight = nullptr;  // N; aligned, as all vectors but `index`
   bool has_ignore = false;
   std::int64_t ignore = 0;
   bool shard = false;          // a part of the classes: an index outside of them is a class of another part

@@ -235,14 +235,14 @@ inline bool picks_one(const Job& job) {
 template <class C>
 bool reads_in_place(const Job& job) {
   return !job.lanes && job.x.class_stride == (std::int64_t)sizeof(C) && job.x.dtype == dtype_of<C> &&
-         !has_transform(job);
+         job.x.aligned && !has_transform(job);
 }
 
 // The same for the second operand.
 template <class C>
 bool copies_second(const Job& job) {
-  return has_second(job) &&
-         (job.lanes || job.q.class_stride != (std::int64_t)sizeof(C) || job.q.dtype != dtype_of<C>);
+  return has_second(job) && (job.lanes || job.q.class_stride != (std::int64_t)sizeof(C) ||
+                             job.q.dtype != dtype_of<C> || !job.q.aligned);
 }
 
 // Scratch for a block: rows of whole vectors.
@@ -323,8 +323,37 @@ void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
   Simd<C>::fence();
 }
 
+#if defined(LASTLAYER_CHECKED)
+// Memory that is accessed as objects of its type is aligned.
+inline bool is_aligned(const void* p, std::size_t size) { return (std::uintptr_t)p % size == 0; }
+inline bool keeps_alignment(const Job& job, const Operand& a) {
+  const int size = size_of(a.dtype);
+  bool kept = is_aligned(a.data, (std::size_t)size) && (job.classes == 1 || a.class_stride % size == 0);
+  for (int d = 0; d < job.axes; ++d) kept = kept && a.stride[d] % size == 0;
+  return kept || !a.aligned;
+}
+inline void check_alignment(const Job& job, const char* arena) {
+  const RowResults& o = job.rows_out;
+  const Operand* const operands[] = {&job.x, &job.out, &job.q, &job.mask};
+  const void* const wide[] = {
+      job.sample_weight, job.known_rest, job.known_mass, job.known_tilt, job.threshold, o.rest, o.gap, o.mass,
+      o.spread,          o.square,       o.argmax,       o.rank,         job.top_label};
+  const void* const results[] = {o.loss, o.lse, o.confidence, job.top_probability};
+  const void* const computing[] = {job.class_weight, job.known_peak};
+  LL_ASSERT(is_aligned(arena, 64));
+  for (const Operand* a : operands) LL_ASSERT(keeps_alignment(job, *a));
+  for (const void* p : wide) LL_ASSERT(is_aligned(p, 8));
+  for (const void* p : results) LL_ASSERT(is_aligned(p, o.wide ? 8 : 4));
+  LL_ASSERT(is_aligned(o.peak, o.wide_peak ? 8 : 4));
+  for (const void* p : computing) LL_ASSERT(is_aligned(p, job.in_double ? 8 : 4));
+}
+#endif
+
 inline void plan(Job& job) { job.in_double ? plan_as<double>(job) : plan_as<float>(job); }
 inline void run(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
+#if defined(LASTLAYER_CHECKED)
+  check_alignment(job, arena);
+#endif
   job.in_double ? run_as<double>(job, begin, end, arena) : run_as<float>(job, begin, end, arena);
 }
 

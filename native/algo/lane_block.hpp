@@ -43,7 +43,7 @@ void store_tile(const Job& job, char** at, int rows, const C* tile, C* scratch, 
       for (n = 1; i + n < rows && at[i + n] - at[i] == n * size;) ++n;
       for (std::int64_t j = 0; j < V; ++j) {
         char* to = at[i] + j * a.class_stride;
-        if (plain && job.streaming)
+        if (plain && job.streaming && a.aligned)
           stream_copy<C>(tile + j * ld + i, (C*)to, n);
         else
           store_run<C>(a.dtype, tile + j * ld + i, to, size, n);

@@ -239,7 +239,8 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
     S::store(st.zy, P::fold_sum(st.lanes));
   }
   locate(job, job.out, row, rows, at);
-  const bool direct = job.out.dtype == dtype_of<C> && job.out.class_stride == (std::int64_t)sizeof(C);
+  const bool direct =
+      job.out.dtype == dtype_of<C> && job.out.class_stride == (std::int64_t)sizeof(C) && job.out.aligned;
   const int size_out = size_of(job.out.dtype);
   char* staged = nullptr;
   if (buf.spare) {

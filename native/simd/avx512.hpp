@@ -12,7 +12,10 @@ struct Simd<float> {
   static LL_INLINE V set1(C a) { return _mm512_set1_ps(a); }
   static LL_INLINE V load(const C* p) { return _mm512_loadu_ps(p); }
   static LL_INLINE void store(C* p, V a) { _mm512_storeu_ps(p, a); }
-  static LL_INLINE void stream(C* p, V a) { _mm512_stream_ps(p, a); }
+  static LL_INLINE void stream(C* p, V a) {
+    LL_ASSERT((std::uintptr_t)p % sizeof a == 0);
+    _mm512_stream_ps(p, a);
+  }
   static LL_INLINE void fence() { _mm_sfence(); }
   static LL_INLINE M first(int n) { return (M)((1u << n) - 1u); }
   static LL_INLINE V loadn(const C* p, int n, C fill) {
@@ -63,7 +66,10 @@ struct Simd<double> {
   static LL_INLINE V set1(C a) { return _mm512_set1_pd(a); }
   static LL_INLINE V load(const C* p) { return _mm512_loadu_pd(p); }
   static LL_INLINE void store(C* p, V a) { _mm512_storeu_pd(p, a); }
-  static LL_INLINE void stream(C* p, V a) { _mm512_stream_pd(p, a); }
+  static LL_INLINE void stream(C* p, V a) {
+    LL_ASSERT((std::uintptr_t)p % sizeof a == 0);
+    _mm512_stream_pd(p, a);
+  }
   static LL_INLINE void fence() { _mm_sfence(); }
   static LL_INLINE M first(int n) { return (M)((1u << n) - 1u); }
   static LL_INLINE V loadn(const C* p, int n, C fill) {

@@ -2,7 +2,8 @@
 //
 // Simd<C> for C = float or double gives
 //   V, M, W                a vector of W lanes of C, a mask of W lanes
-//   set1 load store stream loadn storen    loadn/storen touch the first n <= W lanes of memory only
+//   set1 load store stream loadn storen    loadn/storen touch the first n <= W lanes of memory only; memory
+//                          of any alignment, but for stream: whole vectors' alignment
 //   fence()                what was streamed is visible to other threads before anything after it
 //   + - * /                the compiler's own operators on V
 //   fma(a,b,c) = a*b + c   fnma(a,b,c) = c - a*b     fused where the instruction exists
@@ -61,6 +62,7 @@ struct SimdOf {
   }
   static LL_INLINE void store(C* p, V a) { __builtin_memcpy(p, &a, sizeof a); }
   static LL_INLINE void stream(C* p, V a) {
+    LL_ASSERT((std::uintptr_t)p % sizeof a == 0);
 #if defined(__AVX2__)
     if constexpr (sizeof(C) == 4)
       _mm256_stream_ps((float*)p, (__m256)a);
@@ -83,12 +85,19 @@ struct SimdOf {
   static LL_INLINE V loadn(const C* p, int n, C fill) {
     V v = set1(fill);
     if (n == W) return load(p);
-    for (int i = 0; i < n; ++i) v[i] = p[i];
+    for (int i = 0; i < n; ++i) {
+      C one;
+      __builtin_memcpy(&one, p + i, sizeof one);
+      v[i] = one;
+    }
     return v;
   }
   static LL_INLINE void storen(C* p, V a, int n) {
     if (n == W) return store(p, a);
-    for (int i = 0; i < n; ++i) p[i] = a[i];
+    for (int i = 0; i < n; ++i) {
+      const C one = a[i];
+      __builtin_memcpy(p + i, &one, sizeof one);
+    }
   }
   static LL_INLINE V fma(V a, V b, V c) {
 #if defined(__FMA__)

@@ -127,6 +127,7 @@ Layout Layout::any(Random& random, bool for_result) {
   layout.step = random.once_in(4) ? 2 : 1;
   layout.gap = random.once_in(3) ? (int)random.below(5) : 0;
   layout.repeated = !for_result && random.once_in(12);
+  layout.shifted = random.once_in(5);
   return layout;
 }
 
@@ -148,7 +149,9 @@ void Problem::place(Operand& a, Dtype dtype, const Layout& layout, bool result) 
     run = run * extent[d] + (i == 2 ? layout.gap * size : 0);
   }
   if (layout.repeated) stride[0] = stride[1] = 0;
-  a.data = allocate((std::size_t)(layout.offset * size + last + size), result) + first;
+  const std::int64_t shift = layout.shifted ? size / 2 : 0;  // 0: numbers of one byte
+  a.data = allocate((std::size_t)(shift + layout.offset * size + last + size), result) + shift + first;
+  a.aligned = shift == 0;
   a.dtype = dtype;
   a.class_stride = stride[2];
   int n = 0;
@@ -203,7 +206,7 @@ Problem::Problem(const Request& request) : request_(request) {
     job.out = job.x;
   } else if (has_matrix(job.op)) {
     Layout layout = plain ? Layout::plain() : Layout::any(random, true);
-    if (plain) layout.offset = (int)random.below(20);
+    if (plain) layout.offset = (int)random.below(20), layout.shifted = random.once_in(5);
     place(job.out, dtype, layout, true);
   }
   add_results(random, plain);

@@ -70,6 +70,7 @@ struct Layout {
   int step = 1;              // of the innermost axis, in elements
   int gap = 0;               // elements between the runs of the innermost axis
   int offset = 0;            // elements before the first one
+  bool shifted = false;      // off the elements' own alignment
   bool repeated = false;     // one row for all: row strides of 0
   static Layout plain() { return {}; }
   static Layout any(Random& random, bool for_result);

@@ -302,6 +302,111 @@ def test_a_result_that_leaves_the_dict_when_asked():
     assert_near(memory, torch.logsumexp(x.double(), -1), 3)
 
 
+# --- memory that begins at any byte -------------------------------------------------------------------------
+
+
+def misaligned(x, offset=1):
+    """A copy of ``x``, of the same layout, whose elements lie ``offset`` bytes off their own alignment."""
+    size = x.element_size()
+    memory = bytearray(x.numel() * size + offset)
+    copy = torch.frombuffer(memory, dtype=x.dtype, offset=offset).as_strided(x.shape, x.stride())
+    copy.copy_(x)
+    assert size == 1 or copy.data_ptr() % size
+    return copy
+
+
+def of_every_entry(place, x, axis):
+    """Every result of the core for the scores ``x``, all its arguments in memory that ``place`` chooses."""
+    rows, classes, wide = x.numel() // x.shape[axis], x.shape[axis], x.dtype == torch.float64
+    generator = torch.Generator().manual_seed(1)
+    y = torch.randint(classes, (rows,), generator=generator)
+    q, dy = torch.softmax(numbers(x.shape, seed=2).to(x.dtype), axis), numbers(x.shape, x.dtype, 3)
+    mask = torch.rand(x.shape, generator=generator) < 0.9
+    weights = [torch.rand(n, generator=generator, dtype=torch.float64) for n in (classes, rows)]
+    narrow = torch.float64 if wide else torch.float32
+
+    def new(shape, dtype):
+        return place(torch.zeros(shape, dtype=dtype))
+
+    places = [place(t) for t in (x, y, q, dy, mask, *weights)]
+    x, y, q, dy, mask, class_weight, sample_weight = places
+    found = [place(torch.zeros_like(torch.as_tensor(x))) for _ in range(7)]
+    for out, log in zip(found[:2], (False, True), strict=True):
+        _core.softmax(x, axis, out, log, mask, 1.0, 0.0, False, 2)
+    for out, log in zip(found[2:4], (False, True), strict=True):
+        _core.softmax_backward(dy, x, axis, out, log, False, 2)
+    into = {name: new(rows, torch.float64) for name in ("rest", "gap", "mass", "spread", "square")}
+    into |= {name: new(rows, narrow) for name in ("nll", "lse", "peak", "confidence")}
+    into |= {name: new(rows, torch.int64) for name in ("argmax", "rank")}
+    into |= {"top_label": new((rows, 3), torch.int64), "top_probability": new((rows, 3), narrow)}
+    _core.row_stats(
+        x, axis, False, None, 1.0, 0.0, y, False, False, None, into, 3, 2, class_weight, sample_weight, 0.9,
+        0.01,
+    )  # fmt: skip
+    losses, peak, rest = new(rows, narrow), new(rows, narrow), new(rows, torch.float64)
+    totals = [_core.target_totals(y, classes, None, class_weight, sample_weight)]
+    for kind, out, target in ((0, None, y), (1, found[4], y), (1, found[5], q), (2, None, q)):
+        totals.append(
+            _core.cross_entropy(
+                x, axis, False, 1.0, 0.0, target, target is q, False, class_weight, sample_weight, None,
+                0.9, 0.01, 0.0, 0.5, kind, None, out, 2,
+            )
+        )  # fmt: skip
+    for kind, out, each in ((0, None, losses), (1, found[6], None)):  # peak and rest: found, then known
+        _core.cross_entropy(
+            x, axis, False, 1.0, 0.0, y, False, False, None, sample_weight, None, 1.0, 0.0, 0.0, 1.0, kind,
+            each, out, 2, peak, rest,
+        )  # fmt: skip
+    return [torch.as_tensor(t) for t in (*found, losses, peak, rest, *into.values())], totals
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((5, 130), 1), ((300, 10), 1), ((7, 90), 0), ((3, 70000), 1)], ids=str
+)
+def test_memory_that_begins_at_any_byte(dtype, shape, axis):
+    x = numbers(shape, dtype)
+    expected, totals = of_every_entry(lambda t: t.clone(), x, axis)
+    placements = {"tensors": misaligned, "arrays": lambda t: misaligned(t).numpy()}
+    if dtype == torch.bfloat16:  # NumPy has no name for it
+        del placements["arrays"]
+    for name, place in placements.items():
+        found, sums = of_every_entry(place, x, axis)
+        assert sums == totals, name
+        for a, b in zip(found, expected, strict=True):
+            assert torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8)), name
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((20, 70000), 1), ((10500, 100), 1), ((110000, 10), 1), ((10, 110000), 0)], ids=str
+)
+def test_large_results_in_memory_that_begins_at_any_byte(shape, axis):
+    """Results of this size bypass the cache, by stores that need alignment."""
+    x = numbers(shape)
+    out, plain = misaligned(torch.zeros(shape)), torch.empty(shape)
+    assert torch.equal(softmax(x, out, axis), softmax(x, plain, axis))
+    y = torch.zeros(x.numel() // shape[axis], dtype=torch.int64)
+    for grad in (out, plain):
+        _core.cross_entropy(
+            x, axis, False, 1.0, 0.0, y, False, False, None, None, None, 1.0, 0.0, 0.0, 1.0, 1, None, grad
+        )
+    assert torch.equal(out, plain)
+    assert torch.equal(lastlayer.softmax(x, axis, out=out), lastlayer.softmax(x, axis))
+
+
+def test_records_whose_fields_lie_at_odd_strides():
+    kind = np.dtype([("flag", np.int8), ("x", np.float64, (100,)), ("y", np.int64)])
+    records = np.zeros(50, kind)
+    records["x"] = numbers((50, 100), torch.float64).numpy()
+    x, plain = records["x"], records["x"].copy()
+    for axis in (0, 1):
+        assert_same_bits(softmax(x, np.empty_like(plain), axis), softmax(plain, np.empty_like(plain), axis))
+    softmax(plain, records["x"])
+    assert_same_bits(records["x"].copy(), softmax(plain, np.empty_like(plain)))
+    assert not records["flag"].any()
+    assert not records["y"].any()
+
+
 # --- what is refused ----------------------------------------------------------------------------------------
 
 
