@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -73,6 +74,26 @@ bool interrupted() {
   const bool yes = PyErr_CheckSignals() != 0;
   PyGILState_Release(state);
   return yes;
+}
+
+// f(0) + ... + f(n - 1), in a fixed order. Blocks are added as a pair: the error does not grow with n.
+template <class F>
+double sum_of(std::int64_t n, F&& f) {
+  double hi = 0, lo = 0;
+  for (std::int64_t i = 0, end; i < n; i = end) {
+    end = n - i < 128 ? n : i + 128;
+    double part[8] = {};
+    std::int64_t j = i;
+    for (; j + 8 <= end; j += 8)
+      for (int l = 0; l < 8; ++l) part[l] += f(j + l);
+    for (; j < end; ++j) part[j & 7] += f(j);
+    const double a =
+        ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
+    const double sum = hi + a, t = sum - hi;
+    lo += (hi - (sum - t)) + (a - t);
+    hi = sum;
+  }
+  return hi - hi == 0 ? hi + lo : hi;
 }
 
 // The memory of one number a row: the caller's, or aligned memory in its place.
@@ -157,7 +178,8 @@ struct Request {
     if (given) vector_of(class_weight, class_weights, job.classes, "class_weight");
     if (!given && !dense && off == 0) return;
     const double* w = given ? (const double*)class_weight.data : nullptr;
-    for (std::int64_t j = 0; j < job.classes; ++j) job.class_weight_sum += w ? w[j] : 1.0;
+    job.class_weight_sum =
+        w ? sum_of(job.classes, [w](std::int64_t j) { return w[j]; }) : (double)job.classes;
     if (job.in_double) {
       weights_double.resize((std::size_t)job.classes);
       for (std::int64_t j = 0; j < job.classes; ++j) weights_double[j] = w ? w[j] : 1.0;
@@ -320,17 +342,6 @@ void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double tem
   r.run(threads);
 }
 
-template <class T>
-double total_of(const T* a, std::int64_t n) {
-  // a fixed order, whatever the threads did
-  double part[8] = {};
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (int l = 0; l < 8; ++l) part[l] += (double)a[i + l];
-  for (; i < n; ++i) part[i & 7] += (double)a[i];
-  return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
-}
-
 enum class Kind { loss, grad, pick, pick_log };
 
 // The rows' losses into `losses` if given; their sum times `scale` as the result.
@@ -376,9 +387,10 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
   }
   r.run(threads);
   if (!losses.is_none()) return 0.0;
-  return scale == 0 ? 0.0
-                    : scale * (r.job.rows_out.wide ? total_of(as_double.data(), r.job.rows)
-                                                   : total_of(as_float.data(), r.job.rows));
+  return scale == 0 ? 0.0 : scale * sum_of(r.job.rows, [&](std::int64_t i) {
+                              return r.job.rows_out.wide ? as_double[(std::size_t)i]
+                                                         : (double)as_float[(std::size_t)i];
+                            });
 }
 
 // A class index as a signed number: one beyond 2^63 stays beyond every class, and is no `ignore`.
@@ -420,6 +432,8 @@ nb::tuple target_totals(nb::handle targets, std::int64_t classes, nb::handle ign
   std::int64_t kept = n, bad = -1;
   double total = 0;
   {
+    std::optional<WithoutGil> released;
+    if (n >= 4096) released.emplace();
     auto each = [&](auto* y) {
       bad = scan(y, n, classes, has_ignore, skip, kept);
       if (bad >= 0) return;
@@ -427,12 +441,13 @@ nb::tuple target_totals(nb::handle targets, std::int64_t classes, nb::handle ign
       if (!w.given && !s.given) return;
       const double *wp = w.given ? (const double*)w.data : nullptr,
                    *sp = s.given ? (const double*)s.data : nullptr;
-      total = 0;
-      for (std::int64_t i = 0; i < n; ++i) {
-        const std::int64_t v = (std::int64_t)y[i];
-        if ((has_ignore && v == skip) || v < 0 || v >= classes) continue;
-        total += (wp ? wp[v] : 1.0) * (sp ? sp[i] : 1.0);
-      }
+      total = sum_of(n, [&](std::int64_t i) {
+        // read once: another thread may have changed it since it was looked at, and may change it again
+        const auto once = *const_cast<const volatile std::remove_pointer_t<decltype(y)>*>(y + i);
+        const std::int64_t v = (std::int64_t)once;
+        if ((has_ignore && v == skip) || v < 0 || v >= classes) return 0.0;
+        return (wp ? wp[v] : 1.0) * (sp ? sp[i] : 1.0);
+      });
     };
     const void* p = t.data;
     switch (t.dtype) {

@@ -8,31 +8,63 @@
 
 #include "pool.hpp"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace lastlayer {
 namespace {
 
 std::atomic<const Table*> chosen{nullptr};
 
-// Scratch of a thread, kept between calls while it is small.
-struct Arena {
-  char* data = nullptr;
-  std::int64_t size = 0;
-  ~Arena() { ::operator delete(data, std::align_val_t(64)); }
+// Scratch of a thread. It is kept between calls up to a size that a row of a large vocabulary needs. Beyond,
+// it is the system's own pages and goes back after the call: a heap might keep it, and every thread has one.
+class Arena {
+ public:
+  ~Arena() { release(); }
   char* at_least(std::int64_t bytes) {
-    if (bytes > size) {
-      ::operator delete(data, std::align_val_t(64));
-      data = nullptr, size = 0;
-      data = static_cast<char*>(::operator new((std::size_t)bytes, std::align_val_t(64)));
-      size = bytes;
+    if (bytes > size_) {
+      release();
+      data_ = allocate((std::size_t)bytes);
+      size_ = bytes;
     }
-    return data;
+    return data_;
   }
   void release_large() {
-    if (size > (256 << 10)) {
-      ::operator delete(data, std::align_val_t(64));
-      data = nullptr, size = 0;
-    }
+    if (size_ > most_kept) release();
   }
+
+ private:
+  static constexpr std::int64_t most_kept = 4 << 20;
+
+  void release() {
+    if (data_) free(data_, (std::size_t)size_);
+    data_ = nullptr, size_ = 0;
+  }
+#if defined(__linux__)
+  static char* allocate(std::size_t bytes) {
+    if ((std::int64_t)bytes <= most_kept) return on_heap(bytes);
+    void* const p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) throw std::bad_alloc();
+    (void)madvise(p, bytes, MADV_HUGEPAGE);
+    return static_cast<char*>(p);
+  }
+  static void free(char* p, std::size_t bytes) {
+    if ((std::int64_t)bytes <= most_kept)
+      ::operator delete(p, std::align_val_t(64));
+    else
+      (void)munmap(p, bytes);
+  }
+#else
+  static char* allocate(std::size_t bytes) { return on_heap(bytes); }
+  static void free(char* p, std::size_t) { ::operator delete(p, std::align_val_t(64)); }
+#endif
+  static char* on_heap(std::size_t bytes) {
+    return static_cast<char*>(::operator new(bytes, std::align_val_t(64)));
+  }
+
+  char* data_ = nullptr;
+  std::int64_t size_ = 0;
 };
 thread_local Arena arena;
 
@@ -75,6 +107,7 @@ constexpr std::int64_t worth_waking = 131072, worth_sharing = 32768;
 
 void run_job(Job& job, int threads, bool hosted, bool (*interrupted)(), bool* stopped) {
   *stopped = false;
+  job.stop_asked = nullptr;
   if (job.rows == 0) return;
   const Table* table = current();
   table->plan(job);
@@ -87,11 +120,14 @@ void run_job(Job& job, int threads, bool hosted, bool (*interrupted)(), bool* st
     rows = (share + job.block - 1) / job.block * job.block;
   }
   const std::int64_t tasks = (job.rows + rows - 1) / rows;
-  if (tasks == 1) {
+  if (tasks == 1 && all < 65536) {
     table->run(job, 0, job.rows, arena.at_least(job.arena));
     arena.release_large();
     return;
   }
+  Stop stop(interrupted);
+  job.stop = &stop;
+  job.stop_asked = [](void* s) { return static_cast<Stop*>(s)->asked(); };
   std::atomic<bool> exhausted{false};
   auto task = [&](std::int64_t i) {
     const std::int64_t begin = i * rows, end = begin + rows < job.rows ? begin + rows : job.rows;
@@ -104,8 +140,8 @@ void run_job(Job& job, int threads, bool hosted, bool (*interrupted)(), bool* st
     }
     table->run(job, begin, end, memory);
   };
-  *stopped = !parallel(threads, tasks, task, interrupted, hosted);
-  arena.release_large();
+  parallel(threads, tasks, task, stop, hosted, [] { arena.release_large(); });
+  *stopped = stop.was_asked();
   if (exhausted.load()) throw std::bad_alloc();
 }
 

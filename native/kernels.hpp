@@ -104,6 +104,10 @@ struct Job {
   std::int64_t* top_label = nullptr;
   void* top_probability = nullptr;  // double if rows_out.wide, else float
 
+  // Asked within long rows: true ends the call early.
+  bool (*stop_asked)(void*) = nullptr;
+  void* stop = nullptr;
+
   // How the driver cuts the work; set by `plan`.
   bool lanes = false;      // vectors run across rows (few classes, or the class axis is not last)
   std::int64_t block = 1;  // rows a block

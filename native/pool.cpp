@@ -1,7 +1,6 @@
 #include "pool.hpp"
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
@@ -20,17 +19,20 @@ namespace lastlayer {
 namespace {
 
 struct Call {
-  const std::function<void(std::int64_t)>* task;
-  std::int64_t count;
+  const std::function<void(std::int64_t)>& task;
+  const std::int64_t count;
+  Stop& stop;
+  const std::function<void()>& leave;
   std::atomic<std::int64_t> next{0};
-  std::atomic<bool> stop{false};
 
-  bool one() {
-    if (stop.load(std::memory_order_relaxed)) return false;
-    const std::int64_t i = next.fetch_add(1, std::memory_order_relaxed);
-    if (i >= count) return false;
-    (*task)(i);
-    return true;
+  // A thread's part: tasks until there are none left.
+  void work() {
+    while (!stop.asked()) {
+      const std::int64_t i = next.fetch_add(1, std::memory_order_relaxed);
+      if (i >= count) break;
+      task(i);
+    }
+    if (leave) leave();
   }
 };
 
@@ -38,55 +40,51 @@ class Pool {
  public:
   std::mutex in_use;
 
-  void run(Call& call, int helpers, const std::function<void()>& on_caller) {
+  // Returns when all tasks are done. A helper that wakes up after that has no part in the call.
+  void run(Call& call, int helpers) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      while ((int)started_ < helpers) {
+      while (started_ < helpers) {
         try {
-          std::thread(&Pool::work, this, started_).detach();
+          std::thread(&Pool::help, this).detach();
         } catch (...) {
           break;  // no more threads to be had: fewer do the work
         }
         ++started_;
       }
-      if (helpers > (int)started_) helpers = (int)started_;
+      helpers = started_ < helpers ? started_ : helpers;
       call_ = &call;
-      wanted_ = (unsigned)helpers;
-      pending_ = helpers;
-      ++generation_;
+      places_ = helpers;
     }
-    wake_.notify_all();
-    on_caller();
+    for (int i = 0; i < helpers; ++i) wake_.notify_one();
+    call.work();
     std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [&] { return pending_ == 0; });
     call_ = nullptr;
+    places_ = 0;
+    done_.wait(lock, [&] { return busy_ == 0; });
   }
 
  private:
-  void work(unsigned id) {
-    std::uint64_t seen = 0;
+  void help() {
+    std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      Call* call;
-      {
-        std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return generation_ != seen && call_ != nullptr; });
-        seen = generation_;
-        if (id >= wanted_) continue;
-        call = call_;
-      }
-      while (call->one()) {
-      }
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (--pending_ == 0) done_.notify_one();
+      wake_.wait(lock, [&] { return places_ > 0; });
+      --places_;
+      ++busy_;
+      Call* const call = call_;
+      lock.unlock();
+      call->work();
+      lock.lock();
+      if (--busy_ == 0) done_.notify_one();
     }
   }
 
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   Call* call_ = nullptr;
-  std::uint64_t generation_ = 0;
-  unsigned started_ = 0, wanted_ = 0;
-  int pending_ = 0;
+  int started_ = 0;
+  int places_ = 0;  // of helpers that may still join the call
+  int busy_ = 0;    // helpers that are at work
 };
 
 // Never destroyed: detached workers may outlive every destructor. A forked child forgets its parent's pool,
@@ -132,48 +130,31 @@ int positive(const char* name) {
 
 }  // namespace
 
-bool parallel(int threads, std::int64_t count, const std::function<void(std::int64_t)>& task,
-              const std::function<bool()>& interrupted, bool hosted) {
-  Call call;
-  call.task = &task;
-  call.count = count;
-  auto on_caller = [&] {
-    using Clock = std::chrono::steady_clock;
-    auto asked = Clock::now();
-    while (call.one()) {
-      const auto now = Clock::now();
-      if (now - asked < std::chrono::milliseconds(50)) continue;
-      asked = now;
-      if (interrupted && interrupted()) call.stop.store(true, std::memory_order_relaxed);
-    }
-  };
+bool Stop::asked() {
+  if (set_.load(std::memory_order_relaxed)) return true;
+  if (!interrupted_ || std::this_thread::get_id() != caller_) return false;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_ < std::chrono::milliseconds(30)) return false;
+  last_ = now;
+  if (!interrupted_()) return false;
+  set_.store(true, std::memory_order_relaxed);
+  return true;
+}
+
+void parallel(int threads, std::int64_t count, const std::function<void(std::int64_t)>& task, Stop& stop,
+              bool hosted, const std::function<void()>& leave) {
+  Call call{task, count, stop, leave};
   const int helpers = (int)(count < threads ? count : threads) - 1;
   if (const Team host = hosted && helpers > 0 ? team() : nullptr) {
-    struct Shared {
-      Call& call;
-      const std::function<void()> on_caller;
-      const std::thread::id caller;
-    } shared{call, on_caller, std::this_thread::get_id()};
-    host(
-        [](void* data) {
-          Shared& s = *static_cast<Shared*>(data);
-          if (std::this_thread::get_id() == s.caller) return s.on_caller();
-          while (s.call.one()) {
-          }
-        },
-        &shared, (unsigned)(helpers + 1), 0);
-    return !call.stop.load(std::memory_order_relaxed);
+    host([](void* data) { static_cast<Call*>(data)->work(); }, &call, (unsigned)(helpers + 1), 0);
+    return;
   }
   if (helpers > 0) {
     Pool* p = pool();
     std::unique_lock<std::mutex> mine(p->in_use, std::try_to_lock);
-    if (mine.owns_lock()) {
-      p->run(call, helpers, on_caller);
-      return !call.stop.load(std::memory_order_relaxed);
-    }
+    if (mine.owns_lock()) return p->run(call, helpers);
   }
-  on_caller();
-  return !call.stop.load(std::memory_order_relaxed);
+  call.work();
 }
 
 int default_threads() {

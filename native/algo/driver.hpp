@@ -79,7 +79,7 @@ std::int64_t rank_below(const Job& job, const C* z, std::int64_t ld, std::int64_
   const bool own = y >= 0 && y < job.classes;
   y = y < 0 ? 0 : least(y, job.classes);  // of equal scores the classes below y come first
   const std::int64_t before =
-      ld == 1 ? RowPasses<C>::rank(z, job.classes, t, y) : LanePasses<C>::rank(z, ld, job.classes, t, y);
+      ld == 1 ? RowPasses<C>::rank(job, z, job.classes, t, y) : LanePasses<C>::rank(z, ld, job.classes, t, y);
   return before - (own && z[y * ld] > t);  // computed in another way, it may seem above itself
 }
 
@@ -91,13 +91,13 @@ void look_again(const Job& job, const State<C>& st, std::int64_t row, int rows, 
   for (int i = 0; i < rows; ++i) {
     const C* z = scores(i);
     if (o.argmax)
-      o.argmax[row + i] = ld == 1 ? RowPasses<C>::argmax(z, job.classes, st.peak[i])
+      o.argmax[row + i] = ld == 1 ? RowPasses<C>::argmax(job, z, job.classes, st.peak[i])
                                   : LanePasses<C>::argmax(z, ld, job.classes, st.peak[i]);
     if (o.rank && job.threshold)
       o.rank[row + i] = rank_below<C>(job, z, ld, row + i);
     else if (o.rank)
       o.rank[row + i] = st.y[i] < 0 || st.peak[i] != st.peak[i] ? -1
-                        : ld == 1 ? RowPasses<C>::rank(z, job.classes, z[st.y[i]], st.y[i])
+                        : ld == 1 ? RowPasses<C>::rank(job, z, job.classes, z[st.y[i]], st.y[i])
                                   : LanePasses<C>::rank(z, ld, job.classes, z[st.y[i] * ld], st.y[i]);
     if (job.k) select_top<C>(job, z, ld, row + i, st.peak[i], st.times[i], st.times_lo[i]);
   }

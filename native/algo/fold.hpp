@@ -4,11 +4,43 @@
 //            exponential is exactly E, so a small rest keeps all its digits (docs/design.md)
 //   moments  the same, and sum exp * (peak - z) and sum exp^2: entropy, sum of p^2
 //
-// Sums run in blocks of a few vectors, and the blocks' sums are added as unevaluated pairs (hi, lo): the
-// error does not grow with V. All exponentials carry the factor 2^BIAS of math.hpp; the squares carry its
-// square.
+// Sums run in blocks of a few vectors, and the blocks' sums are added as unevaluated pairs (hi, lo). The low
+// half of a pair grows with the number of blocks, and so do the roundings in it: after K additions the pair
+// is off by up to K^2 u^2 (u = 2^-24 or 2^-53). So long rows are summed in stretches of K <= 2^11 blocks, and
+// the stretches' pairs are added with their low halves carried over: K u^2 each time. Together that is below
+// u/4 for 2^31 classes: the error does not grow with V. All exponentials carry the factor 2^BIAS of math.hpp;
+// the squares carry its square.
 
 enum class Take { rest, moments };
+
+// Classes a stretch: where vectors run along the classes, in blocks of 8, and across rows.
+template <class C>
+constexpr std::int64_t stretch = (std::int64_t)8 * Simd<C>::W << 11;
+constexpr std::int64_t lane_stretch = 1 << 11;
+
+// Whether the call is to end early. Its results are then of no use.
+LL_INLINE bool stopped(const Job& job) { return job.stop_asked && job.stop_asked(job.stop); }
+
+// Calls f(from, m) for every stretch of n classes. A pass over a long row ends here where the call does.
+template <class C, class F>
+LL_INLINE void each_stretch(const Job& job, std::int64_t n, F&& f) {
+  for (std::int64_t from = 0;;) {
+    const std::int64_t m = least(stretch<C>, n - from);
+    f(from, m);
+    from += m;
+    if (from >= n || stopped(job)) return;
+  }
+}
+// The sums that f(sums, from, m) finds in every stretch of n classes, added up in `all`.
+template <std::int64_t LENGTH, class Sums, class F>
+LL_INLINE void fold_stretches(const Job& job, std::int64_t n, Sums& all, F&& f) {
+  f(all, (std::int64_t)0, least(LENGTH, n));
+  for (std::int64_t from = LENGTH; from < n && !stopped(job); from += LENGTH) {
+    Sums part;
+    f(part, from, least(LENGTH, n - from));
+    all.add(part);
+  }
+}
 
 template <class C>
 struct Pair {
@@ -24,6 +56,15 @@ struct Pair {
     hi = h;
     lo = lo + e;
   }
+  // Adds the sum of another stretch; afterwards lo is below an ULP of hi.
+  LL_INLINE void add(const Pair& b) {
+    using S = Simd<C>;
+    typename S::V h, e, s, r;
+    two_sum(hi, b.hi, h, e);
+    two_sum(h, e + (lo + b.lo), s, r);
+    const auto finite = S::lt(S::abs(h), S::set1((C)__builtin_inf()));
+    hi = S::blend(finite, s, h), lo = S::blend(finite, r, e);
+  }
 };
 
 // TALLY: vectors run across rows, and the ties of each row are counted in its lane; else `ties` counts them
@@ -38,10 +79,12 @@ struct Fold {
   static constexpr bool tabled = ExpAt<C>::tabled;
   V s, w, w_lo, count, spread, square;  // of this block, but for the count
   Pair<C> total, spreads, squares;
-  int ties = 0, flushes = 0;
+  V count_lo;  // of more than one stretch
+  std::int64_t ties = 0;
+  int flushes = 0;
 
   LL_INLINE Fold() {
-    s = w = w_lo = count = spread = square = S::set1(0);
+    s = w = w_lo = count = count_lo = spread = square = S::set1(0);
     total.zero(), spreads.zero(), squares.zero();
   }
   // Takes one vector in; gives its exponentials.
@@ -105,6 +148,16 @@ struct Fold {
       w = S::set1(0);
     }
   }
+  LL_INLINE void add(const Fold& b) {  // another stretch; both closed
+    total.add(b.total);
+    ties += b.ties;
+    if constexpr (TALLY) {
+      Pair<C> both{count, count_lo};
+      both.add(Pair<C>{b.count, b.count_lo});
+      count = both.hi, count_lo = both.lo;
+    }
+    if constexpr (TAKE == Take::moments) spreads.add(b.spreads), squares.add(b.squares);
+  }
 };
 
 // mass = sum t and gap = sum t (peak - z) for t = w (on q + off), where 0 * inf = 0 and peak - peak = 0.
@@ -135,6 +188,7 @@ struct GapFold {
     mass.add(m), gap.add(g);
     m = g = S::set1(0);
   }
+  LL_INLINE void add(const GapFold& b) { mass.add(b.mass), gap.add(b.gap); }
 };
 
 // Calls f(j, n) for j = 0, W, 2W, ... with n = W, or fewer at the end, and flush() every 8 vectors.

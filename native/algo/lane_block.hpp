@@ -85,12 +85,14 @@ void lane_sums(const Job& job, State<C>& st, C* t, std::int64_t ld, int rows, Ah
   const std::int64_t V = job.classes;
   for (int i = 0; i < rows; i += P::W) switch (job.op) {
       case Op::softmax:
-      case Op::grad: P::template sum_exp<Take::rest, true>(st, i, t + i, ld, V, ahead.at(i), drain); break;
+      case Op::grad:
+        P::template sum_exp<Take::rest, true>(job, st, i, t + i, ld, V, ahead.at(i), drain);
+        break;
       default:
         if (wants_moments(job))
-          P::template sum_exp<Take::moments, false>(st, i, t + i, ld, V, ahead.at(i), drain);
+          P::template sum_exp<Take::moments, false>(job, st, i, t + i, ld, V, ahead.at(i), drain);
         else
-          P::template sum_exp<Take::rest, false>(st, i, t + i, ld, V, ahead.at(i), drain);
+          P::template sum_exp<Take::rest, false>(job, st, i, t + i, ld, V, ahead.at(i), drain);
     }
 }
 
@@ -173,10 +175,13 @@ void lane_backward(const Job& job, const Buffers<C>& buf, int rows) {
   for (int i = 0; i < rows; i += S::W) {
     C *y = buf.z + i, *g = buf.q + i;
     Pair<C> sum;
-    sum.zero();
-    for (std::int64_t j = 0; j < n; ++j)
-      sum.add(job.op == Op::softmax_backward ? S::load(y + j * ld) * S::load(g + j * ld)
-                                             : S::load(g + j * ld));
+    fold_stretches<lane_stretch>(
+        job, n, sum, [&](Pair<C>& part, std::int64_t j, std::int64_t length) LL_INLINE_LAMBDA {
+          part.zero();
+          for (const std::int64_t end = j + length; j < end; ++j)
+            part.add(job.op == Op::softmax_backward ? S::load(y + j * ld) * S::load(g + j * ld)
+                                                    : S::load(g + j * ld));
+        });
     const V total = sum.value(), unbiased = total * S::set1(Constant<C>::unbias);
     for (std::int64_t j = 0; j < n; ++j) {
       V v = S::load(y + j * ld), d = S::load(g + j * ld);
@@ -195,6 +200,8 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
   locate(job, job.x, row, rows, at);
   load_tile(job, job.x, at, rows, buf.z, buf.rows);
   const Ahead ahead = next_block<C>(job, at, rows);
+  const bool waits = n > stretch<C>;  // long enough for the call to be stopped within the block
+  if (waits && stopped(job)) return;
   if (has_second(job)) {
     locate(job, job.q, row, rows, at);
     load_tile(job, job.q, at, rows, buf.q, buf.rows);
@@ -225,6 +232,7 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
       lane_exps(st, buf.z, ld, n, rows, ahead, buf.drain);
     else
       lane_sums(job, st, buf.z, ld, rows, ahead, buf.drain);
+    if (waits && stopped(job)) return;
     finish(job, st, row, rows);
     look_again<C>(job, st, row, rows, [&](int i) { return buf.z + i; }, ld);
     if (!writes_matrix(job.op)) return;

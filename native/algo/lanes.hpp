@@ -30,37 +30,45 @@ struct LanePasses {
   // Sums the exponentials of W rows (lanes `i`...) and leaves them in the tile if WANT_E.
   // Meanwhile lets earlier results drain.
   template <Take TAKE, bool WANT_E>
-  static LL_INLINE void sum_exp(State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n, Ahead ahead,
-                                Drain<C>& drain) {
+  static LL_INLINE void sum_exp(const Job& job, State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n,
+                                Ahead ahead, Drain<C>& drain) {
     const ExpAt<C> k = ExpAt<C>::load(st.at + i, State<C>::pitch);
     if (k.far())
-      sum_exp_as<TAKE, WANT_E, true, true>(st, i, k, t, ld, n, ahead, drain);
+      sum_exp_as<TAKE, WANT_E, true, true>(job, st, i, k, t, ld, n, ahead, drain);
     else if (n <= 16)
-      sum_exp_as<TAKE, WANT_E, false, true>(st, i, k, t, ld, n, ahead, drain);
+      sum_exp_as<TAKE, WANT_E, false, true>(job, st, i, k, t, ld, n, ahead, drain);
     else
-      sum_exp_as<TAKE, WANT_E, false, false>(st, i, k, t, ld, n, ahead, drain);
+      sum_exp_as<TAKE, WANT_E, false, false>(job, st, i, k, t, ld, n, ahead, drain);
   }
   template <Take TAKE, bool WANT_E, bool FAR, bool FINE>
-  static LL_INLINE void sum_exp_as(State<C>& st, int i, const ExpAt<C>& k, C* t, std::int64_t ld,
-                                   std::int64_t n, Ahead ahead, Drain<C>& drain) {
+  static LL_INLINE void sum_exp_as(const Job& job, State<C>& st, int i, const ExpAt<C>& k, C* t,
+                                   std::int64_t ld, std::int64_t n, Ahead ahead, Drain<C>& drain) {
     const V top = S::load(st.peak + i);
-    Fold<C, TAKE, true, true, FINE> f;
-    std::int64_t j = 0;
-    while (j < n) {
-      const std::int64_t stop = n - j < f.block ? n : j + f.block;
-      for (; j < stop; ++j) {
-        V e = f.template step<WANT_E, FAR>(k, top, S::load(t + j * ld));
-        ahead.ask(j);
-        if constexpr (WANT_E) S::store(t + j * ld, e);
+    using Sums = Fold<C, TAKE, true, true, FINE>;
+    Sums sums;
+    const auto sum = [&](Sums& f, std::int64_t j, std::int64_t length) LL_INLINE_LAMBDA {
+      const std::int64_t end = j + length;
+      while (j < end) {
+        const std::int64_t stop = end - j < f.block ? end : j + f.block;
+        for (; j < stop; ++j) {
+          V e = f.template step<WANT_E, FAR>(k, top, S::load(t + j * ld));
+          ahead.ask(j);
+          if constexpr (WANT_E) S::store(t + j * ld, e);
+        }
+        f.flush();
+        drain.some();
       }
-      f.flush();
-      drain.some();
-    }
-    f.close();
-    S::store(st.hi + i, f.total.hi), S::store(st.lo + i, f.total.lo), S::store(st.count + i, f.count);
+      f.close();
+    };
+    if constexpr (FINE && !FAR)
+      sum(sums, 0, n);  // a few classes
+    else
+      fold_stretches<lane_stretch>(job, n, sums, sum);
+    S::store(st.hi + i, sums.total.hi), S::store(st.lo + i, sums.total.lo);
+    S::store(st.count + i, sums.count);
     if constexpr (TAKE == Take::moments) {
-      S::store(st.spread + i, f.spreads.value());
-      S::store(st.square + i, f.squares.value());
+      S::store(st.spread + i, sums.spreads.value());
+      S::store(st.square + i, sums.squares.value());
     }
   }
 
@@ -72,17 +80,20 @@ struct LanePasses {
     const C scale = gap_scale<C>(job);
     const V top = S::load(st.peak + i), on = S::set1((C)job.on), off = S::set1((C)job.off);
     const V minus = S::set1(-scale), top_scaled = top * S::set1(scale);
-    GapFold<C> f;
-    for (std::int64_t j = 0; j < n; ++j) {
-      V x = S::set1(w[j]);
-      if (q) x = x * S::fma(on, S::load(q + j * ld), off);
-      const V v = S::load(t + j * ld);
-      f.step(x, S::fma(v, minus, top_scaled), S::neq(v, top));
-      if (j % 16 == 15) f.flush();
-    }
-    f.flush();
-    S::store(st.mass + i, f.mass.value());
-    S::store(st.gap + i, q ? f.gap.value() * S::set1(1 / scale) : f.gap.value());
+    GapFold<C> sums;
+    fold_stretches<lane_stretch>(job, n, sums,
+                                 [&](GapFold<C>& f, std::int64_t j, std::int64_t length) LL_INLINE_LAMBDA {
+                                   for (const std::int64_t end = j + length; j < end; ++j) {
+                                     V x = S::set1(w[j]);
+                                     if (q) x = x * S::fma(on, S::load(q + j * ld), off);
+                                     const V v = S::load(t + j * ld);
+                                     f.step(x, S::fma(v, minus, top_scaled), S::neq(v, top));
+                                     if (j % 16 == 15) f.flush();
+                                   }
+                                   f.flush();
+                                 });
+    S::store(st.mass + i, sums.mass.value());
+    S::store(st.gap + i, q ? sums.gap.value() * S::set1(1 / scale) : sums.gap.value());
   }
 
   // As in RowPasses, one row at a time: these are asked for seldom.

@@ -4,67 +4,113 @@
 // cache.
 constexpr std::int64_t piece = 2048;
 
+// A row of any type and stride into scratch.
+template <class C>
+void copy_row(const Job& job, const Operand& a, const char* from, C* to) {
+  each_stretch<C>(job, job.classes, [&](std::int64_t j, std::int64_t m) LL_INLINE_LAMBDA {
+    load_run<C>(a.dtype, from + j * a.class_stride, a.class_stride, m, to + j);
+  });
+}
 // The scores of a row in the computing type: the caller's memory where it is already that.
 template <class C>
-const C* load_row(const Job& job, const Operand& a, const char* from, C* to) {
+LL_INLINE const C* load_row(const Job& job, const Operand& a, const char* from, C* to) {
   if (!to) return (const C*)from;
-  load_run<C>(a.dtype, from, a.class_stride, job.classes, to);
+  copy_row(job, a, from, to);
   return to;
+}
+
+// A row of results into the caller's memory.
+template <class C>
+void store_row(const Job& job, const C* from, char* to) {
+  const std::int64_t stride = job.out.class_stride;
+  each_stretch<C>(job, job.classes, [&](std::int64_t j, std::int64_t m) LL_INLINE_LAMBDA {
+    store_run<C>(job.out.dtype, from + j, to + j * stride, stride, m);
+  });
+}
+
+// The extremes of a row in the computing type.
+template <class C>
+typename RowPasses<C>::Extremes look_at_long(const Job& job, const C* z) {
+  auto found = RowPasses<C>::none();
+  each_stretch<C>(job, job.classes, [&](std::int64_t j, std::int64_t m) LL_INLINE_LAMBDA {
+    const auto part = RowPasses<C>::extremes(z + j, m);
+    found.take(part.high, part.low);
+  });
+  return found;
+}
+template <class C>
+LL_INLINE typename RowPasses<C>::Extremes look(const Job& job, const C* z) {
+  return job.classes <= stretch<C> ? RowPasses<C>::extremes(z, job.classes) : look_at_long(job, z);
 }
 
 // The row's extremes; loads the row into `to`, if given, on the way.
 template <class C>
 typename RowPasses<C>::Extremes load_and_look(const Job& job, const char* from, C* to) {
   using P = RowPasses<C>;
-  if (!to) return P::extremes((const C*)from, job.classes);
+  if (!to) return look(job, (const C*)from);
   auto found = P::none();
-  for (std::int64_t j = 0; j < job.classes; j += piece) {
-    const std::int64_t m = least(piece, job.classes - j);
-    load_run<C>(job.x.dtype, from + j * job.x.class_stride, job.x.class_stride, m, to + j);
-    const auto part = P::extremes(to + j, m);
-    found.take(part.high, part.low);
-  }
+  each_stretch<C>(job, job.classes, [&](std::int64_t first, std::int64_t length) LL_INLINE_LAMBDA {
+    for (std::int64_t j = first; j < first + length; j += piece) {
+      const std::int64_t m = least(piece, first + length - j);
+      load_run<C>(job.x.dtype, from + j * job.x.class_stride, job.x.class_stride, m, to + j);
+      const auto part = P::extremes(to + j, m);
+      found.take(part.high, part.low);
+    }
+  });
   return found;
 }
 
-// dx = y (dy - sum dy y), or dy - exp(y) sum dy, from the operation's output y and dy: the lanes of the sum
-// of row i into st.lanes, and dx from the sum in st.zy.
-template <class C>
-void sum_backward(const Job& job, State<C>& st, int i, const C* y, const C* g, std::int64_t ahead,
-                  Drain<C>& drain) {
+// dx = y (dy - sum dy y) (SOFT), or dy - exp(y) sum dy, from the operation's output y and dy: the lanes of
+// the rows' sums into st.lanes, and dx from the sums in st.zy.
+template <class C, bool SOFT>
+LL_INLINE void sum_backward_of(Pair<C>& sum, const C* y, const C* g, std::int64_t n, std::int64_t ahead,
+                               Drain<C>& drain) {
   using S = Simd<C>;
-  using V = typename S::V;
-  const bool soft = job.op == Op::softmax_backward;
-  Pair<C> sum;
+  auto part = S::set1(0);
   sum.zero();
-  V part = S::set1(0);
   each_vector<C>(
-      job.classes,
+      n,
       [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
         for (const C* p : {y, g})  // what the next block reads
           __builtin_prefetch((const void*)((std::uintptr_t)(p + j) + (std::uintptr_t)ahead), 0, 2);
-        V d = S::loadn(g + j, m, 0);
-        part = soft ? S::fma(S::loadn(y + j, m, 0), d, part) : part + d;
+        const auto d = S::loadn(g + j, m, 0);
+        part = SOFT ? S::fma(S::loadn(y + j, m, 0), d, part) : part + d;
       },
       [&]() LL_INLINE_LAMBDA {
         sum.add(part), part = S::set1(0);
         drain.some();
       });
-  S::store(st.lanes + i * S::W, sum.value());
+}
+template <class C, bool SOFT>
+void sum_backward(const Job& job, State<C>& st, const C* const* y, const C* const* g, int rows,
+                  std::int64_t ahead, Drain<C>& drain) {
+  using S = Simd<C>;
+  const std::int64_t n = job.classes;
+  for (int i = 0; i < rows; ++i) {
+    Pair<C> sum;
+    if (n <= stretch<C>)
+      sum_backward_of<C, SOFT>(sum, y[i], g[i], n, ahead, drain);
+    else
+      fold_stretches<stretch<C>>(job, n, sum, [&](Pair<C>& part, std::int64_t j, std::int64_t m) {
+        sum_backward_of<C, SOFT>(part, y[i] + j, g[i] + j, m, ahead, drain);
+      });
+    S::store(st.lanes + i * S::W, sum.value());
+  }
 }
 template <class C>
-void write_backward(const Job& job, C all, const C* y, const C* g, C* to, bool streaming) {
+LL_INLINE void write_backward(const Job& job, C all, const C* y, const C* g, std::int64_t n, C* to,
+                              bool streaming) {
   using S = Simd<C>;
   using V = typename S::V;
   using P = RowPasses<C>;
   const V total = S::set1(all), unbiased = total * S::set1(Constant<C>::unbias);
   const ExpAt<C> k = ExpAt<C>::make(S::set1(0));
   if (job.op == Op::softmax_backward)
-    P::write(to, job.classes, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+    P::write(to, n, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
       return S::loadn(y + j, m, 0) * (S::loadn(g + j, m, 0) - total);
     });
   else
-    P::write(to, job.classes, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+    P::write(to, n, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
       return S::fnma(exp_of<C>(k, S::loadn(y + j, m, 0)), unbiased, S::loadn(g + j, m, 0));
     });
 }
@@ -184,13 +230,20 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
       S::store(st.lanes + i * S::W, found.high), S::store(st.lanes + (S::W + i) * S::W, found.low);
     } else {
       load_row(job, job.x, at[i], part(buf.z, i));
-      if (buf.z) transform(job, part(buf.z, i), part(buf.slope, i), n);
+      C *const own = part(buf.z, i), *const slope = part(buf.slope, i);
+      if (own)
+        each_stretch<C>(job, n, [&](std::int64_t j, std::int64_t m) {
+          transform(job, own + j, slope ? slope + j : nullptr, m);
+        });
     }
   }
   if (job.mask.data) {
     locate(job, job.mask, row, rows, at);
     for (int i = 0; i < rows; ++i)
-      if (!skip[i]) apply_mask(at[i], job.mask.class_stride, n, part(buf.z, i));
+      if (!skip[i])
+        each_stretch<C>(job, n, [&](std::int64_t j, std::int64_t m) {
+          apply_mask(at[i] + j * job.mask.class_stride, job.mask.class_stride, m, part(buf.z, i) + j);
+        });
   }
   if (has_second(job)) {
     locate(job, job.q, row, rows, at);
@@ -199,7 +252,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   if (!backward) {
     for (int i = 0; i < rows; ++i)
       if (!skip[i] && !plain && !job.known_rest) {
-        const auto found = P::extremes(z[i], n);
+        const auto found = look(job, z[i]);
         S::store(st.lanes + i * S::W, found.high), S::store(st.lanes + (S::W + i) * S::W, found.low);
       }
     if (job.known_rest) {
@@ -210,21 +263,22 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
       ExpAt<C>::make(S::load(st.peak)).store(st.at, State<C>::pitch);
     }
     const bool all_classes = job.target == Target::dense || (job.target == Target::index && job.off != 0);
+    const auto gaps = n > stretch<C> ? P::template gaps<true> : P::template gaps<false>;
     for (int i = 0; i < rows; ++i) {
       if (skip[i]) continue;
       if (all_classes)
-        P::gaps(job, st.peak[i], z[i], (const C*)job.class_weight,
-                job.target == Target::dense ? q[i] : nullptr, n, st.mass[i], st.gap[i]);
+        gaps(job, st.peak[i], z[i], (const C*)job.class_weight, job.target == Target::dense ? q[i] : nullptr,
+             n, st.mass[i], st.gap[i]);
       st.zy[i] = job.target != Target::none && st.y[i] >= 0 ? z[i][st.y[i]] : 0;
     }
     if (job.op == Op::pick) return finish_pick(job, st, rows);
     if (!job.known_rest) {
       if (job.op == Op::softmax || job.op == Op::grad)
-        P::template sum_exp<Take::rest, true>(st, z, rows, n, buf.e, next, size, buf.drain);
+        P::template sum_exp<Take::rest, true>(job, st, z, rows, n, buf.e, next, size, buf.drain);
       else if (wants_moments(job))
-        P::template sum_exp<Take::moments, false>(st, z, rows, n, nullptr, next, size, buf.drain);
+        P::template sum_exp<Take::moments, false>(job, st, z, rows, n, nullptr, next, size, buf.drain);
       else
-        P::template sum_exp<Take::rest, false>(st, z, rows, n, nullptr, next, size, buf.drain);
+        P::template sum_exp<Take::rest, false>(job, st, z, rows, n, nullptr, next, size, buf.drain);
       if (wants_moments(job))
         P::template fold_sums<Take::moments>(st);
       else
@@ -234,8 +288,11 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
     look_again<C>(job, st, row, rows, [&](int i) { return z[i]; }, 1);
     if (!writes_matrix(job.op)) return;
   } else {
-    for (int i = 0; i < rows; ++i)
-      sum_backward(job, st, i, z[i], q[i], buf.z || buf.q ? 0 : ahead, buf.drain);
+    const std::int64_t beside = buf.z || buf.q ? 0 : ahead;
+    if (job.op == Op::softmax_backward)
+      sum_backward<C, true>(job, st, z, q, rows, beside, buf.drain);
+    else
+      sum_backward<C, false>(job, st, z, q, rows, beside, buf.drain);
     S::store(st.zy, P::fold_sum(st.lanes));
   }
   locate(job, job.out, row, rows, at);
@@ -253,8 +310,11 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
     char* const target = staged ? staged + i * n * size_out : at[i];
     C* const to = direct ? (C*)target : part(buf.e, i);
     if (backward) {
-      write_backward(job, st.zy[i], z[i], q[i], to, job.streaming && direct && !staged);
-      if (!direct) store_run<C>(job.out.dtype, to, target, job.out.class_stride, n);
+      const bool streaming = job.streaming && direct && !staged;
+      each_stretch<C>(job, n, [&](std::int64_t j, std::int64_t m) LL_INLINE_LAMBDA {
+        write_backward(job, st.zy[i], z[i] + j, q[i] + j, m, to + j, streaming);
+      });
+      if (!direct) store_row(job, to, target);
       continue;
     }
     const Row<C> whole{z[i],
@@ -267,16 +327,24 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
                        buf.z ? 0 : ahead,
                        job.op == Op::grad && is_void(job, st, row, i)};
     if (direct || job.out.class_stride != size_out || (masked && st.y[i] != 0)) {
-      row_write(job, st, i, whole, to, job.streaming && direct && !staged);
+      const bool streaming = job.streaming && direct && !staged;
+      if (n <= stretch<C>)
+        row_write(job, st, i, whole, to, streaming);
+      else
+        each_stretch<C>(job, n, [&](std::int64_t j, std::int64_t m) {
+          row_write(job, st, i, whole.piece_at(j, m), to + j, streaming);
+        });
       if (masked && st.y[i] != 0) clear_masked(job, st, i, to, 1);
-      if (!direct) store_run<C>(job.out.dtype, to, target, job.out.class_stride, n);
+      if (!direct) store_row(job, to, target);
       continue;
     }
-    for (std::int64_t j = 0; j < n; j += piece) {
-      const std::int64_t m = least(piece, n - j);
-      row_write(job, st, i, whole.piece_at(j, m), to + j, false);
-      store_run<C>(job.out.dtype, to + j, target + j * size_out, size_out, m);
-    }
+    each_stretch<C>(job, n, [&](std::int64_t first, std::int64_t length) {
+      for (std::int64_t j = first; j < first + length; j += piece) {
+        const std::int64_t m = least(piece, first + length - j);
+        row_write(job, st, i, whole.piece_at(j, m), to + j, false);
+        store_run<C>(job.out.dtype, to + j, target + j * size_out, size_out, m);
+      }
+    });
   }
   if (staged) buf.drain.take(staged, at[0], rows * n * size_out);
 }

@@ -65,24 +65,53 @@ struct RowPasses {
   // vectors, if WANT_E. Meanwhile asks for the memory at next[i], the row that comes a block later, n * size
   // bytes, and lets earlier results drain. A null row is passed over.
   template <Take TAKE, bool WANT_E>
-  static void sum_exp(State<C>& st, const C* const* z, int rows, std::int64_t n, C* e, char* const* next,
-                      int size, Drain<C>& drain) {
+  static void sum_exp(const Job& job, State<C>& st, const C* const* z, int rows, std::int64_t n, C* e,
+                      char* const* next, int size, Drain<C>& drain) {
     bool far = false, all = true;
     for (int i = 0; i < rows; ++i) {
       if (!z[i]) continue;
       far |= st.at[2 * State<C>::pitch + i] != 0;
       all &= st.low[i] >= st.at[State<C>::pitch + i];
     }
+    auto pass = [&](auto is_far, auto is_all) {
+      constexpr bool FAR = decltype(is_far)::value, ALL = decltype(is_all)::value;
+      if (n > stretch<C>)
+        sum_exp_as<TAKE, WANT_E, FAR, ALL, true>(job, st, z, rows, n, e, next, size, drain);
+      else
+        sum_exp_as<TAKE, WANT_E, FAR, ALL, false>(job, st, z, rows, n, e, next, size, drain);
+    };
     if (far)
-      sum_exp_as<TAKE, WANT_E, true, false>(st, z, rows, n, e, next, size, drain);
+      pass(std::true_type(), std::false_type());
     else if (all && TAKE == Take::rest)
-      sum_exp_as<TAKE, WANT_E, false, TAKE == Take::rest>(st, z, rows, n, e, next, size, drain);
+      pass(std::false_type(), std::integral_constant<bool, TAKE == Take::rest>());
     else
-      sum_exp_as<TAKE, WANT_E, false, false>(st, z, rows, n, e, next, size, drain);
+      pass(std::false_type(), std::false_type());
   }
-  template <Take TAKE, bool WANT_E, bool FAR, bool ALL>
-  static void sum_exp_as(State<C>& st, const C* const* rows_z, int rows, std::int64_t n, C* e,
+  // Of one row, or a stretch of one.
+  template <class F, bool WANT_E, bool FAR, bool ALL>
+  static LL_INLINE void sum_exp_of(F& f, const ExpAt<C>& k, V top, const C* z, std::int64_t n, C* to,
+                                   std::uintptr_t soon, int size, Drain<C>& drain) {
+    each_vector<C>(
+        n,
+        [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+          __builtin_prefetch((const void*)(soon + (std::uintptr_t)(j * size)), 0, 2);
+          V v;
+          if (ALL && m == W)
+            v = f.template step<WANT_E, FAR, ALL>(k, top, S::load(z + j));
+          else
+            v = f.template step<WANT_E, FAR, false>(k, top, S::loadn(z + j, m, nothing()));
+          if constexpr (WANT_E) S::storen(to + j, v, m);
+        },
+        [&]() LL_INLINE_LAMBDA {
+          f.flush();
+          drain.some();
+        });
+    f.close();
+  }
+  template <Take TAKE, bool WANT_E, bool FAR, bool ALL, bool LONG>
+  static void sum_exp_as(const Job& job, State<C>& st, const C* const* rows_z, int rows, std::int64_t n, C* e,
                          char* const* next, int size, Drain<C>& outer) {
+    using F = Fold<C, TAKE, false, !WANT_E>;
     Drain<C> drain = outer;  // in registers
     for (int i = 0; i < rows; ++i) {
       const C* z = rows_z[i];
@@ -91,29 +120,20 @@ struct RowPasses {
       if (!z) continue;
       const ExpAt<C> k = ExpAt<C>::broadcast(st.at + i, State<C>::pitch);
       const V top = S::set1(st.peak[i]);
-      Fold<C, TAKE, false, !WANT_E> f;
-      each_vector<C>(
-          n,
-          [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-            __builtin_prefetch((const void*)(soon + (std::uintptr_t)(j * size)), 0, 2);
-            V v;
-            if (ALL && m == W)
-              v = f.template step<WANT_E, FAR, ALL>(k, top, S::load(z + j));
-            else
-              v = f.template step<WANT_E, FAR, false>(k, top, S::loadn(z + j, m, nothing()));
-            if constexpr (WANT_E) S::storen(to + j, v, m);
-          },
-          [&]() LL_INLINE_LAMBDA {
-            f.flush();
-            drain.some();
-          });
-      f.close();
+      F sums;
+      if constexpr (LONG)
+        fold_stretches<stretch<C>>(job, n, sums, [&](F& f, std::int64_t j, std::int64_t m) LL_INLINE_LAMBDA {
+          sum_exp_of<F, WANT_E, FAR, ALL>(f, k, top, z + j, m, WANT_E ? to + j : nullptr,
+                                          soon + (std::uintptr_t)(j * size), size, drain);
+        });
+      else
+        sum_exp_of<F, WANT_E, FAR, ALL>(sums, k, top, z, n, to, soon, size, drain);
       C* at = st.lanes + i * W;
-      S::store(at, f.total.hi), S::store(at + W * W, f.total.lo);
-      st.count[i] = (C)f.ties;
+      S::store(at, sums.total.hi), S::store(at + W * W, sums.total.lo);
+      st.count[i] = (C)sums.ties;
       if constexpr (TAKE == Take::moments) {
-        S::store(at + 2 * W * W, f.spreads.value());
-        S::store(at + 3 * W * W, f.squares.value());
+        S::store(at + 2 * W * W, sums.spreads.value());
+        S::store(at + 3 * W * W, sums.squares.value());
       }
     }
     outer = drain;
@@ -130,29 +150,45 @@ struct RowPasses {
 
   // sum t and sum t (peak - z) for t = w (on q + off), or t = w where q is absent, the latter times
   // gap_scale.
+  template <bool LONG>
   static void gaps(const Job& job, C peak, const C* z, const C* w, const C* q, std::int64_t n, C& mass,
                    C& gap) {
-    GapFold<C> f;
     const C scale = gap_scale<C>(job);
     const V top = S::set1(peak), on = S::set1((C)job.on), off = S::set1((C)job.off);
     const V top_scaled = S::set1(peak * scale), minus = S::set1(-scale);
-    each_vector<C>(
-        n,
-        [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-          V t = S::loadn(w + j, m, 0);
-          if (q) t = t * S::fma(on, S::loadn(q + j, m, 0), off);
-          const V v = S::loadn(z + j, m, 0);
-          f.step(t, S::fma(v, minus, top_scaled), S::neq(v, top));
-        },
-        [&]() LL_INLINE_LAMBDA { f.flush(); });
+    GapFold<C> sums;
+    const auto sum = [&](GapFold<C>& f, std::int64_t from, std::int64_t length) LL_INLINE_LAMBDA {
+      const C *zs = z + from, *ws = w + from, *qs = q ? q + from : nullptr;
+      each_vector<C>(
+          length,
+          [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+            V t = S::loadn(ws + j, m, 0);
+            if (qs) t = t * S::fma(on, S::loadn(qs + j, m, 0), off);
+            const V v = S::loadn(zs + j, m, 0);
+            f.step(t, S::fma(v, minus, top_scaled), S::neq(v, top));
+          },
+          [&]() LL_INLINE_LAMBDA { f.flush(); });
+    };
+    if constexpr (LONG)
+      fold_stretches<stretch<C>>(job, n, sums, sum);
+    else
+      sum(sums, 0, n);
     C a[W], b[W];
-    S::store(a, f.mass.value()), S::store(b, f.gap.value());
+    S::store(a, sums.mass.value()), S::store(b, sums.gap.value());
     mass = gap = 0;
     for (int i = 0; i < W; ++i) mass += a[i], gap += b[i];
     if (q) gap /= scale;
   }
 
   // Lowest class whose score is the row's peak; -1 in a row with a NaN.
+  static std::int64_t argmax(const Job& job, const C* z, std::int64_t n, C peak) {
+    if (n <= stretch<C>) return argmax(z, n, peak);
+    std::int64_t found = -1;
+    each_stretch<C>(job, n, [&](std::int64_t from, std::int64_t length) {
+      if (found < 0 && (found = argmax(z + from, length, peak)) >= 0) found += from;
+    });
+    return found;
+  }
   static std::int64_t argmax(const C* z, std::int64_t n, C peak) {
     const V top = S::set1(peak);
     for (std::int64_t j = 0; j < n && peak == peak; j += W) {
@@ -162,6 +198,14 @@ struct RowPasses {
     return -1;
   }
   // Classes that beat the target: a higher score, or the same score at a lower index.
+  static std::int64_t rank(const Job& job, const C* z, std::int64_t n, C threshold, std::int64_t y) {
+    if (n <= stretch<C>) return rank(z, n, threshold, y);
+    std::int64_t r = 0;
+    each_stretch<C>(job, n, [&](std::int64_t from, std::int64_t length) {
+      r += rank(z + from, length, threshold, y - from);
+    });
+    return r;
+  }
   static std::int64_t rank(const C* z, std::int64_t n, C threshold, std::int64_t y) {
     const V t = S::set1(threshold);
     std::int64_t r = 0;

@@ -7,17 +7,30 @@
 
 constexpr int most_with_bar = 32;
 
+// The next class from j on whose vector is a hit, or one of the last few; n where the call is to end early.
+template <class C, class F>
+LL_INLINE std::int64_t pass_over(const Job& job, std::int64_t j, std::int64_t n, F&& hit) {
+  constexpr int W = Simd<C>::W;
+  for (;;) {
+    const std::int64_t end = least(n, j + stretch<C>);
+    while (j + W <= end && !hit(j)) j += W;
+    if (j < end || end == n) return j;
+    if (stopped(job)) return n;
+  }
+}
+
 // The k-th largest of the lanes' largest; no fewer than k classes reach it, if none is NaN.
 template <class C>
-C bar_of(const C* z, std::int64_t n, std::int64_t k) {
+C bar_of(const Job& job, const C* z, std::int64_t n, std::int64_t k) {
   using S = Simd<C>;
   constexpr int W = S::W;
   typename S::V most[4];
   for (auto& m : most) m = S::load(z);
   for (int g = 1; g < 4; ++g) most[g] = S::load(z + g * W);
-  std::int64_t j = 4 * W;
-  for (; j + 4 * W <= n; j += 4 * W)
-    for (int g = 0; g < 4; ++g) most[g] = S::max(S::load(z + j + g * W), most[g]);
+  each_stretch<C>(job, n, [&](std::int64_t from, std::int64_t length) LL_INLINE_LAMBDA {
+    for (std::int64_t j = from == 0 ? 4 * W : from; j + 4 * W <= from + length; j += 4 * W)
+      for (int g = 0; g < 4; ++g) most[g] = S::max(S::load(z + j + g * W), most[g]);
+  });
   C lane[4 * W], best[most_with_bar];
   for (int g = 0; g < 4; ++g) S::store(lane + g * W, most[g]);
   int have = 0;
@@ -40,13 +53,15 @@ bool wants_bar(std::int64_t n, std::int64_t k) {
 
 // The first k classes that reach the bar, or all that do; how many, and in `next` the class after them.
 template <class C>
-std::int64_t first_of_top(const C* z, std::int64_t n, std::int64_t k, C bar, std::int64_t* label,
-                          std::int64_t& next) {
+std::int64_t first_of_top(const Job& job, const C* z, std::int64_t n, std::int64_t k, C bar,
+                          std::int64_t* label, std::int64_t& next) {
   using S = Simd<C>;
   const auto bars = S::set1(bar);
   std::int64_t have = 0, j = 0;
   for (; have < k; ++j) {
-    while (j + S::W <= n && S::bits(S::lt(S::load(z + j), bars)) == (1u << S::W) - 1u) j += S::W;
+    j = pass_over<C>(job, j, n, [&](std::int64_t at) LL_INLINE_LAMBDA {
+      return S::bits(S::lt(S::load(z + at), bars)) != (1u << S::W) - 1u;
+    });
     if (j >= n) break;
     if (!(z[j] < bar)) label[have++] = j;
   }
@@ -78,8 +93,8 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
   const bool given = ld == 1 && bar > (C)-__builtin_inf();
   std::int64_t have = 0, next = 0;
   if (given || (ld == 1 && wants_bar<C>(job.classes, k))) {
-    if (!given) bar = bar_of<C>(z, job.classes, k);
-    have = first_of_top<C>(z, job.classes, k, bar, label, next);
+    if (!given) bar = bar_of<C>(job, z, job.classes, k);
+    have = first_of_top<C>(job, z, job.classes, k, bar, label, next);
   }
   if (have < k && !given)  // no bar, or NaN
     for (have = k, next = 0; next < k; ++next) label[next] = next;
@@ -87,7 +102,9 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
   for (std::int64_t j = next; j < job.classes; ++j) {
     if (ld == 1) {  // whole vectors that hold nothing better are passed over
       const auto worst = S::set1(z[label[0]]);
-      while (j + S::W <= job.classes && !S::bits(S::lt(worst, S::load(z + j)))) j += S::W;
+      j = pass_over<C>(job, j, job.classes, [&](std::int64_t at) LL_INLINE_LAMBDA {
+        return S::bits(S::lt(worst, S::load(z + at))) != 0;
+      });
       if (j >= job.classes) break;
     }
     if (z[j * ld] > z[label[0] * ld]) label[0] = j, sift(0, k);

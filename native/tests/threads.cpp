@@ -98,12 +98,16 @@ void each_task_once() {
     for (std::int64_t count : {0, 1, 2, 5, 200000}) {
       std::vector<std::atomic<int>> done((std::size_t)count);
       for (auto& d : done) d = 0;
-      CHECK(
-          parallel(threads, count, [&](std::int64_t i) { ++done[(std::size_t)i]; }, nullptr), "%d", threads);
+      Stop never;
+      std::atomic<int> left{0};
+      parallel(
+          threads, count, [&](std::int64_t i) { ++done[(std::size_t)i]; }, never, false, [&] { ++left; });
+      CHECK(!never.was_asked() && left >= 1 && left <= threads, "%d threads, %d left", threads, left.load());
       for (auto& d : done) CHECK(d == 1, "%d threads, %lld tasks", threads, (long long)count);
     }
   std::atomic<int> inner{0};  // a call from within a task runs on its own thread
-  parallel(2, 8, [&](std::int64_t) { parallel(2, 8, [&](std::int64_t) { ++inner; }, nullptr); }, nullptr);
+  Stop never;
+  parallel(2, 8, [&](std::int64_t) { parallel(2, 8, [&](std::int64_t) { ++inner; }, never); }, never);
   CHECK(inner == 64, "%d", inner.load());
 }
 
@@ -115,9 +119,11 @@ void an_interruption_ends_the_call() {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
       ++done;
     };
-    const bool finished = parallel(threads, 1000, task, [&] { return ++asked == 2; });
-    CHECK(!finished && asked == 2 && done < 200, "%d asked, %d done", asked, done.load());
-    CHECK(parallel(threads, 2, task, [&] { return false; }), "the next call is not stopped");
+    Stop second([&] { return ++asked == 2; }), other([&] { return false; });
+    parallel(threads, 1000, task, second);
+    CHECK(second.was_asked() && asked == 2 && done < 200, "%d asked, %d done", asked, done.load());
+    parallel(threads, 2, task, other);
+    CHECK(!other.was_asked(), "the next call is not stopped");
   }
 }
 
