@@ -149,7 +149,13 @@ void finish_rest(State<C>& st, int rows) {
   }
 }
 
-// loss = gap + mass log1p(rest) [+ s z_loss lse^2], NaN where the peak is infinite.
+// Without a z-loss a row whose t is 0 throughout is inactive, whatever it holds: its mass is 0.
+template <class C>
+LL_INLINE bool empties(const Job& job) {
+  return job.z_loss == 0 && !job.known_mass;
+}
+
+// loss = gap + mass log1p(rest) [+ s z_loss lse^2], NaN where the peak is infinite; 0 in an inactive row.
 template <class C>
 void finish_loss(const Job& job, State<C>& st, int rows) {
   using S = Simd<C>;
@@ -164,7 +170,8 @@ void finish_loss(const Job& job, State<C>& st, int rows) {
       V lse = S::load(st.lse + i);
       loss = S::fma(S::load(st.weight + i) * S::set1((C)job.z_loss) * lse, lse, loss);
     }
-    S::store(st.loss + i, S::keep(S::neq(S::load(st.weight + i), S::set1(0)), loss));
+    const V part = empties<C>(job) ? mass : S::load(st.weight + i);
+    S::store(st.loss + i, S::keep(S::neq(part, S::set1(0)), loss));
   }
 }
 
@@ -175,8 +182,12 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
   using V = typename S::V;
   const double exact = job.scale / job.temperature;
   const V scale = S::set1((C)exact), scale_lo = S::set1((C)(exact - (double)(C)exact));
+  const bool alone = job.classes == 1 && !job.known_mass;  // p = 1, and t is the mass
+  if (empties<C>(job))
+    for (int i = 0; i < rows; ++i) st.weight[i] = st.mass[i] == 0 ? 0 : st.weight[i];
   for (int i = 0; i < rows; i += S::W) {
-    V a = S::load(st.mass + i), s = S::load(st.weight + i);
+    const V mass = S::load(st.mass + i);
+    V a = alone ? S::set1(0) : mass, s = S::load(st.weight + i);
     if (job.z_loss != 0) a = S::fma(s * S::set1((C)(2 * job.z_loss)), S::load(st.lse + i), a);
     const V share = S::load(st.times + i), share_lo = S::load(st.times_lo + i);
     const V tilt = job.known_tilt ? S::load(st.tilt + i) : S::set1(0);
@@ -185,9 +196,9 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
     if (job.known_tilt) S::store(st.tilt + i, S::load(st.tilt + i) * h);
     pair_product<C>(h, l, a, S::set1(0), h, l);
     S::store(st.times + i, h), S::store(st.times_lo + i, l);
-    S::store(st.minus + i, S::fma(s, scale, s * scale_lo));
+    S::store(st.minus + i, alone ? S::set1(0) : S::fma(s, scale, s * scale_lo));
     if (job.target != Target::index) continue;
-    const V t = S::load(st.other + i), zy = S::load(st.zy + i);
+    const V t = alone ? S::set1(0) : S::load(st.other + i), zy = S::load(st.zy + i);
     // at the peak: a p - t = (a - t) - a (1 - p), and 1 - p is the share of the others: rest/(1 + rest)
     const V r = S::load(st.rest + i);
     V u, u_lo;

@@ -14,6 +14,7 @@ __all__ = [
     "cast",
     "device",
     "from_bfloat",
+    "integer",
     "is_foreign",
     "library",
     "namespace",
@@ -21,6 +22,7 @@ __all__ = [
     "overlaps_itself",
     "result_dtype",
     "to_bfloat",
+    "truth",
     "wide",
     "widest",
 ]
@@ -77,7 +79,28 @@ def cast(xp: Any, x: Array, dtype: Any) -> Array:
 
 def widest(xp: Any) -> Any:
     """The dtype to compute in: float64, or float32 in a library without it."""
-    return getattr(xp, "float64", xp.float32)
+    return xp.float64 if _has(xp, "float64") else xp.float32
+
+
+def integer(xp: Any) -> Any:
+    """The dtype of class indices: int64, or int32 in a library without it."""
+    return xp.int64 if _has(xp, "int64") else xp.int32
+
+
+def _has(xp: Any, name: str) -> bool:
+    """Whether a library computes in a dtype now: JAX has those of 64 bits only where they are switched on."""
+    if xp is np:
+        return True
+    info = getattr(xp, "__array_namespace_info__", None)
+    return hasattr(xp, name) if info is None else name in info().dtypes()
+
+
+def truth(x: Array) -> bool | None:
+    """The value of a bool without axes; None where there is none to look at, as in a traced program."""
+    try:
+        return bool(x)
+    except (TypeError, RuntimeError):  # what libraries raise for an array without values
+        return None
 
 
 def wide(xp: Any, x: Array) -> Array:
@@ -91,8 +114,8 @@ def device(x: Array) -> Any:
 
 
 def numbers(xp: Any, x: Array, count: int | None = None) -> Array:
-    """0, 1, ... up to ``count``, or to the length of the last axis of ``x``; int64, where ``x`` lives."""
-    return xp.arange(x.shape[-1] if count is None else count, dtype=xp.int64, device=device(x))
+    """0, 1, ... up to ``count``, or to the length of the last axis of ``x``; integers, where ``x`` lives."""
+    return xp.arange(x.shape[-1] if count is None else count, dtype=integer(xp), device=device(x))
 
 
 def overlaps_itself(shape: Any, strides: Any, size: int = 1) -> bool:
@@ -116,6 +139,12 @@ def overlaps_itself(shape: Any, strides: Any, size: int = 1) -> bool:
     for step, n in steps:
         places = np.add.outer(places, step * np.arange(n)).reshape(-1)
     return bool((np.diff(np.sort(places)) < size).any())
+
+
+def one_hot(xp: Any, q: Array, axis: int) -> Array:
+    """Which rows hold a single 1 and else 0: bools of the rows' shape."""
+    ones = xp.sum(cast(xp, q == 1, integer(xp)), axis=axis)
+    return (ones == 1) & xp.all((q == 0) | (q == 1), axis=axis)
 
 
 def from_bfloat(bits: Any) -> Any:

@@ -49,6 +49,10 @@ def row_gradients(
     for name, g in heights.items():
         part = loss if name == "loss" else others
         part |= g != 0
+    if t is not None and not t.z_loss and "loss" in heights:
+        loss &= (
+            np.asarray(stats.mass).reshape(n) != 0
+        )  # of t = 0 throughout: no part of the loss, whatever they hold
     if t is None or "loss" not in heights:
         t = Targets("index", np.full(n, -1), 1.0, 0.0, None, None, None, 0.0)  # of no class
     rows = active_rows(products, head, problem._replace(targets=t), loss, others)

@@ -480,6 +480,11 @@ class _Index:
         )
 
 
+def _is_one_hot(rows: np.ndarray) -> bool:
+    """Whether each row holds a single 1 and else 0."""
+    return bool(((rows != 0).sum(axis=1) == 1).all() and (rows.max(axis=1) == 1).all())
+
+
 class _Dense:
     """Dense targets: distributions, or one-hot rows."""
 
@@ -487,7 +492,7 @@ class _Dense:
         self.targets, self.axis, self.integers = targets, axis, _family(targets) != "float"
         self.tolerance = _tolerance(targets)
         self.nan, self.negative, self.sum = _Count("targets"), _Count("targets"), _Count("targets")
-        self.rows, self.one_hot = 0, True
+        self.rows, self.one_hot, self.one_hot_scores = 0, True, targets.shape[axis] > 1
 
     def see(self, block: _Block) -> None:
         q = np.asarray(block.targets)
@@ -497,12 +502,15 @@ class _Dense:
             sums = q.sum(axis=1)
         self.sum.see(block, np.isfinite(sums) & (np.abs(sums - 1) > self.tolerance), sums)
         self.rows += len(q)
-        self.one_hot = self.one_hot and bool(((q != 0).sum(axis=1) == 1).all() and (q.max(axis=1) == 1).all())
+        self.one_hot = self.one_hot and _is_one_hot(q)
+        self.one_hot_scores = self.one_hot_scores and _is_one_hot(block.scores)
 
     def findings(self) -> Iterator[Finding]:
         if self.one_hot:
             yield finding("one-hot-targets", axis=self.axis)
             return
+        if self.one_hot_scores:
+            yield finding("one-hot-scores")
         if self.nan:
             yield _of("nan-targets", self.nan)
         if self.negative:

@@ -246,7 +246,8 @@ def cross_entropy(
     ------
     ShapeError, DtypeError, OptionError
     TargetError
-        For a class index outside [0, V) that is not ``ignore_index``.
+        For a class index outside [0, V) that is not ``ignore_index``, a row of integers of the shape of
+        ``logits`` that is not one-hot, and one-hot integers as ``logits`` beside floats as ``targets``.
 
     See Also
     --------
@@ -486,7 +487,8 @@ def log_loss(
     Parameters
     ----------
     probs : array, (..., V), or with the V classes on another ``axis``
-        Probabilities; that rows sum to one is not checked (see `check`), and nothing is clipped.
+        Probabilities; that rows sum to one is not checked (see `check`), and nothing is clipped. Classes of
+        target 0 are not read: they may hold 0 or NaN.
     targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction, denominator
         As in `cross_entropy`. Unlike scikit-learn's function of this name, the scores come first.
 

@@ -131,6 +131,11 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "scores are integers of shape {shape} and targets have shape {given}: are the two exchanged? Pass "
         "check(scores, targets).",
     ),
+    "one-hot-scores": (
+        "warning",
+        "every row of scores is one-hot and the targets are not: are the two exchanged? Pass scores first, "
+        "then targets.",
+    ),
     # index targets
     "all-ignored": (
         "warning",

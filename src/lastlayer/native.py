@@ -25,6 +25,7 @@ name = "native"
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _LOSS, _GRAD, _PICK, _PICK_LOG = range(4)
+_BLOCK = 1 << 18  # bytes of targets that are looked at together
 
 
 def why_not(scores: Scores) -> str | None:
@@ -206,11 +207,33 @@ def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, fl
         position, _ = _core.target_totals(_contiguous(y.indices), classes, ignore_index, None, None)
         if position >= 0:
             return position, 0.0
+    elif y.dtype.kind in "biu":
+        position = _not_one_hot(y, scores.axis, sample_weight)
+        if position >= 0:
+            return position, 0.0
     if not mean:
         return -1, 0.0
     if sample_weight is not None:
         return -1, float(np.sum(sample_weight, dtype=np.float64))
     return -1, float(np.prod(_rows(scores), dtype=np.float64))
+
+
+def _not_one_hot(q: Any, axis: int, sample_weight: Any) -> int:
+    """The flat position of the first row of integers that has a weight and is not one-hot, or -1."""
+    if q.ndim == 1:
+        q, axis = q[None], 1
+    n, wrong = q.shape[0 if axis else 1], []
+    step = max(1, _BLOCK * n // max(1, q.nbytes))
+    for start in range(0, n, step):
+        some = q[start : start + step] if axis else q[:, start : start + step]
+        bad = some.sum(axis, dtype=np.int64) != 1
+        if q.dtype.kind != "b" and some.size and (some.min() < 0 or some.max() > 1):
+            bad |= ((some < 0) | (some > 1)).any(axis)
+        wrong.append(bad)
+    found = np.concatenate(wrong) if wrong else np.empty(0, np.bool_)
+    if sample_weight is not None and found.any():
+        found &= np.reshape(sample_weight, found.shape) != 0
+    return int(found.argmax()) if found.any() else -1
 
 
 def cross_entropy(problem: Problem) -> Any:
@@ -296,11 +319,14 @@ def _sparse_losses(problem: Problem, grad: Any) -> Any:
     stats, listed = _sparse_stats(problem, ())
     losses = stats.nll + z_losses(stats, t.z_loss, listed.s)
     if grad is not None:
+        even = np.where(
+            np.asarray(stats.mass) == 0, 0.0, listed.even
+        )  # no t at all: nothing of the row counts
         stats, out, n = pulled(stats, t.z_loss, listed.s), _bits(grad), listed.n
         peak = stats.peak.astype(computing_dtype(problem.scores, x.dtype.itemsize))
         _core.cross_entropy(
             _bits(x), axis, _is_bfloat(x), temperature, softcap or 0.0, np.full(n, -1), False, False,
-            _doubles(t.class_weight) if listed.off else None, listed.even, None, 0.0, listed.off, 0.0, scale,
+            _doubles(t.class_weight) if listed.off else None, even, None, 0.0, listed.off, 0.0, scale,
             _GRAD, None, out, 0, peak, stats.rest, stats.mass,
         )  # fmt: skip
         listed.write(np.moveaxis(out, axis, -1), slice(0, n), slice(0, x.shape[axis]), stats)

@@ -15,7 +15,7 @@ from .plan import default_memory
 from .problem import Head, Problem
 from .products import NumPyProducts, Products
 from .row_stats import ARRAYS, RowStats, pulled, weights, z_losses
-from .rows import Rows, all_rows, count_rows, counted_rows, with_features
+from .rows import Rows, all_finite, all_rows, count_rows, counted_rows, with_features
 
 __all__ = [
     "FIELDS",
@@ -81,7 +81,7 @@ def loss_and_gradients(
     wanted = (wanted[0], wanted[1], wanted[2] and head.bias is not None)
     kind = np.float64 if products.double else np.float32
     shape, n, none = head.x.shape[:-1], count_rows(head), problem.reduction == "none"
-    rows = counted_rows(products, head, problem)
+    rows, made = counted_rows(products, head, problem), None
     if rows.x.shape[0] == 0 or problem.scale == 0.0:
         rows, stats = rows._replace(index=np.empty(0, np.int64)), RowStats.empty((0,))
         losses, grads, waiting = np.zeros(0), [None] * 3, None
@@ -90,8 +90,12 @@ def loss_and_gradients(
         large = ("argmax",) if products.half and any(wanted[:2]) else ()
         stats, weight = loop.first_pass({"gap", "mass", *large, *fields}), _z_loss(problem)
         losses = stats.nll + z_losses(stats, weight, rows.s)
+        broken = _broken(products, problem, rows, stats) if any(wanted) else None
         grads, waiting = [None] * 3, None
-        if wait and loop.plan.recomputed == 0:
+        if broken is not None:
+            del loop  # and its memory
+            made = loss_and_gradients(head, _without(problem, broken), wanted, products).gradients
+        elif wait and loop.plan.recomputed == 0:
             waiting = Waiting(loop, pulled(stats, weight, rows.s), wanted)
         elif any(wanted):
             grads = loop.gradients(pulled(stats, weight, rows.s), wanted)
@@ -99,11 +103,33 @@ def loss_and_gradients(
     each = _spread(losses, rows.index, n).astype(kind).reshape(shape)[()] if none else None
     return Found(
         kind(losses.sum() * problem.scale) if each is None else each,
-        grads if waiting else finished(products, head, rows, grads, wanted),
+        grads if waiting else finished(products, head, rows, grads, wanted) if made is None else made,
         RowStats(**whole),
         None if rows.index is None else np.setdiff1d(np.arange(n), rows.index),
         waiting,
     )
+
+
+def _broken(products: Products, problem: Problem, rows: Rows, stats: RowStats) -> Any:
+    """The numbers of the rows of t = 0 throughout, if one holds what times 0 is no number; else None."""
+    if _z_loss(problem):
+        return None
+    empty = np.asarray(stats.mass) == 0
+    if rows.s is not None:
+        empty &= rows.s != 0
+    index = np.flatnonzero(empty)
+    if not index.size or (np.isfinite(stats.peak[index]).all() and all_finite(products, rows.x, index)):
+        return None
+    return index if rows.index is None else rows.index[index]
+
+
+def _without(problem: Problem, index: Any) -> Problem:
+    """The problem without some rows."""
+    t, shape = problem.targets, problem.scores.array.shape[:-1]
+    assert t is not None
+    s = np.ones(shape) if t.sample_weight is None else np.array(t.sample_weight, np.float64)
+    s.reshape(-1)[index] = 0.0
+    return problem._replace(targets=t._replace(sample_weight=s))
 
 
 def with_row_stats(

@@ -18,7 +18,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from .arrays import BFLOAT16, Array, cast, device, is_foreign, library, namespace, overlaps_itself
+from .arrays import (
+    BFLOAT16,
+    Array,
+    cast,
+    device,
+    integer,
+    is_foreign,
+    library,
+    namespace,
+    one_hot,
+    overlaps_itself,
+    truth,
+    wide,
+)
 from .errors import DtypeError, LastlayerError, OptionError, ShapeError, TargetError, quoted, shown
 
 if TYPE_CHECKING:
@@ -61,6 +74,10 @@ class Scores(NamedTuple):
     softcap: float | None  # finite, > 0
 
 
+class WholeScores(Scores):
+    """Scores that were integers or bools when they were passed."""
+
+
 class TopK(NamedTuple):
     """Rows of targets of which K classes are listed: ``q_j = sum_k p_k [index_k = j] + rest / V``."""
 
@@ -87,7 +104,7 @@ class Problem(NamedTuple):
 
     scores: Scores
     targets: Targets | None
-    scale: float  # 1 / denominator for the mean, 0 for a mean over nothing; else 1
+    scale: Any  # 1 / denominator for the mean, 0 for a mean over nothing; else 1; a float, or a foreign array
     reduction: str  # "mean", "sum" or "none"
 
 
@@ -103,8 +120,10 @@ def scores(
     softcap: float | None = None,
 ) -> Scores:
     """The scores of a call, checked."""
-    dtype = x.dtype if type(x) is _ndarray else None
+    dtype, form = x.dtype if type(x) is _ndarray else None, Scores
     if not ((dtype is _FLOAT32 or dtype is _FLOAT64) and x.flags.aligned):
+        x = x if is_foreign(x) else to_numpy(function, name_of(function), x)
+        form = WholeScores if is_integral(namespace(x, function), x) else Scores
         x = _floating(function, x)
     ndim = x.ndim
     if type(axis) is not int or not -ndim <= axis < ndim:
@@ -122,7 +141,7 @@ def scores(
         temperature = _number(function, "temperature", temperature, strict=True)
     if softcap is not None:
         softcap = _number(function, "softcap", softcap, strict=True)
-    return _new(Scores, (function, x, axis, where, temperature, softcap))
+    return _new(form, (function, x, axis, where, temperature, softcap))
 
 
 def _floating(function: str, x: Any, name: str = "") -> Array:
@@ -439,6 +458,8 @@ def with_targets(
     ):
         targets, kind = _targets(scores, rows, targets)
     dense = kind == "dense"
+    if dense and type(scores) is WholeScores:
+        not_exchanged(function, x, axis, targets)
     if dense or type(ignore_index) is not int or not -_LIMIT <= ignore_index < _LIMIT:
         ignore_index = _ignore_index(function, ignore_index, dense)
     if class_weight is not None:
@@ -457,11 +478,13 @@ def with_targets(
     if reduction != "mean" and reduction not in _REDUCTIONS:
         raise OptionError(_bad_reduction(function, reduction))
     checked = _new(Targets, (kind, targets, on, off, class_weight, sample_weight, ignore_index, z_loss))
-    total, mean = 1.0, reduction == "mean" and denominator is None
-    if mean or not dense:
+    total: Any = 1.0
+    mean = reduction == "mean" and denominator is None
+    if mean or not dense or is_integral(namespace(targets), targets):
         position, total = backend.target_totals(scores, checked, mean)
         if position >= 0:
-            raise TargetError(_bad_target(scores, rows, checked, position, shift))
+            bad = _bad_row if dense else _bad_target
+            raise TargetError(bad(scores, rows, checked, position, shift))
     if kind == "sparse":
         _check_probabilities(scores, checked, shift)
     if denominator is not None:
@@ -475,14 +498,31 @@ def with_targets(
             raise OptionError(
                 f"{function}: denominator is {total}; expected 0, or a finite number of at least {LEAST:g}"
             )
-    elif mean and not (total == 0.0 or LEAST <= total < inf or total != total):
+    elif mean and not _divides(total):
+        found = f"{total:g}" if isinstance(total, float) else str(total)
         raise OptionError(
-            f"{function}: class_weight and sample_weight add up to {total:g}; "
+            f"{function}: class_weight and sample_weight add up to {found}; "
             f"expected 0, or a finite sum of at least {LEAST:g}"
         )
     if reduction != "mean":
         return _new(Problem, (scores, checked, 1.0, reduction))
-    return _new(Problem, (scores, checked, 1.0 / total if total else 0.0, reduction))
+    return _new(Problem, (scores, checked, _scale(total), reduction))
+
+
+def _divides(total: Any) -> bool:
+    """Whether a sum of weights can be divided by; 0 and NaN have a meaning of their own."""
+    if isinstance(total, float):
+        return total == 0.0 or LEAST <= total < inf or total != total
+    return truth((total == 0.0) | ((total >= LEAST) & (total < inf)) | (total != total)) is not False
+
+
+def _scale(total: Any) -> Any:
+    """1 / total, and 0 of 0."""
+    if isinstance(total, float):
+        return 1.0 / total if total else 0.0
+    xp = namespace(total)
+    nothing = total == 0
+    return xp.where(nothing, 0.0, 1.0 / xp.where(nothing, 1.0, total))
 
 
 def _targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Any, str]:
@@ -515,6 +555,18 @@ def _targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Any, 
     return targets, "index"
 
 
+def not_exchanged(function: str, whole: Array, axis: int, targets: Array) -> None:
+    """Refuse one-hot rows of integers as scores where the targets are floats: they may be swapped."""
+    xp, name = namespace(whole), name_of(function)
+    if 0 in whole.shape or whole.shape[axis] == 1 or is_integral(namespace(targets), targets):
+        return
+    if truth(xp.all(one_hot(xp, whole, axis))):
+        raise TargetError(
+            f"{function}: {name} is one-hot rows of integers, and targets is of dtype {targets.dtype}; "
+            f"expected {name} first, then targets; swapped? else pass {name} as floats"
+        )
+
+
 def _bad_target_shape(scores: Scores, rows: tuple[int, ...], shape: tuple[int, ...]) -> str:
     """Which shapes fit, and what the usual slip was."""
     function, axis, full = scores.function, scores.axis, tuple(scores.array.shape)
@@ -527,6 +579,8 @@ def _bad_target_shape(scores: Scores, rows: tuple[int, ...], shape: tuple[int, .
         remedy = "; pass the class alone: targets[0]"
     elif shape == (*rows, 1):
         remedy = "; drop the last axis: targets[..., 0]"
+    elif any(shape[:i] + shape[i + 1 :] == full for i in range(len(shape))):
+        remedy = f"; swapped? {name} comes first"
     elif sorted(shape) == sorted(full):
         remedy = f"; are they transposed? the class axis of {name} is {axis}"
     elif len(shape) == len(full) and shape[:axis] + shape[axis + 1 :] == rows:
@@ -550,12 +604,52 @@ def _bad_target(scores: Scores, rows: tuple[int, ...], targets: Targets, positio
     if value == -1:
         remedy = f"; to leave such {'entries' if sparse else 'rows'} out pass ignore_index=-1"
     elif classes == 1 and seen.max() == 1 and seen.min() == 0:
-        remedy = "; two classes need two columns of logits: [0, x]"
+        remedy = _two_columns(scores.function)
     elif seen.max() == classes and seen.min() >= 1:
         remedy = "; labels start at 1? subtract 1"
     argument = _element(name, position, indices.shape, len(rows) - 1, shift)
     ignored = "" if ignore is None else f" or ignore_index={ignore}"
     return f"{scores.function}: {argument} is {value}; expected a class in [0, {classes}){ignored}{remedy}"
+
+
+def _two_columns(function: str) -> str:
+    """What to do about one score for two classes."""
+    name, columns = {
+        "log_loss": ("probs", "1 - p, p"),
+        "nll_loss": ("log_probs", "log(1 - p), log(p)"),
+    }.get(function, ("logits", "0, x"))
+    return f"; two classes need two columns of {name}: [{columns}]"
+
+
+def _bad_row(scores: Scores, rows: tuple[int, ...], targets: Targets, position: int, shift: int) -> str:
+    """The first row of integers that is not one-hot, and what the usual slip was."""
+    function, axis, q = scores.function, scores.axis, targets.array
+    xp, place = namespace(q), [int(i) for i in np.unravel_index(position, rows)]
+    index = (*place[:axis], slice(None), *place[axis:])
+    row = q[index]
+    ones, zeros = int(xp.sum(cast(xp, row == 1, xp.int32))), int(xp.sum(cast(xp, row == 0, xp.int32)))
+    if ones + zeros < row.shape[0]:
+        wrong = xp.reshape(cast(xp, (row != 0) & (row != 1), xp.int8), (-1,))
+        what = f"holds {int(row[int(xp.argmax(wrong))])}"
+        remedy = "; class indices have one axis fewer, probabilities are floats"
+    elif ones:
+        what = f"is 1 for {ones} classes"
+        remedy = "; for several labels in a row use a binary loss of each class"
+    else:
+        what = "is 0 for all classes"
+        remedy = "; to leave such rows out give them a sample_weight of 0"
+    if not rows or row.shape[0] == 1:
+        remedy = _two_columns(function)
+    if rows:
+        place[-1] += shift
+    shown = [*map(str, place[:axis]), ":", *map(str, place[axis:])]
+    if axis == len(rows):
+        shown.pop()
+    argument = f"targets[{', '.join(shown)}]" if rows else "targets"
+    return (
+        f"{function}: {argument} {what}; expected a one-hot row, since targets is of dtype {q.dtype} "
+        f"and of the shape of {name_of(function)}{remedy}"
+    )
 
 
 def shift_of(function: str, rows: tuple[int, ...], shift: Any) -> int:
@@ -634,6 +728,8 @@ def shard(
     targets, kind = _targets(scores, rows, targets)
     ignore_index = _ignore_index(function, ignore_index, kind == "dense")
     if kind == "dense":
+        if is_integral(namespace(x), targets):  # a part of a one-hot row is one-hot or 0
+            targets = wide(namespace(x), targets)
         return Shard(first, targets, sample_weight, -100)
     if sample_weight is not None:
         sample_weight = _sample_weight(scores, rows, sample_weight)
@@ -646,7 +742,7 @@ def shard(
     y = _int64(xp, targets.indices if kind == "sparse" else targets)
     local, ignored = own_indices(xp, y, first, x.shape[scores.axis], ignore_index)
     bad = xp.reshape((y < 0) & ~ignored, (-1,))
-    if bool(xp.any(bad)):
+    if truth(xp.any(bad)):
         place = int(xp.argmax(cast(xp, bad, xp.int8)))
         name = _element("targets[0]" if kind == "sparse" else "targets", place, y.shape)
         rule = "a class of 0 or more" + ("" if ignore_index is None else f" or ignore_index={ignore_index}")
@@ -682,7 +778,7 @@ def _int64(xp: Any, y: Array) -> Array:
     """Class indices as int64; one beyond it stays beyond every class."""
     if y.dtype == getattr(xp, "uint64", None):
         y = xp.where(y > _LIMIT - 1, xp.asarray(_LIMIT - 1, dtype=y.dtype), y)
-    return cast(xp, y, xp.int64)
+    return cast(xp, y, integer(xp))
 
 
 def target_logits(scores: Scores, value: Any) -> Array:
@@ -749,24 +845,30 @@ def _rest(scores: Scores, rows: tuple[int, ...], rest: Any) -> Array | None:
     rest = _floats(scores, "targets[2]", rest)
     if 0 in rest.shape:
         return _of_rows(function, "targets[2]", rest, rows, "one number for each row")
-    low, high = float(xp.min(rest)), float(xp.max(rest))
-    if not (low >= -ROUNDED and high < inf):
+    if _within(xp, rest, -ROUNDED) is False:
         _bad_element(function, "targets[2]", rest, rest >= -ROUNDED, "a finite number, 0 or more")
-    if low < 0:  # 1 less a sum of rounded probabilities
+    if truth(xp.min(rest) >= 0) is not True:  # 1 less a sum of rounded probabilities
         rest = xp.where(rest < 0, xp.zeros_like(rest), rest)
+    nothing = xp is np and not rest.any()
     rest = _of_rows(function, "targets[2]", rest, rows, "one number for each row")
-    return rest if high > 0 else None
+    return None if nothing else rest
+
+
+def _within(xp: Any, a: Array, low: float, high: float = inf) -> bool | None:
+    """Whether all numbers are finite and from ``low`` to ``high``; None where they cannot be looked at."""
+    top = xp.max(a)
+    return truth((xp.min(a) >= low) & (top <= high) & (top < inf))
 
 
 def _check_probabilities(scores: Scores, targets: Targets, shift: int) -> None:
     """Whether each is finite and not negative, but for those of ignored entries."""
     indices, p, _ = targets.array
     xp = namespace(p)
-    if 0 in p.shape or (xp.min(p) >= 0 and xp.max(p) < inf):
+    if 0 in p.shape or _within(xp, p, 0.0) is not False:
         return
     counts = indices == indices if targets.ignore_index is None else indices != targets.ignore_index
     good = (p >= 0) | ~counts
-    if not xp.all(good & ((p < inf) | ~counts)):
+    if truth(xp.all(good & ((p < inf) | ~counts))) is False:
         p = xp.where(counts, p, 0)
         places, rule = (p.ndim - 2, shift), "a finite probability, 0 or more"
         if xp.all((p < 0) | ~counts):
@@ -827,7 +929,7 @@ def _weight(scores: Scores, name: str, weight: Any) -> Array:
     """Weights as float32 or float64, each finite and not negative."""
     function, xp = scores.function, namespace(scores.array)
     weight = _floats(scores, name, weight)
-    if 0 in weight.shape or (xp.min(weight) >= 0 and xp.max(weight) <= MOST):
+    if 0 in weight.shape or _within(xp, weight, 0.0, MOST) is not False:
         return weight
     if xp.all((weight >= 0) & (weight < inf)):
         _bad_element(function, name, weight, weight <= MOST, f"a weight of at most {MOST:g}")
@@ -968,6 +1070,11 @@ def _kind(xp: Any, dtype: Any) -> str:
         return "f" if _is_float(dtype) else str(dtype.kind)
     kinds = (("b", "bool"), ("i", "integral"), ("f", "real floating"))
     return next((letter for letter, kind in kinds if xp.isdtype(dtype, kind)), "O")
+
+
+def is_integral(xp: Any, a: Array) -> bool:
+    """Whether an array holds integers or bools."""
+    return _kind(xp, a.dtype) in "biu"
 
 
 def _on_cpu(x: Array) -> bool:

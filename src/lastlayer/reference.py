@@ -9,7 +9,8 @@ In: a problem in canonical form. Out: arrays of the caller's own library. Everyt
     dloss_i/dz_ij = (mass_i + 2 s_i z_loss lse_i) p_ij - t_ij                          (`cross_entropy_grad`)
 
 With peak = max_j z_j and rest = the sum of exp(z_j - peak) over all other classes, no formula below subtracts
-two large numbers to get a small one: lse = peak + log1p(rest), and a p near 1 is 1 - rest / (1 + rest).
+two large numbers to get a small one: lse = peak + log1p(rest), and a p near 1 is 1 - rest / (1 + rest). A
+library that differentiates arrays gets the right derivatives of every order out of these lines.
 """
 
 from __future__ import annotations
@@ -18,8 +19,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array, cast, device, namespace, numbers, result_dtype, wide, widest
-from .problem import Problem, Scores, Targets
+from .arrays import (
+    Array,
+    cast,
+    device,
+    integer,
+    namespace,
+    numbers,
+    one_hot,
+    result_dtype,
+    truth,
+    wide,
+    widest,
+)
+from .problem import Problem, Scores, Targets, is_integral
 from .row_stats import RowStats
 
 name = "reference"
@@ -44,24 +57,35 @@ class _Rows(NamedTuple):
     exp: Array  # exp(z - peak)
 
 
-def _rows(scores: Scores) -> _Rows:
-    xp = namespace(scores.array)
-    z = wide(xp, xp.moveaxis(scores.array, scores.axis, -1))
-    if scores.softcap is not None:
-        z = scores.softcap * xp.tanh(z / scores.softcap)
-    z = z / scores.temperature
-    if scores.where is not None:
-        z = xp.where(xp.moveaxis(scores.where, scores.axis, -1), z, -xp.inf)
+def _rows(scores: Scores, left_out: Array | None = None) -> _Rows:
+    """The state of every row; rows that are left out are taken as zeros, so that no derivative sees them."""
+    xp, z = _canonical(scores, left_out)
     if z.shape[-1] == 0:  # no class: the sum of no exponentials
         peak = xp.full((*z.shape[:-1], 1), -xp.inf, dtype=z.dtype, device=device(z))
         return _Rows(xp, z, peak, xp.zeros_like(peak), z == z, z)
-    peak = xp.max(z, axis=-1, keepdims=True)
+    # The peak is the score at the argmax, not the maximum: where several classes share it, an array library
+    # would divide the derivative of the maximum among them, but the rest leaves out only one.
     is_top = numbers(xp, z) == xp.argmax(z, axis=-1, keepdims=True)
+    peak = xp.sum(xp.where(is_top, z, 0.0), axis=-1, keepdims=True)
     fall, lost = _minus(xp, z, peak)
     exp = xp.exp(fall) * (1 + lost)
     rest = xp.sum(xp.where(is_top, 0.0, exp), axis=-1, keepdims=True)
     rest = xp.where(peak == -xp.inf, 0.0, xp.where(peak == xp.inf, xp.nan, rest))
     return _Rows(xp, z, peak, rest, is_top, exp)
+
+
+def _canonical(scores: Scores, left_out: Array | None = None) -> tuple[Any, Array]:
+    """The array library, and z: softcap, temperature and mask applied."""
+    xp = namespace(scores.array)
+    z = wide(xp, xp.moveaxis(scores.array, scores.axis, -1))
+    if left_out is not None:
+        z = xp.where(left_out[..., None], 0.0, z)
+    if scores.softcap is not None:
+        z = scores.softcap * xp.tanh(z / scores.softcap)
+    z = z / scores.temperature
+    if scores.where is not None:
+        z = xp.where(xp.moveaxis(scores.where, scores.axis, -1), z, -xp.inf)
+    return xp, z
 
 
 def _minus(xp: Any, a: Array, b: Array) -> tuple[Array, Array]:
@@ -102,7 +126,7 @@ def top_k(scores: Scores, k: int) -> tuple[Array, Array]:
         order = xp.argsort(-z, axis=-1, stable=True)[..., :k]
         p = -xp.sort(-exp / (1 + rest), axis=-1)[..., :k]
         labels = xp.where(unknown, -1, order)
-        return cast(xp, labels, xp.int64), cast(xp, p, result_dtype(xp, scores.array.dtype))
+        return cast(xp, labels, integer(xp)), cast(xp, p, result_dtype(xp, scores.array.dtype))
 
 
 def softmax_backward(grad: Array, y: Array, axis: int) -> Array:
@@ -124,20 +148,21 @@ def log_softmax_backward(grad: Array, y: Array, axis: int) -> Array:
 # --- targets ------------------------------------------------------------------------------------------------
 
 
-def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, float]:
-    """The flat position of the first class index that is none, or -1; and what a mean is divided by."""
+def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, Any]:
+    """The flat position of the first wrong class index or row, or -1; and what a mean is divided by.
+
+    The divisor is an array of the scores' library, so that it is differentiated too. Values that cannot be
+    looked at (`arrays.truth`) are not: the losses of wrong rows are NaN then.
+    """
     xp = namespace(scores.array)
-    classes = scores.array.shape[scores.axis]
-    if targets.kind != "dense":
-        y = _classes(xp, targets.array if targets.kind == "index" else targets.array.indices)
-        ignored = _ignored(xp, targets)
-        bad = xp.reshape(((y < 0) | (y >= classes)) & ~ignored, (-1,))
-        if bool(xp.any(bad)):
-            return int(xp.argmax(cast(xp, bad, xp.int8))), 0.0
+    bad = xp.reshape(_wrong(xp, scores, targets), (-1,))
+    if truth(xp.any(bad)):
+        return int(xp.argmax(cast(xp, bad, xp.int8))), 0.0
     if not mean:
         return -1, 0.0
     found = _weights(xp, scores, targets)
-    return -1, float(xp.sum(found["weight"] * found.get("target_weight", 1.0)))
+    total = xp.sum(found["weight"] * found.get("target_weight", 1.0))
+    return -1, float(total) if xp is np else total
 
 
 def _weights(xp: Any, scores: Scores, targets: Targets) -> dict[str, Array]:
@@ -157,24 +182,38 @@ def _weights(xp: Any, scores: Scores, targets: Targets) -> dict[str, Array]:
     return {"weight": xp.where(ignored, 0.0, s), "target_weight": of_class}
 
 
+def _wrong(xp: Any, scores: Scores, targets: Targets) -> Array:
+    """Class indices out of range; rows of integers of the scores' shape that are not one-hot."""
+    if targets.kind == "dense":
+        weighed = _sample_weights(xp, scores, targets) != 0
+        if not is_integral(xp, targets.array):
+            return weighed & ~weighed
+        return weighed & ~one_hot(xp, targets.array, scores.axis)
+    y = _classes(xp, targets.array if targets.kind == "index" else targets.array.indices)
+    return ((y < 0) | (y >= scores.array.shape[scores.axis])) & ~_ignored(xp, targets)
+
+
 def _effective_targets(problem: Problem) -> tuple[Array, Array]:
-    """t and the sample weights s, class axis last; both 0 in ignored rows."""
+    """t and the sample weights s, class axis last; both 0 in ignored rows, t NaN in wrong ones."""
     scores, targets = problem.scores, problem.targets
     assert targets is not None
     xp = namespace(scores.array)
     classes = scores.array.shape[scores.axis]
     s = _sample_weights(xp, scores, targets)
+    wrong = _wrong(xp, scores, targets)
     if targets.kind == "index":
         q = wide(xp, numbers(xp, scores.array, classes) == _classes(xp, targets.array)[..., None])
         s = xp.where(_ignored(xp, targets), 0.0, s)
     elif targets.kind == "sparse":
         q = _listed(xp, scores, targets)
+        wrong = xp.any(wrong, axis=-1)
     else:
         q = wide(xp, xp.moveaxis(targets.array, scores.axis, -1))
     t = targets.on * q + targets.off
     if targets.class_weight is not None:
         t = t * wide(xp, targets.class_weight)
-    return xp.where(s[..., None] == 0, 0.0, s[..., None] * t), s
+    t = s[..., None] * xp.where((s[..., None] == 0) & ~xp.isfinite(t), 0.0, t)
+    return xp.where(wrong[..., None], xp.nan, t), s
 
 
 def _sample_weights(xp: Any, scores: Scores, targets: Targets) -> Array:
@@ -206,7 +245,7 @@ def _classes(xp: Any, y: Array) -> Array:
     """Class indices as int64; an unsigned one beyond its range stays out of every range of classes."""
     if y.dtype == getattr(xp, "uint64", None):
         y = xp.where(y > (1 << 62), xp.asarray(1 << 62, dtype=y.dtype), y)
-    return xp.astype(y, xp.int64) if xp is not np else y.astype(np.int64)
+    return xp.astype(y, integer(xp)) if xp is not np else y.astype(np.int64)
 
 
 # --- losses -------------------------------------------------------------------------------------------------
@@ -228,13 +267,14 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
             values["square"] = xp.sum(xp.where(is_top, 0.0, exp**2), axis=-1)
         if targets is not None and "nll" in fields:
             t, _ = _effective_targets(problem)
-            values["gap"], values["mass"] = _gap(rows, t), xp.sum(t, axis=-1)
+            values["gap"], values["mass"] = _gap_and_mass(rows, t)
             values |= _weights(xp, scores, targets)
         if targets is not None and targets.kind == "index" and "rank" in fields:
             y, j = _classes(xp, targets.array)[..., None], numbers(xp, z)
             z_y = xp.sum(xp.where(j == y, z, 0.0), axis=-1, keepdims=True)
-            rank = xp.sum(cast(xp, (z > z_y) | ((z == z_y) & (j < y)), xp.int64), axis=-1)
+            rank = xp.sum(cast(xp, (z > z_y) | ((z == z_y) & (j < y)), integer(xp)), axis=-1)
             lost = unknown | _ignored(xp, targets) | (_sample_weights(xp, scores, targets) == 0)
+            lost = lost | _wrong(xp, scores, targets)
             values["rank"] = xp.where(lost, -1, rank)
         return RowStats(**values, dtype=result_dtype(xp, scores.array.dtype))
 
@@ -248,14 +288,14 @@ def ranks(scores: Scores, y: Array, target_logits: Array) -> Array:
         if scores.softcap is not None:
             z_y = scores.softcap * xp.tanh(z_y / scores.softcap)
         z_y, y, j = z_y / scores.temperature, y[..., None], numbers(xp, z)
-        return xp.sum(cast(xp, ((z > z_y) | ((z == z_y) & (j < y))) & (j != y), xp.int64), axis=-1)
+        return xp.sum(cast(xp, ((z > z_y) | ((z == z_y) & (j < y))) & (j != y), integer(xp)), axis=-1)
 
 
 def cross_entropy(problem: Problem) -> Array:
     """loss = gap + mass log1p(rest) + s z_loss lse^2, where gap = sum_j t_j (peak - z_j)."""
     with np.errstate(all="ignore"):
-        rows = _rows(problem.scores)
         t, s = _effective_targets(problem)
+        rows = _rows(problem.scores, _left_out(problem, t, s))
         return _reduced(problem, _losses(problem, rows, t, s))
 
 
@@ -263,9 +303,10 @@ def cross_entropy_grad(problem: Problem) -> tuple[Array, Array]:
     """The loss, and dloss/draw = dz/draw ((mass + 2 s z_loss lse) p - t)."""
     scores = problem.scores
     with np.errstate(all="ignore"):
-        rows = _rows(scores)
-        xp, _, peak, rest, _, exp = rows
         t, s = _effective_targets(problem)
+        left_out = _left_out(problem, t, s)
+        rows = _rows(scores, left_out)
+        xp, _, peak, rest, _, exp = rows
         loss = _reduced(problem, _losses(problem, rows, t, s))
         p, lse, s = exp / (1 + rest), peak + xp.log1p(rest), s[..., None]
         c = xp.sum(t, axis=-1, keepdims=True)
@@ -273,44 +314,65 @@ def cross_entropy_grad(problem: Problem) -> tuple[Array, Array]:
             c = c + 2 * s * problem.targets.z_loss * lse
         near_one = (c - t) - c * (rest / (1 + rest))  # 1 - p without the cancellation
         grad = xp.where(p > 0.5, near_one, c * p - t) * _slope(xp, scores) * problem.scale
-        alive = (s != 0) & (problem.scale != 0)
-        return loss, _like_scores(scores, xp.where(alive, grad, 0.0), None)
+        active = (s != 0) & (problem.scale != 0) & ~left_out[..., None]
+        return loss, _like_scores(scores, xp.where(active, grad, 0.0), None)
 
 
 def pick_loss(problem: Problem, log: bool) -> Array:
-    """loss = -sum_j t_j log p_j, from log-probabilities, or from probabilities (log=True); 0 log 0 = 0."""
+    """loss = -sum_j t_ij log p_j, from log-probabilities, or from probabilities (log=True).
+
+    A class of t = 0 is not read: whatever it holds, 0 log p = 0.
+    """
     scores = problem.scores
     with np.errstate(all="ignore"):
         xp = namespace(scores.array)
-        logp = wide(xp, xp.moveaxis(scores.array, scores.axis, -1))
-        logp = xp.log(logp) if log else logp
+        p = wide(xp, xp.moveaxis(scores.array, scores.axis, -1))
         t, _ = _effective_targets(problem)
-        return _reduced(problem, -xp.sum(xp.where(t == 0, 0.0, t * logp), axis=-1))
+        unread = (t == 0) & ~xp.isfinite(xp.log(p) if log else p)
+        t, p = xp.where(unread, 0.0, t), xp.where(unread, 1.0, p)
+        return _reduced(problem, xp.sum(-t * (xp.log(p) if log else p), axis=-1))
+
+
+def _left_out(problem: Problem, t: Array, s: Array) -> Array:
+    """Rows that no loss is taken of and that hold more than numbers: nothing of theirs may reach a result."""
+    xp, z = _canonical(problem.scores)
+    inactive = s == 0
+    if problem.targets and not problem.targets.z_loss:
+        inactive = inactive | xp.all(t == 0, axis=-1)
+    return (inactive | (problem.scale == 0)) & ~xp.all(xp.isfinite(z), axis=-1)
 
 
 def _losses(problem: Problem, rows: _Rows, t: Array, s: Array) -> Array:
-    xp, peak, rest = rows.xp, rows.peak[..., 0], rows.rest[..., 0]
-    stats = RowStats(peak=peak, rest=rest, gap=_gap(rows, t), mass=xp.sum(t, axis=-1))
+    gap, mass = _gap_and_mass(rows, t)
+    stats = RowStats(peak=rows.peak[..., 0], rest=rows.rest[..., 0], gap=gap, mass=mass)
     if problem.targets and problem.targets.z_loss:
-        return stats.nll + xp.where(s == 0, 0.0, s * problem.targets.z_loss * stats.lse**2)
+        return stats.nll + s * problem.targets.z_loss * stats.lse**2
     return stats.nll
 
 
-def _gap(rows: _Rows, t: Array) -> Array:
-    """sum_j t_j (peak - z_j): what the targets lose against the peak, were it alone."""
+def _gap_and_mass(rows: _Rows, t: Array) -> tuple[Array, Array]:
+    """sum_j t_j (peak - z_j), what the targets lose against the peak, were it alone; and sum_j t_j.
+
+    A class of t = 0 and z = -inf has no part in either: it adds 0, and its t has the derivative 0.
+    """
     xp, z, peak = rows.xp, rows.z, rows.peak
-    return xp.sum(xp.where((t == 0) | (z == peak), 0.0, t * (peak - z)), axis=-1)
+    t = xp.where((t == 0) & (z == -xp.inf), 0.0, t)
+    fall = xp.where((z == peak) & xp.isinf(peak), 0.0, peak - z)
+    fall = xp.where((t == 0) & ~xp.isfinite(fall), 0.0, fall)
+    return xp.sum(t * fall, axis=-1), xp.sum(t, axis=-1)
 
 
 def _reduced(problem: Problem, losses: Array) -> Array:
     """Each row's loss, or scale times their sum; 0 for a mean over nothing."""
-    xp = namespace(losses)
+    xp, scale = namespace(losses), problem.scale
     dtype = result_dtype(xp, problem.scores.array.dtype)
     if problem.reduction == "none":
         return cast(xp, losses, dtype)
-    if problem.scale == 0:
+    if not isinstance(scale, float):
+        losses = xp.where(scale == 0, 0.0, losses)
+    elif scale == 0:
         losses = xp.zeros_like(losses)
-    return cast(xp, xp.sum(losses) * problem.scale, dtype)
+    return cast(xp, xp.sum(losses) * scale, dtype)
 
 
 def _slope(xp: Any, scores: Scores) -> Array | float:

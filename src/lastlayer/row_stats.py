@@ -281,8 +281,8 @@ class RowStats:
         with self._quiet():
             xp = self._xp()
             gap, mass, missing = self._need("gap"), self._need("mass"), self._missing()
-            value = gap + mass * xp.log1p(self.rest) + self._unless_infinite()
-            value = xp.where(mass == 0, gap, value)
+            norm = xp.log1p(self.rest) + self._unless_infinite()
+            value = xp.where((mass == 0) & ~xp.isfinite(norm), gap, gap + mass * norm)
             return value if missing is None else xp.where(missing, xp.nan, value)
 
     def _missing(self) -> Array | None:

@@ -13,7 +13,16 @@ import numpy as np
 from .problem import Head, Problem, Targets
 from .products import Products
 
-__all__ = ["Rows", "active_rows", "all_rows", "count_rows", "counted_rows", "target_logits", "with_features"]
+__all__ = [
+    "Rows",
+    "active_rows",
+    "all_finite",
+    "all_rows",
+    "count_rows",
+    "counted_rows",
+    "target_logits",
+    "with_features",
+]
 
 _FEW = 8  # ignored rows stay where they are if they are less than one in so many
 _AT_ONCE = 1024  # rows looked at
@@ -68,7 +77,7 @@ def _chosen(products: Products, t: Targets, x: Any, y: Any, s: Any, chosen: Any)
     if chosen is None or chosen.all():
         return Rows(products.convert(x), y, None, s)
     idle = np.flatnonzero(~chosen)
-    if idle.size * _FEW < len(chosen) and _finite(products, x, idle):  # 0 times infinity were a gradient
+    if idle.size * _FEW < len(chosen) and all_finite(products, x, idle):  # 0 times infinity were a gradient
         return _in_place(products, t, x, y, s, chosen)._replace(idle=idle)
     index = np.flatnonzero(chosen)
     y = y if t.kind == "dense" else y[index]
@@ -109,7 +118,7 @@ def target_logits(products: Products, head: Head, rows: Rows) -> Any:
     return products.rounded(found)
 
 
-def _finite(products: Products, x: Any, index: Any) -> bool:
+def all_finite(products: Products, x: Any, index: Any) -> bool:
     """Whether these rows of x hold numbers only."""
     parts = (index[i : i + _AT_ONCE] for i in range(0, index.size, _AT_ONCE))
     return all(products.finite(products.select(x, part)) for part in parts)

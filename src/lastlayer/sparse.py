@@ -89,6 +89,8 @@ class Listed:
             counts &= indices.astype(np.int64, copy=False) != self.targets.ignore_index
         if self.s is not None:
             counts &= (self.s != 0)[:, None]
+        if self.w is not None:
+            counts &= self.w[np.where(counts, indices, 0)] != 0
         self.row = np.repeat(np.arange(self.n, dtype=np.int32), counts.sum(1))
         self.column, self.q = indices[counts].astype(np.int32), p[counts].astype(np.float64)
         again = (self.row[1:] == self.row[:-1]) & (self.column[1:] == self.column[:-1])

@@ -508,6 +508,27 @@ CASES: dict[str, tuple[object, object, dict[str, object], list[tuple[str, str, o
             )
         ],
     ),
+    "swapped, of one shape": (
+        np.eye(3)[TARGETS],
+        np.full((8, 3), 1 / 3),
+        {"kind": "probabilities"},
+        [
+            (
+                "one-hot-scores",
+                "warning",
+                None,
+                "every row of scores is one-hot and the targets are not: are the two exchanged? Pass "
+                "scores first, then targets.",
+            ),
+            (
+                "impossible-target",
+                "warning",
+                (0,),
+                "the target has probability 0 in 8 of 8 rows, first in row 0; the loss of such rows is "
+                "+inf. Do not forbid classes that occur, or leave such rows out.",
+            ),
+        ],
+    ),
     "one-hot targets": (
         LOGITS,
         np.eye(3)[TARGETS],

@@ -62,6 +62,48 @@ WRONG = {
         "targets[1] is 1; expected a class in [0, 1) or ignore_index=-100; "
         "two classes need two columns of logits: [0, x]",
     ),
+    "binary labels beside as many scores": (
+        ce(np.zeros(5), [0, 1, 1, 0, 1]),
+        ll.TargetError,
+        "targets is 1 for 3 classes; expected a one-hot row, since targets is of dtype int64 and of the "
+        "shape of logits; two classes need two columns of logits: [0, x]",
+    ),
+    "a column of binary labels": (
+        ce(np.zeros((2, 1)), [[True], [False]]),
+        ll.TargetError,
+        "targets[1] is 0 for all classes; expected a one-hot row, since targets is of dtype bool and of the "
+        "shape of logits; two classes need two columns of logits: [0, x]",
+    ),
+    "multilabel": (
+        ce(X, [[0, 1, 0, 0], [1, 0, 0, 1]]),
+        ll.TargetError,
+        "targets[1] is 1 for 2 classes; expected a one-hot row, since targets is of dtype int64 and of the "
+        "shape of logits; for several labels in a row use a binary loss of each class",
+    ),
+    "counts": (
+        ce(X, [[2, 0, 0, -1], [1, 0, 0, 1]]),
+        ll.TargetError,
+        "targets[0] holds 2; expected a one-hot row, since targets is of dtype int64 and of the "
+        "shape of logits; class indices have one axis fewer, probabilities are floats",
+    ),
+    "a row of zeros in an image": (
+        ce(IMAGE, np.zeros(IMAGE.shape, np.uint8), axis=1, sample_weight=np.arange(30).reshape(5, 6)),
+        ll.TargetError,
+        "targets[0, :, 0, 1] is 0 for all classes; expected a one-hot row, since targets is of dtype uint8 "
+        "and of the shape of logits; to leave such rows out give them a sample_weight of 0",
+    ),
+    "swapped": (
+        ce([[0, 1], [1, 0]], np.full((2, 2), 0.5)),
+        ll.TargetError,
+        "logits is one-hot rows of integers, and targets is of dtype float64; expected logits first, "
+        "then targets; swapped? else pass logits as floats",
+    ),
+    "swapped labels": (
+        ce([1, 0], np.full((2, 3), 0.5)),
+        ll.ShapeError,
+        "targets is of shape (2, 3); expected () for class indices or (2,) for dense targets; "
+        "swapped? logits comes first",
+    ),
     "one row": (
         ce([1.0, 2.0], 2),
         ll.TargetError,

@@ -49,6 +49,13 @@ WRONG = {
         "cross_entropy: target[1] is 1; expected a class in [0, 1) or ignore_index=-100; "
         "two classes need two columns of input: [0, x]",
     ),
+    "binary labels beside as many scores": (
+        ce(torch.zeros(3), torch.tensor([0, 1, 1])),
+        ll.TargetError,
+        RuntimeError,
+        "cross_entropy: target is 1 for 2 classes; expected a one-hot row, since target is of dtype int64 "
+        "and of the shape of input; two classes need two columns of input: [0, x]",
+    ),
     "float indices": (
         ce(X, Y.float()),
         ll.DtypeError,

@@ -32,10 +32,12 @@ from .losses import Target
 from .tensors import (
     as_tensor,
     can_write,
+    in_memory,
     in_strides,
     is_autocast,
     is_transformed,
     is_watched,
+    memory,
     missing,
     shape_of,
     tracks,
@@ -343,12 +345,21 @@ def _summed(o: Options) -> Options:
 
 def _arguments(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Target, Options]:
     """The tensors of a loss, where the scores are, and its options with the numbers read."""
-    function = o.function
+    function, given = o.function, x
     x = _scores(function, x)
     o = numbers.read(o, x)
     if isinstance(o.ignore_index, Tensor):
         o = replace(o, ignore_index=numbers.integer(function, "ignore_index", o.ignore_index))
     y, *listed = _top_k(function, y, x) if problem.is_top_k(y) else [_targets(function, y, x, o)]
+    if (
+        given.dtype is not x.dtype
+        and y.shape == x.shape
+        and _is_axis(o.axis, x)
+        and not torch.compiler.is_compiling()
+        and in_memory(given)
+        and in_memory(y)
+    ):
+        problem.not_exchanged(function, memory(given), o.axis, memory(y))
     w = None if w is None else as_tensor(function, "class_weight", w, x)
     s = None if s is None else as_tensor(function, "sample_weight", s, x)
     return x, Target(y, w, s, *listed), o

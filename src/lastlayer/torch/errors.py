@@ -45,8 +45,11 @@ class DropInDtypeError(DtypeError, RuntimeError):
     """The wrong kind of number: a `lastlayer.DtypeError` that ``except RuntimeError`` catches too."""
 
 
-class DropInTargetError(TargetError, IndexError):
-    """A target out of range: a `lastlayer.TargetError` that ``except IndexError`` catches too."""
+class DropInTargetError(TargetError, IndexError, RuntimeError):
+    """A wrong target: a `lastlayer.TargetError` that ``except IndexError`` catches too.
+
+    Out of range it is PyTorch's IndexError; its RuntimeError for integers of the input's shape.
+    """
 
 
 class DropInOptionError(OptionError, RuntimeError):

@@ -255,7 +255,8 @@ def cross_entropy(
     ------
     ShapeError, DtypeError, OptionError
     TargetError
-        For a class index outside [0, C) that is not ``ignore_index``.
+        For a class index outside [0, C) that is not ``ignore_index``, and for a row of integers of the shape
+        of ``input`` that is not one-hot.
 
     See Also
     --------

@@ -19,7 +19,7 @@ from lastlayer.passes import Waiting
 from lastlayer.problem import Head, Problem
 from lastlayer.row_stats import RowStats
 
-from . import calls, kernels, numbers
+from . import calls, kernels, losses, numbers
 from .kernels import Options
 from .losses import Target
 from .products import TorchProducts
@@ -126,18 +126,22 @@ class Call(NamedTuple):
         return from_memory(found.loss), found.gradients, found.waiting
 
     def logits(self) -> Tensor:
-        """``x @ weight.T + bias``; for the gradients' sake ignored rows that are not finite are zeros."""
+        """``x @ weight.T + bias``; for the gradients' sake inactive rows that are not finite are zeros."""
         x = self.x
         if self.target is not None:
-            y, _, s, *_ = self.target
-            index, ignored = self.options.ignore_index, None
+            y, w, s, *_ = self.target
+            index, inactive = self.options.ignore_index, []
             if y.ndim == x.ndim - 1 and index is not None:
-                ignored = y == index
+                inactive.append(y == index)
             if s is not None:
-                none = (s == 0).expand(x.shape[:-1])
-                ignored = none if ignored is None else ignored | none
-            if ignored is not None:
-                x = torch.where((ignored & ~x.isfinite().all(-1)).unsqueeze(-1), 0.0, x)
+                inactive.append((s == 0).expand(x.shape[:-1]))
+            if w is not None or y.ndim == x.ndim:  # t may be 0 throughout
+                like, o = self.like_logits, self.options
+                e = losses.effective(like, self.target, kernels.form_of(like, self.target, o))
+                if e.empty is not None:
+                    inactive.append(e.empty.squeeze(-1) & (o.z_loss == 0))
+            for rows in inactive:
+                x = torch.where((rows & ~x.isfinite().all(-1)).unsqueeze(-1), 0.0, x)
         return torch.nn.functional.linear(x, self.weight, self.bias)
 
     def composed(self) -> Tensor:

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from lastlayer import problem
 
 from .composed import Form, Rows, back, canonical, rows, slope
 from .numbers import Number, differs, over
-from .tensors import wide
+from .tensors import is_transformed, wide
 
 __all__ = [
     "Target",
@@ -57,7 +58,8 @@ class Effective(NamedTuple):
     mass: Tensor  # the sum of t without s
     s: Tensor | None  # sample weights
     ignored: Tensor | None  # rows without any target: bool
-    wrong: Tensor | None  # rows whose class index is none: bool
+    empty: Tensor | None  # rows whose t is 0 throughout: bool; None: there can be none
+    wrong: Tensor | None  # rows whose class index is none, or of integers that are not one-hot: bool
     total: Tensor | float  # what a mean is divided by
 
 
@@ -75,10 +77,13 @@ def effective(x: Tensor, target: Target, form: Form) -> Effective:
             target, form, ones.squeeze(-1), x.new_ones(classes, dtype=dtype) if w is None else w, s
         )
     if y.shape == x.shape:
-        dense = form.on * y.movedim(axis, -1).to(dtype) + form.off
+        q = y.movedim(axis, -1).to(dtype)
+        dense = form.on * q + form.off
         dense = dense if w is None else dense * w
-        total = (ones if s is None else s).sum()
-        return Effective(None, None, dense, dense.sum(-1, keepdim=True), s, None, None, _total(form, total))
+        not_one_hot = None if y.is_floating_point() else _not_one_hot(q, s)
+        total, mass = (ones if s is None else s).sum(), dense.sum(-1, keepdim=True)
+        empty = (dense == 0).all(-1, keepdim=True)
+        return Effective(None, None, dense, mass, s, None, empty, not_one_hot, _total(form, total))
     y = _signed(y).unsqueeze(-1)
     ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
     wrong = ((y < 0) | (y >= classes)) & ~ignored
@@ -90,7 +95,14 @@ def effective(x: Tensor, target: Target, form: Form) -> Effective:
         each = form.off * (torch.ones(classes, dtype=dtype, device=x.device) if w is None else w)
         mass = mass + each.sum()
     total = torch.where(ignored, 0.0, weight if s is None else weight * s).sum()
-    return Effective(index, form.on * weight, each, mass, s, ignored, wrong, _total(form, total))
+    weightless = None if w is None else mass == 0
+    return Effective(index, form.on * weight, each, mass, s, ignored, weightless, wrong, _total(form, total))
+
+
+def _not_one_hot(q: Tensor, s: Tensor | None) -> Tensor:
+    """Rows that have a weight and are not one-hot."""
+    wrong = (q.sum(-1, keepdim=True) != 1) | ((q != 0) & (q != 1)).any(-1, keepdim=True)
+    return wrong if s is None else wrong & (s != 0)
 
 
 def _listed(target: Target, form: Form, ones: Tensor, w: Tensor, s: Tensor | None) -> Effective:
@@ -111,7 +123,8 @@ def _listed(target: Target, form: Form, ones: Tensor, w: Tensor, s: Tensor | Non
         each = form.off * w
     mass = mass if each is None else mass + each.sum(-1, keepdim=True)
     total = (ones if s is None else s).sum()
-    return Effective(place, at, each, mass, s, None, wrong.any(-1, keepdim=True), _total(form, total))
+    wrong = wrong.any(-1, keepdim=True)
+    return Effective(place, at, each, mass, s, None, mass == 0, wrong, _total(form, total))
 
 
 def _signed(y: Tensor) -> Tensor:
@@ -128,23 +141,57 @@ def _total(form: Form, total: Tensor) -> Number:
     return total if form.denominator is None else form.denominator
 
 
-def _dead(z: Tensor, e: Effective) -> Tensor | None:
-    """Rows to leave out, whatever they hold: ignored ones, and of weight 0 what would be 0 times infinity."""
+def _dead(z: Tensor, e: Effective, z_loss: Number = 0.0) -> Tensor | None:
+    """Rows to leave out, whatever they hold: ignored ones, and of t = 0 what would be 0 times infinity."""
     dead = e.ignored
-    if e.s is not None:
-        empty = (e.s == 0) & ~torch.isfinite(z.detach()).all(-1, keepdim=True)
-        dead = empty if dead is None else dead | empty
-    nothing = e.total == 0
-    if isinstance(nothing, Tensor):
-        dead = nothing.expand(z.shape[:-1]).unsqueeze(-1) if dead is None else dead | nothing
-    elif nothing:
+    nothing = None if e.s is None else e.s == 0
+    if e.empty is not None and (isinstance(z_loss, Tensor) or not z_loss):
+        empty = e.empty & (z_loss == 0)
+        nothing = empty if nothing is None else nothing | empty
+    if nothing is not None:
+        broken = nothing & ~torch.isfinite(z.detach()).all(-1, keepdim=True)
+        dead = broken if dead is None else dead | broken
+    none = e.total == 0
+    if isinstance(none, Tensor):
+        dead = none.expand(z.shape[:-1]).unsqueeze(-1) if dead is None else dead | none
+    elif none:
         dead = torch.ones((*z.shape[:-1], 1), dtype=torch.bool, device=z.device)
     return dead
 
 
+def _state(x: Tensor, target: Target, form: Form) -> tuple[Effective, Rows, Tensor | None]:
+    """The targets, the state of the rows, and the rows that are left out of it."""
+    e = effective(x, target, form)
+    z = canonical(x, form)
+    dead = _dead(z, e, form.z_loss)
+    if dead is not None and form.softcap is None:
+        z = torch.where(dead, 0.0, z)
+    elif dead is not None:  # before the softcap, whose derivative is NaN of NaN
+        z = canonical(torch.where(dead.movedim(-1, form.axis), 0.0, x), form)
+    return _possible(e, z), rows(z), dead
+
+
+def _possible(e: Effective, z: Tensor) -> Effective:
+    """The targets, those that are 0 at a score of -inf as constants: they add nothing to any derivative."""
+    learned = (t.requires_grad for t in (e.at, e.each) if t is not None)
+    if not (is_transformed() or forward_ad._current_level >= 0 or any(learned)):
+        return e
+    _, at, each, mass, *_ = e
+    gone = z.detach() == -inf
+    if each is not None:
+        constant = gone & (each == 0)
+        mass = mass - torch.where(constant, each, 0.0).sum(-1, keepdim=True)
+        each = torch.where(constant, 0.0, each)
+    if at is not None and e.place is not None:
+        constant = gone.gather(-1, e.place) & (at == 0)
+        mass = mass - torch.where(constant, at, 0.0).sum(-1, keepdim=True)
+        at = torch.where(constant, 0.0, at)
+    return e._replace(at=at, each=each, mass=mass)
+
+
 def _times(weight: Tensor, fall: Tensor) -> Tensor:
-    """-weight * fall, where 0 times infinity is 0."""
-    fall = torch.where((weight == 0) & fall.detach().isinf(), 0.0, fall)
+    """-weight * fall, where 0 times infinity or NaN is 0."""
+    fall = torch.where((weight == 0) & ~fall.detach().isfinite(), 0.0, fall)
     return -weight * fall
 
 
@@ -153,10 +200,7 @@ def _times(weight: Tensor, fall: Tensor) -> Tensor:
 
 def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
     """loss = s (gap + mass log1p(rest) + z_loss lse^2), where gap = sum_j t_j (peak - z_j); reduced."""
-    e = effective(x, target, form)
-    z = canonical(x, form)
-    dead = _dead(z, e)
-    r = rows(z if dead is None else torch.where(dead, 0.0, z))
+    e, r, dead = _state(x, target, form)
     losses = _gap(r.fall, e) + e.mass * r.log_norm
     if differs(form.z_loss, 0.0):
         losses = losses + form.z_loss * r.lse**2
@@ -164,7 +208,10 @@ def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
 
 
 def pick_loss(x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
-    """loss = -sum_j t_j log p_j, from log-probabilities, or from probabilities (log=True); 0 log 0 = 0."""
+    """loss = -sum_j t_j log p_j, from log-probabilities, or from probabilities (log=True).
+
+    A class of t = 0 is not read: whatever it holds, 0 log p = 0.
+    """
     e = effective(x, target, form)
     p = x.movedim(form.axis, -1).to(wide(x.dtype))
     dead = _dead(p, e)
@@ -181,8 +228,8 @@ def pick_loss(x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
 
 
 def _log(p: Tensor, weight: Tensor) -> Tensor:
-    """log p, but where p and its weight are 0: whose derivative is infinite, and is not wanted."""
-    nothing = (p == 0) & (weight == 0)
+    """log p; -inf where its weight is 0 and it is not finite, since its derivative is not wanted there."""
+    nothing = (weight == 0) & ~((p > 0) & (p < inf))
     return torch.where(nothing, -inf, torch.log(torch.where(nothing, 1.0, p)))
 
 
@@ -217,10 +264,7 @@ def _scaled(x: Tensor, e: Effective) -> Tensor:
 
 def gradient(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
     """d(grad . loss)/dx = grad s scale dz/dx ((mass + 2 z_loss lse) p - t)."""
-    e = effective(x, target, form)
-    z = canonical(x, form)
-    dead = _dead(z, e)
-    r = rows(z if dead is None else torch.where(dead, 0.0, z))
+    e, r, dead = _state(x, target, form)
     return back(_height(grad, e, form) * _unit(r, e, form) * slope(x, form), x, form, dead)
 
 
@@ -234,10 +278,8 @@ def curvature(
         d/dgrad = s scale sum_j u_j a_j G_j
         d/dx    = h a (c p (v - <p, v>) + 2 z_loss p <p, v>) + h u G da/dx          v = u a
     """
-    e = effective(x, target, form)
-    z = canonical(x, form)
-    dead = _dead(z, e)
-    r = rows(z if dead is None else torch.where(dead, 0.0, z))
+    e, r, dead = _state(x, target, form)
+    z = r.z
     u, a, unit, p = direction.movedim(form.axis, -1).to(z.dtype), slope(x, form), _unit(r, e, form), r.p
     v = u * a
     mean = (p * v).sum(-1, keepdim=True)
@@ -347,6 +389,8 @@ def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor
         ignored = torch.zeros_like(unknown) if e.ignored is None else e.ignored
         ignored = ignored if e.s is None else ignored | (e.s == 0)
         found["gap"] = torch.where(ignored, 0.0, s * _gap(r.fall, e))
+        if e.wrong is not None:
+            found["gap"] = torch.where(e.wrong, nan, found["gap"])
         found["mass"] = s * e.mass if e.ignored is None else torch.where(e.ignored, 0.0, s * e.mass)
         weight = torch.ones_like(e.mass) if e.s is None else e.s
         found["weight"] = weight if e.ignored is None else torch.where(e.ignored, 0.0, weight)

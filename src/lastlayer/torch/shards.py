@@ -27,8 +27,8 @@ def own_targets(x: Tensor, target: Target, o: Options, first: int) -> Target:
     """The targets in the terms of the shard's classes; those of other shards `problem.ELSEWHERE`."""
     if not torch.compiler.is_compiling():
         kernels.shard_of(x, target, o, first)
-    if not _has_indices(target, x):
-        return target
+    if not _has_indices(target, x):  # a part of a one-hot row is one-hot or 0
+        return target if target.y.is_floating_point() else target._replace(y=target.y.to(wide(x.dtype)))
     y, classes = losses._signed(target.y), x.shape[o.axis]
     own, ignored = problem.own_indices(torch, y, first, classes, o.ignore_index)
     own = torch.where((y < 0) & ~ignored, classes, own)  # which is wrong here too
