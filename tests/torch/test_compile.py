@@ -195,3 +195,27 @@ def test_fake_tensors():
         (gradient,) = torch.autograd.grad(loss.sum(), x)
         assert (gradient.shape, gradient.dtype) == (x.shape, torch.bfloat16)
         assert ll.softmax(x, 0).dtype == torch.bfloat16
+
+
+def test_transforms_inside_of_a_compiled_graph():
+    """Of a registered operation a transform has no rule there: the functions are composed."""
+    x, y = seeded(4, 5), labels(4, 5)
+
+    def value(x):
+        return (
+            ll.softmax(x).square().sum()
+            + ll.log_softmax(x, temperature=2.0)[:, 0].sum()
+            + ll.logsumexp(x).sum()
+            + ll.cross_entropy_grad(x, y)[1].square().sum()
+            + ll.row_stats(x, y).entropy.sum()
+        )
+
+    def several(x):
+        rows = torch.vmap(lambda row: ll.softmax(row) * ll.logsumexp(row))(x)
+        tangent = torch.func.jvp(ll.softmax, (x,), (torch.ones_like(x),))[1]
+        return torch.func.grad(value)(x), rows, tangent
+
+    torch._dynamo.reset()
+    found = torch.compile(several, backend="eager", fullgraph=True)(x)
+    for a, b in zip(found, several(x), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

@@ -107,6 +107,8 @@ def softmax(
     arguments = x, where, form.axis, form.temperature, log
     if out is None:
         if is_watched(x):
+            if is_transformed():  # as in `loss_of`
+                return composed.softmax(x, form.axis, where, form.temperature, log)
             return ops.softmax(*arguments)  # type: ignore[no-any-return]
         return call(Softmax, *arguments)  # type: ignore[no-any-return]
     if kernels.on_core(x) and can_write(out, x, where):
@@ -127,7 +129,13 @@ def logsumexp(x: Tensor, axis: Any, where: Any, keepdims: bool) -> Tensor:
         return folded.reshape(shape) if keepdims else folded
     axis = kernels.scores_form(x, Options("logsumexp", axis)).axis
     where = None if where is None else _where("logsumexp", x, where)
-    lse: Tensor = ops.logsumexp(x, where, axis) if is_watched(x) else call(LogSumExp, x, where, Form(axis))
+    lse: Tensor
+    if not is_watched(x):
+        lse = call(LogSumExp, x, where, Form(axis))
+    elif is_transformed():  # as in `loss_of`
+        lse = composed.logsumexp(x, Form(axis), where)
+    else:
+        lse = ops.logsumexp(x, where, axis)
     return lse.unsqueeze(axis) if keepdims else lse
 
 
@@ -269,6 +277,8 @@ def loss_and_gradient_of(x: Tensor, target: Target, o: Options) -> tuple[Tensor,
     if isinstance(o.denominator, Tensor) and o.reduction == "mean":
         o, ones = _summed(o), numbers.over(ones, o.denominator)
     if _only_scores(*target) and numbers.are_read(o):
+        if is_watched(x) and is_transformed():  # as in `loss_of`
+            return value, kernels.composed_gradient(ones, x, target, o)
         if is_watched(x):
             return value, ops.loss_backward(ones, x, *target, *options_of(o))
         return value, call(LossBackward, ones, x, *target, o)
