@@ -26,6 +26,7 @@
 #endif
 
 #include "array.hpp"
+#include "digest.hpp"
 #include "dispatch.hpp"
 #include "pool.hpp"
 
@@ -485,6 +486,15 @@ void large_pages(nb::handle array) {
 #endif
 }
 
+// See digest.hpp.
+std::uint64_t digest_of(nb::handle array) {
+  Array a;
+  a.open(array, false, false, "array");
+  if (a.items < 4096) return digest(a.data, size_of(a.dtype), a.axes, a.shape, a.strides);
+  WithoutGil released;
+  return digest(a.data, size_of(a.dtype), a.axes, a.shape, a.strides);
+}
+
 template <class T, Dtype D>
 void elementary(nb::handle x, nb::handle out, void (*f)(const T*, T*, std::int64_t)) {
   Array a, b;
@@ -513,6 +523,7 @@ NB_MODULE(_core, m) {
   m.def("target_totals", &target_totals, nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(),
         nb::arg().none());
   m.def("large_pages", &large_pages, nb::arg());
+  m.def("digest", &digest_of, nb::arg());
   m.def("get_num_threads", &threads_of_process, "Threads that large calls are divided over.");
   m.def(
       "set_num_threads",
