@@ -118,7 +118,7 @@ def large_pages(array: NDArray[Any] | Tensor, /) -> None:
     """Ask for the memory of a new array in large pages, where the system has a way to."""
 
 def digest(array: NDArray[Any] | Tensor, /) -> int:
-    """64 bits of all bits of an array and their places: another number if something has been written to it."""
+    """A number of all bits of an array and their places: another one after any write to it."""
 
 def use_threads(n: int, /) -> int:
     """Set the number of threads for this thread's calls, and return the one before; 0: the process's."""

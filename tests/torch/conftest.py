@@ -43,14 +43,17 @@ def each(request, monkeypatch):
 
 @pytest.fixture
 def made(monkeypatch):
-    """The logits that are made though `LinearHead` left them unmade: their shapes."""
-    from lastlayer.torch.deferred import Logits
+    """What is materialized though `LinearHead` deferred it, logits and gradients in them: its shapes."""
+    from lastlayer.torch.deferred import is_possible
+    from lastlayer.torch.lazy import Values
 
-    shapes, whole = [], Logits.whole
+    assert is_possible()  # which materializes a tensor once, to see whether it can
+    shapes, get = [], Values.get
 
-    def record(z):
-        shapes.append(tuple(z.shape))
-        return whole(z)
+    def record(values):
+        if values.numbers is None:
+            shapes.append(tuple(get(values).shape))
+        return get(values)
 
-    monkeypatch.setattr(Logits, "whole", record)
+    monkeypatch.setattr(Values, "get", record)
     return shapes

@@ -12,14 +12,14 @@ import lastlayer as ll
 torch = pytest.importorskip("torch")
 pytest.importorskip("lastlayer._core", reason="the native core is not built")
 F = torch.nn.functional
-from linear_heads import D, V, Y, capped, causal, parts, results  # noqa: E402
+from linear_heads import D, V, Y, capped, causal, parts, results, waiting  # noqa: E402
 
 from lastlayer.torch import LinearHead  # noqa: E402
 
 
 def test_autocast_is_settled_where_the_head_is_called(made):
     x, linear = parts(torch.float32)
-    head = LinearHead.of(linear)
+    head = waiting(linear)
 
     def inside(head):
         with torch.autocast("cpu", torch.bfloat16):
@@ -49,7 +49,7 @@ def test_autocast_is_settled_where_the_head_is_called(made):
 def test_compilers_and_transforms_see_a_linear_layer(made):
     x, linear = parts()
     expected = results(linear, x, capped)
-    head = LinearHead.of(linear)
+    head = waiting(linear)
     compiled = torch.compile(lambda: capped(head(x)), backend="aot_eager", fullgraph=True)
     loss = compiled()
     torch.testing.assert_close([loss, *torch.autograd.grad(loss, [x, *head.parameters()])], expected)
@@ -62,7 +62,7 @@ def test_compilers_and_transforms_see_a_linear_layer(made):
 def test_a_compiled_loss_of_logits():
     x, linear = parts()
     expected = results(linear, x, capped)
-    found = results(LinearHead.of(linear), x, torch.compile(capped, backend="aot_eager"))
+    found = results(waiting(linear), x, torch.compile(capped, backend="aot_eager"))
     torch.testing.assert_close(found, expected)
 
 
@@ -70,7 +70,7 @@ def test_without_the_core_it_is_a_linear_layer(monkeypatch):
     from lastlayer.torch import head as module
 
     x, linear = parts()
-    head = LinearHead.of(linear)
+    head = waiting(linear)
     monkeypatch.setattr(module, "native", None)
     assert type(head(x)) is torch.Tensor
 
@@ -83,7 +83,7 @@ def test_it_is_the_layer_that_it_was(made):
     calls = []
     linear.register_forward_hook(lambda *_: calls.append(1))
     linear.eval()
-    head = LinearHead.of(linear, max_memory=1e6)
+    head = waiting(linear, max_memory=1e6)
     assert list(head.state_dict()) == ["weight", "bias"]
     assert head.weight is linear.weight
     assert not head.training
@@ -119,21 +119,21 @@ def test_layers_that_are_not_linear_heads():
         ll.DtypeError,
         "LinearHead.of: linear is a Linear whose forward is replaced; expected a torch.nn.Linear",
     ):
-        LinearHead.of(linear)
+        waiting(linear)
 
 
 def test_too_little_memory_is_said():
     x, linear = parts()
-    z = LinearHead.of(linear, max_memory=100)(x)
+    z = waiting(linear, max_memory=100)(x)
     with pytest.raises(ll.OptionError, match="max_memory is 100; expected at least"):
         capped(z)
     with raises(ll.OptionError, "linear_cross_entropy: max_memory is -1; expected a finite number above 0"):
-        capped(LinearHead.of(linear, max_memory=-1)(x))
+        capped(waiting(linear, max_memory=-1)(x))
 
 
 def test_wrong_calls_are_refused_as_they_were():
     x, linear = parts()
-    head = LinearHead.of(linear)
+    head = waiting(linear)
     for wrong in (
         lambda h: h(x[..., :3]),
         lambda h: h(x.float()),

@@ -13,7 +13,13 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("lastlayer._core", reason="the native core is not built")
 from lastlayer.torch import LinearHead  # noqa: E402
-from lastlayer.torch.transformers import without_logits  # noqa: E402
+from lastlayer.torch import transformers as ours  # noqa: E402
+
+
+def without_logits(model, **options):
+    """The model with a head that defers logits of a few rows too, and in evaluation."""
+    return ours.without_logits(model, **{"defer": "always"} | options)
+
 
 V = 211
 SMALL = {

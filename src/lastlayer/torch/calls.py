@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lastlayer import functional, problem
+from lastlayer import problem
 from lastlayer.arrays import overlaps_itself
 from lastlayer.errors import DtypeError, OptionError, ShapeError, quoted
 from lastlayer.row_stats import RowStats
@@ -26,8 +26,9 @@ from . import composed, kernels, numbers, ops, rows, shards, usual
 from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
 from .classes import functions_for
 from .composed import Form
-from .deferred import Logits, made
+from .deferred import Logits
 from .kernels import Options, options_of, resolve
+from .lazy import made
 from .losses import Target
 from .tensors import (
     as_tensor,
@@ -57,6 +58,13 @@ __all__ = [
 
 _HALVES = (torch.float16, torch.bfloat16)
 _FLOATS = (*_HALVES, torch.float32, torch.float64)
+
+
+def _without_logits() -> Any:
+    """The functions of deferred logits, which call those here."""
+    from . import deferred_losses
+
+    return deferred_losses
 
 
 def _scores(function: str, x: Tensor) -> Tensor:
@@ -243,8 +251,12 @@ def cross_entropy(
 
 def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
     """The loss of the function that ``o`` names."""
-    if type(x) is Logits and o.function == "cross_entropy" and (found := x.loss(y, w, s, o)) is not None:
-        return found
+    if (
+        type(x) is Logits
+        and o.function == "cross_entropy"
+        and (found := _without_logits().loss(x, y, w, s, o)) is not None
+    ):
+        return found  # type: ignore[no-any-return]
     return loss_of(*_arguments(x, y, w, s, o))
 
 
@@ -289,8 +301,8 @@ def row_stats(x: Tensor, y: Any, w: Any, s: Any, o: Options, shard: Any = None) 
     """``lastlayer.row_stats``; ``shard``: class_offset and target_logits."""
     if shard is not None:
         return _row_stats_of_shard(x, y, w, s, o, *shard)
-    if type(x) is Logits and (found := x.row_stats(y, w, s, o)) is not None:
-        return found
+    if type(x) is Logits and (found := _without_logits().row_stats(x, y, w, s, o)) is not None:
+        return found  # type: ignore[no-any-return]
     if y is None:
         x = _scores(o.function, x)
         return row_stats_of(x, None, numbers.read(o, x))
@@ -331,7 +343,10 @@ def predict(x: Tensor, axis: Any, temperature: float, softcap: float | None) -> 
     options = Options("predict", axis, temperature=temperature, softcap=softcap)
     x = x.detach()
     with torch.no_grad():
-        if type(x) is Logits and (found := x.row_stats(None, None, None, options)) is not None:
+        if (
+            type(x) is Logits
+            and (found := _without_logits().row_stats(x, None, None, None, options)) is not None
+        ):
             return found.argmax, found.confidence  # type: ignore[return-value]
         x = _scores("predict", x)
         return kernels.predict(x, numbers.read(options, x))
@@ -341,7 +356,7 @@ def top_k(x: Tensor, k: Any, axis: Any, temperature: float) -> tuple[Tensor, Ten
     """``lastlayer.top_k``."""
     options = Options("top_k", axis, temperature=temperature)
     x = x.detach()
-    if type(x) is Logits and (found := x.through(functional.linear_top_k, k, options)) is not None:
+    if type(x) is Logits and (found := _without_logits().top_k(x, k, options)) is not None:
         return found  # type: ignore[no-any-return]
     x = _scores("top_k", x)
     with torch.no_grad():

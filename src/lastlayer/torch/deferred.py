@@ -1,271 +1,172 @@
-"""Logits that nobody has made yet. In: features and weights. Out: a tensor, their product if it is looked at.
+"""Logits whose computation is deferred. In: features and weights of a linear head. Out: lazy logits.
 
-A loss of them needs no logits: it is `lastlayer.linear_cross_entropy` of what they would be made of. So a
-model that returns `Logits`, and whatever takes its loss, stay as they are. What `recipes` does not know makes
-the logits, and works on these: it costs their memory, and is right.
+`deferred` returns the output of an autograd node, without numbers. PyTorch's own nodes reshape, select and
+convert it, and what comes of that is lazy too: it knows the product and the steps from there (`trail`). A
+cross-entropy of it is computed by `deferred_losses` from the features and weights. Everything else
+materializes the logits.
 
-PyTorch asks a tensor of this kind at two levels. ``__torch_function__`` sees a loss before autograd does, and
-hands it on with its features and weights. ``__torch_dispatch__`` sees all else after autograd did: whatever
-is answered there, autograd knows how it is differentiated, back to the product, whose gradients are here.
+The graph is that of ordinary logits: the loss is a node on them, its gradient passes through every node and
+hook between, and arrives here. It is lazy as well, unless someone looked at it, and then the gradients of
+features, weight and bias are those that were computed with the loss, tile by tile.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.utils._pytree import tree_map_only
 
-from lastlayer import functional
-from lastlayer.errors import BackendError, LastlayerError
-from lastlayer.row_stats import RowStats
+from .lazy import LazyTensor, Values, made
+from .tensors import is_kept_elsewhere
+from .trail import STEPS, VIEWS, Source, Step, Zeros, digest, written
 
-from .arguments import dtype_of_loss
-from .kernels import Options
-from .recipes import STEPS, Head, Recipe
+__all__ = ["Gradient", "Logits", "deferred", "is_possible"]
 
-__all__ = ["Logits", "deferred", "made"]
-
-# What asks for the gradient of logits, or for their memory: their loss has to look at them from then on.
-_OPENERS = {
-    Tensor.data.__get__,  # type: ignore[attr-defined]
-    Tensor.register_hook,
-    Tensor.retain_grad,
-    Tensor.requires_grad_,
-    Tensor.requires_grad.__set__,  # type: ignore[attr-defined]
-}
-# What asks neither autograd nor the dispatcher.
-_READERS = {
-    Tensor.__array__,
-    Tensor.__deepcopy__,
-    Tensor.__dlpack__,
-    Tensor.__format__,
-    Tensor.__reduce_ex__,
-    Tensor.__repr__,
-    Tensor.data_ptr,
-    Tensor.numpy,
-    Tensor.tolist,
-    Tensor.untyped_storage,
-}
+_aten = torch.ops.aten
 
 
-class Logits(Tensor):
-    """Logits (..., V) of a linear head, made as soon as something other than a loss needs them.
+class Logits(LazyTensor):
+    """Logits (..., V) of a linear head, computed as soon as something other than a loss needs them.
 
     They are what ``LinearHead`` returns. A loss of them, PyTorch's or one of this package, is computed from
-    the head's features and weights; all else works as for any tensor.
+    the head's features and weights; everything else works as for any tensor.
     """
 
-    _recipe: Recipe
-    _make: Callable[[], Tensor]
-    _whole: Tensor | None
+    source: Source
+    trail: Step | None
+    product: Values  # of the head itself, before any step
 
-    @staticmethod
-    def __new__(cls, shape: Any, dtype: torch.dtype, device: torch.device) -> Logits:
-        return Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=device)
+    def is_lazy(self) -> bool:
+        """Whether nobody can have seen or changed the head's product: all else is computed from it."""
+        return self.product.numbers is None
 
-    def whole(self) -> Tensor:
-        """The logits, without a gradient; made once."""
-        if self._whole is None:
-            self._whole = self._make()
-        return self._whole
-
-    def is_written(self) -> bool:
-        """Whether something has been written into these logits, or where nobody counts that."""
-        return torch.is_inference_mode_enabled() or self._version > 0
-
-    def through(self, function: Callable[..., Any], argument: Any, o: Options, **options: Any) -> Any:
-        """What a function of the linear head finds of these logits, not made; None where they are needed."""
-        recipe = self._recipe
-        plain = recipe.temperature == 1.0 and not recipe.capped
-        if not recipe.head.is_open or self.is_written() or o.axis not in (-1, self.ndim - 1):
-            return None
-        if self.requires_grad and not recipe.recorded:  # some autograd.Function has a gradient of its own
-            return None
-        if not plain and (o.softcap is not None or o.temperature != 1.0):
-            return None
-        options["temperature"] = o.temperature if plain else recipe.temperature
-        options["softcap"] = o.softcap if plain else recipe.softcap
-        x, weight, bias = recipe.head.check()
-        if not self.requires_grad:
-            x, weight, bias = x.detach(), weight.detach(), None if bias is None else bias.detach()
-        try:
-            with torch.autocast(x.device.type, enabled=False):  # the head was called with it, or without
-                x = recipe.features(x)
-                return function(x, weight, argument, bias=bias, max_memory=recipe.head.memory, **options)
-        except LastlayerError as error:
-            if "max_memory" in str(error):  # the logits would take more
-                raise
-            return None  # whoever looks at the logits says what is wrong in its own words
-
-    def loss(self, y: Any, w: Any, s: Any, o: Options) -> Tensor | None:
-        """The cross-entropy that ``o`` describes."""
-        found: Tensor | None = self.through(
-            functional.linear_cross_entropy,
-            y,
-            o,
-            **_of_targets(w, s, o),
-            z_loss=o.z_loss,
-            reduction=o.reduction,
-            denominator=o.denominator,
-        )
-        return found
-
-    def row_stats(self, y: Any, w: Any, s: Any, o: Options) -> RowStats | None:
-        """The statistics of rows that ``o`` describes."""
-        found: RowStats | None = self.through(functional.linear_row_stats, y, o, **_of_targets(w, s, o))
-        return found
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.nn.functional.cross_entropy:
-            found = _cross_entropy(*args, **kwargs)
-            if found is not None:
-                return found
-        elif func in _OPENERS or func in _READERS:
-            args[0]._recipe.head.is_open = False
-            if func in _READERS:
-                args = made(args[0]), *args[1:]
-        elif func is Tensor.contiguous and not args[1:] and not kwargs:
-            return args[0]
-        with torch._C.DisableTorchFunctionSubclass():
-            return func(*args, **kwargs)
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def derived(self, func: Any, args: Any, kwargs: Any) -> Logits | None:
         step = STEPS.get(func)
-        if step is not None and type(args[0]) is Logits and not args[0].is_written():
-            recipe = step(args[0], *args[1:], **kwargs)
-            if recipe is not None:
-                return _derived(args[0], recipe, func, args[1:], kwargs)
-        found = func(
-            *tree_map_only(Logits, Logits.whole, args), **tree_map_only(Logits, Logits.whole, kwargs)
-        )
-        written = _written(func, args, kwargs)
-        return found if written is None else written
+        change = None if step is None or args[0] is not self else step(self, *args[1:], **kwargs)
+        if change is None:
+            return None
+        values, rest = self.content, args[1:]
+        if func not in (_aten.detach.default, _aten.alias.default):
+
+            def compute() -> Tensor:
+                return func(source.get(), *rest, **kwargs)  # type: ignore[no-any-return]
+
+            source = values
+            is_view = func in VIEWS or func._schema.returns[0].alias_info is not None
+            values = Values(compute, view_of=source) if is_view else Values(compute, copy_of=(source,))
+        trail = Step(self.trail, *change) if change else self.trail
+        like = _on_meta(func, args, kwargs)
+        return Logits.of(like, values, source=self.source, trail=trail, product=self.product)  # type: ignore[no-any-return]
 
 
-def _of_targets(w: Any, s: Any, o: Options) -> dict[str, Any]:
-    """What every function of targets takes."""
-    return {
-        "class_weight": w,
-        "sample_weight": s,
-        "ignore_index": o.ignore_index,
-        "label_smoothing": o.label_smoothing,
-    }
+def _on_meta(func: Any, args: Any, kwargs: Any) -> Tensor:
+    """What an operation returns for tensors of the same shape on the meta device."""
+    return func(  # type: ignore[no-any-return]
+        *(a.like() if isinstance(a, LazyTensor) else a for a in args),
+        **{name: a for name, a in kwargs.items() if name != "device"},
+    )
 
 
-def _written(func: Any, args: Any, kwargs: Any) -> Logits | None:
-    """The logits that an operation writes into, which are what it returns."""
-    for i, argument in enumerate(func._schema.arguments if func._schema.is_mutable else ()):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            into = args[i] if i < len(args) else kwargs.get(argument.name)
-            if type(into) is Logits:
-                return into
-    return None
+class Gradient(LazyTensor):
+    """The gradient of one loss or more in deferred logits."""
+
+    token: Any  # of the product
+    trail: Step | None  # the steps that are left, from the product to the logits that this is a gradient in
+    terms: list[Callable[[Any], list[Tensor | None]]]  # of each loss: which are wanted -> dx, dweight, dbias
+
+    def parts(self, wanted: Any) -> list[Tensor | None]:
+        """The gradients in the head's features, weight and bias."""
+        found = [term(wanted) for term in self.terms]
+        return [functools.reduce(_plus, parts) for parts in zip(*found, strict=True)]
+
+    def derived(self, func: Any, args: Any, kwargs: Any) -> LazyTensor | None:
+        terms, trail = self.terms, self.trail
+        if func is _aten.add.Tensor and not kwargs:
+            a, b = args
+            if not (type(a) is type(b) is Gradient and a.is_lazy() and b.is_lazy() and a.shape == b.shape):
+                return None
+            if a.token != b.token or a.trail is not b.trail or a.dtype is not b.dtype:
+                return None
+            terms = [*a.terms, *b.terms]
+        elif func is _aten.new_zeros.default:
+            size, dtype = args[1], self.dtype
+            like = torch.empty(size, dtype=dtype, device="meta")
+            return Zeros.of(like, Values(lambda: torch.zeros(size, dtype=dtype)))  # type: ignore[no-any-return]
+        elif trail is not None and func in trail.backward and trail.fits(*args, **kwargs):
+            trail = trail.before
+        elif func is not _aten.detach.default and not (func in VIEWS and tuple(args[1]) == self.shape):
+            return None
+        given = [a.content if isinstance(a, LazyTensor) else a for a in args]  # not the tensors: see `Values`
+
+        def compute() -> Tensor:
+            return func(*(a.get() if isinstance(a, Values) else a for a in given), **kwargs)  # type: ignore[no-any-return]
+
+        sources = tuple(a for a in given if isinstance(a, Values))
+        like = self.like() if func is _aten.add.Tensor else _on_meta(func, args, kwargs)
+        values = Values(compute, copy_of=sources)
+        return Gradient.of(like, values, token=self.token, trail=trail, terms=terms)  # type: ignore[no-any-return]
 
 
-class _Product(Function):
-    """(x, weight, bias, head) -> logits, not made; differentiated as the product that they are."""
+def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return a if b is None else b if a is None else a + b
+
+
+class Product(Function):
+    """(x, weight, bias, source) -> deferred logits."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, head: Head) -> Logits:  # noqa: ARG004
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Any, source: Source) -> Logits:  # noqa: ARG004
         ctx.save_for_backward(x, weight)
-        logits = Logits((*x.shape[:-1], weight.shape[0]), x.dtype, x.device)
-        logits._recipe, logits._whole = Recipe(head, recorded=head.recorded), None
-        logits._make = lambda: _product(head)
-        return logits
+        ctx.product_token = source.token
+        ctx.digests = None if is_kept_elsewhere() else source.digests  # what comes back may be rounded
+        like = torch.empty(*x.shape[:-1], weight.shape[0], dtype=x.dtype, device="meta")
+        values = Values(source.product)
+        return Logits.of(like, values, source=source, trail=None, product=values)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, weight = ctx.saved_tensors
-        dx, dw, db = ctx.needs_input_grad[:3]
+        x, weight = ctx.saved_tensors  # which raises if they have been written to
+        wanted = ctx.needs_input_grad[:3]
+        if (
+            type(grad) is Gradient
+            and grad.is_lazy()
+            and grad.trail is None
+            and grad.token == ctx.product_token
+        ):
+            return *grad.parts(wanted), None
+        grad = made(grad)
+        if ctx.digests is not None and not torch.is_grad_enabled():
+            for name, t, noted in zip(("x", "weight"), (x, weight), ctx.digests, strict=False):
+                if digest(t) != noted:
+                    raise written(name)
         rows = grad.reshape(-1, grad.shape[-1])
         return (
-            grad @ weight if dx else None,
-            rows.T @ x.reshape(-1, x.shape[-1]) if dw else None,
-            rows.sum(0) if db else None,
+            grad @ weight if wanted[0] else None,
+            rows.T @ x.reshape(-1, x.shape[-1]) if wanted[1] else None,
+            rows.sum(0) if wanted[2] else None,
             None,
         )
 
 
 def deferred(x: Tensor, weight: Tensor, bias: Tensor | None, max_memory: Any = None) -> Logits:
-    """``x @ weight.T + bias``, made when it is looked at."""
-    if not torch.is_grad_enabled():
-        x, weight, bias = x.detach(), weight.detach(), None if bias is None else bias.detach()
-    return _Product.apply(x, weight, bias, Head(x, weight, bias, max_memory))  # type: ignore[no-any-return, no-untyped-call]
+    """``x @ weight.T + bias``, computed when something needs it."""
+    return Product.apply(x, weight, bias, Source(x, weight, bias, max_memory))  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _product(head: Head) -> Tensor:
-    with torch.no_grad():
-        return torch.nn.functional.linear(*head.check())
-
-
-def _derived(z: Logits, recipe: Recipe, func: Any, args: Any, kwargs: Any) -> Logits:
-    """What an operation makes of logits, not made either."""
-    shape = z.shape
-    if recipe.rows is not z._recipe.rows:
-        shape = recipe.rows[-1](torch.empty(*shape[:-1], 1)).shape[:-1] + shape[-1:]
-    new = Logits(shape, kwargs.get("dtype") or z.dtype, z.device)
-    new._recipe = replace(recipe, recorded=recipe.recorded and torch.is_grad_enabled())
-    new._whole = None
-    is_view = func._schema.returns[0].alias_info is not None
-
-    def make() -> Tensor:
-        if z.is_written() and not is_view:  # it would have been computed before
-            raise BackendError(
-                f"Logits: they have been written to since {func.__name__}; expected them as they were; "
-                "write logits.clone() before"
-            )
-        return func(z.whole(), *args, **kwargs)  # type: ignore[no-any-return]
-
-    new._make = make
-    return new
-
-
-class _Look(Function):
-    """logits -> the same, made: for what asks neither autograd nor the dispatcher."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Logits) -> Tensor:  # noqa: ARG004
-        return z.whole().detach()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # noqa: ARG004
-        return grad
-
-
-def made(x: Any) -> Any:
-    """``x``, made if it is logits that are not."""
-    return _Look.apply(x) if type(x) is Logits else x  # type: ignore[no-untyped-call]
-
-
-# --- losses -------------------------------------------------------------------------------------------------
-
-
-def _cross_entropy(
-    input: Any,  # noqa: A002 - PyTorch's name
-    target: Any,
-    weight: Tensor | None = None,
-    size_average: Any = None,
-    ignore_index: int = -100,
-    reduce: Any = None,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor | None:
-    """PyTorch's cross-entropy of logits that are not made; None where they are needed."""
-    if type(input) is not Logits or input.ndim > 2 or not (size_average is None is reduce):
-        return None
-    if target.shape != input.shape[:-1] or target.is_floating_point():
-        return None
-    o = Options("cross_entropy", -1, ignore_index, label_smoothing, reduction=reduction)
-    found = input.loss(target, weight, None, o)
-    return None if found is None else found.to(dtype_of_loss(input))
+@functools.cache
+def is_possible() -> bool:
+    """Whether this version of PyTorch has what lazy tensors are made of, some of which is private."""
+    try:
+        t = LazyTensor.of(torch.empty(2, device="meta"), Values(lambda: torch.ones(2)))
+        works = t.is_cpu and (t + 1).tolist() == [2.0, 2.0]
+        with torch._C.DisableTorchFunctionSubclass():
+            t.data_ptr()  # as C code would ask
+    except RuntimeError as error:
+        return "data pointer" in str(error) and works
+    except (AttributeError, TypeError):
+        return False
+    return False

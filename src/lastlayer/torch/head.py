@@ -1,8 +1,8 @@
-"""A linear head whose logits are not made for their loss. In: features. Out: `deferred.Logits`, or logits."""
+"""A linear head whose logits are not materialized for their loss. In: features. Out: `Logits`, or logits."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,8 @@ from torch.autograd import forward_ad
 
 from lastlayer import problem, select
 
-from .deferred import deferred
+from . import deferred_losses as _deferred_losses  # noqa: F401 - which answers for a loss of deferred logits
+from .deferred import deferred, is_possible
 from .linear_call import for_autocast
 from .tensors import in_memory, is_watched
 from .tracing import leaf
@@ -20,22 +21,28 @@ try:
 except ImportError:
     native = None  # type: ignore[assignment]
 
-__all__ = ["LinearHead"]
+__all__ = ["Defer", "LinearHead"]
+
+Defer = Literal["training", "always", "never"]
+_WORTH_IT = (
+    256  # rows: looking whether the weights have changed costs what the product of some twenty rows does
+)
 
 
 class LinearHead(nn.Linear):
-    """``torch.nn.Linear`` as a classifier's last layer, whose logits are made only where they are needed.
+    """``torch.nn.Linear`` as a classifier's last layer; its logits are materialized only where needed.
 
     ::
 
         logits = x @ weight.T + bias
         cross_entropy(logits, y) = linear_cross_entropy(x, weight, y, bias=bias)
 
-    What it returns works as the logits do. PyTorch's or this package's cross-entropy of it is computed
-    without them, in value and gradients, and so are `row_stats`, `predict` and `top_k`. On the way there the
-    axes before the last may be reshaped, sliced and indexed, and the logits converted to float32, multiplied
-    and divided by positive numbers, and capped by a ``tanh``: what language models do. All else, such as
-    ``argmax`` or a softmax, makes the logits, which costs their memory and nothing more.
+    In training it returns deferred logits: a tensor that works as the logits do and is computed when its
+    numbers are needed. PyTorch's or this package's cross-entropy does not need them, nor do `row_stats`,
+    `predict` and `top_k`. On the way there the axes before the last may be reshaped, sliced and indexed, and
+    the logits converted to float32, multiplied and divided by positive numbers, and capped by a ``tanh``, as
+    language models do. All else, such as ``argmax`` or a softmax, materializes the logits, which costs their
+    memory and time.
 
     Parameters
     ----------
@@ -43,29 +50,43 @@ class LinearHead(nn.Linear):
         As in ``torch.nn.Linear``: D, V, whether there is a bias.
     max_memory : number of bytes, optional
         As in `lastlayer.linear_cross_entropy`.
+    defer : {"training", "always", "never"}
+        When the logits are deferred. "training": where autograd records, for 256 rows or more. "always":
+        under ``torch.no_grad()`` too, and for any number of rows; for an evaluation that takes nothing but
+        losses, statistics or predictions. "never": this is ``torch.nn.Linear``.
+
+    Raises
+    ------
+    OptionError
+        For another ``defer``.
+    BackendError
+        Where the numbers of deferred logits are needed after features, weight or bias have been written to,
+        by whatever way, such as an optimizer's step. ``logits.clone()`` before that materializes them.
 
     See Also
     --------
+    lastlayer.linear_cross_entropy : the same loss as a function.
     lastlayer.torch.transformers.without_logits : puts one into a model of Hugging Face.
 
     Notes
     -----
-    The state_dict is that of ``torch.nn.Linear``. Inside ``torch.compile``, ``torch.func`` and inference
-    mode, on devices and for tensors of other classes it is ``torch.nn.Linear``. Logits that are not made
-    before the weight is written to, such as by an optimiser's step, are lost: a BackendError says so.
+    The state_dict is that of ``torch.nn.Linear``. It is a ``torch.nn.Linear`` inside ``torch.compile``,
+    ``torch.func`` and inference mode, on GPUs, for tensors in shared memory or of other classes, and in
+    versions of PyTorch that lack what deferred logits are made of.
 
     Examples
     --------
     >>> import torch
     >>> from lastlayer.torch import LinearHead
     >>> head = LinearHead.of(torch.nn.Linear(4, 50_000))
-    >>> loss = torch.nn.functional.cross_entropy(head(torch.ones(2, 4)), torch.tensor([7, 49_999]))
+    >>> loss = torch.nn.functional.cross_entropy(head(torch.ones(256, 4)), torch.arange(256))
     >>> loss.backward()
     >>> head.weight.grad.shape
     torch.Size([50000, 4])
     """
 
     max_memory: float | None = None
+    defer: Defer = "training"
 
     def __init__(
         self,
@@ -76,31 +97,50 @@ class LinearHead(nn.Linear):
         dtype: Any = None,
         *,
         max_memory: float | None = None,
+        defer: Defer = "training",
     ) -> None:
+        problem.check_defer("LinearHead", defer)
         super().__init__(in_features, out_features, bias, device, dtype)
         self.max_memory = max_memory
+        self.defer = defer
 
     @classmethod
-    def of(cls, linear: nn.Linear, *, max_memory: float | None = None) -> LinearHead:
+    def of(
+        cls, linear: nn.Linear, *, max_memory: float | None = None, defer: Defer = "training"
+    ) -> LinearHead:
         """A head with the parameters, hooks and everything else of a ``torch.nn.Linear``."""
+        problem.check_defer("LinearHead.of", defer)
         if type(linear) not in (nn.Linear, cls) or "forward" in vars(linear):
             raise problem.unknown_head("LinearHead.of", "linear", linear)
         head = cls.__new__(cls)
-        head.__dict__ = vars(linear) | {"max_memory": max_memory}
+        head.__dict__ = vars(linear) | {"max_memory": max_memory, "defer": defer}
         return head
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
-        """``input @ weight.T + bias``, made when it is looked at."""
+        """``input @ weight.T + bias``, now or when its numbers are needed."""
         if type(input) is not Tensor and (node := leaf(self, input)) is not None:
             return node  # type: ignore[no-any-return]
         parts: list[Any] = [input, self.weight, self.bias]
-        if not _can_wait(*parts):
+        if not self._is_worth_it(input) or not _can_wait(*parts):
             return super().forward(input)
         if torch.is_autocast_enabled(input.device.type):
             parts = [None if t is None else for_autocast(t) for t in parts]
         if len({t.dtype for t in parts if t is not None}) > 1:
             return super().forward(input)  # which says so
         return deferred(parts[0], parts[1], parts[2], self.max_memory)
+
+    def extra_repr(self) -> str:
+        """The options of the layer, and ``defer`` if it is not the default."""
+        return super().extra_repr() + ("" if self.defer == "training" else f", defer={self.defer!r}")
+
+    def _is_worth_it(self, x: Any) -> bool:
+        """Whether the user wants deferred logits of these features."""
+        if self.defer != "training":
+            return self.defer == "always"
+        if not torch.is_grad_enabled() or not isinstance(x, Tensor):
+            return False
+        recorded = any(t is not None and t.requires_grad for t in (x, self.weight, self.bias))
+        return recorded and x.numel() >= _WORTH_IT * self.in_features
 
 
 def _can_wait(x: Any, weight: Tensor, bias: Tensor | None) -> bool:
@@ -113,7 +153,13 @@ def _can_wait(x: Any, weight: Tensor, bias: Tensor | None) -> bool:
         and not torch.is_inference_mode_enabled()
         and native is not None
         and select.only != "reference"
-        and all(t is None or (in_memory(t) and t.is_floating_point()) for t in (x, weight, bias))
+        and all(t is None or _is_plain(t) for t in (x, weight, bias))
         and x.ndim > 0
         and x.shape[-1:] == weight.shape[1:]
+        and is_possible()
     )
+
+
+def _is_plain(t: Tensor) -> bool:
+    """Whether a tensor is of floats in CPU memory that no other process writes to."""
+    return in_memory(t) and t.is_floating_point() and not t.is_shared()  # type: ignore[no-untyped-call]

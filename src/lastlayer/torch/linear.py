@@ -23,7 +23,7 @@ from lastlayer.row_stats import RowStats
 
 from . import calls, kernels, linear_rows, linear_small, numbers, shards
 from .linear_call import Call, call_of, is_narrow
-from .tensors import from_memory, in_memory, tracks
+from .tensors import from_memory, in_memory, is_kept_elsewhere, tracks
 
 __all__ = ["loss", "loss_and_gradients", "row_stats", "top_k"]
 
@@ -46,7 +46,7 @@ class _Loss(Function):
         stats: list[RowStats] | None,
     ) -> Tensor:
         wanted, grads, ctx.waiting = ctx.needs_input_grad[:3], None, None
-        if is_narrow(x) or _is_kept_elsewhere():
+        if is_narrow(x) or is_kept_elsewhere():
             value, _ = call.run(checked, (False, False, False), stats)
         elif stats is None:
             value, grads, ctx.waiting = call.begin(checked, wanted)
@@ -79,14 +79,6 @@ class _Loss(Function):
         if not ctx.scaled and grad != 1.0:
             grads = [None if g is None else g.mul_(grad) for g in grads]
         return *grads, None, None, None
-
-
-def _is_kept_elsewhere() -> bool:
-    """Whether someone decides what is kept from forward to backward: activation checkpointing, offloading.
-
-    What is kept then is not for long, or not here: gradients are computed when the backward pass asks.
-    """
-    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 # --- calls --------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from lastlayer.errors import BackendError, DtypeError, quoted
 from lastlayer.problem import name_of, to_numpy, unfit
 
 from .errors import TensorClassError
+from .lazy import made
 
 try:
     from lastlayer import _core
@@ -34,6 +35,7 @@ __all__ = [
     "in_memory",
     "in_strides",
     "is_autocast",
+    "is_kept_elsewhere",
     "is_own",
     "is_transformed",
     "is_watched",
@@ -232,6 +234,7 @@ def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
     """``value`` as a tensor where the scores are."""
     if torch.compiler.is_compiling():
         return value if isinstance(value, Tensor) else torch.as_tensor(value, device=scores.device)
+    value = made(value)
     if isinstance(value, Tensor):
         tensor = in_strides(function, name, value)
         if is_own(tensor) and not is_own(scores):
@@ -283,6 +286,14 @@ def tracks(*tensors: Any) -> bool:
             if x is not None and x.requires_grad:
                 return True
     return is_transformed() or forward_ad._current_level >= 0
+
+
+def is_kept_elsewhere() -> bool:
+    """Whether someone decides what is kept from forward to backward: activation checkpointing, offloading.
+
+    What is kept then is not for long, or not here: gradients are computed when the backward pass asks.
+    """
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 def versions_of(*tensors: Tensor | None) -> tuple[int, ...] | None:

@@ -11,14 +11,14 @@ from torch import nn
 
 from lastlayer import problem
 
-from .head import LinearHead
+from .head import Defer, LinearHead
 
 __all__ = ["without_logits"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def without_logits(model: Model, *, max_memory: float | None = None) -> Model:
+def without_logits(model: Model, *, max_memory: float | None = None, defer: Defer = "training") -> Model:
     """A causal language model, or another with a linear head, whose loss is computed without its logits.
 
     Its head is replaced by a `lastlayer.torch.LinearHead` of the same parameters, by the model's own
@@ -32,6 +32,8 @@ def without_logits(model: Model, *, max_memory: float | None = None) -> Model:
         Changed in its place; its parameters, their names and what it saves stay the same.
     max_memory : number of bytes, optional
         As in `lastlayer.linear_cross_entropy`.
+    defer : {"training", "always", "never"}
+        When the logits are deferred, as in `lastlayer.torch.LinearHead`.
 
     Returns
     -------
@@ -41,10 +43,13 @@ def without_logits(model: Model, *, max_memory: float | None = None) -> Model:
     ------
     DtypeError
         The model has no head, or not a plain ``torch.nn.Linear``.
+    OptionError
+        For another ``defer``.
 
     Notes
     -----
-    Call it after what changes the head: ``from_pretrained``, ``resize_token_embeddings``, a quantiser. Of a
+    Call it after what changes the head, ``from_pretrained``, ``resize_token_embeddings``, a quantiser, and
+    before ``get_peft_model``, which puts layers of its own in place of others. Of a
     model that is compiled as a whole the compiler makes the logits; compile ``model.base_model`` instead.
 
     Examples
@@ -57,10 +62,11 @@ def without_logits(model: Model, *, max_memory: float | None = None) -> Model:
     >>> tokens = torch.arange(12).reshape(2, 6)
     >>> model(tokens, labels=tokens).loss.backward()
     """
+    problem.check_defer("without_logits", defer)
     get: Any = getattr(model, "get_output_embeddings", None)
     head: Any = None if get is None else get()
     if type(head) not in (nn.Linear, LinearHead) or "forward" in vars(head):
         raise problem.unknown_head("without_logits", f"the head of {type(model).__name__}", head)
     put: Any = model.set_output_embeddings
-    put(LinearHead.of(head, max_memory=max_memory))
+    put(LinearHead.of(head, max_memory=max_memory, defer=defer))
     return model
