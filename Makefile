@@ -3,7 +3,7 @@
 # check  style, types, and the native tests under sanitizers        fix     what a formatter can mend
 # build  compile the core again after a change in native/           docs    run the worked page again
 # train  three models, with PyTorch's loss and with ours            accuracy  measure docs/accuracy.md
-# clean  remove what was built (not .venv)
+# soak   thousands of random cases               clean  remove what was built (not .venv)
 
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
@@ -21,7 +21,7 @@ NATIVE = $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: venv build demo train test bench accuracy check format lint types native-format native sanitize fix docs clean
+.PHONY: venv build demo train test soak bench accuracy check format lint types native-format native sanitize fix docs clean
 
 venv: $(DEV)
 build: $(DEV)
@@ -50,6 +50,10 @@ train: $(DEV)
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+# Every test that is marked so: @pytest.mark.soak.
+soak: $(DEV)
+	$(BIN)/python -m pytest -n $(WORKERS) -m soak
 
 bench: $(BENCH)
 	$(BIN)/python benchmarks/run.py
