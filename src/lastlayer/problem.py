@@ -1042,19 +1042,20 @@ def unknown_head(function: str, owner: str, head: Any) -> DtypeError:
     """What is wrong with a layer that is no linear head, or not only that."""
     if head is None:
         return DtypeError(f"{function}: {owner} is None; expected a torch.nn.Linear")
-    kind = quoted(type(head).__name__)
-    if kind == "Linear" and not type(head).__module__.startswith("torch."):
-        kind = f"{type(head).__module__}.{kind}"  # another layer of this name
+    name, module = type(head).__name__, type(head).__module__
+    if name == "Linear" and not module.startswith("torch."):  # another layer of this name
+        name = f"{module}.{name}"
+    kind = f"a {quoted(name)}"
     kind += " whose forward is replaced" if "forward" in getattr(head, "__dict__", {}) else ""
     remedy = f"; call {function} before get_peft_model" if hasattr(head, "base_layer") else ""
-    return DtypeError(f"{function}: {owner} is a {kind}; expected a torch.nn.Linear{remedy}")
+    return DtypeError(f"{function}: {owner} is {kind}; expected a torch.nn.Linear{remedy}")
 
 
 def check_defer(function: str, defer: Any) -> None:
     """Raise unless ``defer`` says when logits are deferred."""
     if defer not in ("training", "always", "never"):
         raise OptionError(
-            f"{function}: defer is {defer!r}; expected 'training' (only where a graph is recorded), "
+            f"{function}: defer is {shown(defer)}; expected 'training' (only where a graph is recorded), "
             "'always' or 'never'"
         )
 

@@ -219,7 +219,7 @@ STEPS = {
     "argmax": look(lambda t, _: t.argmax(-1)),
     "sum": look(lambda t, _: t.sum().detach()),
     "numpy": look(lambda t, _: torch.from_numpy(t.detach().numpy().copy())),
-    "grad": look(lambda t, _: torch.zeros(1) if t.is_leaf and t.grad is None else t.grad.clone() if t.is_leaf else t.sum()),
+    "grad": look(lambda t, _: t.grad.clone() if t.is_leaf and t.grad is not None else t.sum()),
     "mul_": at(lambda t, b: t.mul_(1 + b)),
     "fill a class": at(lambda t, b: t[..., b % t.shape[-1]].fill_(-1.0)),
     "no_grad add_": at(lambda t, b: torch.no_grad()(t.add_)(b)),

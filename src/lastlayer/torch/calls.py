@@ -347,7 +347,7 @@ def predict(x: Tensor, axis: Any, temperature: float, softcap: float | None) -> 
             type(x) is Logits
             and (found := _without_logits().row_stats(x, None, None, None, options)) is not None
         ):
-            return found.argmax, found.confidence  # type: ignore[return-value]
+            return found.argmax, found.confidence
         x = _scores("predict", x)
         return kernels.predict(x, numbers.read(options, x))
 

@@ -95,7 +95,7 @@ def row_stats(z: Logits, y: Any, w: Any, s: Any, o: Options) -> RowStats | None:
         work = Work(z, "", o, wanted, compute)
         state = work.begun(parts)
         own = {f.name: getattr(state, f.name) for f in fields(RowStats)}
-        return LogitsRowStats(**own, work=work, target=target)
+        return LogitsRowStats(**own, work=work, given=target)
 
     return _unless_wrong(run)
 
@@ -323,7 +323,7 @@ class LogitsRowStats(TensorRowStats):
     """Row statistics of deferred logits, differentiable in these."""
 
     work: Any = None
-    target: Any = None
+    given: Any = None  # the target's tensors
 
     def _read(self, name: str) -> Tensor:
         state, z = self.work.value, self.work.z
@@ -334,7 +334,7 @@ class LogitsRowStats(TensorRowStats):
         if not torch.is_grad_enabled():
             return value.detach()
         unchanged(self.work.options.function, (self.work.version,), z)
-        found = OfLogits.apply(z, self.work.of(name, value), [value.detach()], *(self.target or ()))  # type: ignore[no-untyped-call]
+        found = OfLogits.apply(z, self.work.of(name, value), [value.detach()], *(self.given or ()))  # type: ignore[no-untyped-call]
         return found  # type: ignore[no-any-return]
 
 
