@@ -1002,13 +1002,15 @@ def _linear_tensors(x: Any, weight: Any) -> Any:
     tensors = _tensors(x)
     if tensors is None:
         return None
-    linear = _linear
-    if linear is None or tensors.torch.compiler.is_compiling():
+    if tensors.torch.compiler.is_compiling():  # as in `_tensors`
+        from .torch import linear
+
+        return linear
+    if _linear is None:
         from .torch import linear  # a statement that takes as long as a small product
 
-        if not tensors.torch.compiler.is_compiling():
-            _linear = linear
-    return tensors.functions_for(linear, x, weight)
+        _linear = linear
+    return tensors.functions_for(_linear, x, weight)
 
 
 def _tensors(x: Any) -> Any:
