@@ -55,6 +55,42 @@ LL_INLINE std::uint16_t bfloat_of_float(float f) {
   return (std::uint16_t)((b & 0x7fffffffu) > 0x7f800000u ? (b >> 16) | 0x40u : r);
 }
 
+// Numbers as integers of the same order, -0 below 0.
+template <class C>
+struct Ordered;
+template <>
+struct Ordered<float> {
+  using I = std::int32_t;
+  using U = std::uint32_t;
+  static LL_INLINE I key(float a) {
+    I b;
+    __builtin_memcpy(&b, &a, sizeof b);
+    return b < 0 ? (I)(b ^ INT32_MAX) : b;
+  }
+  static LL_INLINE float number(I k) {
+    const I b = k < 0 ? (I)(k ^ INT32_MAX) : k;
+    float a;
+    __builtin_memcpy(&a, &b, sizeof a);
+    return a;
+  }
+};
+template <>
+struct Ordered<double> {
+  using I = std::int64_t;
+  using U = std::uint64_t;
+  static LL_INLINE I key(double a) {
+    I b;
+    __builtin_memcpy(&b, &a, sizeof b);
+    return b < 0 ? (I)(b ^ INT64_MAX) : b;
+  }
+  static LL_INLINE double number(I k) {
+    const I b = k < 0 ? (I)(k ^ INT64_MAX) : k;
+    double a;
+    __builtin_memcpy(&a, &b, sizeof a);
+    return a;
+  }
+};
+
 struct Half {
   std::uint16_t bits;
 };

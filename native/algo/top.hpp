@@ -1,11 +1,49 @@
 // The k best classes of a row.
 //
-// A heap holds the best so far; most of its time it would spend on the first classes of a row, each better
-// than some before it. So first a bar is found that at least k classes reach: the largest scores of G lanes
-// are those of G classes, so k of these reach the k-th largest of them. Traffic: two more reads of a row in
-// the cache.
+// A heap holds the best so far; in a row whose scores ascend every class would enter it. So first a bar is
+// found that at least k classes reach, and hardly more: the largest scores of G lanes are those of G classes,
+// so k of these reach the k-th largest of them. Traffic: two more reads of a row in the cache.
 
-constexpr int most_with_bar = 32;
+// A number that at least k of a[0..n) reach, and about k only, found by bisection; none of them is NaN.
+template <class C>
+C about_kth_largest(const Job& job, const C* a, std::int64_t n, std::int64_t k) {
+  using S = Simd<C>;
+  using I = typename Ordered<C>::I;
+  const C inf = (C)__builtin_inf();
+  auto tops = S::set1(-inf), lows = S::set1(inf);
+  for (std::int64_t j = 0; j < n; j += S::W) {
+    const int m = (int)least(S::W, n - j);
+    tops = S::max(S::loadn(a + j, m, -inf), tops), lows = S::min(S::loadn(a + j, m, inf), lows);
+  }
+  C top[S::W], low[S::W], high = -inf, bar = inf;
+  S::store(top, tops), S::store(low, lows);
+  for (int i = 0; i < S::W; ++i) high = top[i] > high ? top[i] : high, bar = low[i] < bar ? low[i] : bar;
+  auto reached = [&](C t) LL_INLINE_LAMBDA {
+    const auto limit = S::set1(t);
+    std::int64_t below = 0, j = 0;
+    for (; j + S::W <= n; j += S::W) below += __builtin_popcount(S::bits(S::lt(S::load(a + j), limit)));
+    for (; j < n; ++j) below += a[j] < t;
+    return n - below;
+  };
+  if (reached(high) >= k) return high;
+  for (int step = 0;; ++step) {  // k reach the bar, fewer reach `high`
+    C middle = bar / 2 + high / 2;
+    if (step >= 16 || !(bar < middle && middle < high)) {  // halves the number of numbers between them
+      const I from = Ordered<C>::key(bar), to = Ordered<C>::key(high);
+      const I half = from + (I)(((typename Ordered<C>::U)to - (typename Ordered<C>::U)from) / 2);
+      if (half == from) return bar;
+      middle = Ordered<C>::number(half);
+    }
+    if (n > stretch<C> && stopped(job)) return bar;
+    const std::int64_t found = reached(middle);
+    if (found < k) {
+      high = middle;
+      continue;
+    }
+    bar = middle;
+    if (found <= k + k / 16) return bar;
+  }
+}
 
 // The next class from j on whose vector is a hit, or one of the last few; n where the call is to end early.
 template <class C, class F>
@@ -19,36 +57,24 @@ LL_INLINE std::int64_t pass_over(const Job& job, std::int64_t j, std::int64_t n,
   }
 }
 
-// The k-th largest of the lanes' largest; no fewer than k classes reach it, if none is NaN.
+// A bar for all n scores.
 template <class C>
 C bar_of(const Job& job, const C* z, std::int64_t n, std::int64_t k) {
   using S = Simd<C>;
-  constexpr int W = S::W;
-  typename S::V most[4];
-  for (auto& m : most) m = S::load(z);
-  for (int g = 1; g < 4; ++g) most[g] = S::load(z + g * W);
-  each_stretch<C>(job, n, [&](std::int64_t from, std::int64_t length) LL_INLINE_LAMBDA {
-    for (std::int64_t j = from == 0 ? 4 * W : from; j + 4 * W <= from + length; j += 4 * W)
-      for (int g = 0; g < 4; ++g) most[g] = S::max(S::load(z + j + g * W), most[g]);
-  });
-  C lane[4 * W], best[most_with_bar];
-  for (int g = 0; g < 4; ++g) S::store(lane + g * W, most[g]);
-  int have = 0;
-  for (C v : lane) {  // sorted, largest first
-    int at = have < k ? have++ : (int)k;
-    if (at == k && !(v > best[k - 1])) continue;
-    if (at == k) --at;
-    for (; at > 0 && v > best[at - 1]; --at) best[at] = best[at - 1];
-    best[at] = v;
+  constexpr std::int64_t W = S::W, most_lanes = 2048;
+  const std::int64_t lanes = least(round_up(4 * k, 4 * W), most_lanes);
+  if (n < 4 * lanes || lanes < 2 * k) return about_kth_largest(job, z, n, k);
+  const C none = (C)-__builtin_inf();
+  C lane[most_lanes];
+  for (std::int64_t g = 0; g < lanes; g += W) S::store(lane + g, S::load(z + g));
+  for (std::int64_t j = lanes, next = stretch<C>; j < n; j += lanes) {
+    for (std::int64_t g = 0; g < lanes && j + g < n; g += W)
+      S::store(lane + g, S::max(S::loadn(z + j + g, (int)least(W, n - j - g), none), S::load(lane + g)));
+    if (j < next) continue;
+    if (stopped(job)) break;
+    next = j + stretch<C>;
   }
-  return best[k - 1];
-}
-
-// Whether a bar is worth finding.
-template <class C>
-bool wants_bar(std::int64_t n, std::int64_t k) {
-  constexpr int W = Simd<C>::W;
-  return n >= 64 * W && k <= most_with_bar && k <= 2 * W;
+  return about_kth_largest(job, lane, lanes, k);
 }
 
 // The first k classes that reach the bar, or all that do; how many, and in `next` the class after them.
@@ -91,9 +117,12 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
   };
   C bar = job.threshold ? threshold_of<C>(job, row) : (C)-__builtin_inf();
   const bool given = ld == 1 && bar > (C)-__builtin_inf();
+  const bool sought = ld == 1 && job.classes >= 4 * S::W && k < job.classes && peak == peak;
   std::int64_t have = 0, next = 0;
-  if (given || (ld == 1 && wants_bar<C>(job.classes, k))) {
-    if (!given) bar = bar_of<C>(job, z, job.classes, k);
+  if (given) have = first_of_top<C>(job, z, job.classes, k, bar, label, next);
+  if (sought && (!given || have == k)) {
+    const C own = bar_of<C>(job, z, job.classes, k);
+    bar = given && bar > own ? bar : own;
     have = first_of_top<C>(job, z, job.classes, k, bar, label, next);
   }
   if (have < k && !given)  // no bar, or NaN

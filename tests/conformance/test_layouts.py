@@ -272,7 +272,7 @@ def test_top_k_of_any_size_is_a_stable_sort(backend, rows, classes, k):
     assert_ulp(probabilities, np.take_along_axis(ll.softmax(scores.astype(np.float64)), order, 1), 3)
 
 
-@pytest.mark.parametrize("k", [1, 2, 10, 16, 17, 32, 33])
+@pytest.mark.parametrize("k", [1, 2, 16, 17, 33, 100, 254])
 @pytest.mark.parametrize("classes", [255, 1023, 1024, 1087, 4099])
 def test_top_k_of_long_rows(backend, classes, k):
     """Ascending rows, where each class is the best so far; descending ones; few possible classes; ties."""
