@@ -343,7 +343,8 @@ void row_stats(nb::handle x, int axis, bool bfloat, nb::handle where, double tem
   r.run(threads);
 }
 
-enum class Kind { loss, grad, pick, pick_log };
+// grad_alone: without the losses.
+enum class Kind { loss, grad, pick, pick_log, grad_alone, pick_grad, pick_log_grad };
 
 // The rows' losses into `losses` if given; their sum times `scale` as the result.
 double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, double softcap,
@@ -353,13 +354,15 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
                      nb::handle rest, nb::handle mass, nb::handle tilt) {
   Request r;
   const Kind what = (Kind)kind;
-  r.job.op = what == Kind::loss ? Op::stats : what == Kind::grad ? Op::grad : Op::pick;
-  r.job.take_log = what == Kind::pick_log;
+  const bool gradient = what == Kind::grad || what == Kind::grad_alone;
+  const bool of_pick = what == Kind::pick_grad || what == Kind::pick_log_grad;
+  r.job.op = what == Kind::loss ? Op::stats : gradient ? Op::grad : of_pick ? Op::pick_grad : Op::pick;
+  r.job.take_log = what == Kind::pick_log || what == Kind::pick_log_grad;
   if (target.is_none()) throw std::invalid_argument("targets: missing");
   r.scores(x, axis, bfloat, temperature, softcap);
-  if (what == Kind::pick_log && r.x.dtype == Dtype::f32) r.job.in_double = false;
+  if (r.job.take_log && r.x.dtype == Dtype::f32) r.job.in_double = false;
   if (!mass.is_none()) {
-    if (what != Kind::grad || peak.is_none() || rest.is_none())
+    if (!gradient || peak.is_none() || rest.is_none())
       throw std::invalid_argument("mass: only with a gradient whose peak and rest are known");
     r.be_shard();
     Request::vector_of(r.mass, mass, r.job.rows, "mass");
@@ -371,12 +374,17 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
     r.job.known_tilt = (const double*)r.tilt.data;
   }
   r.targets(target, dense, target_bfloat, class_weight, sample_weight, ignore, on, off, z_loss, scale);
-  if (what == Kind::grad) r.result(grad);
-  r.job.skips_ignored = what == Kind::loss || what == Kind::grad;
+  if (of_pick && (dense || off != 0)) throw std::invalid_argument("targets: of one class only");
+  if (gradient || of_pick) r.result(grad);
+  r.job.skips_ignored = what == Kind::loss || gradient;
   if (!peak.is_none() && !rest.is_none()) r.statistics(peak, rest);
   std::vector<double> as_double;
   std::vector<float> as_float;
   const std::size_t n = (std::size_t)r.job.rows;
+  if (what == Kind::grad_alone || of_pick) {
+    r.run(threads);
+    return 0.0;
+  }
   if (!losses.is_none()) {
     r.job.rows_out.loss = r.row_result(losses, r.row_dtype(), "losses");
   } else if (r.job.rows_out.wide) {

@@ -28,6 +28,7 @@ enum class Op : std::int32_t {
   stats,                 // per-row results only
   grad,                  // per-row results and dloss/dscores
   pick,                  // -sum_j t_ij log p_ij: the scores are log-probabilities or probabilities
+  pick_grad,             // the gradient of that: index targets without smoothing only
   softmax_backward,      // x = the softmax y, q = dy:      y * (dy - sum(dy * y))
   log_softmax_backward,  // x = the log-softmax y, q = dy:  dy - exp(y) * sum(dy)
 };
@@ -74,7 +75,7 @@ struct Job {
   bool in_double = false;   // the type the kernels compute in
 
   double temperature = 1.0, softcap = 0.0;  // softcap 0: none
-  bool take_log = false;                    // pick: the scores are probabilities
+  bool take_log = false;                    // pick, pick_grad: the scores are probabilities
 
   Target target = Target::none;
   const char* index = nullptr;  // N class indices, contiguous

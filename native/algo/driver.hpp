@@ -194,42 +194,10 @@ bool drains_lanes(const Job& job) {
 
 #include "lane_block.hpp"
 //
+#include "few.hpp"
+//
+#include "pick.hpp"
 #include "row_block.hpp"
-
-// The target's score of each row; 1 where there is none. Asked for in one go: each is a cache miss of its
-// own.
-template <class T, class C>
-void gather_targets(const Job& job, char* const* at, const std::int64_t* y, int rows, C* to) {
-  const std::int64_t stride = job.x.class_stride;
-  for (int i = 0; i < rows; ++i) __builtin_prefetch(at[i] + (y[i] < 0 ? 0 : y[i]) * stride);
-  for (int i = 0; i < rows; ++i) to[i] = y[i] < 0 ? (C)1 : (C)widen(read_at<T>(at[i] + y[i] * stride));
-}
-
-// pick of one probability a row: nothing else of the row is read.
-template <class C>
-void pick_block(const Job& job, State<C>& st, std::int64_t row, int rows) {
-  using S = Simd<C>;
-  take_targets(job, st, row, rows);
-  locate(job, job.x, row, rows, st.x_row);
-  switch (job.x.dtype) {
-    case Dtype::f16: gather_targets<Half>(job, st.x_row, st.y, rows, st.zy); break;
-    case Dtype::bf16: gather_targets<Bfloat>(job, st.x_row, st.y, rows, st.zy); break;
-    case Dtype::f32: gather_targets<float>(job, st.x_row, st.y, rows, st.zy); break;
-    default: gather_targets<double>(job, st.x_row, st.y, rows, st.zy); break;
-  }
-  const C* w = (const C*)job.class_weight;
-  if (job.take_log)
-    for (int i = 0; i < rows; i += S::W) S::store(st.zy + i, log_of<C>(S::load(st.zy + i)));
-  for (int i = 0; i < rows; ++i) {
-    const C t = st.y[i] < 0 ? 0 : st.weight[i] * (w ? w[st.y[i]] : (C)1) * (C)job.on;
-    st.loss[i] = t == 0 ? 0 : -t * st.zy[i];
-  }
-}
-
-inline bool picks_one(const Job& job) {
-  return job.op == Op::pick && job.target == Target::index && job.off == 0 && !job.mask.data &&
-         job.temperature == 1 && job.softcap == 0;
-}
 
 // The scores are used where the caller has them.
 template <class C>
@@ -292,7 +260,7 @@ void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
     for (std::int64_t row = begin; row < end; row += job.block) {
       const int n = (int)least(job.block, end - row);
       pick_block(job, st, row, n);
-      put_rows(job, st, row, n);
+      if (job.op == Op::pick) put_rows(job, st, row, n);
     }
     return;
   }
@@ -310,9 +278,14 @@ void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
   buf.rows = (C*)p;
   if (!job.lanes)
     for (int i = 0; i < 4 * Simd<C>::W * Simd<C>::W; ++i) st.lanes[i] = 0;
+  const bool few = has_few<C>(job);
   for (std::int64_t row = begin; row < end; row += job.block) {
     const int n = (int)least(job.block, end - row);
     take_targets(job, st, row, n);
+    if (few) {
+      few_block(job, st, buf, row, n);
+      continue;
+    }
     if (job.lanes)
       lane_block(job, st, buf, row, n);
     else

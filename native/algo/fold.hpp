@@ -70,8 +70,8 @@ struct Pair {
 // TALLY: vectors run across rows, and the ties of each row are counted in its lane; else `ties` counts them
 // all. APART: s and w s are summed apart, so s(1 + w) is never rounded; without, where the exponentials are
 // wanted anyway, those are summed: an operation less, and their rounding averages out over the lanes of a
-// long row.
-template <class C, Take TAKE, bool TALLY, bool APART, bool FINE = false>
+// long row. EXACT: see exp_parts.
+template <class C, Take TAKE, bool TALLY, bool APART, bool FINE = false, bool EXACT = false>
 struct Fold {
   using S = Simd<C>;
   using V = typename S::V;
@@ -92,7 +92,7 @@ struct Fold {
   LL_INLINE V step(const ExpAt<C>& k, V peak, V z) {
     V ps, pw, pw_lo, e = z;
     typename S::M live;
-    exp_parts<C, FAR, FINE, ALL>(k, z, ps, pw, live, &pw_lo);
+    exp_parts<C, FAR, FINE, ALL, EXACT>(k, z, ps, pw, live, &pw_lo);
     typename S::M other;
     if constexpr (ALL) {
       if constexpr (WANT_E) e = S::fma(pw, ps, ps);

@@ -1,21 +1,44 @@
 // A block whose vectors run across rows (lanes.hpp).
 
+// Whether the rows lie side by side in each class, rather than the classes in each row.
+LL_INLINE bool has_planes(const Job& job, const Operand& a) {
+  const std::int64_t size = size_of(a.dtype);
+  return job.axes > 0 && a.stride[job.axes - 1] == size && (a.class_stride != size || job.classes == 1);
+}
+
+// How many of the rows from `row` on follow each other along the last axis, and where the first is.
+LL_INLINE int run_of(const Job& job, const Operand& a, std::int64_t row, int rows, char*& first) {
+  first = a.data;
+  if (job.axes == 0) return rows;
+  const int last = job.axes - 1;
+  std::int64_t at = row;
+  if (last > 0) {
+    at = row % job.extent[last], row /= job.extent[last];
+    rows = (int)least(rows, job.extent[last] - at);
+  }
+  first += at * a.stride[last];
+  for (int d = last - 1; d >= 0; --d) first += row % job.extent[d] * a.stride[d], row /= job.extent[d];
+  return rows;
+}
+
 // A tile[class][row] from the caller's memory, and back.
 template <class C>
-void load_tile(const Job& job, const Operand& a, char** at, int rows, C* tile, C* scratch) {
+void load_tile(const Job& job, const Operand& a, std::int64_t row, int rows, char** at, C* tile, C* scratch) {
   constexpr int W = Simd<C>::W;
   const std::int64_t V = job.classes, ld = job.block, size = size_of(a.dtype);
   const std::int64_t whole = round_up(rows, W);
-  if (job.axes > 0 && a.stride[job.axes - 1] == size && a.class_stride != size) {
-    for (int i = 0, n; i < rows; i += n) {  // runs of rows that lie side by side
-      for (n = 1; i + n < rows && at[i + n] - at[i] == n * size;) ++n;
+  if (has_planes(job, a)) {
+    char* from;
+    for (int i = 0, n; i < rows; i += n) {
+      n = run_of(job, a, row + i, rows - i, from);
       for (std::int64_t j = 0; j < V; ++j)
-        load_run<C>(a.dtype, at[i] + j * a.class_stride, size, n, tile + j * ld + i);
+        load_run<C>(a.dtype, from + j * a.class_stride, size, n, tile + j * ld + i);
     }
     for (std::int64_t j = 0; j < V; ++j)
       for (std::int64_t i = rows; i < whole; ++i) tile[j * ld + i] = 0;
     return;
   }
+  locate(job, a, row, rows, at);
   const bool direct = a.class_stride == size && a.dtype == dtype_of<C>;
   for (int i = 0; i < whole; i += W) {
     const C* from[W];
@@ -33,16 +56,18 @@ void load_tile(const Job& job, const Operand& a, char** at, int rows, C* tile, C
 }
 
 template <class C>
-void store_tile(const Job& job, char** at, int rows, const C* tile, C* scratch, Drain<C>& drain) {
+void store_tile(const Job& job, std::int64_t row, int rows, char** at, const C* tile, C* scratch,
+                Drain<C>& drain) {
   constexpr int W = Simd<C>::W;
   const Operand& a = job.out;
   const std::int64_t V = job.classes, ld = job.block, size = size_of(a.dtype);
   const bool plain = a.dtype == dtype_of<C>;
-  if (job.axes > 0 && a.stride[job.axes - 1] == size && a.class_stride != size) {
+  if (has_planes(job, a)) {
+    char* first;
     for (int i = 0, n; i < rows; i += n) {
-      for (n = 1; i + n < rows && at[i + n] - at[i] == n * size;) ++n;
+      n = run_of(job, a, row + i, rows - i, first);
       for (std::int64_t j = 0; j < V; ++j) {
-        char* to = at[i] + j * a.class_stride;
+        char* to = first + j * a.class_stride;
         if (plain && job.streaming && a.aligned)
           stream_copy<C>(tile + j * ld + i, (C*)to, n);
         else
@@ -51,6 +76,7 @@ void store_tile(const Job& job, char** at, int rows, const C* tile, C* scratch, 
     }
     return;
   }
+  locate(job, a, row, rows, at);
   const bool direct = plain && a.class_stride == size, staged = drains_lanes<C>(job);
   C* stage = scratch;
   if (staged) {
@@ -70,13 +96,15 @@ void store_tile(const Job& job, char** at, int rows, const C* tile, C* scratch, 
 }
 
 template <class C>
-Ahead next_block(const Job& job, char* const* at, int rows) {
+Ahead next_block(const Job& job, std::int64_t row, int rows) {
   const Operand& a = job.x;
   const std::int64_t size = size_of(a.dtype), last = job.axes > 0 ? a.stride[job.axes - 1] : 0;
-  if (last == size && a.class_stride != size) return {at[0] + rows * size, size, a.class_stride};
+  char* first;
+  run_of(job, a, row, rows, first);
+  if (has_planes(job, a)) return {first + rows * size, size, a.class_stride};
   if (job.axes == 1 && a.class_stride == size && last == job.classes * size)
-    return {at[0] + rows * last, last, Simd<C>::W * size};
-  return {at[0], 0, 0};
+    return {first + rows * last, last, Simd<C>::W * size};
+  return {first, 0, 0};
 }
 
 template <class C>
@@ -197,15 +225,11 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
   using P = LanePasses<C>;
   const std::int64_t n = job.classes, ld = job.block;
   char** at = st.x_row;
-  locate(job, job.x, row, rows, at);
-  load_tile(job, job.x, at, rows, buf.z, buf.rows);
-  const Ahead ahead = next_block<C>(job, at, rows);
+  load_tile(job, job.x, row, rows, at, buf.z, buf.rows);
+  const Ahead ahead = next_block<C>(job, row, rows);
   const bool waits = n > stretch<C>;  // long enough for the call to be stopped within the block
   if (waits && stopped(job)) return;
-  if (has_second(job)) {
-    locate(job, job.q, row, rows, at);
-    load_tile(job, job.q, at, rows, buf.q, buf.rows);
-  }
+  if (has_second(job)) load_tile(job, job.q, row, rows, at, buf.q, buf.rows);
   transform(job, buf.z, buf.slope, n * ld);
   if (job.mask.data) {
     locate(job, job.mask, row, rows, at);
@@ -238,6 +262,5 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
     if (!writes_matrix(job.op)) return;
     lane_write(job, st, buf, row, rows);
   }
-  locate(job, job.out, row, rows, at);
-  store_tile(job, at, rows, buf.z, buf.rows, buf.drain);
+  store_tile(job, row, rows, at, buf.z, buf.rows, buf.drain);
 }

@@ -177,6 +177,11 @@ struct ExpAt {
     k.shift = S::keep(S::neq(peak, p), S::blend(none, S::set1(0), peak));
     return k;
   }
+  // As if the peak were far: all that is computed of it is the difference.
+  static LL_INLINE ExpAt beside(V peak) {
+    const V none = S::keep(S::neq(peak, S::set1((C)-__builtin_inf())), peak);
+    return {S::set1(start), none - S::set1(Constant<C>::cut), none};
+  }
   LL_INLINE bool far() const { return S::bits(S::neq(shift, S::set1(0))) != 0; }
   LL_INLINE void store(C* at, int ld) const {
     S::store(at, magic), S::store(at + ld, least), S::store(at + 2 * ld, shift);
@@ -192,8 +197,8 @@ struct ExpAt {
 // exp(z) 2^(BIAS - np) = s (1 + w) where `live`; elsewhere the true value is taken as 0 and s, w mean
 // nothing. ALL: the caller knows that every score is live, or NaN. FINE: s (1 + w + w_lo), with the roundings
 // of r and w recovered: right to 2^-5 ULP. For E, and for rows of so few classes that the error of a single
-// exponential shows in the logarithm of the sum.
-template <class C, bool FAR, bool FINE = false, bool ALL = false>
+// exponential shows in the logarithm of the sum. EXACT (with FAR): z - shift is not rounded.
+template <class C, bool FAR, bool FINE = false, bool ALL = false, bool EXACT = false>
 LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<C>::V& s,
                          typename Simd<C>::V& w, typename Simd<C>::M& live,
                          typename Simd<C>::V* w_lo = nullptr) {
@@ -201,14 +206,20 @@ LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd
   using K = Constant<C>;
   using V = typename S::V;
   if constexpr (!ALL) live = S::nlt(z, k.least);
-  if constexpr (FAR) z = z - k.shift;
+  V beyond = S::set1(0);  // what z - shift is rounded by
+  if constexpr (EXACT)
+    two_sum(z, -k.shift, z, beyond);
+  else if constexpr (FAR)
+    z = z - k.shift;
   const C steps = ExpAt<C>::steps;
   const V m = S::fma(z, S::set1(K::log2e * steps), k.magic), n = m - k.magic;
   const V a = S::fnma(n, S::set1(K::hi / steps), z);
   if constexpr (ExpAt<C>::tabled) {
     using T = ExpTable<S::table_bits>;
     s = S::pow2(m, S::load((const C*)T::power));
-    const V r = S::fnma(n, S::set1(K::lo / steps), a) + S::lookup(S::load(T::lo), m);
+    V fine = S::lookup(S::load(T::lo), m);
+    if constexpr (EXACT) fine = fine + beyond;
+    const V r = S::fnma(n, S::set1(K::lo / steps), a) + fine;
     w = S::fma(r * r, horner<C>(r, T::exp), r);
     if constexpr (FINE) *w_lo = S::set1(0);
     return;
@@ -216,10 +227,10 @@ LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd
   s = S::pow2(m);
   if constexpr (FINE) {
     V r, r_lo;
-    fast_two_sum(a, n * S::set1(-K::lo), r, r_lo);
+    fast_two_sum(a, S::fnma(n, S::set1(K::lo), beyond), r, r_lo);
     fast_two_sum(r, S::fma(r * r, horner<C>(r, K::exp), r_lo), w, *w_lo);
   } else {
-    const V r = S::fnma(n, S::set1(K::lo), a);
+    const V r = EXACT ? a + S::fnma(n, S::set1(K::lo), beyond) : S::fnma(n, S::set1(K::lo), a);
     w = S::fma(r * r, horner<C>(r, K::exp), r);
   }
 }

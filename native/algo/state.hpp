@@ -38,30 +38,29 @@ struct State {
   }
 };
 
-// Reads the rows' targets and weights: y = -1 and weight = 0 for an ignored row.
+// Reads the rows' targets and weights: y = -1 and weight = 0 for an ignored row. Loops over one kind of
+// number each, so that the compiler can make vectors of them.
 template <class C>
 void take_targets(const Job& job, State<C>& st, std::int64_t row, int rows) {
   if (job.target == Target::none) return;
   std::int64_t* y = st.y;
-  C* weight = st.weight;
-  if (job.sample_weight)
-    for (int i = 0; i < rows; ++i) weight[i] = (C)job.sample_weight[row + i];
-  else
-    for (int i = 0; i < rows; ++i) weight[i] = 1;
+  C *weight = st.weight, *column = st.column;
+  const double* given = job.sample_weight ? job.sample_weight + row : nullptr;
   if (job.target != Target::index) {
-    for (int i = 0; i < rows; ++i) y[i] = -1;
+    for (int i = 0; i < rows; ++i) y[i] = -1, weight[i] = given ? (C)given[i] : 1;
     return;
   }
   load_indices(job.index, job.index_dtype, row, rows, y);
   const std::int64_t classes = job.classes, ignore = job.has_ignore ? job.ignore : -1;
-  const bool shard = job.shard;
-  for (int i = 0; i < rows; ++i) {
-    // one outside of the classes has been refused already, unless it changed since
-    const bool kept = (y[i] >= 0) & (y[i] < classes) & (y[i] != ignore) & (weight[i] != 0);
-    y[i] = kept ? y[i] : -1;
-    weight[i] = kept || shard ? weight[i] : 0;
-  }
-  for (int i = 0; i < rows; ++i) st.column[i] = (C)y[i];
+  for (int i = 0; i < rows;
+       ++i)  // one outside of the classes has been refused already, unless it changed since
+    y[i] = (y[i] < 0) | (y[i] >= classes) | (y[i] == ignore) ? -1 : y[i];
+  if (given)
+    for (int i = 0; i < rows; ++i) y[i] = (C)given[i] != 0 ? y[i] : -1;
+  for (int i = 0; i < rows; ++i) column[i] = (C)(std::int32_t)y[i];  // used where no class is beyond 2^24
+  for (int i = 0; i < rows; ++i) weight[i] = (C)(job.shard ? 1 : 1 + (std::int32_t)(y[i] >> 63));
+  if (given)
+    for (int i = 0; i < rows; ++i) weight[i] = weight[i] != 0 ? (C)given[i] : 0;
 }
 
 // Whether a row has no part in a gradient: all of it is 0, whatever the scores are.

@@ -12,8 +12,9 @@ namespace lastlayer {
 namespace tests {
 namespace {
 
-constexpr Op ops[] = {Op::softmax,          Op::log_softmax,         Op::stats, Op::grad, Op::pick,
-                      Op::softmax_backward, Op::log_softmax_backward};
+constexpr Op ops[] = {
+    Op::softmax,          Op::log_softmax,         Op::stats, Op::grad, Op::pick, Op::pick_grad,
+    Op::softmax_backward, Op::log_softmax_backward};
 constexpr Dtype dtypes[] = {Dtype::f16, Dtype::bf16, Dtype::f32, Dtype::f64};
 
 // The gradient once more, from what the statistics' pass found.

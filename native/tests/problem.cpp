@@ -57,8 +57,9 @@ void put(char* p, double x) {
 }
 
 const char* name_of(Op op) {
-  static const char* const names[] = {"softmax",          "log_softmax",         "stats", "grad", "pick",
-                                      "softmax_backward", "log_softmax_backward"};
+  static const char* const names[] = {
+      "softmax",          "log_softmax",         "stats", "grad", "pick", "pick_grad",
+      "softmax_backward", "log_softmax_backward"};
   return names[(int)op];
 }
 const char* name_of(Dtype d) {
@@ -68,6 +69,7 @@ const char* name_of(Dtype d) {
 }
 
 bool is_backward(Op op) { return op == Op::softmax_backward || op == Op::log_softmax_backward; }
+bool is_pick(Op op) { return op == Op::pick || op == Op::pick_grad; }
 bool has_matrix(Op op) { return op != Op::stats && op != Op::pick; }
 
 }  // namespace
@@ -177,7 +179,7 @@ Problem::Problem(const Request& request) : request_(request) {
       if (b_ % a == 0 && random.once_in(2)) a_ *= a, b_ /= a;
   for (std::int64_t n : {a_, b_})
     if (n > 1) job.extent[job.axes++] = n;
-  const bool options = !plain && !is_backward(job.op) && job.op != Op::pick;
+  const bool options = !plain && !is_backward(job.op) && !is_pick(job.op);
   if (options && random.once_in(4)) job.temperature = random.once_in(2) ? 0.7 : 2.5;
   if (options && random.once_in(4)) job.softcap = 8;
   const bool transformed = job.temperature != 1 || job.softcap != 0;
@@ -186,7 +188,7 @@ Problem::Problem(const Request& request) : request_(request) {
   loose_ = transformed && !job.in_double;
   const Layout same = plain ? Layout::plain() : Layout::any(random, request.in_place);
   place(job.x, dtype, same, request.in_place);
-  fill_scores(random, !plain && job.op != Op::pick && !is_backward(job.op));
+  fill_scores(random, !plain && !is_pick(job.op) && !is_backward(job.op));
   if (options && random.once_in(3)) {
     place(job.mask, Dtype::u8, Layout::any(random, false), false);
     for (std::int64_t i = 0; i < job.rows; ++i) {
@@ -199,7 +201,7 @@ Problem::Problem(const Request& request) : request_(request) {
     place(job.q, dtype, plain ? Layout::plain() : Layout::any(random, false), false);
     for (std::int64_t i = 0; i < job.rows; ++i)
       for (std::int64_t j = 0; j < job.classes; ++j) write(dtype, at(job.q, i, j), random.normal());
-  } else if (job.op == Op::grad || job.op == Op::pick || (job.op == Op::stats && random.once_in(2))) {
+  } else if (job.op == Op::grad || is_pick(job.op) || (job.op == Op::stats && random.once_in(2))) {
     add_targets(random, plain);
   }
   if (request.in_place) {
@@ -224,9 +226,9 @@ void Problem::fill_scores(Random& random, bool special) {
   const Dtype d = job.x.dtype;
   const double scale = random.one_of(scales), shift = d == Dtype::f16 ? 0 : random.one_of(shifts);
   const bool ties = random.once_in(4);
-  job.take_log = job.op == Op::pick && random.once_in(2);
+  job.take_log = is_pick(job.op) && random.once_in(2);
   const bool probabilities = job.take_log || job.op == Op::softmax_backward;
-  const bool logarithms = job.op == Op::log_softmax_backward || (job.op == Op::pick && !job.take_log);
+  const bool logarithms = job.op == Op::log_softmax_backward || (is_pick(job.op) && !job.take_log);
   for (std::int64_t i = 0; i < job.rows; ++i)
     for (std::int64_t j = 0; j < job.classes; ++j) {
       double v = scale * random.normal();
@@ -257,10 +259,10 @@ void Problem::fill_scores(Random& random, bool special) {
 void Problem::add_targets(Random& random, bool plain) {
   static const Dtype integers[] = {Dtype::i8,  Dtype::u8,  Dtype::i16, Dtype::u16,
                                    Dtype::i32, Dtype::u32, Dtype::i64, Dtype::u64};
-  const bool index = plain || random.once_in(2);
+  const bool one = job.op == Op::pick_grad, index = plain || one || random.once_in(2);
   const std::int64_t n = job.rows;
-  if (!plain && random.once_in(3)) job.on = 0.9, job.off = 0.1 / (double)job.classes;
-  if (!plain && random.once_in(3)) job.z_loss = job.op == Op::pick ? 0 : 0.01;
+  if (!plain && !one && random.once_in(3)) job.on = 0.9, job.off = 0.1 / (double)job.classes;
+  if (!plain && random.once_in(3)) job.z_loss = is_pick(job.op) ? 0 : 0.01;
   if (!plain && random.once_in(2)) job.scale = 0.25;
   if (index) {
     job.target = Target::index;
@@ -327,7 +329,7 @@ void Problem::add_results(Random& random, bool plain) {
     return wanted ? allocate(n * size, true) : nullptr;
   };
   if (job.op == Op::grad || job.op == Op::pick) {
-    o.loss = some(true, narrow);
+    o.loss = some(job.op == Op::pick || !random.once_in(3), narrow);  // a gradient may be wanted alone
     return;
   }
   if (job.op != Op::stats) return;
@@ -434,6 +436,14 @@ void Problem::find_truth() {
       r.loss = r.ignored ? 0 : r.gap;
       continue;
     }
+    if (job.op == Op::pick_grad) {
+      for (std::int64_t j = 0; j < V; ++j) {
+        const double p = job.take_log ? read(job.x.dtype, at(job.x, i, j)) : 1;
+        m[j] = r.ignored || t[j] == 0 ? 0 : -t[j] * job.scale / p;
+        size[j] = 0;
+      }
+      continue;
+    }
     // statistics
     r.rest = r.spread = r.square = 0;
     for (std::int64_t j = 0; j < V; ++j) {
@@ -446,7 +456,8 @@ void Problem::find_truth() {
     r.lse = r.sound ? r.peak + l : r.peak;
     r.confidence = 1 / (1 + r.rest);
     const double extra = job.z_loss * s * r.lse * r.lse;
-    r.loss = r.ignored ? 0 : r.sound ? r.gap + r.mass * l + extra : nan;
+    const bool inactive = r.ignored || (r.mass == 0 && job.z_loss == 0);
+    r.loss = inactive ? 0 : r.sound ? r.gap + r.mass * l + extra : nan;
     r.loss_size += r.mass * l + extra;
     if (!m) continue;
     const double a = r.mass + 2 * s * job.z_loss * r.lse, scale = job.scale / job.temperature;
@@ -460,7 +471,7 @@ void Problem::find_truth() {
       } else if (job.op == Op::log_softmax) {
         m[j] = masked || all_masked ? -inf : r.sound ? (z[j] - r.peak) - l : nan;
       } else {
-        m[j] = r.ignored ? 0 : (a * p - t[j]) * slope[j] * scale;
+        m[j] = inactive ? 0 : (a * p - t[j]) * slope[j] * scale;
         size[j] = (a_size * p + t[j]) * slope[j] * scale;
       }
     }
@@ -493,6 +504,8 @@ void Problem::check(const char* isa) {
   const double C = job.in_double ? 1e-11 : loose_ ? 2e-3 : 4e-6, rows = std::max(C, o.wide ? 0 : 2e-7);
   const double floor = job.in_double && o.wide ? 1e-290 : 1e-36;
   const Dtype narrow = o.wide ? Dtype::f64 : Dtype::f32;
+  // Where the mass is known, who knows it leaves out the rows whose t is 0 throughout.
+  auto left_out = [&](const Row& r) { return job.known_mass && !r.sound && r.mass == 0; };
   for (std::int64_t i = 0; i < job.rows && !is_backward(job.op); ++i) {
     const Row& r = truth_[(std::size_t)i];
     auto number = [&](const void* p, double truth, double size, const char* what) {
@@ -501,7 +514,7 @@ void Problem::check(const char* isa) {
     auto wide = [&](const double* p, double truth, double size, const char* what) {
       if (p && r.sound) near(p[i], truth, size, C, floor, what, isa, i);
     };
-    number(o.loss, r.loss, r.loss_size, "loss");
+    if (!left_out(r)) number(o.loss, r.loss, r.loss_size, "loss");
     number(o.lse, r.lse, std::fabs(r.peak) + 1, "lse");
     number(o.peak, r.peak, 0, "peak");
     number(o.confidence, r.sound ? r.confidence : nan, 1, "confidence");
@@ -531,6 +544,7 @@ void Problem::check(const char* isa) {
     const double least = d == Dtype::f16 ? 0x1p-24 : d == Dtype::f64 ? 1e-290 : 1e-36;
     for (std::int64_t i = 0; i < job.rows; ++i)
       for (std::int64_t j = 0; j < job.classes; ++j) {
+        if (job.op == Op::grad && left_out(truth_[(std::size_t)i])) continue;
         const std::size_t at_ij = (std::size_t)(i * job.classes + j);
         near(read(d, at(job.out, i, j)), matrix_[at_ij], matrix_size_[at_ij], C + unit, least, "out", isa, i,
              j);

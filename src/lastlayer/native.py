@@ -24,7 +24,7 @@ from .sparse import Listed
 name = "native"
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-_LOSS, _GRAD, _PICK, _PICK_LOG = range(4)
+_LOSS, _GRAD, _PICK, _PICK_LOG, _GRAD_ALONE, _PICK_GRAD, _PICK_LOG_GRAD = range(7)
 _BLOCK = 1 << 18  # bytes of targets that are looked at together
 
 

@@ -11,7 +11,8 @@ of the logits' size. Each is itself a rule, so derivatives of derivatives are ru
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from . import composed, kernels
 from .composed import Form
 from .kernels import Options
 from .losses import Target
-from .tensors import is_transformed, tracks, wide
+from .tensors import in_memory, is_transformed, tracks, wide
 
 __all__ = ["call"]
 
@@ -38,6 +39,11 @@ class Rule:
     options: Any  # (args) -> what else they need
     backward: Any  # (ctx, grad) -> gradients of args
     jvp: Any  # (ctx, *tangents) -> tangent of the output
+
+    @staticmethod
+    def batched(size: int, in_dims: Any, args: Any) -> Any:  # noqa: ARG004
+        """The output of a batch, along axis 0, without vmap; None: it has to be composed."""
+        return None
 
     def __init_subclass__(cls) -> None:
         def keep(ctx: Any, inputs: Any, output: Any) -> None:
@@ -66,8 +72,9 @@ class Rule:
             jvp = staticmethod(cls.jvp)
 
             @staticmethod
-            def vmap(_info: Any, in_dims: Any, *args: Any) -> Any:
-                return torch.vmap(cls.composed, in_dims=in_dims)(*args), 0
+            def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+                found = cls.batched(info.batch_size, in_dims, args)
+                return (torch.vmap(cls.composed, in_dims=in_dims)(*args) if found is None else found), 0
 
         Plain.__name__ = Plain.__qualname__ = cls.__name__
         Transformed.__name__ = Transformed.__qualname__ = cls.__name__
@@ -228,6 +235,33 @@ class LogSumExpBackward(Rule):
 # --- losses -------------------------------------------------------------------------------------------------
 
 
+class _Batch(NamedTuple):
+    """A batch of losses of class indices without weights, as the losses of all its rows."""
+
+    x: Tensor  # batch first
+    y: Tensor
+    options: Options
+    counts: Tensor | None  # of "mean": the rows of each member that are not ignored
+
+
+def _batch_of(size: int, in_dims: Any, args: Any) -> _Batch | None:
+    """``args``: x, a target, options. None where the core cannot compute it or a class is out of range."""
+    x, y, *others, o = args
+    if any(t is not None for t in others) or o.denominator is not None or y.is_floating_point():
+        return None
+    x, y = (
+        t.expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
+        for t, dim in zip((x, y), in_dims[:2], strict=True)
+    )
+    rows = replace(o, axis=o.axis % (x.ndim - 1) + 1, reduction="none")
+    if y.ndim != x.ndim - 1 or not (kernels.on_core(x) and kernels.in_range(x, y, rows)):
+        return None
+    if o.reduction != "mean":
+        return _Batch(x, y, rows, None)
+    kept = torch.ones_like(y) if o.ignore_index is None else y != o.ignore_index
+    return _Batch(x, y, rows, kept.reshape(size, -1).sum(1))
+
+
 class Loss(Rule):
     """(x, *target, options) -> loss; differentiable in x."""
 
@@ -240,6 +274,17 @@ class Loss(Rule):
     def composed(x: Tensor, *args: Any) -> Tensor:
         *target, o = args
         return kernels.composed_loss(x, Target(*target), o)
+
+    @staticmethod
+    def batched(size: int, in_dims: Any, args: Any) -> Any:
+        batch = _batch_of(size, in_dims, args)
+        if batch is None:
+            return None
+        losses = call(Loss, batch.x, batch.y, *args[2:-1], batch.options)
+        if args[-1].reduction == "none":
+            return losses
+        total = losses.reshape(size, -1).sum(1)
+        return total if batch.counts is None else total / batch.counts.clamp(min=1)
 
     @staticmethod
     def saved(args: Any, _: Any) -> Any:
@@ -267,6 +312,34 @@ def loss_gradient(grad: Tensor, tensors: Any, o: Options) -> Tensor:
     return call(LossBackward, grad, *tensors, o)  # type: ignore[no-any-return]
 
 
+class SoftLoss(Function):
+    """(x, q, class_weight, sample_weight, options) -> loss of dense targets; differentiable in x and q."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, q: Tensor, w: Any, s: Any, o: Options) -> Tensor:
+        ctx.save_for_backward(x, q, w, s)
+        ctx.options = o
+        return kernels.loss(x, Target(q, w, s), o)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, *target = ctx.saved_tensors
+        t, o, wanted = Target(*target), ctx.options, ctx.needs_input_grad[:2]
+        found = None
+        if not torch.is_grad_enabled() and in_memory(grad):
+            found = kernels.soft_gradients(grad, x, t, o, wanted)
+        if found is None:  # to be differentiated again, many at once, or with infinite numbers
+            graph = torch.is_grad_enabled()
+            with torch.enable_grad():
+                if not graph:
+                    x, t = x.detach().requires_grad_(), t._replace(y=t.y.detach().requires_grad_())
+                value = kernels.composed_loss(x, t, o)
+                leaves = [leaf for leaf, want in zip((x, t.y), wanted, strict=True) if want]
+                each = iter(torch.autograd.grad(value, leaves, grad, create_graph=graph))
+            found = [next(each) if want else None for want in wanted]
+        return *found, None, None, None
+
+
 class LossBackward(Rule):
     """(grad, x, *target, options) -> dx."""
 
@@ -281,6 +354,17 @@ class LossBackward(Rule):
         return kernels.composed_gradient(grad, x, Target(*target), o)
 
     @staticmethod
+    def batched(size: int, in_dims: Any, args: Any) -> Any:
+        batch = _batch_of(size, in_dims[1:], args[1:])
+        if batch is None:
+            return None
+        grad = args[0].expand(size, *args[0].shape) if in_dims[0] is None else args[0].movedim(in_dims[0], 0)
+        if args[-1].reduction != "none":  # one for each row
+            grad = grad if batch.counts is None else grad / batch.counts.clamp(min=1)
+            grad = grad.reshape(size, *(1,) * (batch.y.ndim - 1)).expand(batch.y.shape)
+        return call(LossBackward, grad, batch.x, batch.y, *args[3:-1], batch.options)
+
+    @staticmethod
     def saved(args: Any, _: Any) -> Any:
         return args[:-1]
 
@@ -291,8 +375,14 @@ class LossBackward(Rule):
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
         grad, x, *target = ctx.saved_tensors
-        second = kernels.loss_curvature(u, grad, x, Target(*target), ctx.options)
-        return *second, *(None,) * (len(target) + 1)
+        nothing = (None,) * (len(target) + 1)
+        if not (
+            torch.is_grad_enabled() or ctx.needs_input_grad[0]
+        ):  # the usual: only of the scores, and once
+            second = kernels.loss_hessian(u, grad, x, Target(*target), ctx.options)
+            if second is not None:
+                return None, second, *nothing
+        return *kernels.loss_curvature(u, grad, x, Target(*target), ctx.options), *nothing
 
     @staticmethod
     def jvp(ctx: Any, grad_t: Any, x_t: Any, *_: Any) -> Any:

@@ -23,7 +23,7 @@ from lastlayer.errors import DtypeError, OptionError, ShapeError, quoted
 from lastlayer.row_stats import RowStats
 
 from . import composed, kernels, numbers, ops, rows, shards, usual
-from .autograd import LogSumExp, Loss, LossBackward, Softmax, call
+from .autograd import LogSumExp, Loss, LossBackward, SoftLoss, Softmax, call
 from .classes import functions_for
 from .composed import Form
 from .deferred import Logits
@@ -232,7 +232,7 @@ def cross_entropy(
         and label_smoothing == 0.0
         and temperature == 1.0
         and z_loss == 0.0
-        and (found := usual.cross_entropy(x, y, axis, ignore_index, reduction)) is not None
+        and (found := usual.loss("cross_entropy", x, y, axis, ignore_index, reduction)) is not None
     ):
         return found
     options = Options(
@@ -257,6 +257,16 @@ def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
         and (found := _without_logits().loss(x, y, w, s, o)) is not None
     ):
         return found  # type: ignore[no-any-return]
+    if (
+        (o.function == "nll_loss" or o.function == "log_loss")
+        and w is None
+        and s is None
+        and o.denominator is None
+        and type(o.label_smoothing) is float
+        and o.label_smoothing == 0.0
+        and (found := usual.loss(o.function, x, y, o.axis, o.ignore_index, o.reduction)) is not None
+    ):
+        return found
     return loss_of(*_arguments(x, y, w, s, o))
 
 
@@ -265,6 +275,8 @@ def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
     if isinstance(o.denominator, Tensor) and o.reduction == "mean":
         return numbers.over(loss_of(x, target, _summed(o)), o.denominator)
     if not (_only_scores(*target) and numbers.are_read(o)):
+        if _learns_dense(x, target, o):
+            return SoftLoss.apply(x, *target[:3], o)  # type: ignore[no-any-return, no-untyped-call]
         if kernels.on_core(x):
             resolve(x, target, numbers.stand_ins(o))  # what is wrong with the tensors, if anything
         return kernels.composed_loss(x, target, o)
@@ -273,6 +285,24 @@ def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
             return kernels.composed_loss(x, target, o)
         return ops.loss(x, *target, *options_of(o))  # type: ignore[no-any-return]
     return call(Loss, x, *target, o)  # type: ignore[no-any-return]
+
+
+def _learns_dense(x: Tensor, target: Target, o: Options) -> bool:
+    """Whether the core computes what is learned: the scores and dense targets of their dtype."""
+    y, w, s, *_ = target
+    return (
+        o.function == "cross_entropy"
+        and o.softcap is None
+        and numbers.are_read(o)
+        and not target.is_top_k
+        and y.shape == x.shape
+        and y.dtype is x.dtype
+        and x.dtype not in _HALVES
+        and not (is_watched(x) or is_transformed() or forward_ad._current_level >= 0)
+        and kernels.on_core(x)
+        and in_memory(y)
+        and not any(t is not None and (t.requires_grad or not in_memory(t)) for t in (w, s))
+    )
 
 
 def loss_and_gradient(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Tensor]:

@@ -314,10 +314,16 @@ def composed_loss(x: Tensor, target: Target, o: Options) -> Tensor:
 
 def loss_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor:
     """d(grad . loss)/dx; recomputed from the logits."""
-    if o.function in _PICKS or not (on_core(x) and in_memory(grad)):
+    if not (on_core(x) and in_memory(grad)):
         return composed_gradient(grad, x, target, o)
     checked = resolve(x, target, o)
-    return _gradient(grad, x, checked)[1]
+    if o.function not in _PICKS:
+        return _gradient(grad, x, checked, native._GRAD_ALONE)[1]
+    t = checked.targets
+    if t is None or t.kind != "index" or t.off:  # a product of each number with its own: nothing for the core
+        return composed_gradient(grad, x, target, o)
+    log = _PICKS[o.function]
+    return _gradient(grad, x, checked, native._PICK_LOG_GRAD if log else native._PICK_GRAD)[1]
 
 
 def composed_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor:
@@ -338,8 +344,74 @@ def loss_curvature(
     return losses.curvature(direction, grad, x, target, form)
 
 
-def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem) -> tuple[Any, Tensor]:
-    """The loss, and its gradient times ``grad``: of the sum of ``grad`` times the losses for "none"."""
+def soft_gradients(
+    grad: Tensor, x: Tensor, target: Target, o: Options, wanted: Any
+) -> list[Tensor | None] | None:
+    """d(grad . loss)/dx and /dq of dense targets, by the core; None where a log-probability is infinite.
+
+    dloss_i/dq_ij = -s_i w_j on log p_ij
+    """
+    _, w, s, *_ = target
+    form = form_of(x, target, o)
+    dq = None
+    if wanted[1]:
+        dq = softmax(x, None, form.axis, form.temperature, True)  # type: ignore[arg-type]
+        if dq.numel() and not dq.amin().isfinite():
+            return None
+        rows = grad.to(dq.dtype).unsqueeze(form.axis) if o.reduction == "none" else grad.to(dq.dtype)
+        rows = rows * (-form.on * resolve(x, target, o).scale)
+        if s is not None:
+            rows = rows * s.to(dq.dtype).expand(_rows_of(x, form.axis)).unsqueeze(form.axis)
+        dq.mul_(rows)
+        if w is not None:
+            dq.mul_(w.to(dq.dtype).view([-1 if i == form.axis else 1 for i in range(x.ndim)]))
+    dx = loss_gradient(grad, x, target, o) if wanted[0] else None
+    return [dx, dq]
+
+
+def loss_hessian(direction: Tensor, grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor | None:
+    """The derivative of <direction, `loss_gradient`> in ``x`` alone, by the core; None where it cannot.
+
+    For index targets c p (u - <p, u>), times what each row is multiplied with.
+    """
+    if (
+        o.function != "cross_entropy"
+        or x.dtype not in (torch.float32, torch.float64)
+        or target.is_top_k
+        or target.sample_weight is not None
+        or target.y.ndim != x.ndim - 1
+        or o.softcap is not None
+        or o.z_loss
+        or not (on_core(x) and in_memory(direction) and in_memory(grad))
+    ):
+        return None
+    form = form_of(x, target, o)
+    p = softmax(x, None, form.axis, form.temperature, False)  # type: ignore[arg-type]
+    second = softmax_backward(direction, p, None, form.axis, form.temperature, False)  # type: ignore[arg-type]
+    height = losses.height(grad, x, target, form) / form.temperature
+    second.mul_(height.movedim(-1, form.axis))
+    idle = height.movedim(-1, form.axis) == 0
+    return torch.where(idle, 0.0, second) if idle.any() else second
+
+
+def _rows_of(x: Tensor, axis: int) -> torch.Size:
+    axis %= x.ndim
+    return x.shape[:axis] + x.shape[axis + 1 :]
+
+
+def in_range(x: Tensor, y: Tensor, o: Options) -> bool:
+    """Whether all class indices of tensors in memory are classes, or ignored."""
+    if not in_memory(y):
+        return False
+    bad, _ = _core.target_totals(y.contiguous(), x.shape[o.axis], o.ignore_index, None, None)
+    return bool(bad < 0)
+
+
+def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem, kind: int) -> tuple[Any, Tensor]:
+    """The loss, and its gradient times ``grad``: of the sum of ``grad`` times the losses for "none".
+
+    ``kind``: of `native`; for a gradient alone the loss means nothing.
+    """
     if grad is not None and checked.reduction == "none":
         targets = checked.targets
         assert targets is not None
@@ -352,7 +424,7 @@ def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem) -> tuple
     if checked.scale == 0.0:
         return 0.0, torch.zeros_like(x)
     dx = new_like(x)
-    return _in_core(native._losses, checked, native._GRAD, memory(dx)), dx
+    return _in_core(native._losses, checked, kind, memory(dx)), dx
 
 
 def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Tensor]:
@@ -362,7 +434,7 @@ def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Te
         value = losses.cross_entropy(x, target, form)
         return value, losses.gradient(torch.ones_like(value), x, target, form)
     checked = resolve(x, target, o)
-    value, dx = _gradient(None, x, checked)
+    value, dx = _gradient(None, x, checked, native._GRAD)
     if type(value) is float:  # a mean over nothing; NumPy's float64 is a float too
         return torch.zeros((), dtype=wide(x.dtype)), dx
     return from_memory(value), dx

@@ -161,7 +161,7 @@ def usual_loss(
         ):
             if v <= plans.FEW and usual.count_rows(y, v, ignore_index) == n:  # autograd's own products
                 z = _linear(x, weight, bias)
-                return usual._apply_cross_entropy(z, y, ignore_index, reduction)  # type: ignore[no-any-return]
+                return usual._apply_loss(z, y, ignore_index, reduction, "cross_entropy", 1)  # type: ignore[no-any-return]
             return _apply_usual(x, weight, bias, y, ignore_index, reduction)  # type: ignore[no-any-return]
         return usual._loss(_linear(x, weight, bias), y, ignore_index, reduction)[0]
     except usual._REFUSALS:

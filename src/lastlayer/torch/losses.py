@@ -24,6 +24,7 @@ __all__ = [
     "curvature",
     "effective",
     "gradient",
+    "height",
     "pick_curvature",
     "pick_gradient",
     "pick_loss",
@@ -295,6 +296,14 @@ def curvature(
     along = along if dead is None else torch.where(dead, 0.0, along)
     along = along.squeeze(-1) if form.reduction == "none" else along.sum()
     return along.to(grad.dtype), back(_height(grad, e, form) * second, x, form, dead)
+
+
+def height(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
+    """What softmax's second derivative is multiplied with, of index targets: 0 in ignored rows."""
+    e = effective(x, target, form)
+    found = _height(grad, e, form) * e.mass
+    found = found if e.ignored is None else torch.where(e.ignored, 0.0, found)
+    return found if e.wrong is None else torch.where(e.wrong, nan, found)
 
 
 def _height(grad: Tensor, e: Effective, form: Form) -> Tensor:

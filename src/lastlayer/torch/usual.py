@@ -1,4 +1,4 @@
-"""The usual calls by the shortest way: a matrix of logits and its class indices in CPU memory, no options.
+"""The usual calls by the shortest way: scores and their class indices in CPU memory, no options.
 
 In: tensors. Out: the result, or None where a call is not so usual, or wrong: then `calls` takes it, and
 says what is wrong. For three logits the way of a call is all that it costs, so nothing is made here but the
@@ -22,7 +22,7 @@ try:
 except ImportError:  # without the compiled core nothing is usual
     _core = None  # type: ignore[assignment]
 
-__all__ = ["cross_entropy", "softmax"]
+__all__ = ["loss", "softmax"]
 
 _KINDS = (Tensor, torch.nn.Parameter)
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -57,43 +57,50 @@ class UnusualError(Exception):
 _REFUSALS = (UnusualError, ValueError, TypeError, RuntimeError, BufferError)  # the last four are the core's
 
 
-# --- cross-entropy ------------------------------------------------------------------------------------------
+# --- losses -------------------------------------------------------------------------------------------------
+
+# What the core is asked for: the losses of rows, and the gradient of their sum.
+_LOSSES = {"cross_entropy": (0, 4), "nll_loss": (2, 5), "log_loss": (3, 6)}
 
 
-def cross_entropy(x: Tensor, y: Any, axis: Any, ignore_index: Any, reduction: Any) -> Tensor | None:
-    """``lastlayer.cross_entropy`` of a matrix and one class index a row."""
+def loss(function: str, x: Tensor, y: Any, axis: Any, ignore_index: Any, reduction: Any) -> Tensor | None:
+    """``lastlayer.cross_entropy``, ``nll_loss`` or ``log_loss`` of one class index a row."""
     if (
         not (reduction == "mean" or reduction == "sum" or reduction == "none")
         or type(axis) is not int
-        or not (axis == -1 or axis == 1)
         or type(y) is not Tensor
         or y.dtype is torch.bool
         or not _is_usual(x)
-        or x.dim() != 2
-        or y.dim() != 1
     ):
+        return None
+    ndim = x.dim()
+    if ndim < 2 or not -ndim <= axis < ndim or y.dim() != ndim - 1:
+        return None
+    axis %= ndim
+    if ndim > 2 and y.shape != x.shape[:axis] + x.shape[axis + 1 :]:
         return None
     try:
         if x.requires_grad and _records():
-            return _apply_cross_entropy(x, y, ignore_index, reduction)  # type: ignore[no-any-return]
-        return _loss(x, y, ignore_index, reduction)[0]
+            return _apply_loss(x, y, ignore_index, reduction, function, axis)  # type: ignore[no-any-return]
+        return _loss(x, y, ignore_index, reduction, None, None, function, axis)[0]
     except _REFUSALS:
         return None
 
 
 def _loss(
-    x: Tensor, y: Tensor, ignore_index: Any, reduction: Any, peak: Any = None, rest: Any = None
-) -> tuple[Tensor, float]:
+    x: Tensor, y: Tensor, ignore_index: Any, reduction: Any, peak: Any = None, rest: Any = None,
+    function: str = "cross_entropy", axis: int = 1,
+) -> tuple[Tensor, float]:  # fmt: skip
     """The loss, and what the sum of the rows' losses was multiplied with; the rows' statistics if asked."""
-    bad, total = _core.target_totals(y, x.size(1), ignore_index, None, None)
+    bad, total = _core.target_totals(y, x.size(axis), ignore_index, None, None)
     if bad >= 0:
         raise UnusualError
     scale = 1.0 if reduction != "mean" else 1.0 / total if total else 0.0
     wide = _float64 if x.dtype is _float64 else _float32
-    losses = torch.empty(x.size(0), dtype=wide) if reduction == "none" else None
+    losses = torch.empty(y.shape, dtype=wide) if reduction == "none" else None
     loss = _core.cross_entropy(
-        x, 1, False, 1.0, 0.0, y, False, False, None, None, ignore_index, 1.0, 0.0, 0.0, scale,
-        0, losses, None, _threads(), peak, rest,
+        x, axis, False, 1.0, 0.0, y, False, False, None, None, ignore_index, 1.0, 0.0, 0.0, scale,
+        _LOSSES[function][0], losses, None, _threads(), peak, rest,
     )  # fmt: skip
     return torch.scalar_tensor(loss, dtype=wide) if losses is None else losses, scale
 
@@ -104,35 +111,43 @@ def count_rows(y: Tensor, classes: int, ignore_index: Any) -> float:
     return float(total) if bad < 0 else -1.0
 
 
-def _statistics(x: Tensor) -> Any:
+def _statistics(x: Tensor, axis: int = 1) -> Any:
     """Memory for each row's peak and rest, with which the backward pass looks at a row only once."""
-    if x.size(1) < _MANY:
+    if x.size(axis) < _MANY:
         return None, None
-    peak = torch.empty(x.size(0), dtype=_float64 if x.dtype is _float64 else _float32)
-    return peak, torch.empty(x.size(0), dtype=_float64)
+    rows = x.numel() // x.size(axis)
+    peak = torch.empty(rows, dtype=_float64 if x.dtype is _float64 else _float32)
+    return peak, torch.empty(rows, dtype=_float64)
 
 
-class CrossEntropy(Function):
-    """(x, y, ignore_index, reduction) -> loss."""
+class Loss(Function):
+    """(x, y, ignore_index, reduction, function, axis) -> loss."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, ignore_index: Any, reduction: Any) -> Tensor:
-        peak, rest = _statistics(x)
-        loss, ctx.scale = _loss(x, y, ignore_index, reduction, peak, rest)
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, ignore_index: Any, reduction: Any, function: str, axis: int
+    ) -> Tensor:
+        peak, rest = _statistics(x, axis) if function == "cross_entropy" else (None, None)
+        loss, ctx.scale = _loss(x, y, ignore_index, reduction, peak, rest, function, axis)
         ctx.save_for_backward(x, y, peak, rest)
         ctx.ignore_index, ctx.reduction = ignore_index, reduction
+        ctx.of = function, axis
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, y, peak, rest = ctx.saved_tensors
         if _records() or not _is_usual(x) or not _is_plain(grad):
-            o = Options("cross_entropy", 1, ctx.ignore_index, reduction=ctx.reduction)
-            return loss_gradient(grad, (x, y, None, None), o), None, None, None
-        return _gradient(ctx, grad, x, y, peak, rest), None, None, None
+            function, axis = ctx.of
+            o = Options(function, axis, ctx.ignore_index, reduction=ctx.reduction)
+            return loss_gradient(grad, (x, y, None, None), o), None, None, None, None, None
+        return _gradient(ctx, grad, x, y, peak, rest, *ctx.of), None, None, None, None, None
 
 
-def _gradient(ctx: Any, grad: Tensor, x: Tensor, y: Tensor, peak: Any, rest: Any) -> Tensor:
+def _gradient(
+    ctx: Any, grad: Tensor, x: Tensor, y: Tensor, peak: Any, rest: Any,
+    function: str = "cross_entropy", axis: int = 1,
+) -> Tensor:  # fmt: skip
     """d(grad . loss)/dx; the context has the ignore_index, the reduction and what `_loss` gave as scale."""
     scale, heights = ctx.scale, None
     if ctx.reduction == "none":
@@ -143,8 +158,8 @@ def _gradient(ctx: Any, grad: Tensor, x: Tensor, y: Tensor, peak: Any, rest: Any
             return torch.zeros_like(x)
     dx = new_like(x)
     _core.cross_entropy(
-        x, 1, False, 1.0, 0.0, y, False, False, None, heights, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
-        1, None, dx, _threads(), peak, rest,
+        x, axis, False, 1.0, 0.0, y, False, False, None, heights, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
+        _LOSSES[function][1], None, dx, _threads(), peak, rest,
     )  # fmt: skip
     return dx
 
@@ -202,5 +217,5 @@ def _is_plain(grad: Tensor) -> bool:
 
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
 # Function.apply without what it does for torch.func, which is not at work here.
-_apply_cross_entropy: Any = super(Function, CrossEntropy).apply
+_apply_loss: Any = super(Function, Loss).apply
 _apply_softmax: Any = super(Function, Softmax).apply

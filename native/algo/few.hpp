@@ -1,0 +1,183 @@
+// Rows of a few classes without options: softmax, log-softmax, loss and gradient, one vector of rows at a
+// time.
+//
+//   d_j + f_j = z_j - peak exactly      e_j = exp(d_j) (1 + f_j), 1 at the peak      rest = sum of the others
+//   loss = t ((peak - z_y) + log1p(rest))        dloss/dz_j = scale t (e_j/(1 + rest) - [j = y])
+//
+// With so few classes most of the work is what is computed once a row. So all of that stays in registers, the
+// peak's exponential is 1 instead of a number to divide by, and nothing is computed that is not asked for.
+// Scores that lie in planes of rows are read, and results written, where the caller has them; others pass
+// through a tile. Traffic: one read and one write a score.
+
+constexpr int few_classes = 16;
+
+template <class C>
+bool has_few(const Job& job) {
+  const RowResults& o = job.rows_out;
+  const bool rows = !o.peak && !o.confidence && !o.rest && !o.gap && !o.mass && !o.spread && !o.square &&
+                    !o.argmax && !o.rank && !job.k;
+  return job.lanes && job.classes <= few_classes && !is_backward(job.op) && job.op != Op::pick && rows &&
+         job.target != Target::dense && job.on == 1 && job.off == 0 && job.z_loss == 0 && !job.shard &&
+         !job.known_rest && !has_transform(job) && job.in_double == (job.x.dtype == Dtype::f64);
+}
+
+enum class Few { softmax, log_softmax, loss, grad, both };
+
+// The results of rows with one class: nothing is left to chance there. NaN where the score is infinite.
+template <class C, Few WHAT>
+LL_INLINE void only_class(typename Simd<C>::V x, typename Simd<C>::V t, C* to, C* loss, C* lse, int m) {
+  using S = Simd<C>;
+  const auto odd = x - x, lost = S::keep(S::neq(t, S::set1(0)), odd);
+  if constexpr (WHAT == Few::softmax) S::store(to, S::set1(1) + odd);
+  if constexpr (WHAT == Few::log_softmax) S::store(to, odd);
+  if constexpr (WHAT == Few::grad || WHAT == Few::both) S::store(to, lost);
+  if (WHAT != Few::grad && loss) S::storen(loss, lost, m);
+  if (WHAT != Few::grad && lse) S::storen(lse, x, m);
+}
+
+// m <= W rows: their scores at z + j ld, of which W can be read; results at `to` likewise.
+template <class C, Few WHAT>
+LL_INLINE void few_rows(const Job& job, const C* z, std::int64_t ld, const C* column, const C* weight, C* to,
+                        std::int64_t to_ld, C* loss, C* lse, int m) {
+  using S = Simd<C>;
+  using K = Constant<C>;
+  using V = typename S::V;
+  constexpr bool writes = WHAT != Few::loss && WHAT != Few::log_softmax;  // exponentials
+  constexpr bool targets = WHAT == Few::loss || WHAT == Few::grad || WHAT == Few::both;
+  constexpr bool logarithm = WHAT == Few::log_softmax || WHAT == Few::loss || WHAT == Few::both;
+  const std::int64_t n = job.classes;
+  const V zero = S::set1(0), one = S::set1(1), inf = S::set1((C)__builtin_inf());
+  V x[few_classes], e[few_classes], peak = -inf, zy = zero, y = zero, t = zero;
+  if constexpr (targets) y = S::load(column), t = S::load(weight);
+  if (n == 1) return only_class<C, WHAT>(S::load(z), t, to, loss, lse, m);
+  V at = zero;
+  for (std::int64_t j = 0; j < n; ++j) {
+    x[j] = S::load(z + j * ld);
+    peak = S::max(x[j], peak);
+    if constexpr (targets) zy = S::blend(S::eq(at, y), x[j], zy), at = at + one;
+  }
+  const ExpAt<C> k = ExpAt<C>::beside(peak);
+  Fold<C, Take::rest, true, logarithm, logarithm, true> f;
+  for (std::int64_t j = 0; j < n; ++j) {
+    e[j] = f.template step<writes, true>(k, peak, x[j]);
+    if (j % f.block == f.block - 1 || j == n - 1) f.flush();
+  }
+  f.close();
+  // exponentials, and what is summed of them, carry the factor 2^BIAS
+  V hi, lo, rest, rest_lo, times = zero, times_lo = zero;
+  fast_two_sum(f.total.hi, f.total.lo, hi, lo);
+  peak = S::blend(S::eq(hi, hi), peak, hi);  // a NaN among the scores
+  const V odd = peak - peak;                 // NaN where the peak is infinite
+  two_sum((f.count - one) * S::set1(K::bias), hi, rest, rest_lo);
+  rest_lo = rest_lo + lo;
+  if constexpr (writes) {
+    V all, all_lo;
+    two_sum(S::set1(K::bias), rest, all, all_lo);
+    pair_inverse<C>(all, all_lo + rest_lo, times, times_lo);
+    times = times + odd;
+  }
+  V log = zero, log_lo = zero;
+  if constexpr (logarithm) {
+    V r, r_lo;
+    fast_two_sum(rest * S::set1(K::unbias), rest_lo * S::set1(K::unbias), r, r_lo);
+    log1p_pair<C>(r, r_lo, log, log_lo);
+  }
+  if constexpr (WHAT == Few::softmax) {
+    for (std::int64_t j = 0; j < n; ++j) S::store(to + j * to_ld, S::fma(e[j], times, e[j] * times_lo));
+    return;
+  }
+  if constexpr (WHAT == Few::log_softmax) {
+    log = log + odd;
+    for (std::int64_t j = 0; j < n; ++j) S::store(to + j * to_ld, (x[j] - peak) - log);
+    return;
+  }
+  const auto kept = S::neq(t, zero), top = S::eq(zy, peak);
+  if (WHAT != Few::grad && loss) {
+    V h, fine;
+    const V gap = S::keep(S::without(kept, top), t * (peak - zy));
+    two_sum(gap, t * log, h, fine);
+    fine = S::fma(t, log_lo, fine);
+    S::storen(loss, S::keep(kept, S::blend(S::lt(h, inf), h + fine, h) + odd), m);
+  }
+  if (WHAT != Few::grad && lse) {
+    V h, fine;
+    two_sum(peak, log, h, fine);
+    S::storen(lse, S::blend(S::lt(S::abs(peak), inf), h + (fine + log_lo), peak), m);
+  }
+  if constexpr (WHAT == Few::grad || WHAT == Few::both) {
+    const V scale = S::set1((C)job.scale), scale_lo = S::set1((C)(job.scale - (double)(C)job.scale));
+    V h, l;
+    pair_product<C>(times, times_lo, scale, scale_lo, h, l);
+    pair_product<C>(h, l, t, zero, h, l);
+    const V minus = S::fma(t, scale, t * scale_lo);
+    const V at_top = -S::fma(rest, h, S::fma(rest, l, rest_lo * h));  // p - 1 = -rest/(1 + rest)
+    at = zero;
+    for (std::int64_t j = 0; j < n; ++j, at = at + one) {
+      const V p = S::fma(e[j], h, e[j] * l);
+      const V g = S::blend(S::eq(at, y), S::blend(top, at_top, p - minus), p);
+      S::store(to + j * to_ld, S::keep(kept, g));
+    }
+  }
+}
+
+// The same of a block; `row` is the first.
+template <class C, Few WHAT>
+void few_block_of(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, int rows) {
+  constexpr int W = Simd<C>::W;
+  const std::int64_t n = job.classes, ld = job.block;
+  const bool writes = writes_matrix(job.op);
+  C* const loss = (C*)job.rows_out.loss;
+  C* const lse = (C*)job.rows_out.lse;
+  auto rows_at = [&](int i, int m, const C* z, std::int64_t z_ld, C* to, std::int64_t to_ld)
+                     LL_INLINE_LAMBDA {
+                       few_rows<C, WHAT>(job, z, z_ld, st.column + i, st.weight + i, to, to_ld,
+                                         loss ? loss + row + i : nullptr, lse ? lse + row + i : nullptr, m);
+                     };
+  auto in_place = [&](const Operand& a) {
+    return has_planes(job, a) && a.aligned && a.dtype == dtype_of<C> &&
+           a.class_stride % (std::int64_t)sizeof(C) == 0 &&
+           (job.axes == 1 || job.extent[job.axes - 1] >= 4 * W);
+  };
+  if (in_place(job.x) && (!writes || (in_place(job.out) && !job.streaming))) {
+    const std::int64_t x_ld = job.x.class_stride / (std::int64_t)sizeof(C),
+                       to_ld = job.out.class_stride / (std::int64_t)sizeof(C);
+    for (int i = 0, count; i < rows; i += count) {
+      char *x, *out = nullptr;
+      count = run_of(job, job.x, row + i, rows - i, x);
+      if (writes) run_of(job, job.out, row + i, rows - i, out);
+      int r = 0;
+      for (; r + W <= count; r += W) rows_at(i + r, W, (const C*)x + r, x_ld, (C*)out + r, to_ld);
+      if (r == count) continue;
+      for (std::int64_t j = 0; j < n; ++j)
+        Simd<C>::store(buf.z + j * W, Simd<C>::loadn((const C*)x + r + j * x_ld, count - r, 0));
+      rows_at(i + r, count - r, buf.z, W, buf.z, W);
+      for (std::int64_t j = 0; writes && j < n; ++j)
+        Simd<C>::storen((C*)out + r + j * to_ld, Simd<C>::load(buf.z + j * W), count - r);
+    }
+    return;
+  }
+  load_tile(job, job.x, row, rows, st.x_row, buf.z, buf.rows);
+  const Ahead ahead = next_block<C>(job, row, rows);
+  for (int i = 0; i < rows; i += W) {
+    for (std::int64_t j = 0; j < n; ++j) ahead.at(i).ask(j);
+    rows_at(i, (int)least(W, rows - i), buf.z + i, ld, buf.z + i, ld);
+    for (std::int64_t j = 0; j < n; j += 8) buf.drain.some();
+  }
+  if (writes) store_tile(job, row, rows, st.x_row, buf.z, buf.rows, buf.drain);
+}
+
+template <class C>
+void few_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, int rows) {
+  if (const C* w = (const C*)job.class_weight)
+    for (int i = 0; i < rows; ++i)
+      if (st.y[i] >= 0) st.weight[i] = (C)((double)st.weight[i] * (double)w[st.y[i]]);
+  for (int i = rows; i < (int)round_up(rows, Simd<C>::W); ++i) st.column[i] = -1, st.weight[i] = 0;
+  switch (job.op) {
+    case Op::softmax: return few_block_of<C, Few::softmax>(job, st, buf, row, rows);
+    case Op::log_softmax: return few_block_of<C, Few::log_softmax>(job, st, buf, row, rows);
+    case Op::grad:
+      if (!job.rows_out.loss) return few_block_of<C, Few::grad>(job, st, buf, row, rows);
+      return few_block_of<C, Few::both>(job, st, buf, row, rows);
+    default: return few_block_of<C, Few::loss>(job, st, buf, row, rows);
+  }
+}
