@@ -378,8 +378,8 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
   if (gradient || of_pick) r.result(grad);
   r.job.skips_ignored = what == Kind::loss || gradient;
   if (!peak.is_none() && !rest.is_none()) r.statistics(peak, rest);
-  std::vector<double> as_double;
-  std::vector<float> as_float;
+  std::unique_ptr<double[]> as_double;
+  std::unique_ptr<float[]> as_float;
   const std::size_t n = (std::size_t)r.job.rows;
   if (what == Kind::grad_alone || of_pick) {
     r.run(threads);
@@ -388,11 +388,11 @@ double cross_entropy(nb::handle x, int axis, bool bfloat, double temperature, do
   if (!losses.is_none()) {
     r.job.rows_out.loss = r.row_result(losses, r.row_dtype(), "losses");
   } else if (r.job.rows_out.wide) {
-    as_double.resize(n);
-    r.job.rows_out.loss = as_double.data();
+    as_double.reset(new double[n]);
+    r.job.rows_out.loss = as_double.get();
   } else {
-    as_float.resize(n);
-    r.job.rows_out.loss = as_float.data();
+    as_float.reset(new float[n]);
+    r.job.rows_out.loss = as_float.get();
   }
   r.run(threads);
   if (!losses.is_none()) return 0.0;
@@ -413,6 +413,13 @@ std::int64_t scan(const T* y, std::int64_t n, std::int64_t classes, bool has_ign
                   std::int64_t& kept) {
   auto skipped = [&](T t) { return has_ignore && (std::int64_t)t == ignore && !beyond(t); };
   auto outside = [&](T t) { return (std::int64_t)t < 0 || (std::int64_t)t >= classes; };
+  // most often each is a class and none is ignored: then no sign bit is set here
+  if (!has_ignore || ignore < 0 || ignore >= classes) {
+    std::int64_t signs = 0;
+    for (std::int64_t i = 0; i < n; ++i) signs |= (std::int64_t)y[i] | (classes - 1 - (std::int64_t)y[i]);
+    kept = n;
+    if (signs >= 0) return -1;
+  }
   std::int64_t ignored = 0, bad = 0;
   for (std::int64_t i = 0; i < n; ++i) {
     const bool skip = skipped(y[i]);

@@ -58,27 +58,32 @@ LL_INLINE void few_rows(const Job& job, const C* z, std::int64_t ld, const C* co
   }
   const ExpAt<C> k = ExpAt<C>::beside(peak);
   Fold<C, Take::rest, true, logarithm, logarithm, true> f;
-  for (std::int64_t j = 0; j < n; ++j) {
-    e[j] = f.template step<writes, true>(k, peak, x[j]);
-    if (j % f.block == f.block - 1 || j == n - 1) f.flush();
+  if (n <= (logarithm ? 2 : 4)) {  // for a logarithm at most one number: then their sum is exact
+    for (std::int64_t j = 0; j < n; ++j) e[j] = f.template step<writes, true>(k, peak, x[j]);
+    f.only();
+  } else {
+    for (std::int64_t j = 0; j < n; ++j) {
+      e[j] = f.template step<writes, true>(k, peak, x[j]);
+      if (j % f.block == f.block - 1 || j == n - 1) f.flush();
+    }
+    f.close();
   }
-  f.close();
   // exponentials, and what is summed of them, carry the factor 2^BIAS
-  V hi, lo, rest, rest_lo, times = zero, times_lo = zero;
-  fast_two_sum(f.total.hi, f.total.lo, hi, lo);
-  peak = S::blend(S::eq(hi, hi), peak, hi);  // a NaN among the scores
-  const V odd = peak - peak;                 // NaN where the peak is infinite
-  two_sum((f.count - one) * S::set1(K::bias), hi, rest, rest_lo);
-  rest_lo = rest_lo + lo;
+  const V bias = S::set1(K::bias);
+  V rest = f.total.hi, rest_lo = f.total.lo, times = zero, times_lo = zero, log = zero, log_lo = zero;
+  if constexpr (logarithm) peak = S::blend(S::eq(rest, rest), peak, rest);  // a NaN among the scores
+  const V odd = peak - peak;                                                // NaN where the peak is infinite
   if constexpr (writes) {
     V all, all_lo;
-    two_sum(S::set1(K::bias), rest, all, all_lo);
+    two_sum(f.count * bias, rest, all, all_lo);
     pair_inverse<C>(all, all_lo + rest_lo, times, times_lo);
     times = times + odd;
   }
-  V log = zero, log_lo = zero;
   if constexpr (logarithm) {
     V r, r_lo;
+    fast_two_sum(rest, rest_lo, rest, rest_lo);
+    two_sum((f.count - one) * bias, rest, rest, r);
+    rest_lo = rest_lo + r;
     fast_two_sum(rest * S::set1(K::unbias), rest_lo * S::set1(K::unbias), r, r_lo);
     log1p_pair<C>(r, r_lo, log, log_lo);
   }
@@ -91,6 +96,7 @@ LL_INLINE void few_rows(const Job& job, const C* z, std::int64_t ld, const C* co
     for (std::int64_t j = 0; j < n; ++j) S::store(to + j * to_ld, (x[j] - peak) - log);
     return;
   }
+  if constexpr (WHAT == Few::grad) rest = S::fma(f.count - one, bias, rest);
   const auto kept = S::neq(t, zero), top = S::eq(zy, peak);
   if (WHAT != Few::grad && loss) {
     V h, fine;

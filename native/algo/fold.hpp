@@ -142,6 +142,14 @@ struct Fold {
       spread = square = S::set1(0);
     }
   }
+  // Instead of flush and close, where all there is is one block.
+  LL_INLINE void only() {
+    if constexpr (APART)
+      fast_two_sum(s, w, total.hi, total.lo);
+    else
+      total.hi = s;
+    if constexpr (APART && FINE && !tabled) total.lo = total.lo + w_lo;
+  }
   LL_INLINE void close() {  // after the last flush
     if constexpr (APART && tabled) {
       total.add(w);

@@ -52,6 +52,22 @@ def test_few_classes_as_in_torch(shape, reduction):
         close([getattr(ll, name)(x, axis=1)], [getattr(torch, name)(x.double(), 1)])
 
 
+@pytest.mark.parametrize("classes", [2, 4, 5])
+def test_every_backward_pass_of_few_classes_gives_the_same_bits(classes):
+    x, y = seeded(3, classes, 50).requires_grad_(), indices(classes, 3, 50)
+    loss = drop_ins.cross_entropy(x, y)
+    first, second = (torch.autograd.grad(loss, x, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(torch.autograd.grad(loss, x, torch.tensor(4.0), retain_graph=True)[0], 4 * first)
+    with torch.autograd.graph.save_on_cpu():
+        elsewhere = drop_ins.cross_entropy(x, y)
+    assert torch.equal(torch.autograd.grad(elsewhere, x)[0], first)
+    with torch.no_grad():
+        x.add_(1)
+    with pytest.raises(RuntimeError, match="inplace operation"):
+        torch.autograd.grad(loss, x)
+
+
 @pytest.mark.parametrize("classes", [1, 2, 5, 16])
 def test_few_classes_that_are_not_finite(classes):
     x = torch.zeros(40, classes)

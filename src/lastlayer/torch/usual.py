@@ -15,7 +15,7 @@ from torch.autograd import Function, forward_ad
 
 from .autograd import SoftmaxBackward, call, loss_gradient
 from .kernels import Options
-from .tensors import is_traced, is_transformed, new_like
+from .tensors import is_kept_elsewhere, is_traced, is_transformed, new_like
 
 try:
     from lastlayer import _core
@@ -33,6 +33,8 @@ _threads = torch.get_num_threads
 _float32, _float64 = torch.float32, torch.float64
 # Classes; with fewer, finding a row's statistics again costs no more than taking them from memory.
 _MANY = 65
+# Classes; up to here the gradient is computed with the loss: it costs less than reading everything again.
+_FEW = 4
 
 
 def _is_usual(x: Any) -> bool:
@@ -60,7 +62,8 @@ _REFUSALS = (UnusualError, ValueError, TypeError, RuntimeError, BufferError)  # 
 # --- losses -------------------------------------------------------------------------------------------------
 
 # What the core is asked for: the losses of rows, and the gradient of their sum.
-_LOSSES = {"cross_entropy": (0, 4), "nll_loss": (2, 5), "log_loss": (3, 6)}
+_WITH_LOSS, _ALONE = 1, 4  # gradients of cross-entropies, with their losses or without
+_LOSSES = {"cross_entropy": (0, _ALONE), "nll_loss": (2, 5), "log_loss": (3, 6)}
 
 
 def loss(function: str, x: Tensor, y: Any, axis: Any, ignore_index: Any, reduction: Any) -> Tensor | None:
@@ -89,9 +92,12 @@ def loss(function: str, x: Tensor, y: Any, axis: Any, ignore_index: Any, reducti
 
 def _loss(
     x: Tensor, y: Tensor, ignore_index: Any, reduction: Any, peak: Any = None, rest: Any = None,
-    function: str = "cross_entropy", axis: int = 1,
+    function: str = "cross_entropy", axis: int = 1, gradient: Tensor | None = None,
 ) -> tuple[Tensor, float]:  # fmt: skip
-    """The loss, and what the sum of the rows' losses was multiplied with; the rows' statistics if asked."""
+    """The loss, and what the sum of the rows' losses was multiplied with.
+
+    If asked, also the rows' statistics, or the ``gradient`` of a cross-entropy.
+    """
     bad, total = _core.target_totals(y, x.size(axis), ignore_index, None, None)
     if bad >= 0:
         raise UnusualError
@@ -100,7 +106,7 @@ def _loss(
     losses = torch.empty(y.shape, dtype=wide) if reduction == "none" else None
     loss = _core.cross_entropy(
         x, axis, False, 1.0, 0.0, y, False, False, None, None, ignore_index, 1.0, 0.0, 0.0, scale,
-        _LOSSES[function][0], losses, None, _threads(), peak, rest,
+        _LOSSES[function][0] if gradient is None else _WITH_LOSS, losses, gradient, _threads(), peak, rest,
     )  # fmt: skip
     return torch.scalar_tensor(loss, dtype=wide) if losses is None else losses, scale
 
@@ -127,8 +133,13 @@ class Loss(Function):
     def forward(
         ctx: Any, x: Tensor, y: Tensor, ignore_index: Any, reduction: Any, function: str, axis: int
     ) -> Tensor:
-        peak, rest = _statistics(x, axis) if function == "cross_entropy" else (None, None)
-        loss, ctx.scale = _loss(x, y, ignore_index, reduction, peak, rest, function, axis)
+        peak = rest = ctx.found = None
+        if function == "cross_entropy":
+            if x.size(axis) <= _FEW and reduction != "none" and not is_kept_elsewhere():
+                ctx.found = new_like(x)
+            else:
+                peak, rest = _statistics(x, axis)
+        loss, ctx.scale = _loss(x, y, ignore_index, reduction, peak, rest, function, axis, ctx.found)
         ctx.save_for_backward(x, y, peak, rest)
         ctx.ignore_index, ctx.reduction = ignore_index, reduction
         ctx.of = function, axis
@@ -141,7 +152,10 @@ class Loss(Function):
             function, axis = ctx.of
             o = Options(function, axis, ctx.ignore_index, reduction=ctx.reduction)
             return loss_gradient(grad, (x, y, None, None), o), None, None, None, None, None
-        return _gradient(ctx, grad, x, y, peak, rest, *ctx.of), None, None, None, None, None
+        found, ctx.found = ctx.found, None
+        if found is None or grad.item() != 1.0:  # or not the first time, or rounded as if not scaled
+            found = _gradient(ctx, grad, x, y, peak, rest, *ctx.of)
+        return found, None, None, None, None, None
 
 
 def _gradient(
@@ -149,7 +163,9 @@ def _gradient(
     function: str = "cross_entropy", axis: int = 1,
 ) -> Tensor:  # fmt: skip
     """d(grad . loss)/dx; the context has the ignore_index, the reduction and what `_loss` gave as scale."""
-    scale, heights = ctx.scale, None
+    scale, heights, kind = ctx.scale, None, _LOSSES[function][1]
+    if kind == _ALONE and x.size(axis) <= _FEW and ctx.reduction != "none":
+        kind = _WITH_LOSS  # the same numbers as from the forward pass
     if ctx.reduction == "none":
         heights = grad.double().contiguous()  # each row's, in the place of sample weights
     else:
@@ -159,7 +175,7 @@ def _gradient(
     dx = new_like(x)
     _core.cross_entropy(
         x, axis, False, 1.0, 0.0, y, False, False, None, heights, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
-        _LOSSES[function][1], None, dx, _threads(), peak, rest,
+        kind, None, dx, _threads(), peak, rest,
     )  # fmt: skip
     return dx
 
