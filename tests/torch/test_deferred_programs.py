@@ -557,11 +557,6 @@ def compiled_whole(head, p):
 
 
 @program()
-def compiled_loss(head, p):
-    return grads(torch.compile(lambda z: flat(z), backend="aot_eager")(head(*p)), p)
-
-
-@program()
 def strides_and_views(head, p):
     z = head(*p)
     s = z[:, :-1]

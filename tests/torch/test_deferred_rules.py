@@ -245,6 +245,19 @@ def test_results_do_not_alias_their_base():
     assert z.eq(7).all()
 
 
+def test_a_write_after_a_loss_of_logits_that_were_looked_at():
+    """The loss has saved their numbers, as it saves other logits: the write is counted."""
+    for write in (lambda z: z.mul_(2), lambda z: z.view(-1)[0].fill_(1), lambda z: z.detach().add_(1)):
+        x, linear = parts()
+        z = waiting(linear)(x)
+        z.argmax(-1)
+        loss = ll.cross_entropy(z, Y)
+        with torch.no_grad():
+            write(z)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
 @pytest.mark.parametrize("name", ["t_", "resize_", "unsqueeze_", "as_strided_"])
 def test_what_changes_their_shape_in_place_is_refused(name):
     arguments = {"resize_": ((2, 4),), "unsqueeze_": (0,), "as_strided_": ((2, 2), (1, 1))}.get(name, ())

@@ -24,7 +24,9 @@ ERRORS = "written to since", "modified by an inplace operation", "changes them i
 
 
 def plain(x, weight, bias):
-    return F.linear(x.clone(), weight.clone(), bias.clone())
+    return F.linear(
+        x.clone(), weight.clone(), bias.clone()
+    ).clone()  # which is no view, as deferred logits are none
 
 
 class World:
@@ -106,8 +108,11 @@ def hook(kind):
         t = w.pick(a)
         if not t.requires_grad:
             return
+        node = (
+            t.grad_fn
+        )  # PyTorch crashes at a hook of a view that was written to, if nobody has asked for it
         if kind == "node":
-            t.grad_fn.register_prehook(lambda gs: tuple(g if g is None else (1 + b) * g for g in gs))
+            node.register_prehook(lambda gs: tuple(g if g is None else (1 + b) * g for g in gs))
         elif kind == "scales":
             t.register_hook(lambda g: g * (b - 1))
         elif kind == "writes":
@@ -281,7 +286,7 @@ ANY = {"deadline": None, "suppress_health_check": list(HealthCheck), "database":
 pytestmark = pytest.mark.filterwarnings("ignore")  # of PyTorch: gradients of tensors that are no leaves
 
 
-@settings(max_examples=300, derandomize=True, **ANY)
+@settings(max_examples=200, derandomize=True, **ANY)
 @given(PROGRAMS)
 def test_some_programs(program):
     run(program)

@@ -66,6 +66,17 @@ def test_a_compiled_loss_of_logits():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the same
+def test_a_loss_compiled_as_one_graph_takes_a_clone():
+    x, linear = parts()
+    loss = torch.compile(torch.nn.CrossEntropyLoss(), backend="aot_eager", fullgraph=True)
+    expected = results(linear, x, lambda z: loss(z.view(-1, V), Y.view(-1)))
+    found = results(waiting(linear), x, lambda z: loss(z.clone().view(-1, V), Y.view(-1)))
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(RuntimeError, match="Logits"):
+        loss(waiting(linear)(x).view(-1, V), Y.view(-1))
+
+
 def test_without_the_core_it_is_a_linear_layer(monkeypatch):
     from lastlayer.torch import head as module
 

@@ -22,6 +22,13 @@ def sequences(*, grad=True):
     return tuple(t.requires_grad_(grad) for t in made)
 
 
+def test_the_confidence_of_sequences(each):
+    (x, w, b), theirs = sequences(), sequences()
+    found = torch.autograd.grad((ll.linear_row_stats(x, w, bias=b).confidence * WEIGHT).sum(), [x, w, b])
+    expected = (F.linear(*theirs).softmax(-1).amax(-1) * WEIGHT).sum()
+    torch.testing.assert_close(found, torch.autograd.grad(expected, theirs), rtol=1e-9, atol=1e-12)
+
+
 # --- shifted targets ----------------------------------------------------------------------------------------
 
 WEIGHT = torch.linspace(0, 2, B * L, dtype=torch.float64).reshape(B, L)

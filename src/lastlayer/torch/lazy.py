@@ -185,7 +185,21 @@ def _storage(t: Tensor) -> int:
 
 
 class _Look(Function):
-    """(a lazy tensor, its numbers) -> the numbers."""
+    """A lazy tensor -> its numbers. A write to either is counted for both: they share their version."""
+
+    @staticmethod
+    def forward(ctx: Any, t: LazyTensor) -> Tensor:  # noqa: ARG004
+        t.materialize()
+        with _PLAIN():
+            return t.detach()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ARG004
+        return grad
+
+
+class _Stead(Function):
+    """(a tensor, other numbers) -> these, in its place in the graph."""
 
     @staticmethod
     def forward(ctx: Any, t: Tensor, numbers: Tensor) -> Tensor:  # noqa: ARG004
@@ -196,14 +210,14 @@ class _Look(Function):
         return grad, None
 
 
-def with_numbers(t: Tensor, numbers: Tensor) -> Tensor:
-    """A plain tensor of these numbers, in the place of ``t`` in the graph."""
-    return _Look.apply(t, numbers)  # type: ignore[no-any-return, no-untyped-call]
-
-
 def made(x: Any) -> Any:
     """``x``; a lazy tensor as a plain one that has its numbers and its gradient."""
-    return with_numbers(x, x.materialize()) if isinstance(x, LazyTensor) else x
+    return _Look.apply(x) if isinstance(x, LazyTensor) else x  # type: ignore[no-untyped-call]
+
+
+def with_numbers(t: Tensor, numbers: Tensor) -> Tensor:
+    """A plain tensor of these numbers, in the place of ``t`` in the graph."""
+    return _Stead.apply(t, numbers)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _handed_out(t: LazyTensor) -> Tensor:

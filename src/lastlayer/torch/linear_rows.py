@@ -61,7 +61,7 @@ class RowValues(Function):
         checked, state = call.checked(), ctx.state
         if "confidence" in heights:  # exp(-loss) of the argmax for a target
             checked, state = _of_the_best(checked, state)
-            heights = {"loss": -heights["confidence"] * state.confidence}
+            heights = {"loss": -heights["confidence"] * np.asarray(state.confidence).reshape(-1)}
         elif "nll" in heights:
             heights["loss"] = heights.pop("nll")
         return *row_gradients(head, checked, state, heights, wanted, products), None, None, None
