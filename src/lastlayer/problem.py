@@ -122,8 +122,11 @@ def scores(
     """The scores of a call, checked."""
     dtype, form = x.dtype if type(x) is _ndarray else None, Scores
     if not ((dtype is _FLOAT32 or dtype is _FLOAT64) and x.flags.aligned):
-        x = x if is_foreign(x) else to_numpy(function, name_of(function), x)
-        form = WholeScores if is_integral(namespace(x, function), x) else Scores
+        whole = dtype is not None and dtype.kind in "biu"
+        if dtype is None:  # a list, or an array of another kind
+            x = x if (foreign := is_foreign(x)) else to_numpy(function, name_of(function), x)
+            whole = is_integral(namespace(x, function) if foreign else np, x)
+        form = WholeScores if whole else Scores
         x = _floating(function, x)
     ndim = x.ndim
     if type(axis) is not int or not -ndim <= axis < ndim:
@@ -856,6 +859,8 @@ def _rest(scores: Scores, rows: tuple[int, ...], rest: Any) -> Array | None:
 
 def _within(xp: Any, a: Array, low: float, high: float = inf) -> bool | None:
     """Whether all numbers are finite and from ``low`` to ``high``; None where they cannot be looked at."""
+    if xp is np:
+        return bool(a.min() >= low and (top := a.max()) <= high and top < inf)
     top = xp.max(a)
     return truth((xp.min(a) >= low) & (top <= high) & (top < inf))
 
