@@ -105,6 +105,17 @@ def assert_as_good(ours, theirs, truth, dtype):
     assert (errors <= 2 * owns).all(), names
 
 
+def assert_same(found, expected):
+    """Raise unless each tensor is the expected one, up to the error of float32.
+
+    By the norm: a number of a gradient can be the small difference of large ones, and no two orders of a sum
+    agree about it.
+    """
+    assert list(found) == list(expected)
+    for name, truth in expected.items():
+        assert (found[name] - truth).norm() <= 1e-5 * truth.norm(), name
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_loss_and_gradients_are_the_models_own(made, name):
     model = build(name, torch.float32 if name == "Mixtral" else torch.float64)  # its products want no more
@@ -112,8 +123,8 @@ def test_loss_and_gradients_are_the_models_own(made, name):
     expected, parts = results(model, **BATCH), results(model, **inputs)
     names = list(model.state_dict())
     assert without_logits(model) is model
-    torch.testing.assert_close(results(model, **BATCH), expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(results(model, **inputs), parts, rtol=1e-5, atol=1e-6)
+    assert_same(results(model, **BATCH), expected)
+    assert_same(results(model, **inputs), parts)
     assert list(model.state_dict()) == names
     assert not made
 
