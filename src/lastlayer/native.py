@@ -25,7 +25,6 @@ name = "native"
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _LOSS, _GRAD, _PICK, _PICK_LOG, _GRAD_ALONE, _PICK_GRAD, _PICK_LOG_GRAD = range(7)
-_BLOCK = 1 << 18  # bytes of targets that are looked at together
 
 
 def why_not(scores: Scores) -> str | None:
@@ -221,22 +220,13 @@ def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, fl
 def _not_one_hot(q: Any, axis: int, sample_weight: Any) -> int:
     """The flat position of the first row of integers that has a weight and is not one-hot, or -1."""
     q = q.view(np.uint8) if q.dtype.kind == "b" else q
-    if q.ndim == 1:
-        q, axis = q[None], 1
-    n, found = q.shape[0 if axis else 1], []
-    step = max(1, _BLOCK * n // max(1, q.nbytes))
-    for start in range(0, n, step):
-        some = q[start : start + step] if axis else q[:, start : start + step]
-        top = np.expand_dims(some.argmax(axis), axis)
-        good = np.take_along_axis(some, top, axis) == 1
-        if not good.all() or np.count_nonzero(some) != good.size:  # one by one
-            good = (some == 1).sum(axis, keepdims=True) == 1
-            good &= ((some == 0) | (some == 1)).all(axis, keepdims=True)
-        found.append(good.squeeze(axis))
-    bad = ~np.concatenate(found) if found else np.empty(0, np.bool_)
-    if sample_weight is not None and bad.any():
-        bad &= np.reshape(sample_weight, bad.shape) != 0
-    return int(bad.argmax()) if bad.any() else -1
+    high = q.max(axis)
+    if (high == 1).all() and np.count_nonzero(q) == high.size:
+        return -1
+    bad = (high != 1) | (q.min(axis) < 0) | (q.sum(axis, dtype=np.int64) != 1)
+    if sample_weight is not None:
+        bad &= sample_weight != 0
+    return int(np.argmax(bad)) if bad.any() else -1
 
 
 def cross_entropy(problem: Problem) -> Any:

@@ -125,7 +125,7 @@ def scores(
         whole = dtype is not None and dtype.kind in "biu"
         if dtype is None:  # a list, or an array of another kind
             x = x if (foreign := is_foreign(x)) else to_numpy(function, name_of(function), x)
-            whole = is_integral(namespace(x, function) if foreign else np, x)
+            whole = is_integral(namespace(x, function), x) if foreign else x.dtype.kind in "biu"
         form = WholeScores if whole else Scores
         x = _floating(function, x)
     ndim = x.ndim
