@@ -16,6 +16,7 @@ written into it. And before anyone can write into numbers, whatever is still to 
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -92,10 +93,36 @@ class Snapshot(Values):
         self.numbers, self._source = self._source.get().clone(), None
 
 
+class _NotTraceable:
+    """In place of the methods by which a compiler takes a tensor apart: a lazy tensor has none.
+
+    Where the compiler may break its graph it then does, and calls the function as it is. As a part of one
+    graph (``fullgraph=True``) it cannot, and PyTorch's message would name no remedy.
+    """
+
+    def __get__(self, _: Any, owner: type) -> Any:
+        if _compiles_one_graph():
+            raise BackendError(
+                f"{owner.__name__}: deferred logits enter a graph compiled with fullgraph=True; "
+                "expected a tensor with numbers; write logits.clone() before"
+            )
+        raise AttributeError
+
+
+def _compiles_one_graph() -> bool:
+    """Whether ``torch.compile`` is at work and may not break its graph; False where PyTorch does not say."""
+    tracer = getattr(sys.modules.get("torch._dynamo.symbolic_convert"), "InstructionTranslator", None)
+    try:
+        return bool(tracer is not None and tracer.current_tx().one_graph)
+    except (AttributeError, RuntimeError):
+        return False
+
+
 class LazyTensor(Tensor):
     """A tensor whose numbers are computed when something needs them."""
 
     content: Values
+    __tensor_flatten__ = _NotTraceable()
     functions: dict[Any, Callable[..., Any]] = {}  # noqa: RUF012 - what is answered before autograd sees it
 
     @classmethod
