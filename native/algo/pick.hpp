@@ -31,21 +31,20 @@ void scatter_targets(const Job& job, State<C>& st, std::int64_t row, int rows) {
   auto clear = [](char* to, std::int64_t bytes) LL_INLINE_LAMBDA {
     for (std::int64_t i = 0; i < bytes; ++i) to[i] = 0;
   };
+  char** at = st.x_row;
+  locate(job, a, row, rows, at);
   if (has_planes(job, a)) {
     char* first;
     for (int i = 0, n; i < rows; i += n) {
       n = run_of(job, a, row + i, rows - i, first);
       for (std::int64_t j = 0; j < V; ++j) clear(first + j * a.class_stride, n * size);
     }
-  }
-  char** at = st.x_row;
-  locate(job, a, row, rows, at);
-  if (!has_planes(job, a))
+  } else if (a.class_stride == size) {
+    for (int i = 0; i < rows; ++i) clear(at[i], V * size);
+  } else {
     for (int i = 0; i < rows; ++i)
-      if (a.class_stride == size)
-        clear(at[i], V * size);
-      else
-        for (std::int64_t j = 0; j < V; ++j) write_at<T>(at[i] + j * a.class_stride, T{});
+      for (std::int64_t j = 0; j < V; ++j) write_at<T>(at[i] + j * a.class_stride, T{});
+  }
   for (int i = 0; i < rows; ++i)
     if (st.y[i] >= 0) write_at<T>(at[i] + st.y[i] * a.class_stride, narrow<T>(st.at_target[i]));
 }
