@@ -10,6 +10,9 @@ namespace lastlayer {
 namespace {
 
 constexpr int lanes = 8;
+constexpr int streams = 4;
+constexpr std::int64_t ahead = 1024;     // bytes; the processor's own prefetching ends with each page
+constexpr std::int64_t worth_it = 4096;  // bytes of a stream
 constexpr std::uint64_t factor = 0x9E3779B97F4A7C15;  // odd, its bits without a pattern
 
 inline std::uint64_t turned(std::uint64_t v, int by) { return v << by | v >> (64 - by); }
@@ -18,31 +21,48 @@ inline std::uint64_t turned(std::uint64_t v, int by) { return v << by | v >> (64
 inline void take(std::uint64_t& lane, std::uint64_t word) { lane = turned(lane ^ word, 27) * factor; }
 
 struct State {
-  std::uint64_t lane[lanes] = {1, 2, 3, 4, 5, 6, 7, 8};
+  std::uint64_t lane[streams][lanes];
+
+  State() {
+    for (int s = 0; s < streams; ++s)
+      for (int l = 0; l < lanes; ++l) lane[s][l] = (std::uint64_t)(s * lanes + l + 1);
+  }
 
   void run(const char* p, std::int64_t bytes) {
-    std::uint64_t local[lanes];
-    std::memcpy(local, lane, sizeof(lane));
-    std::int64_t i = 0;
-    for (; i + 8 * lanes <= bytes; i += 8 * lanes) {
-      std::uint64_t words[lanes];
-      std::memcpy(words, p + i, sizeof(words));
-      for (int l = 0; l < lanes; ++l) take(local[l], words[l]);
+    constexpr std::int64_t line = 8 * lanes;
+    // One stream alone waits for memory: long runs are read at several places at once.
+    const std::int64_t part = bytes / streams / line * line;
+    if (part >= worth_it) {
+      std::uint64_t local[streams][lanes];
+      std::memcpy(local, lane, sizeof(lane));
+      for (std::int64_t i = 0; i < part; i += line)
+        for (int s = 0; s < streams; ++s) take_line(local[s], p + s * part + i);
+      std::memcpy(lane, local, sizeof(lane));
+      p += streams * part, bytes -= streams * part;
     }
+    std::int64_t i = 0;
+    for (; i + line <= bytes; i += line) take_line(lane[0], p + i);
     for (int l = 0; i < bytes; i += 8, ++l) {
       std::uint64_t word = 0;
       std::memcpy(&word, p + i, (std::size_t)std::min<std::int64_t>(8, bytes - i));
-      take(local[l], word);
+      take(lane[0][l], word);
     }
-    std::memcpy(lane, local, sizeof(lane));
+  }
+
+  static void take_line(std::uint64_t* into, const char* p) {
+    __builtin_prefetch(p + ahead);
+    std::uint64_t words[lanes];
+    std::memcpy(words, p, sizeof(words));
+    for (int l = 0; l < lanes; ++l) take(into[l], words[l]);
   }
 
   std::uint64_t end() const {
     std::uint64_t h = 0;
-    for (int l = 0; l < lanes; ++l) {
-      take(h, lane[l]);
-      h ^= h >> 32;
-    }
+    for (const auto& stream : lane)
+      for (const std::uint64_t l : stream) {
+        take(h, l);
+        h ^= h >> 32;
+      }
     return h;
   }
 };

@@ -1,6 +1,6 @@
 // A 64-bit digest of all bits of an array: whether it has been written to since, by whatever way.
 //
-// Every 8 bytes go into one of eight lanes by a step that is invertible in both the lane and the bytes, so a
+// Every 8 bytes go into one of a few lanes by a step that is invertible in both the lane and the bytes, so a
 // single change always shows, and others (rows swapped, signs flipped) but for one case in 2^64. Not meant to
 // withstand someone who looks for collisions.
 //

@@ -26,6 +26,7 @@ int main(int count, char** arguments) {
   std::printf("\n");
   const std::pair<const char*, std::function<void()>> groups[] = {
       {"elementary", test_elementary},
+      {"digest", test_digest},
       {"threads", [&] { test_threads(quick, forks); }},
       {"kernels", [&] { test_kernels(quick); }},
       {"large results", [&] { test_large(quick); }},

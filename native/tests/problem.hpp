@@ -141,6 +141,7 @@ void run_exactly(const Table& table, Job& job, bool in_parts);
 void test_kernels(bool quick);
 void test_large(bool quick);
 void test_elementary();
+void test_digest();
 void test_threads(bool quick, bool forks);
 
 }  // namespace tests
