@@ -33,7 +33,7 @@ from .select import show_backends
 from .threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
-    from .checks import check
+    from .checking.check import check
 
     __version__: str
 
@@ -70,7 +70,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """What not every program needs, imported at first use."""
     if name == "check":
-        from .checks import check
+        from .checking.check import check
 
         globals()["check"] = check
         return check

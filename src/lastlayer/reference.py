@@ -4,7 +4,7 @@ In: a problem in canonical form. Out: arrays of the caller's own library. Everyt
 (or the widest float the library has) with the class axis last, from
 
     z      = softcap tanh(raw / softcap) / temperature, and -inf where masked          (dz/draw in `_slope`)
-    t_ij   = s_i w_j (on q_ij + off)                                                   (`_effective_targets`)
+    t_ij   = s_i w_j (on q_ij + off)                                                   (`effective_targets`)
     loss_i = sum_j t_ij (lse_i - z_ij) + s_i z_loss lse_i^2                            (`cross_entropy`)
     dloss_i/dz_ij = (mass_i + 2 s_i z_loss lse_i) p_ij - t_ij                          (`cross_entropy_grad`)
 
@@ -193,7 +193,7 @@ def _wrong(xp: Any, scores: Scores, targets: Targets) -> Array:
     return ((y < 0) | (y >= scores.array.shape[scores.axis])) & ~_ignored(xp, targets)
 
 
-def _effective_targets(problem: Problem) -> tuple[Array, Array]:
+def effective_targets(problem: Problem) -> tuple[Array, Array]:
     """t and the sample weights s, class axis last; both 0 in ignored rows, t NaN in wrong ones."""
     scores, targets = problem.scores, problem.targets
     assert targets is not None
@@ -266,7 +266,7 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
         if "square" in fields:
             values["square"] = xp.sum(xp.where(is_top, 0.0, exp**2), axis=-1)
         if targets is not None and "nll" in fields:
-            t, _ = _effective_targets(problem)
+            t, _ = effective_targets(problem)
             values["gap"], values["mass"] = _gap_and_mass(rows, t)
             values |= _weights(xp, scores, targets)
         if targets is not None and targets.kind == "index" and "rank" in fields:
@@ -294,7 +294,7 @@ def ranks(scores: Scores, y: Array, target_logits: Array) -> Array:
 def cross_entropy(problem: Problem) -> Array:
     """loss = gap + mass log1p(rest) + s z_loss lse^2, where gap = sum_j t_j (peak - z_j)."""
     with np.errstate(all="ignore"):
-        t, s = _effective_targets(problem)
+        t, s = effective_targets(problem)
         rows = _rows(problem.scores, _left_out(problem, t, s))
         return _reduced(problem, _losses(problem, rows, t, s))
 
@@ -303,7 +303,7 @@ def cross_entropy_grad(problem: Problem) -> tuple[Array, Array]:
     """The loss, and dloss/draw = dz/draw ((mass + 2 s z_loss lse) p - t)."""
     scores = problem.scores
     with np.errstate(all="ignore"):
-        t, s = _effective_targets(problem)
+        t, s = effective_targets(problem)
         left_out = _left_out(problem, t, s)
         rows = _rows(scores, left_out)
         xp, _, peak, rest, _, exp = rows
@@ -327,7 +327,7 @@ def pick_loss(problem: Problem, log: bool) -> Array:
     with np.errstate(all="ignore"):
         xp = namespace(scores.array)
         p = wide(xp, xp.moveaxis(scores.array, scores.axis, -1))
-        t, _ = _effective_targets(problem)
+        t, _ = effective_targets(problem)
         unread = (t == 0) & ~xp.isfinite(xp.log(p) if log else p)
         t, p = xp.where(unread, 0.0, t), xp.where(unread, 1.0, p)
         return _reduced(problem, xp.sum(-t * (xp.log(p) if log else p), axis=-1))

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import lastlayer
-from lastlayer.cli import main
+from lastlayer.cli.main import main
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_links_lead_somewhere(page):
 
 def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
     pytest.importorskip("rich")
-    from lastlayer.cli import main
+    from lastlayer.cli.main import main
 
     monkeypatch.setenv("COLUMNS", "80")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

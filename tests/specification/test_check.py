@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lastlayer.arrays import BFLOAT16
-from lastlayer.checks import Finding, Findings, check
+from lastlayer.checking.check import check
+from lastlayer.checking.mistakes import MISTAKES, Finding, Findings
 from lastlayer.errors import OptionError
-from lastlayer.mistakes import MISTAKES
 
 nan, inf = np.nan, np.inf
 

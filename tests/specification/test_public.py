@@ -89,6 +89,22 @@ def test_docstring_has_an_example_that_runs(name):
     assert ">>> " in getattr(ll, name).__doc__
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import lastlayer",
+        "from lastlayer import check",
+        "import lastlayer.checking.check",
+        "import lastlayer.checking.mistakes, lastlayer.checking.observers",
+        "from lastlayer.checking import check, mistakes",
+    ],
+)
+def test_check_is_the_function_whatever_was_imported_first(first):
+    code = f"{first}\nimport lastlayer\nfrom lastlayer import check\n"
+    code += "print(lastlayer.check is check, check([[2.0, 1.0, 0.1]], [0]), lastlayer.check is check)"
+    assert run(code) == ("True no findings True", "")
+
+
 def run(code, **environment):
     import os
 

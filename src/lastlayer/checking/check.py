@@ -1,0 +1,184 @@
+"""check(scores, targets) -> Findings: the usual mistakes, named, each with what to do about it.
+
+In: scores (and targets) of any array library, as the public functions take them.  Out: a tuple of `Finding`.
+One pass over blocks of rows, converted to float64 on the host one at a time; each family of mistakes is one
+small observer that sees every block and speaks at the end.  Bad data never raises: it is what is looked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lastlayer import problem as problems
+from lastlayer import reference
+from lastlayer.blocks import UnreadableError, is_integer, number_family, opened, row_blocks, to_host
+from lastlayer.errors import LastlayerError, OptionError
+from lastlayer.problem import is_top_k
+
+from .mistakes import SEVERITIES, Finding, Findings, finding
+from .observation import Observer, Rows
+from .observers import ConstantScores, InvalidScores, ScoreKind
+from .target_observers import DenseTargets, IndexTargets, MeanLoss
+
+__all__ = ["check"]
+
+_KINDS = ("logits", "probabilities", "log-probabilities")
+
+
+def check(
+    scores: Any, targets: Any = None, *, kind: str = "logits", axis: int = -1, ignore_index: int | None = -100
+) -> Findings:
+    """Look for the usual mistakes in scores and targets, and say what to do about each.
+
+    Parameters
+    ----------
+    scores : array (..., V)
+        What is passed to `cross_entropy`, `log_loss` or `nll_loss`.
+    targets : array, optional
+        Class indices (one axis fewer), dense targets (the scores' shape) or top-k targets (a tuple).
+    kind : {"logits", "probabilities", "log-probabilities"}
+        What the scores are meant to be.
+    axis : int
+        The class axis.
+    ignore_index : int or None
+        Index targets of this value are left out.
+
+    Returns
+    -------
+    Findings
+        A tuple of `Finding(code, severity, message, where)`, the gravest first; empty when nothing was found.
+
+    Raises
+    ------
+    OptionError
+        For an unknown kind, an axis the scores do not have, or an ignore_index that is no integer.
+
+    Notes
+    -----
+    Reads the data once. Memory: a few blocks of 65 536 elements (or of one row), and one count per class.
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> for finding in ll.check([[0.1, 0.3, 0.7]], [2], kind="probabilities"):
+    ...     print(finding.severity, finding.code, finding.where)
+    error rows-not-summing-to-one (0,)
+    >>> ll.check([[2.0, 1.0, 0.1]], [0])
+    no findings
+    """
+    if kind not in _KINDS:
+        raise OptionError(f"check: kind is {kind!r}; expected one of {', '.join(map(repr, _KINDS))}")
+    if ignore_index is not None and not is_integer(ignore_index):
+        raise OptionError(f"check: ignore_index is {ignore_index!r}; expected an integer or None")
+    if not is_integer(axis):
+        raise OptionError(f"check: axis is {axis!r}; expected an integer: scores have one class axis here")
+
+    scores, problem = _open("scores", scores)
+    if problem:
+        return Findings([problem])
+    shape = tuple(int(n) for n in scores.shape)
+    if not shape:
+        return Findings([finding("no-class-axis", value=scores)])
+    if not -len(shape) <= axis < len(shape):
+        raise OptionError(f"check: axis is {axis}; expected an integer in [{-len(shape)}, {len(shape)})")
+    axis = int(axis) % len(shape)
+    if 0 in shape:
+        return Findings([finding("no-classes" if shape[axis] == 0 else "no-rows", shape=shape, axis=axis)])
+
+    observers: list[Observer] = [InvalidScores(kind), ScoreKind(kind, scores, axis), ConstantScores()]
+    found: list[Finding] = []
+    dense = False
+    if is_top_k(targets):
+        found += _wrong_list(shape, targets, axis, ignore_index)
+        targets = None
+    elif targets is not None:
+        targets, problem = _open("targets", targets)
+        problem = problem or _misfit(scores, targets, axis)
+        if problem:
+            found.append(problem)
+            targets = None
+        else:
+            dense = len(targets.shape) == len(shape)
+            observers.append(
+                DenseTargets(targets, axis) if dense else IndexTargets(shape[axis], ignore_index)
+            )
+            observers.append(MeanLoss(kind, shape[axis], ignore_index))
+
+    for block in row_blocks(shape, axis):
+        rows = Rows(block, block.rows(scores))
+        if targets is not None:
+            rows.targets = block.rows(targets) if dense else block.values(targets)
+        for observer in observers:
+            observer.see(rows)
+    for observer in observers:
+        found += observer.findings()
+    if any(one.severity == "error" for one in found):  # then the loss says nothing new
+        found = [one for one in found if one.code != "worse-than-uniform"]
+    return Findings(sorted(found, key=lambda one: SEVERITIES.index(one.severity)))
+
+
+def _open(name: str, values: Any) -> tuple[Any, Finding | None]:
+    """Make an array with `shape` and `dtype` of real numbers, or the finding that says why it is none."""
+    try:
+        array = opened(values)
+    except UnreadableError as error:
+        return None, finding(f"{name}-array", what=error)
+    if number_family(array):
+        return array, None
+    hint = ""
+    if name == "targets" and getattr(array.dtype, "kind", "-") in "OSUTMm":
+        hint = " Number the labels with pd.Categorical(targets).codes, and pass ignore_index=-1."
+    return None, finding(f"{name}-dtype", dtype=array.dtype, hint=hint)
+
+
+# --- targets ------------------------------------------------------------------------------------------------
+
+
+def _misfit(scores: Any, targets: Any, axis: int) -> Finding | None:
+    """Why these targets cannot be the targets of these scores, or None."""
+    shape, given = tuple(map(int, scores.shape)), tuple(map(int, targets.shape))
+    rows = _without(shape, axis)
+    family = number_family(targets)
+    if given == shape or (given == rows and family == "int"):
+        return None
+    if given == rows:
+        missing = family == "float" and bool(np.isnan(to_host(targets).astype(np.float64)).any())
+        hint = " They hold NaN: write -100 in its place before." if missing else ""
+        return finding(f"{family}-targets", given=given, dtype=targets.dtype, shape=shape, hint=hint)
+    for other in range(len(shape)):
+        if given == _without(shape, other):
+            why = (
+                f"targets of shape {given} do not fit scores of shape {shape} with the classes on axis {axis}"
+            )
+            return finding("class-axis", why=why + ", but they do with the classes", other=other)
+    if number_family(scores) == "int" and any(shape == _without(given, k) for k in range(len(given))):
+        return finding("arguments-exchanged", shape=shape, given=given)
+    hint = ""
+    if len(given) == len(shape) and _without(given, axis) == rows:
+        one_too_many = f" They have one axis too many: pass targets.squeeze({axis})."
+        hint = one_too_many if given[axis] == 1 else f" These are dense over {given[axis]} classes."
+    elif math.prod(given) == math.prod(rows) and family == "int":
+        hint = f" Pass targets.reshape({rows})."
+    return finding("target-shape", given=given, rows_shape=rows, shape=shape, hint=hint)
+
+
+def _wrong_list(shape: tuple[int, ...], targets: Any, axis: int, ignore_index: Any) -> Iterator[Finding]:
+    """What `cross_entropy` says of these top-k targets, if anything."""
+    try:
+        listed = tuple(to_host(_as_array(part)) for part in targets)
+        scores = problems.scores("check", np.broadcast_to(np.float32(0), shape), axis)
+        problems.with_targets(scores, reference, listed, ignore_index=ignore_index)
+    except LastlayerError as error:
+        yield finding("listed-targets", what=str(error).removeprefix("check: "))
+
+
+def _as_array(values: Any) -> Any:
+    return values if hasattr(values, "dtype") else problems.to_numpy("check", "targets", values)
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return shape[:axis] + shape[axis + 1 :]

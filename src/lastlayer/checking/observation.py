@@ -1,0 +1,96 @@
+"""What observers work with. In: a block of rows. Out: what is computed from it once, and counts of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from lastlayer import functional
+from lastlayer.blocks import RowBlock
+
+from .mistakes import Finding, finding
+
+__all__ = ["Count", "Observer", "Rows", "counted"]
+
+
+class Rows:
+    """Some rows: scores (n, V) float64 and their targets, (n,) as given or (n, V) float64, or None."""
+
+    def __init__(self, block: RowBlock, scores: np.ndarray, targets: np.ndarray | None = None) -> None:
+        self.block, self.scores, self.targets = block, scores, targets
+
+    @cached_property
+    def peak(self) -> np.ndarray:
+        """The largest score of each row: (n,)."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.scores.max(axis=1))
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """Rows with a meaningful softmax: (n,) bool."""
+        return np.asarray(np.isfinite(self.peak))  # a NaN, a +inf and a row of -inf all show in the maximum
+
+    @cached_property
+    def sums(self) -> np.ndarray:
+        """The sum of each row: (n,)."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.scores.sum(axis=1))
+
+    @cached_property
+    def lse(self) -> np.ndarray:
+        """The logarithm of the sum of exponentials: (n,), NaN where a row is not usable."""
+        return np.where(self.usable, functional.logsumexp(self.scores, axis=1), np.nan)
+
+
+class Observer(Protocol):
+    """Looks for one family of mistakes: sees every block of rows, then says what it found."""
+
+    def see(self, rows: Rows) -> None: ...
+
+    def findings(self) -> Iterator[Finding]: ...
+
+
+class Count:
+    """How many rows of how many, and the first of them: its position, the entry, and its value."""
+
+    def __init__(self, name: str = "scores") -> None:
+        self.name = name
+        self.n = self.total = 0
+        self.row: tuple[int, ...] = ()
+        self.where: tuple[int, ...] = ()
+        self.value: Any = None
+
+    def __bool__(self) -> bool:
+        return self.n > 0
+
+    def see(self, rows: Rows, mask: np.ndarray, values: np.ndarray | None = None) -> None:
+        """Count the rows of `mask`: (n,), or (n, V) when single entries are meant; keep the first value."""
+        found = mask if mask.ndim == 1 else mask.any(axis=1)
+        if not self.n and found.any():
+            i = int(found.argmax())
+            at = (i,) if mask.ndim == 1 else (i, int(mask[i].argmax()))
+            self.row = rows.block.position(i)
+            self.where = self.row if mask.ndim == 1 else rows.block.entry(*at)
+            self.value = None if values is None else values[at]
+        self.n += int(np.count_nonzero(found))
+        self.total += found.size
+
+    def words(self) -> dict[str, Any]:
+        """Fill the fields of a message that speak of these rows."""
+        rows = f"{self.n} of {self.total} rows" if self.total > 1 else "the only row"
+        row = ", ".join(map(str, self.row))
+        return {
+            "rows": rows,
+            "many": f"{rows} are no distributions: " if self.n > 1 else "",
+            "first": "the row" if not row else f"row {row}" if len(self.row) == 1 else f"row ({row})",
+            "entry": f"{self.name}[{', '.join(map(str, self.where))}]" if self.where else self.name,
+            "value": self.value,
+        }
+
+
+def counted(code: str, count: Count, **facts: Any) -> Finding:
+    """Make the finding of this code about the rows of a count."""
+    return finding(code, count.where, **count.words(), **facts)

@@ -1,0 +1,1 @@
+"""The ``lastlayer`` command: one file a subcommand; `main` chooses among them."""

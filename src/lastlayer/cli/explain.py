@@ -1,0 +1,246 @@
+"""``lastlayer explain``: one row of logits in; its probabilities, loss and gradient out, step by step."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+import lastlayer as ll
+from lastlayer import reference
+from lastlayer.problem import scores, with_targets
+
+from .page import Page, bar_text, class_label, new_table, number_text, open_console, signed_text
+from .usage import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .usage import Commands
+
+__all__ = ["add_parser"]
+
+
+class _Options(NamedTuple):
+    """What ``explain`` was asked, with everything checked."""
+
+    logits: npt.NDArray[np.float64]  # (V,)
+    names: list[str] | None
+    target: int | None
+    temperature: float
+    label_smoothing: float
+    class_weight: npt.NDArray[np.float64] | None  # (V,)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the loss is -log p of the target, and nothing else."""
+        return not self.label_smoothing and self.class_weight is None
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command's arguments, and the function that runs it."""
+    parser = commands.add_parser(
+        "explain",
+        help="logits -> exponentials -> probabilities -> loss -> gradient, step by step",
+        description="Show step by step how logits become probabilities, a loss and a gradient.",
+        epilog="example: lastlayer explain 0.1 0.9 4.0 --target 2 --names cat,dog,owl",
+    )
+    parser.add_argument("logits", nargs="+", type=float, metavar="LOGIT", help="one number per class")
+    parser.add_argument("--target", metavar="CLASS", help="the true class: its number, or its name")
+    parser.add_argument("--names", metavar="A,B,C", help="names of the classes")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="divide the logits by T (default 1)"
+    )
+    parser.add_argument(
+        "--label-smoothing",
+        type=float,
+        default=0.0,
+        metavar="E",
+        help="spread the share E of the target evenly",
+    )
+    parser.add_argument("--class-weight", metavar="W,W,W", help="weight of each class in the loss")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    _explain(_options(arguments), open_console())
+
+
+def _options(arguments: argparse.Namespace) -> _Options:
+    logits = np.array(arguments.logits, dtype=np.float64)
+    for position, value in enumerate(logits):
+        if math.isnan(value) or value == math.inf:
+            raise UsageError(f"explain: logit {position} is {value}; expected a number below infinity")
+    if logits.max() == -math.inf:
+        raise UsageError("explain: every logit is -inf; expected at least one possible class")
+
+    names = None
+    if arguments.names is not None:
+        names = [name.strip() for name in arguments.names.split(",")]
+        if len(names) != logits.size:
+            raise UsageError(
+                f"explain: --names has {len(names)} names; expected {logits.size}, one per logit"
+            )
+
+    weight = None
+    if arguments.class_weight is not None:
+        try:
+            weight = np.array([float(word) for word in arguments.class_weight.split(",")])
+        except ValueError:
+            given = arguments.class_weight.strip()
+            raise UsageError(
+                f"explain: --class-weight is {given!r}; expected numbers between commas"
+            ) from None
+    target = None
+    if arguments.target is not None:
+        word = arguments.target.strip()
+        if names is not None and word in names:
+            target = names.index(word)
+        else:
+            try:
+                target = int(word)
+            except ValueError:
+                expected = f"one of {', '.join(names)}" if names else f"a class in [0, {logits.size})"
+                raise UsageError(f"explain: --target is {word!r}; expected {expected}") from None
+        if not 0 <= target < logits.size:
+            raise UsageError(f"explain: --target is {target}; expected a class in [0, {logits.size})")
+    elif weight is not None or arguments.label_smoothing:
+        raise UsageError("explain: --class-weight and --label-smoothing change the loss; add --target")
+    return _Options(logits, names, target, arguments.temperature, arguments.label_smoothing, weight)
+
+
+def _explain(options: _Options, console: Console) -> None:
+    """Print the steps; every number comes from the library, except the exponentials shown on the way."""
+    probabilities = ll.softmax(options.logits, temperature=options.temperature)  # (V,)
+    loss, gradient = _loss_and_gradient(options)
+    scaled = options.logits / options.temperature  # (V,)
+    winner = int(np.argmax(scaled))
+    shifted = scaled - scaled[winner]  # (V,)
+    exponentials = np.exp(shifted)  # (V,)
+    labels = options.names or [str(number) for number in range(options.logits.size)]
+
+    page = Page(console)
+    page.line()
+    if options.temperature != 1.0:
+        page.step("Temperature", f"each logit is divided by {options.temperature:g}.")
+    page.step(
+        "Shift",
+        f"the largest, {number_text(scaled[winner])}, is subtracted from each. No probability changes, since"
+        " the shift cancels in the ratio; and nothing can overflow, since the largest is now 0.",
+    )
+    page.step(
+        "Exponentials", f"exp of each shifted logit: positive, {number_text(exponentials.sum())} in sum."
+    )
+    page.step("Probabilities", "each exponential divided by that sum.")
+    table = new_table("class", "logit", "shifted", "exp", "probability")
+    table.add_column("", no_wrap=True)
+    for position, label in enumerate(labels):
+        table.add_row(
+            class_label(label, position == options.target),
+            number_text(options.logits[position]),
+            number_text(shifted[position]),
+            number_text(exponentials[position]),
+            number_text(probabilities[position]),
+            bar_text(float(probabilities[position]), console),
+            style="bold" if position == options.target else None,
+        )
+    console.print(table)
+    prediction = f"The prediction is {labels[winner]}"
+    if options.target is None:
+        page.line(f"{prediction}. Add --target CLASS for the loss and its gradient.")
+    else:
+        effective = _effective_target(options, options.target)
+        _explain_loss(options, loss, page)
+        _explain_gradient(options, labels, probabilities, effective, gradient, page)
+        verdict = "right" if winner == options.target else f"wrong: the target is {labels[options.target]}"
+        page.line(f"{prediction}, which is {verdict}.")
+    page.line()
+
+
+def _loss_and_gradient(options: _Options) -> tuple[float, npt.NDArray[np.float64]]:
+    """Return the loss and its gradient (V,); zeros without a target."""
+    if options.target is None:
+        return 0.0, np.zeros_like(options.logits)
+    loss, gradient = ll.cross_entropy_grad(
+        options.logits,
+        options.target,
+        temperature=options.temperature,
+        label_smoothing=options.label_smoothing,
+        class_weight=options.class_weight,
+        reduction="sum",
+    )
+    return float(loss), gradient
+
+
+def _explain_loss(options: _Options, loss: float, page: Page) -> None:
+    stats = ll.row_stats(
+        options.logits,
+        options.target,
+        temperature=options.temperature,
+        label_smoothing=options.label_smoothing,
+        class_weight=options.class_weight,
+    )
+    gap, rest, mass = (float(np.asarray(value)) for value in (stats.gap, stats.rest, stats.mass))
+    if options.plain:
+        page.step(
+            "Loss",
+            "-log p of the target, computed as (peak - its logit) + log(1 + rest), where"
+            f" rest = {number_text(rest)} is the sum of the exponentials beside the peak's own. Neither term"
+            " is negative: nothing cancels.",
+        )
+        page.line(
+            f"   {number_text(gap)} + {number_text(math.log1p(rest))} = {number_text(loss)} nats",
+            style="bold",
+        )
+    else:
+        page.step("Loss", "-log p of each class times its target (step below), added up.")
+        page.line(f"   {number_text(loss)} nats", style="bold")
+    size = options.logits.size
+    times = "" if options.plain else f"{mass:g} times "  # the sum of the targets
+    page.line(f"   A uniform guess would cost {times}log {size} = {number_text(mass * math.log(size))}.")
+    page.line()
+
+
+def _explain_gradient(
+    options: _Options,
+    labels: list[str],
+    probabilities: npt.NDArray[np.float64],  # (V,)
+    effective: npt.NDArray[np.float64],  # (V,)
+    gradient: npt.NDArray[np.float64],  # (V,)
+    page: Page,
+) -> None:
+    formula = "p - t" if options.plain else "p times the sum of t, minus t"
+    if options.temperature != 1.0:
+        formula += f", divided by the temperature {options.temperature:g}"
+    page.step(
+        "Gradient",
+        f"{formula}. A step downhill raises the logits with a negative gradient and lowers the others.",
+    )
+    table = new_table("class", "probability p", "target t", "gradient")
+    table.add_column("", no_wrap=True)
+    for position, label in enumerate(labels):
+        table.add_row(
+            class_label(label, position == options.target),
+            number_text(probabilities[position]),
+            number_text(effective[position]),
+            signed_text(gradient[position]),
+            "raise" if gradient[position] < 0 else "lower" if gradient[position] > 0 else "",
+            style="bold" if position == options.target else None,
+        )
+    page.console.print(table)
+
+
+def _effective_target(options: _Options, target: int) -> npt.NDArray[np.float64]:
+    """Return t (V,): the one-hot target with the smoothing and the class weights in it."""
+    losses = with_targets(
+        scores("explain", options.logits),
+        reference,
+        target,
+        label_smoothing=options.label_smoothing,
+        class_weight=options.class_weight,
+    )
+    effective, _ = reference.effective_targets(losses)
+    return np.asarray(effective)

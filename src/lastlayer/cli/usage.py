@@ -1,0 +1,15 @@
+"""What every subcommand has: the list it adds its arguments to, and the error of a wrong argument."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+__all__ = ["Commands", "UsageError"]
+
+
+class UsageError(Exception):
+    """A wrong argument of the command line, in words."""
