@@ -17,8 +17,8 @@ namespace {
 
 std::atomic<const Table*> chosen{nullptr};
 
-// Scratch of a thread. It is kept between calls up to a size that a row of a large vocabulary needs. Beyond,
-// it is the system's own pages and goes back after the call: a heap might keep it, and every thread has one.
+// Scratch of a thread. It is kept between calls up to the size that a row of a large vocabulary needs. Larger
+// scratch is mapped for the call and unmapped after it: a heap might keep it, once for every thread.
 class Arena {
  public:
   ~Arena() { release(); }
@@ -68,6 +68,33 @@ class Arena {
 };
 thread_local Arena arena;
 
+// Asked before anything of an instruction set's own translation unit is run.
+#if defined(__x86_64__) || defined(__i386__)
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#else
+bool has_avx2() { return false; }
+bool has_avx512() { return false; }
+#endif
+
+// From so many scores on another thread is worth waking; the threads of a hosted call are awake.
+constexpr std::int64_t worth_waking = 131072, worth_sharing = 32768;
+// Scores of a task: enough work to be worth handing over, and few enough for a prompt answer to Ctrl-C.
+constexpr std::int64_t scores_a_task = 65536;
+
+// Rows of a task: whole blocks.
+std::int64_t rows_a_task(const Job& job, int threads) {
+  if (job.rows * job.classes >= scores_a_task * 4 * (std::int64_t)threads)
+    return (scores_a_task / job.classes + job.block) / job.block * job.block;
+  const std::int64_t share = (job.rows + threads - 1) / threads;
+  return (share + job.block - 1) / job.block * job.block;
+}
+
 }  // namespace
 
 #if defined(LASTLAYER_CHECKED)
@@ -77,10 +104,30 @@ void broken(const char* condition, const char* file, int line) {
 }
 #endif
 
+int size_of(Dtype d) {
+  switch (d) {
+    case Dtype::i8:
+    case Dtype::u8: return 1;
+    case Dtype::f16:
+    case Dtype::bf16:
+    case Dtype::i16:
+    case Dtype::u16: return 2;
+    case Dtype::f32:
+    case Dtype::i32:
+    case Dtype::u32: return 4;
+    default: return 8;
+  }
+}
+
 std::vector<const Table*> available() {
   std::vector<const Table*> tables;
-  for (const Table* t : {table_avx512(), table_avx2(), table_neon(), table_baseline()})
-    if (t && t->supported()) tables.push_back(t);
+  auto offer = [&](const Table* table) {
+    if (table) tables.push_back(table);
+  };
+  if (has_avx512()) offer(table_avx512());
+  if (has_avx2()) offer(table_avx2());
+  offer(table_neon());
+  offer(table_baseline());
   return tables;
 }
 
@@ -102,47 +149,41 @@ bool choose(const std::string& name) {
   return false;
 }
 
-// Scores worth waking another thread for: a hosted one is awake.
-constexpr std::int64_t worth_waking = 131072, worth_sharing = 32768;
-
-void run_job(Job& job, int threads, bool hosted, bool (*interrupted)(), bool* stopped) {
-  *stopped = false;
+bool run_job(Job& job, const Runner& runner) {
   job.stop_asked = nullptr;
-  if (job.rows == 0) return;
+  if (job.rows == 0) return true;
   const Table* table = current();
   table->plan(job);
   const std::int64_t all = job.rows * job.classes;
-  if (all < (hosted ? worth_sharing : worth_waking) || threads <= 1 || job.rows <= job.block) threads = 1;
-  // A task is enough work to be worth handing over, and few enough bytes for a prompt answer to Ctrl-C.
-  std::int64_t rows = (65536 / job.classes + job.block) / job.block * job.block;
-  if (all < 65536 * 4 * (std::int64_t)threads) {
-    const std::int64_t share = (job.rows + threads - 1) / threads;
-    rows = (share + job.block - 1) / job.block * job.block;
-  }
-  const std::int64_t tasks = (job.rows + rows - 1) / rows;
-  if (tasks == 1 && all < 65536) {
+  const bool alone =
+      all < (runner.hosted ? worth_sharing : worth_waking) || runner.threads <= 1 || job.rows <= job.block;
+  const int threads = alone ? 1 : runner.threads;
+  const std::int64_t rows = rows_a_task(job, threads), tasks = (job.rows + rows - 1) / rows;
+  if (tasks == 1 && all < scores_a_task) {
     table->run(job, 0, job.rows, arena.at_least(job.arena));
     arena.release_large();
-    return;
+    return true;
   }
-  Stop stop(interrupted);
+  using Question = bool (*)() noexcept;
+  Question question = runner.interrupted;
+  auto ask = [](void* data) noexcept { return (*static_cast<Question*>(data))(); };
+  Stop stop(question ? +ask : nullptr, &question);
   job.stop = &stop;
   job.stop_asked = [](void* s) { return static_cast<Stop*>(s)->asked(); };
   std::atomic<bool> exhausted{false};
-  auto task = [&](std::int64_t i) {
+  auto task = [&](std::int64_t i) noexcept {
     const std::int64_t begin = i * rows, end = begin + rows < job.rows ? begin + rows : job.rows;
-    char* memory = nullptr;
     try {
-      memory = arena.at_least(job.arena);
+      char* const memory = arena.at_least(job.arena);
+      table->run(job, begin, end, memory);
     } catch (const std::bad_alloc&) {
       exhausted.store(true);
-      return;
     }
-    table->run(job, begin, end, memory);
   };
-  parallel(threads, tasks, task, stop, hosted, [] { arena.release_large(); });
-  *stopped = stop.was_asked();
+  auto leave = []() noexcept { arena.release_large(); };
+  parallel(threads, tasks, task, stop, runner.hosted, leave);
   if (exhausted.load()) throw std::bad_alloc();
+  return !stop.was_asked();
 }
 
 }  // namespace lastlayer

@@ -42,10 +42,12 @@ struct Operand {
   char* data = nullptr;
   Dtype dtype = Dtype::f32;
   std::int64_t class_stride = 0;
-  std::int64_t stride[max_axes] = {};
+  std::int64_t stride[max_axes];  // of the rows' axes; the first is set where there are none
   // Every element lies at a multiple of its size. Without it elements are accessed byte by byte, or by vector
   // instructions that take any address, and never as objects of their type.
   bool aligned = true;
+
+  Operand() { stride[0] = 0; }  // not the others: it would take longer than three logits
 };
 
 // Results of one number a row, contiguous and aligned, each optional. `wide`: double, else float;
@@ -70,7 +72,7 @@ struct Job {
   Op op = Op::softmax;
   std::int64_t rows = 0, classes = 0;
   int axes = 0;  // of the rows
-  std::int64_t extent[max_axes] = {};
+  std::int64_t extent[max_axes];
   Operand x, out, q, mask;  // mask: u8, 0 = excluded; q: dense targets, or dy of the backward operations
   bool in_double = false;   // the type the kernels compute in
 
@@ -118,7 +120,6 @@ struct Job {
 
 struct Table {
   const char* name;
-  bool (*supported)();
   void (*plan)(Job&);  // fills the last group of a Job
   void (*run)(const Job&, std::int64_t begin, std::int64_t end, char* arena);  // rows [begin, end)
   // Elementary functions by themselves, to be measured by the tests: n numbers in, n out.
@@ -134,19 +135,8 @@ const Table* table_avx2();
 const Table* table_avx512();
 const Table* table_neon();
 
-inline int size_of(Dtype d) {
-  switch (d) {
-    case Dtype::i8:
-    case Dtype::u8: return 1;
-    case Dtype::f16:
-    case Dtype::bf16:
-    case Dtype::i16:
-    case Dtype::u16: return 2;
-    case Dtype::f32:
-    case Dtype::i32:
-    case Dtype::u32: return 4;
-    default: return 8;
-  }
-}
+// Bytes of an element. The kernels have their own (memory.hpp): no function that is compiled with an
+// instruction set's flags is shared with other code.
+int size_of(Dtype d);
 
 }  // namespace lastlayer

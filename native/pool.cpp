@@ -18,29 +18,36 @@
 namespace lastlayer {
 namespace {
 
+// Whether this thread is at work in a call. One that it starts from there (in a task, or in a handler of a
+// signal that arrived meanwhile) runs on this thread alone.
+thread_local bool at_work = false;
+
 struct Call {
-  const std::function<void(std::int64_t)>& task;
+  const CallableRef<std::int64_t> task;
   const std::int64_t count;
   Stop& stop;
-  const std::function<void()>& leave;
+  const CallableRef<> leave;
   std::atomic<std::int64_t> next{0};
 
   // A thread's part: tasks until there are none left.
-  void work() {
+  void work() noexcept {
+    const bool before = at_work;
+    at_work = true;
     while (!stop.asked()) {
       const std::int64_t i = next.fetch_add(1, std::memory_order_relaxed);
       if (i >= count) break;
       task(i);
     }
     if (leave) leave();
+    at_work = before;
   }
 };
 
 class Pool {
  public:
-  std::mutex in_use;
+  std::mutex in_use;  // owned by the call that has the workers; never tried by its own thread (at_work)
 
-  // Returns when all tasks are done. A helper that wakes up after that has no part in the call.
+  // Returns when all tasks are done. A worker that wakes up after that does not join the call.
   void run(Call& call, int helpers) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -48,7 +55,7 @@ class Pool {
         try {
           std::thread(&Pool::help, this).detach();
         } catch (...) {
-          break;  // no more threads to be had: fewer do the work
+          break;  // the system has no more threads: fewer do the work
         }
         ++started_;
       }
@@ -65,7 +72,7 @@ class Pool {
   }
 
  private:
-  void help() {
+  void help() noexcept {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       wake_.wait(lock, [&] { return places_ > 0; });
@@ -87,9 +94,9 @@ class Pool {
   int busy_ = 0;    // helpers that are at work
 };
 
-// Never destroyed: detached workers may outlive every destructor. A forked child forgets its parent's pool,
-// whose locks and threads mean nothing there, and knows that it was forked: from the beginning, since whoever
-// forks may have used an OpenMP runtime (see below) without us.
+// Never destroyed: detached workers may outlive every destructor. A forked child drops its parent's pool,
+// whose threads do not exist there and whose locks may be held. It remembers that it was forked even if the
+// parent had no pool, since the parent may have used an OpenMP runtime (see below) on its own.
 std::atomic<Pool*> the_pool{nullptr};
 std::atomic<bool> forked{false};
 #if defined(__unix__) || defined(__APPLE__)
@@ -108,8 +115,8 @@ Pool* pool() {
   return p;
 }
 
-// The entry of the OpenMP runtime that the process has loaded for all (as PyTorch does), in the calling
-// convention that compilers use: GCC's, which LLVM's runtime offers too. Null without one, or after fork().
+// The entry point of the OpenMP runtime that the process has loaded globally (as PyTorch does), in the
+// calling convention of GCC's compiler, which LLVM's runtime offers too. Null without one, or after fork().
 using Team = void (*)(void (*)(void*), void*, unsigned, unsigned);
 
 Team team() {
@@ -130,21 +137,21 @@ int positive(const char* name) {
 
 }  // namespace
 
-bool Stop::asked() {
+bool Stop::asked() noexcept {
   if (set_.load(std::memory_order_relaxed)) return true;
   if (!interrupted_ || std::this_thread::get_id() != caller_) return false;
   const auto now = std::chrono::steady_clock::now();
   if (now - last_ < std::chrono::milliseconds(30)) return false;
   last_ = now;
-  if (!interrupted_()) return false;
+  if (!interrupted_(data_)) return false;
   set_.store(true, std::memory_order_relaxed);
   return true;
 }
 
-void parallel(int threads, std::int64_t count, const std::function<void(std::int64_t)>& task, Stop& stop,
-              bool hosted, const std::function<void()>& leave) {
+void parallel(int threads, std::int64_t count, CallableRef<std::int64_t> task, Stop& stop, bool hosted,
+              CallableRef<> leave) {
   Call call{task, count, stop, leave};
-  const int helpers = (int)(count < threads ? count : threads) - 1;
+  const int helpers = at_work ? 0 : (int)(count < threads ? count : threads) - 1;
   if (const Team host = hosted && helpers > 0 ? team() : nullptr) {
     host([](void* data) { static_cast<Call*>(data)->work(); }, &call, (unsigned)(helpers + 1), 0);
     return;
@@ -157,6 +164,8 @@ void parallel(int threads, std::int64_t count, const std::function<void(std::int
   call.work();
 }
 
+namespace {
+
 int default_threads() {
   for (const char* name : {"LASTLAYER_NUM_THREADS", "OMP_NUM_THREADS"})
     if (const int n = positive(name)) return n;
@@ -167,5 +176,16 @@ int default_threads() {
   const unsigned n = std::thread::hardware_concurrency();
   return n ? (int)n : 1;
 }
+
+std::atomic<int> thread_count{0};  // 0: not yet known
+
+}  // namespace
+
+int threads_of_process() {
+  int n = thread_count.load(std::memory_order_relaxed);
+  if (n == 0) thread_count.store(n = default_threads(), std::memory_order_relaxed);
+  return n;
+}
+void set_threads_of_process(int n) { thread_count.store(n, std::memory_order_relaxed); }
 
 }  // namespace lastlayer

@@ -15,14 +15,8 @@
 namespace lastlayer {
 const Table* table_neon() {
   using namespace LL_ISA;
-  static const Table table = {"neon",
-                              []() -> bool { return true; },
-                              plan,
-                              run,
-                              exp_alone<float>,
-                              exp_alone<double>,
-                              log1p_alone<float>,
-                              log1p_alone<double>};
+  static const Table table = {
+      "neon", plan, run, exp_alone<float>, exp_alone<double>, log1p_alone<float>, log1p_alone<double>};
   return &table;
 }
 }  // namespace lastlayer

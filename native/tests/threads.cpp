@@ -35,8 +35,8 @@ const std::vector<Request>& requests() {
 
 std::string run(Problem& problem, int threads) {
   problem.wipe();
-  bool stopped = true;
-  run_job(problem.job, threads, false, nullptr, &stopped);
+  const Runner runner{threads, false, nullptr};
+  const bool stopped = !run_job(problem.job, runner);
   CHECK(!stopped, "%s", problem.name.c_str());
   return problem.results();
 }
@@ -101,13 +101,16 @@ void each_task_once() {
       Stop never;
       std::atomic<int> left{0};
       parallel(
-          threads, count, [&](std::int64_t i) { ++done[(std::size_t)i]; }, never, false, [&] { ++left; });
+          threads, count, [&](std::int64_t i) noexcept { ++done[(std::size_t)i]; }, never, false,
+          [&]() noexcept { ++left; });
       CHECK(!never.was_asked() && left >= 1 && left <= threads, "%d threads, %d left", threads, left.load());
       for (auto& d : done) CHECK(d == 1, "%d threads, %lld tasks", threads, (long long)count);
     }
   std::atomic<int> inner{0};  // a call from within a task runs on its own thread
   Stop never;
-  parallel(2, 8, [&](std::int64_t) { parallel(2, 8, [&](std::int64_t) { ++inner; }, never); }, never);
+  parallel(
+      2, 8, [&](std::int64_t) noexcept { parallel(2, 8, [&](std::int64_t) noexcept { ++inner; }, never); },
+      never);
   CHECK(inner == 64, "%d", inner.load());
 }
 
@@ -115,11 +118,12 @@ void an_interruption_ends_the_call() {
   for (int threads : {1, 2}) {
     std::atomic<int> done{0};
     int asked = 0;
-    auto task = [&](std::int64_t) {
+    auto task = [&](std::int64_t) noexcept {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
       ++done;
     };
-    Stop second([&] { return ++asked == 2; }), other([&] { return false; });
+    Stop second([](void* count) noexcept { return ++*(int*)count == 2; }, &asked),
+        other([](void*) noexcept { return false; });
     parallel(threads, 1000, task, second);
     CHECK(second.was_asked() && asked == 2 && done < 200, "%d asked, %d done", asked, done.load());
     parallel(threads, 2, task, other);

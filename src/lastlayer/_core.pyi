@@ -1,4 +1,4 @@
-"""The native core: C++ on buffers and tensors. `native` is its only caller, and says what the arguments mean.
+"""The native core: C++ on buffers and tensors.
 
 Arrays are checked for what memory safety rests on, and for nothing else: a wrong one is a ``ValueError``, a
 ``TypeError`` or a ``BufferError``, and a mistake of this package. Wherever an array goes, a torch tensor on
@@ -7,7 +7,7 @@ recorded for autograd. bfloat16 travels in arrays as ``uint16`` with a flag besi
 A ``softcap`` of 0 is none. ``threads`` is for this call, in place of `get_num_threads`, and has the
 workers of the process's OpenMP runtime (PyTorch's) do it where there is one; 0 leaves it at that.
 `use_threads` says the same for all calls of a thread.
-Every argument is positional.
+Every argument can be given by keyword.
 """
 
 from typing import Any, TypeAlias
@@ -27,7 +27,6 @@ def softmax(
     softcap: float,
     bfloat: bool,
     threads: int = 0,
-    /,
 ) -> None: ...
 def softmax_backward(
     grad: NDArray[Any] | Tensor,
@@ -37,7 +36,6 @@ def softmax_backward(
     log: bool,
     bfloat: bool,
     threads: int = 0,
-    /,
 ) -> None: ...
 def row_stats(
     scores: NDArray[Any] | Tensor,
@@ -59,7 +57,6 @@ def row_stats(
     off: float = 0.0,
     shard: bool = False,
     threshold: NDArray[float64] | Tensor | None = None,
-    /,
 ) -> None:
     """Fill ``into``: its keys are the results wanted, ``top_label`` and ``top_probability`` if ``k`` > 0.
 
@@ -94,7 +91,6 @@ def cross_entropy(
     rest: NDArray[float64] | Tensor | None = None,
     mass: NDArray[float64] | Tensor | None = None,
     tilt: NDArray[float64] | Tensor | None = None,
-    /,
 ) -> float:
     """``scale`` times the sum of the rows' losses; or 0, with the losses themselves in ``losses`` if given.
 
@@ -110,23 +106,22 @@ def target_totals(
     ignore_index: int | None,
     class_weight: NDArray[float64] | Tensor | None,
     sample_weight: NDArray[float64] | Tensor | None,
-    /,
 ) -> tuple[int, float]:
     """The position of the first index out of range or -1, and the weight of the rows that are not ignored."""
 
-def large_pages(array: NDArray[Any] | Tensor, /) -> None:
+def large_pages(array: NDArray[Any] | Tensor) -> None:
     """Ask for the memory of a new array in large pages, where the system has a way to."""
 
-def digest(array: NDArray[Any] | Tensor, /) -> int:
+def digest(array: NDArray[Any] | Tensor) -> int:
     """A number of all bits of an array and their places: another one after any write to it."""
 
-def use_threads(n: int, /) -> int:
+def use_threads(n: int) -> int:
     """Set the number of threads for this thread's calls, and return the one before; 0: the process's."""
 
 def get_num_threads() -> int:
     """Threads that large calls are divided over."""
 
-def set_num_threads(n: int, /) -> None:
+def set_num_threads(n: int) -> None:
     """Set the number of threads of this process."""
 
 def isas() -> list[str]:
@@ -135,11 +130,11 @@ def isas() -> list[str]:
 def isa() -> str:
     """The instruction set in use."""
 
-def set_isa(name: str, /) -> bool:
+def set_isa(name: str) -> bool:
     """Choose an instruction set by name; False if it cannot run here."""
 
 # The elementary functions by themselves, to be measured.
-def exp_f32(x: NDArray[float32] | Tensor, out: NDArray[float32] | Tensor, /) -> None: ...
-def exp_f64(x: NDArray[float64] | Tensor, out: NDArray[float64] | Tensor, /) -> None: ...
-def log1p_f32(x: NDArray[float32] | Tensor, out: NDArray[float32] | Tensor, /) -> None: ...
-def log1p_f64(x: NDArray[float64] | Tensor, out: NDArray[float64] | Tensor, /) -> None: ...
+def exp_f32(x: NDArray[float32] | Tensor, out: NDArray[float32] | Tensor) -> None: ...
+def exp_f64(x: NDArray[float64] | Tensor, out: NDArray[float64] | Tensor) -> None: ...
+def log1p_f32(x: NDArray[float32] | Tensor, out: NDArray[float32] | Tensor) -> None: ...
+def log1p_f64(x: NDArray[float64] | Tensor, out: NDArray[float64] | Tensor) -> None: ...

@@ -34,9 +34,13 @@ def signatures_of_module():
 
 
 def parameters(node):
-    others = node.args.args + node.args.kwonlyargs + [node.args.vararg] * (node.args.vararg is not None)
-    assert not others, f"{node.name} has parameters that are not positional"
-    return [ast.unparse(a.annotation) for a in node.args.posonlyargs]
+    others = [
+        *node.args.posonlyargs,
+        *node.args.kwonlyargs,
+        *filter(None, (node.args.vararg, node.args.kwarg)),
+    ]
+    assert not others, f"{node.name} has parameters that are not both positional and by keyword"
+    return [(a.arg, ast.unparse(a.annotation)) for a in node.args.args]
 
 
 def test_the_same_names():
@@ -50,8 +54,9 @@ def test_the_same_parameters_and_results():
     for name, node in signatures_of_module().items():
         ours, theirs = parameters(stub[name]), parameters(node)
         assert len(ours) == len(theirs), name
-        for position, (mine, true) in enumerate(zip(ours, theirs, strict=True)):
-            assert (mine in KNOWN or true in KNOWN) <= (mine == true), (name, position, mine, true)
+        assert [argument for argument, _ in ours] == [argument for argument, _ in theirs], name
+        for (argument, mine), (_, true) in zip(ours, theirs, strict=True):
+            assert (mine in KNOWN or true in KNOWN) <= (mine == true), (name, argument, mine, true)
         assert [ast.unparse(a) for a in stub[name].args.defaults] == [
             ast.unparse(a) for a in node.args.defaults
         ], name

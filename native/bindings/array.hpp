@@ -51,6 +51,7 @@ class Array {
   bool given = false;
   char* data = nullptr;
   Dtype dtype = Dtype::f32;
+  int item_size = 4;  // bytes
   int axes = 0;
   std::int64_t items = 0;
   std::int64_t shape[max_axes], strides[max_axes];  // strides in bytes, of any sign

@@ -85,7 +85,8 @@ void Array::open_buffer(nb::handle object, bool writable, bool bfloat, const cha
     throw nb::python_error();
   }
   dtype = dtype_of_buffer(view.format ? view.format : "B", bfloat, name);
-  if (view.itemsize != size_of(dtype)) refuse(name, "unexpected item size");
+  item_size = size_of(dtype);
+  if (view.itemsize != item_size) refuse(name, "unexpected item size");
   if (view.ndim > max_axes) refuse(name, "too many axes");
   data = (char*)view.buf;
   axes = view.ndim;
@@ -100,15 +101,15 @@ void Array::open_tensor(nb::handle object, bool writable, const char* name) {
                           " is neither an array nor a tensor of PyTorch 2.10 or later")
                              .c_str());
   dtype = dtype_of_tensor(t, name);
+  item_size = size_of(dtype);
   if (t.axes < 0 || t.axes > max_axes) refuse(name, "too many axes");
   data = t.data ? (char*)t.data + t.offset : nullptr;
   axes = t.axes;
   // Without a sign: the stride of an axis of length 0 or 1 may be any number, and is not used.
-  std::uint64_t dense = (std::uint64_t)size_of(dtype);
+  std::uint64_t dense = (std::uint64_t)item_size;
   for (int d = axes - 1; d >= 0; --d) {
     shape[d] = t.shape[d];
-    strides[d] =
-        (std::int64_t)(t.strides ? (std::uint64_t)t.strides[d] * (std::uint64_t)size_of(dtype) : dense);
+    strides[d] = (std::int64_t)(t.strides ? (std::uint64_t)t.strides[d] * (std::uint64_t)item_size : dense);
     dense *= (std::uint64_t)shape[d];
   }
 }
@@ -132,7 +133,7 @@ void Array::count(const char* name) {
 // The memory of torch.frombuffer, of a field of a record or of a foreign library may begin at any byte.
 bool Array::is_aligned() const {
   if (items == 0) return true;
-  const std::int64_t size = size_of(dtype);
+  const std::int64_t size = item_size;
   bool all = (std::uintptr_t)data % (std::uintptr_t)size == 0;
   for (int d = 0; d < axes; ++d) all = all && (shape[d] == 1 || strides[d] % size == 0);
   return all;
@@ -140,7 +141,7 @@ bool Array::is_aligned() const {
 
 void Array::align() {
   if (aligned) return;
-  const std::size_t bytes = (std::size_t)items * (std::size_t)size_of(dtype);
+  const std::size_t bytes = (std::size_t)items * (std::size_t)item_size;
   copy_.reset(new char[bytes]);
   std::memcpy(copy_.get(), data, bytes);
   data = copy_.get();
@@ -149,7 +150,7 @@ void Array::align() {
 
 bool Array::contiguous() const {
   if (items == 0) return true;
-  std::int64_t dense = size_of(dtype);
+  std::int64_t dense = item_size;
   for (int d = axes - 1; d >= 0; --d) {
     if (shape[d] == 1) continue;
     if (strides[d] != dense) return false;

@@ -1,0 +1,23 @@
+// The GIL: released while the kernels run, and taken again to ask whether the user interrupts (Ctrl-C).
+#pragma once
+
+#include <Python.h>
+
+namespace lastlayer {
+
+// Releases the GIL for its lifetime.
+class WithoutGil {
+ public:
+  WithoutGil();
+  ~WithoutGil();
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+// Runs Python's signal handlers. True if one raised: the exception is set, and the call is to end.
+bool interrupted() noexcept;
+
+}  // namespace lastlayer

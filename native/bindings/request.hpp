@@ -1,0 +1,64 @@
+// Python objects -> the kernels' parameters -> a call. Arrays and tensors are held for the length of the
+// call, and are checked here for everything that memory safety rests on: shape, dtype, writability. Their
+// meaning is checked by the Python package; an error raised here is a mistake of the package itself.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "array.hpp"
+#include "kernels.hpp"
+
+namespace lastlayer {
+
+// The arguments that functions have in common, as they come from Python. An absent one is None.
+struct ScoreArguments {
+  nanobind::handle array;
+  int axis;
+  bool bfloat;  // a buffer of uint16 holds bfloat16
+  double temperature = 1.0, softcap = 0.0;
+};
+struct TargetArguments {
+  nanobind::handle array;
+  bool dense, bfloat;
+  nanobind::handle class_weight, sample_weight, ignore_index;
+  double on, off;
+};
+struct LossArguments {
+  int kind;  // LossKind
+  double z_loss, scale;
+  nanobind::handle losses, grad;
+  nanobind::handle peak, rest, mass, tilt;  // one number a row
+};
+struct StatsArguments {
+  nanobind::handle where;
+  nanobind::dict into;
+  std::int64_t k;
+  bool shard;
+  nanobind::handle threshold;
+};
+
+// 0 to 6 in Python. `..._alone`: without the losses; nll: of log-probabilities, log_loss: of probabilities.
+enum class LossKind { loss, loss_and_grad, nll, log_loss, grad_alone, nll_grad, log_loss_grad };
+
+// The number of threads of this thread's calls, in place of the process's; 0: the process's. Returns the one
+// before.
+int use_threads(int n);
+
+void softmax(const ScoreArguments& scores, nanobind::handle out, bool log, nanobind::handle where,
+             int threads);
+void softmax_backward(const ScoreArguments& y, nanobind::handle grad, nanobind::handle out, bool log,
+                      int threads);
+void row_stats(const ScoreArguments& scores, const TargetArguments& targets, const StatsArguments& stats,
+               int threads);
+// The rows' losses into `losses` if given; else their sum times `scale` as the result.
+double cross_entropy(const ScoreArguments& scores, const TargetArguments& targets, const LossArguments& loss,
+                     int threads);
+
+// An array of `n` float64, contiguous; misaligned ones are copied.
+const double* doubles_of(Array& array, nanobind::handle object, std::int64_t n, const char* name);
+
+}  // namespace lastlayer
