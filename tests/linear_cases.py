@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import oracle
+from random_arrays import numbers
 
 from lastlayer.plan import Plan, most_lent
 
 N, D, V = 23, 5, 70
 TARGETS = ["index", "ignored", "soft", "one-hot"]
 PLANS = ["kept", "mixed", "recomputed", "chunks", "lent"]
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
 def targets_of(kind, n=N, v=V):

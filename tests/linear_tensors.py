@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from random_arrays import tensor
 
 from lastlayer import linear
 from lastlayer import plan as plans
@@ -14,13 +15,8 @@ N, D, V = 6, 4, 19
 Y = torch.tensor([0, 18, -100, 7, 7, 16])
 
 
-def numbers(*shape, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-
-
 def arguments(n=N, d=D, v=V, dtype=torch.float64):
-    made = numbers(n, d, dtype=dtype), numbers(v, d, seed=1, dtype=dtype), numbers(v, seed=2, dtype=dtype)
+    made = tensor(n, d, dtype=dtype), tensor(v, d, seed=1, dtype=dtype), tensor(v, seed=2, dtype=dtype)
     return tuple(t.requires_grad_() for t in made)
 
 

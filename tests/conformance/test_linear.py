@@ -10,7 +10,8 @@ import pytest
 from assertions import raises, unchanged
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_cases import PLANS, TARGETS, D, N, V, close, cut_as, numbers, targets_of, truth_of
+from linear_cases import PLANS, TARGETS, D, N, V, close, cut_as, targets_of, truth_of
+from random_arrays import numbers
 
 import lastlayer as ll
 from lastlayer import head as heads

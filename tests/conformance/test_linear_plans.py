@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_cases import close, fixed_plan, numbers, targets_of, truth_of
+from linear_cases import close, fixed_plan, targets_of, truth_of
+from random_arrays import numbers
 
 import lastlayer as ll
 from lastlayer import linear, passes, problem, select

@@ -7,7 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 from assertions import raises
-from linear_cases import PLANS, D, V, close, cut_as, numbers, targets_of
+from linear_cases import PLANS, D, V, close, cut_as, targets_of
+from random_arrays import numbers
 
 import lastlayer as ll
 from lastlayer import plan as plans

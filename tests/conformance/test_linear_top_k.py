@@ -8,7 +8,8 @@ import numpy as np
 import oracle
 import pytest
 from assertions import raises
-from linear_cases import PLANS, D, N, V, close, cut_as, numbers
+from linear_cases import PLANS, D, N, V, close, cut_as
+from random_arrays import numbers
 
 import lastlayer as ll
 from lastlayer import select

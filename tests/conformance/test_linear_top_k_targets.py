@@ -10,7 +10,8 @@ import pytest
 from assertions import unchanged
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_cases import PLANS, D, N, V, close, cut_as, numbers, truth_of
+from linear_cases import PLANS, D, N, V, close, cut_as, truth_of
+from random_arrays import numbers
 from top_k_targets import KINDS, dense, listed
 
 import lastlayer as ll

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
+from random_arrays import tensor
 
 import lastlayer as ll
 
@@ -20,9 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 INF, NAN = float("inf"), float("nan")
 
 
-def seeded(*shape, seed=0, dtype=torch.float64, scale=2.0):
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(*shape, generator=generator, dtype=torch.float64) * scale).to(dtype)
+seeded = partial(tensor, scale=2.0)
 
 
 def variable(*shape, **options):

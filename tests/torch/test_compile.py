@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from assertions import raises
+from random_arrays import tensor
 
 import lastlayer as ll
 
@@ -21,9 +24,7 @@ pytestmark = [
 OPS = torch.ops.lastlayer
 
 
-def seeded(*shape, seed=0, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+seeded = partial(tensor, dtype=torch.float32)
 
 
 def labels(rows, classes):

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import textwrap
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from assertions import assert_same_bits, assert_ulp
+from random_arrays import tensor
 
 import lastlayer as ll
 
@@ -51,10 +53,7 @@ class Wrapper(torch.Tensor):
         raise RuntimeError("not to be asked")
 
 
-def numbers(shape, dtype=torch.float32, seed=0):
-    return (torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 3).to(
-        dtype
-    )
+numbers = partial(tensor, dtype=torch.float32, scale=3.0)
 
 
 def softmax(x, out, axis=-1, log=False, where=None, threads=0):
@@ -136,7 +135,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_scores_of_every_dtype_and_layout(dtype, layout, axis):
-    x = numbers((4, 5, 7), dtype)
+    x = numbers(4, 5, 7, dtype=dtype)
     truth = true_log_softmax(x, axis)
     given = LAYOUTS[layout](x)
     assert_near(softmax(given, torch.empty_like(x), axis, log=True), truth, 8)
@@ -145,7 +144,7 @@ def test_scores_of_every_dtype_and_layout(dtype, layout, axis):
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_results_into_a_part_of_a_larger_tensor(dtype):
-    x, whole = numbers((4, 7), dtype), torch.full((12, 30), 7.0, dtype=dtype)
+    x, whole = numbers(4, 7, dtype=dtype), torch.full((12, 30), 7.0, dtype=dtype)
     softmax(x, whole.T[3:17:2, 2:10:2].T)
     assert_near(whole[2:10:2, 3:17:2], np.exp(true_log_softmax(x, -1)), 8)
     whole[2:10:2, 3:17:2] = 7
@@ -153,19 +152,19 @@ def test_results_into_a_part_of_a_larger_tensor(dtype):
 
 
 def test_in_place_and_of_a_leaf():
-    x = numbers((4, 7)).requires_grad_()
+    x = numbers(4, 7).requires_grad_()
     truth = torch.softmax(x.detach().double(), -1)
     assert_near(softmax(x, x), truth, 3)
 
 
 def test_rows_that_are_one_row():
-    x = numbers((1, 7)).expand(5, 7)
+    x = numbers(1, 7).expand(5, 7)
     assert_near(softmax(x, torch.empty(5, 7)), torch.softmax(x.double(), -1), 3)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
 def test_targets_of_every_integer_dtype(dtype):
-    x, y = numbers((6, 5)), torch.tensor([0, 4, 2, 1, 4, 3])
+    x, y = numbers(6, 5), torch.tensor([0, 4, 2, 1, 4, 3])
     truth = torch.nn.functional.cross_entropy(x.double(), y, reduction="none")
     losses = torch.empty(6)
     assert cross_entropy(x, y.to(dtype), losses=losses) == 0.0
@@ -178,8 +177,8 @@ def test_targets_of_every_integer_dtype(dtype):
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("dense", [False, True], ids=["index", "dense"])
 def test_gradients_and_weights(dtype, dense):
-    x = numbers((6, 5), dtype)
-    y = torch.softmax(numbers((6, 5), seed=1), -1).to(dtype) if dense else torch.tensor([0, 4, 2, 1, 4, 3])
+    x = numbers(6, 5, dtype=dtype)
+    y = torch.softmax(numbers(6, 5, seed=1), -1).to(dtype) if dense else torch.tensor([0, 4, 2, 1, 4, 3])
     each, rows = torch.rand(5, dtype=torch.float64) + 0.5, torch.rand(6, dtype=torch.float64)
     wide = x.double().clone().requires_grad_()
     loss = torch.nn.functional.cross_entropy(wide, y.double() if dense else y, each, reduction="none")
@@ -197,7 +196,7 @@ def test_gradients_and_weights(dtype, dense):
 
 
 def test_row_statistics():
-    x, y = numbers((6, 5)), torch.tensor([0, 4, 2, 1, 4, 3])
+    x, y = numbers(6, 5), torch.tensor([0, 4, 2, 1, 4, 3])
     into = {"lse": torch.empty(6), "nll": torch.empty(6), "argmax": torch.empty(6, dtype=torch.int64)}
     into |= {"top_label": torch.empty(6, 2, dtype=torch.int64), "top_probability": torch.empty(6, 2)}
     row_stats(x, into, y, 2)
@@ -211,7 +210,7 @@ def test_row_statistics():
 
 
 def test_excluded_classes():
-    x, mask = numbers((6, 5)), torch.rand(6, 5, generator=torch.Generator().manual_seed(3)) > 0.3
+    x, mask = numbers(6, 5), torch.rand(6, 5, generator=torch.Generator().manual_seed(3)) > 0.3
     mask[:, 2] = True
     truth = torch.softmax(x.double().masked_fill(~mask, -torch.inf), -1)
     assert_near(softmax(x, torch.empty(6, 5), where=mask), truth, 3)
@@ -219,8 +218,11 @@ def test_excluded_classes():
 
 @pytest.mark.parametrize("log", [False, True], ids=["softmax", "log_softmax"])
 def test_backward(log):
-    wide = numbers((6, 5), torch.float64).requires_grad_()
-    y, dy = (torch.log_softmax if log else torch.softmax)(wide, -1), numbers((6, 5), torch.float64, 1)
+    wide = numbers(6, 5, dtype=torch.float64).requires_grad_()
+    y, dy = (
+        (torch.log_softmax if log else torch.softmax)(wide, -1),
+        numbers(6, 5, dtype=torch.float64, seed=1),
+    )
     y.backward(dy)
     dx = torch.empty(6, 5, dtype=torch.float64)
     _core.softmax_backward(dy, y, 1, dx, log, False)
@@ -228,7 +230,7 @@ def test_backward(log):
 
 
 def test_tensors_and_arrays_together():
-    x, y = numbers((6, 5), torch.bfloat16), np.array([0, 4, 2, 1, 4, 3])
+    x, y = numbers(6, 5, dtype=torch.bfloat16), np.array([0, 4, 2, 1, 4, 3])
     bits, losses = np.empty((6, 5), np.uint16), np.empty(6, np.float32)
     cross_entropy(x, y, kind=1, losses=losses, grad=bits)
     grad = torch.empty_like(x)
@@ -264,7 +266,7 @@ def test_as_many_axes_as_the_core_has():
 
 
 def test_no_reference_is_kept():
-    x, out, y = numbers((4, 3)), torch.empty(4, 3), torch.zeros(4, dtype=torch.int64)
+    x, out, y = numbers(4, 3), torch.empty(4, 3), torch.zeros(4, dtype=torch.int64)
     before = [sys.getrefcount(t) for t in (x, out, y)]
     for _ in range(100):
         softmax(x, out)
@@ -284,7 +286,7 @@ def test_a_subclass_that_changes_itself_when_asked():
 
 def test_a_result_that_leaves_the_dict_when_asked():
     """It is held until the end of the call."""
-    x, into, shapes = numbers((4, 3)), {}, []
+    x, into, shapes = numbers(4, 3), {}, []
 
     class Leaving(torch.Tensor):
         @classmethod
@@ -320,7 +322,10 @@ def of_every_entry(place, x, axis):
     rows, classes, wide = x.numel() // x.shape[axis], x.shape[axis], x.dtype == torch.float64
     generator = torch.Generator().manual_seed(1)
     y = torch.randint(classes, (rows,), generator=generator)
-    q, dy = torch.softmax(numbers(x.shape, seed=2).to(x.dtype), axis), numbers(x.shape, x.dtype, 3)
+    q, dy = (
+        torch.softmax(numbers(*x.shape, seed=2).to(x.dtype), axis),
+        numbers(*x.shape, dtype=x.dtype, seed=3),
+    )
     mask = torch.rand(x.shape, generator=generator) < 0.9
     weights = [torch.rand(n, generator=generator, dtype=torch.float64) for n in (classes, rows)]
     narrow = torch.float64 if wide else torch.float32
@@ -365,7 +370,7 @@ def of_every_entry(place, x, axis):
     ("shape", "axis"), [((5, 130), 1), ((300, 10), 1), ((7, 90), 0), ((3, 70000), 1)], ids=str
 )
 def test_memory_that_begins_at_any_byte(dtype, shape, axis):
-    x = numbers(shape, dtype)
+    x = numbers(*shape, dtype=dtype)
     expected, totals = of_every_entry(lambda t: t.clone(), x, axis)
     placements = {"tensors": misaligned, "arrays": lambda t: misaligned(t).numpy()}
     if dtype == torch.bfloat16:  # NumPy has no name for it
@@ -382,7 +387,7 @@ def test_memory_that_begins_at_any_byte(dtype, shape, axis):
 )
 def test_large_results_in_memory_that_begins_at_any_byte(shape, axis):
     """Results of this size bypass the cache, by stores that need alignment."""
-    x = numbers(shape)
+    x = numbers(*shape)
     out, plain = misaligned(torch.zeros(shape)), torch.empty(shape)
     assert torch.equal(softmax(x, out, axis), softmax(x, plain, axis))
     y = torch.zeros(x.numel() // shape[axis], dtype=torch.int64)
@@ -397,7 +402,7 @@ def test_large_results_in_memory_that_begins_at_any_byte(shape, axis):
 def test_records_whose_fields_lie_at_odd_strides():
     kind = np.dtype([("flag", np.int8), ("x", np.float64, (100,)), ("y", np.int64)])
     records = np.zeros(50, kind)
-    records["x"] = numbers((50, 100), torch.float64).numpy()
+    records["x"] = numbers(50, 100, dtype=torch.float64).numpy()
     x, plain = records["x"], records["x"].copy()
     for axis in (0, 1):
         assert_same_bits(softmax(x, np.empty_like(plain), axis), softmax(plain, np.empty_like(plain), axis))
@@ -734,7 +739,7 @@ def test_torch_may_come_later_or_never():
 
 def test_threads_of_one_call():
     """The same bits for any number, and the process's own number stays."""
-    x, y = numbers((4000, 50)), torch.arange(4000) % 50
+    x, y = numbers(4000, 50), torch.arange(4000) % 50
     before = _core.get_num_threads()
     found = []
     for n in (0, 1, 2, 3, 64):
@@ -781,7 +786,7 @@ def test_a_call_has_the_threads_that_it_asks_for():
 
 
 def test_many_callers_at_once():
-    x, y = numbers((2000, 30), torch.bfloat16), torch.arange(2000) % 30
+    x, y = numbers(2000, 30, dtype=torch.bfloat16), torch.arange(2000) % 30
     expected = cross_entropy(x, y)
     wrong = []
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
+from random_arrays import tensor
 
 import lastlayer as ll
 
@@ -13,8 +16,7 @@ F = torch.nn.functional
 NAN, INF = float("nan"), float("inf")
 
 
-def seeded(*shape, seed=0, dtype=torch.float32, scale=3.0):
-    return (torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale).to(dtype)
+seeded = partial(tensor, dtype=torch.float32, scale=3.0)
 
 
 def indices(count, *shape):

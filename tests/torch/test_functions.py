@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from assertions import assert_ulp, raises
 from cases import CASES, ODD_CASES
+from random_arrays import tensor
 
 import lastlayer as ll
 from lastlayer import select
@@ -18,9 +21,7 @@ each_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 BOUND = {"core": 3.5, "composed": 6.0}
 
 
-def seeded(*shape, dtype=torch.float32, scale=4.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(*shape, generator=generator, dtype=torch.float64) * scale).to(dtype)
+seeded = partial(tensor, dtype=torch.float32, scale=4.0)
 
 
 def labels(*shape, classes, seed=1):

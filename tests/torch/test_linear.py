@@ -13,7 +13,8 @@ from lastlayer import linear
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
-from linear_tensors import D, N, V, Y, arguments, cut, loop, numbers, peer  # noqa: E402
+from linear_tensors import D, N, V, Y, arguments, cut, loop, peer  # noqa: E402
+from random_arrays import tensor  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
@@ -23,7 +24,7 @@ NAN = float("nan")
 
 # --- values and derivatives ---------------------------------------------------------------------------------
 
-SOFT = torch.softmax(numbers(N, V, seed=5), 1)
+SOFT = torch.softmax(tensor(N, V, seed=5), 1)
 WEIGHT = torch.linspace(0.5, 2, V, dtype=torch.float64)
 SAME = {
     "plain": (Y, {}, {}),
@@ -45,7 +46,7 @@ def test_value_and_gradients_are_those_of_pytorch(each, name):
         peer(*args, y, **theirs),
     )
     torch.testing.assert_close(loss, expected, rtol=1e-13, atol=1e-14)
-    height = numbers(*loss.shape, seed=9)
+    height = tensor(*loss.shape, seed=9)
     got = torch.autograd.grad(loss, args, height)
     torch.testing.assert_close(got, torch.autograd.grad(expected, args, height), rtol=1e-12, atol=1e-14)
     detached = [t.detach() for t in args]
@@ -98,7 +99,7 @@ def test_only_what_is_asked_for(each, on):
 
 
 def test_one_tensor_in_two_places(each):
-    w = numbers(V, D).requires_grad_()
+    w = tensor(V, D).requires_grad_()
     y = torch.arange(V)
     for first in (True, False):
         expected = torch.autograd.grad(F.cross_entropy(w @ w.T, y), w, create_graph=True)[0]
@@ -194,12 +195,12 @@ def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes, 
     cut(monkeypatch, rows=96, classes=classes)
     n, d, v = 96, 48, 3000
     x, w = (
-        numbers(n, d, dtype=dtype),
-        (numbers(v, d, seed=1) * (1.0 if kind == "confident" else 0.2)).to(dtype),
+        tensor(n, d, dtype=dtype),
+        (tensor(v, d, seed=1) * (1.0 if kind == "confident" else 0.2)).to(dtype),
     )
     y = torch.randint(0, v, (n,), generator=torch.Generator().manual_seed(2))
     if kind == "soft":
-        y = torch.softmax(numbers(n, v, seed=3) * 3, 1)
+        y = torch.softmax(tensor(n, v, seed=3) * 3, 1)
 
     def gradients(loss, dtype=dtype):
         args = [t.to(dtype).detach().requires_grad_() for t in (x, w)]
@@ -227,8 +228,8 @@ def test_gradients_keep_their_digits_over_many_tiles(monkeypatch, chunks):
     """What makes most of them is added last, so that hardly more than one rounding of float32 is left."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
     n, d, v = (256, 24, 1000) if chunks == "small" else (1024, 24, 4000)
-    x = numbers(n, d, dtype=torch.float32).requires_grad_()
-    w = (numbers(v, d, seed=1, dtype=torch.float32) / 8).requires_grad_()
+    x = tensor(n, d, dtype=torch.float32).requires_grad_()
+    w = (tensor(v, d, seed=1, dtype=torch.float32) / 8).requires_grad_()
     y = torch.arange(n) % 300
     exact = [t.detach().double().requires_grad_() for t in (x, w)]
     truth = torch.autograd.grad(F.cross_entropy(exact[0] @ exact[1].T, y), exact)
@@ -262,7 +263,7 @@ def test_autocast(each):
 def test_every_kind_of_targets_in_every_dtype(each, dtype, reduction):
     """Backwards from a sum, whose gradient is one number in the place of all."""
     index = torch.tensor([0, 18, 3, 7, 7, 16])
-    dense = torch.softmax(numbers(N, V, seed=5), 1)
+    dense = torch.softmax(tensor(N, V, seed=5), 1)
     listed = torch.nn.functional.one_hot(index, V).double() * 0.6 + 0.4 / V
     x, w, b = arguments(dtype=dtype)
     logits = F.linear(*(t.float() for t in (x, w, b))) if dtype is torch.float16 else F.linear(x, w, b)

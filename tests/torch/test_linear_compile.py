@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from random_arrays import tensor
 
 import lastlayer as ll
 
@@ -21,13 +22,8 @@ N, D, V = 24, 3, 400  # more logits than any argument has numbers
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
 
 
-def numbers(*shape, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-
-
 def arguments(n=N, d=D, v=V):
-    made = numbers(n, d), numbers(v, d, seed=1), numbers(v, seed=2)
+    made = tensor(n, d), tensor(v, d, seed=1), tensor(v, seed=2)
     return [t.requires_grad_() for t in made]
 
 
@@ -284,11 +280,11 @@ def test_the_operation_passes_pytorchs_checks():
     opcheck(operation_of, (x, w, b, *options_of(y)))
     some = options_of(y, reduction="sum", softcap=3.0, memory=1e6, wanted=(False, True, False))
     opcheck(operation_of, (x.detach(), w, None, *some))
-    soft = torch.softmax(numbers(6, 19), 1)
+    soft = torch.softmax(tensor(6, 19), 1)
     opcheck(operation_of, (x, w.detach(), None, *options_of(soft, wanted=(True, False, False))))
     rows = options_of(y, reduction="none", wanted=(False,) * 3, s=WEIGHT[:6])
     opcheck(operation_of, (x, w, b, *rows))
-    grad = numbers(6, seed=8)
+    grad = tensor(6, seed=8)
     opcheck(
         torch.ops.lastlayer.linear_loss_backward.default,
         (grad, x.detach(), w.detach(), None, *rows[:-1], [True, True, False]),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import pytest
+from random_arrays import tensor
 
 import lastlayer as ll
 from lastlayer import passes
@@ -29,12 +30,8 @@ HEADS = (2, 3)
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
 
 
-def numbers(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def arguments(heads=HEADS):
-    made = numbers(N, D), numbers(C, *heads, D, seed=1), numbers(C, *heads, seed=2)
+    made = tensor(N, D), tensor(C, *heads, D, seed=1), tensor(C, *heads, seed=2)
     return [t.requires_grad_() for t in made]
 
 
@@ -46,7 +43,7 @@ def indices(heads=HEADS, ignored=-100):
 
 WEIGHT = torch.linspace(0.5, 2, C, dtype=torch.float64)
 SAMPLE = torch.rand((N, *HEADS), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-SOFT = torch.softmax(numbers(N, C, *HEADS, seed=5), 1)
+SOFT = torch.softmax(tensor(N, C, *HEADS, seed=5), 1)
 
 
 def logits(x, w, b):
@@ -71,7 +68,7 @@ SEVERAL = {
 
 LISTED = (
     torch.stack([torch.randperm(C, generator=torch.Generator().manual_seed(i))[:3] for i in range(N * 6)]),
-    torch.softmax(numbers(N * 6, 4, seed=6), 1)[:, :3],
+    torch.softmax(tensor(N * 6, 4, seed=6), 1)[:, :3],
 )
 LISTED = tuple(t.reshape(N, *HEADS, 3) for t in LISTED)
 SEVERAL["listed"] = (LISTED, {"label_smoothing": 0.1})
@@ -88,7 +85,7 @@ def test_several_heads_are_a_cross_entropy_with_dimensions(name):
         options = {"ignore_index": -100, **options}
     expected = ours.cross_entropy(logits(*args), y, **options)
     torch.testing.assert_close(found, expected, **CLOSE)
-    height = numbers(*found.shape, seed=9)
+    height = tensor(*found.shape, seed=9)
     got = torch.autograd.grad(found, args, height)
     torch.testing.assert_close(got, torch.autograd.grad(expected, args, height), **CLOSE)
 
@@ -129,12 +126,12 @@ def test_transforms_of_several_heads():
 
 
 def test_no_head_and_no_row():
-    x = numbers(N, D).requires_grad_()
+    x = tensor(N, D).requires_grad_()
     loss = ours.linear_cross_entropy(x, torch.empty(C, 0, D, dtype=torch.float64), torch.empty(N, 0).long())
     loss.backward()
     assert loss.item() == 0.0
     assert (x.grad == 0).all()
-    w = numbers(C, *HEADS, D).requires_grad_()
+    w = tensor(C, *HEADS, D).requires_grad_()
     loss = ours.linear_cross_entropy(x[:0], w, torch.empty(0, *HEADS).long())
     loss.backward()
     assert loss.item() == 0.0
@@ -182,10 +179,10 @@ def test_the_signature_is_pytorchs_and_more_by_keyword():
 
 def test_dtypes_are_pytorchs():
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-        x, w, y = numbers(N, D).to(dtype), numbers(C, D).to(dtype), indices(())
+        x, w, y = tensor(N, D).to(dtype), tensor(C, D).to(dtype), indices(())
         assert ours.linear_cross_entropy(x, w, y).dtype is F.linear_cross_entropy(x, w, y).dtype is dtype
     for dtype in (torch.bfloat16, torch.float32):
-        x, w = numbers(N, D).to(dtype), numbers(C, D).to(dtype)
+        x, w = tensor(N, D).to(dtype), tensor(C, D).to(dtype)
         with torch.autocast("cpu", torch.bfloat16):
             mine, theirs = (f(x, w, y) for f in (ours.linear_cross_entropy, F.linear_cross_entropy))
         assert mine.dtype is theirs.dtype is torch.float32
@@ -202,7 +199,7 @@ def test_options_are_heeded_where_they_mean_something(monkeypatch):
         return usual(head, *rest, **options)
 
     monkeypatch.setattr(passes, "loss_and_gradients", watched)
-    x, w, y = numbers(N, D), numbers(C, D), indices(())
+    x, w, y = tensor(N, D), tensor(C, D), indices(())
     expected = ours.linear_cross_entropy(x, w, y)
     kind = torch.nn.LinearCrossEntropyOptions
     for options in (
@@ -221,7 +218,7 @@ def test_options_are_heeded_where_they_mean_something(monkeypatch):
 
 
 def test_a_second_backward_needs_no_option():
-    x, w = (t.requires_grad_() for t in (numbers(N, D), numbers(C, D)))
+    x, w = (t.requires_grad_() for t in (tensor(N, D), tensor(C, D)))
     loss = ours.linear_cross_entropy(x, w, indices(()), options=torch.nn.LinearCrossEntropyOptions())
     first = torch.autograd.grad(loss, (x, w), retain_graph=True)
     again = torch.autograd.grad(loss, (x, w))
@@ -241,7 +238,7 @@ def test_the_module_is_pytorchs(options):
     assert isinstance(mine, torch.nn.LinearCrossEntropyLoss)
     assert list(mine.state_dict()) == list(theirs.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
-    x, y = numbers(N, D).float(), indices(options.get("out_features", ()))
+    x, y = tensor(N, D).float(), indices(options.get("out_features", ()))
     expected = theirs(x, y)
     torch.testing.assert_close(mine(x, y), expected)
     fresh = ours.LinearCrossEntropyLoss(D, C, label_smoothing=0.1, **options)
@@ -254,7 +251,7 @@ def test_the_module_is_pytorchs(options):
 def test_the_module_passes_every_option_on():
     own = {"temperature": 2.0, "softcap": 5.0, "z_loss": 0.01, "max_memory": 1e6, "reduction": "sum"}
     module = ours.LinearCrossEntropyLoss(D, C, dtype=torch.float64, **own)
-    x, y, s = numbers(N, D), indices(()), SAMPLE[:, 0, 0]
+    x, y, s = tensor(N, D), indices(()), SAMPLE[:, 0, 0]
     expected = ours.linear_cross_entropy(x, module.linear.weight, y, sample_weight=s, **own)
     assert torch.equal(module(x, y, sample_weight=s), expected)
     module.reduction = "mean"

@@ -9,16 +9,17 @@ import lastlayer as ll
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
-from linear_tensors import D, V, numbers  # noqa: E402
+from linear_tensors import D, V  # noqa: E402
+from random_arrays import tensor  # noqa: E402
 from torch.autograd import gradcheck  # noqa: E402
 
 B, L = 2, 5
-SOFT = torch.softmax(numbers(B, L, V, seed=5), -1)
+SOFT = torch.softmax(tensor(B, L, V, seed=5), -1)
 INDEX = torch.tensor([[0, 18, -100, 7, 7], [16, 3, 2, 1, 18]])
 
 
 def sequences(*, grad=True):
-    made = numbers(B, L, D), numbers(V, D, seed=1), numbers(V, seed=2)
+    made = tensor(B, L, D), tensor(V, D, seed=1), tensor(V, seed=2)
     return tuple(t.requires_grad_(grad) for t in made)
 
 
@@ -53,7 +54,7 @@ def test_shifted_targets_are_those_of_later_positions(each, name, shift):
     if name == "none":
         expected = F.pad(expected, (0, min(shift, L)))
     torch.testing.assert_close(loss, expected, rtol=1e-13, atol=1e-14)
-    height = numbers(*loss.shape, seed=9)
+    height = tensor(*loss.shape, seed=9)
     got = torch.autograd.grad(loss, ours, height)
     torch.testing.assert_close(got, torch.autograd.grad(expected, theirs, height), rtol=1e-12, atol=1e-14)
     x, w, b = sequences(grad=False)
@@ -122,9 +123,9 @@ def test_a_wrong_shift_says_what_is_wrong(each):
 def test_few_ignored_rows_may_hold_anything(each):
     """They stay where they are, unless they hold what times 0 is not 0."""
     for value in (0.0, float("nan"), float("inf")):
-        x, y = numbers(40, D), torch.arange(40) % V
+        x, y = tensor(40, D), torch.arange(40) % V
         x[7], y[7] = value, -100
-        w = numbers(V, D, seed=1)
+        w = tensor(V, D, seed=1)
         clean = [t.clone().requires_grad_() for t in (x[y >= 0], w)]
         args = [t.clone().requires_grad_() for t in (x, w)]
         expected = torch.autograd.grad(ll.linear_cross_entropy(*clean, y[y >= 0]), clean)

@@ -9,13 +9,14 @@ import pytest
 import lastlayer as ll
 
 torch = pytest.importorskip("torch")
-from linear_tensors import D, N, V, Y, numbers  # noqa: E402
+from linear_tensors import D, N, V, Y  # noqa: E402
+from random_arrays import tensor  # noqa: E402
 
 WAYS = ["first", "second", "copied", "differentiated again", "batched"]
 TARGETS = {
     "index": {"y": Y},
     "weights": {"y": Y, "class_weight": torch.linspace(0.5, 2, V), "sample_weight": torch.ones(N)},
-    "dense": {"y": torch.softmax(numbers(N, V, seed=5), 1)},
+    "dense": {"y": torch.softmax(tensor(N, V, seed=5), 1)},
     "top-k": {
         "y": torch.arange(2 * N).reshape(N, 2),
         "probabilities": torch.full((N, 2), 0.3),
@@ -37,7 +38,7 @@ def value(of, x, w, kept, reduction):
 def gradients(of, kind, way, reduction="mean", dtype=torch.float32, written=None):
     """Of x and weight; in the second of the ways hooks keep copies, which nobody writes to."""
     leaves = [
-        numbers(*shape, seed=i, dtype=dtype).requires_grad_() for i, shape in enumerate(((N, D), (V, D)))
+        tensor(*shape, seed=i, dtype=dtype).requires_grad_() for i, shape in enumerate(((N, D), (V, D)))
     ]
     named = dict(zip("xw", (t * 1.0 for t in leaves), strict=True))
     kept = {name: t.clone() for name, t in TARGETS[kind].items()}
@@ -83,7 +84,7 @@ def test_statistics_are_differentiated_at_their_own_numbers(each, way, of):
 @pytest.mark.parametrize("name", ["lse", "confidence", "sum_p2", "nll"])
 def test_statistics_read_after_a_write_are_not_differentiated(each, name):
     """Those of a head, and those of logits."""
-    x, w = numbers(N, D), numbers(V, D, seed=1).requires_grad_()
+    x, w = tensor(N, D), tensor(V, D, seed=1).requires_grad_()
     for stats in (ll.linear_row_stats(x, w, Y), ll.row_stats(x @ w.T * 1, Y)):
         before = getattr(stats, name).detach().clone()
         with torch.no_grad():
@@ -99,7 +100,7 @@ def test_statistics_read_after_a_write_are_not_differentiated(each, name):
 
 
 def test_what_is_written_into_statistics_reaches_no_gradient(each):
-    x, w = numbers(N, D), numbers(V, D, seed=1).requires_grad_()
+    x, w = tensor(N, D), tensor(V, D, seed=1).requires_grad_()
     expected = torch.autograd.grad(ll.linear_row_stats(x, w).lse.sum(), w)
     stats = ll.linear_row_stats(x, w)
     lse = stats.lse

@@ -6,6 +6,7 @@ The measure is PyTorch's own cross-entropy of the logits, in float64; work is co
 from __future__ import annotations
 
 import pytest
+from random_arrays import tensor
 
 import lastlayer as ll
 from lastlayer import linear
@@ -24,13 +25,8 @@ N, D, V = 12, 4, 19
 CLOSE = {"rtol": 1e-12, "atol": 1e-14}
 
 
-def numbers(*shape, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-
-
 def arguments(dtype=torch.float64):
-    made = numbers(N, D, dtype=dtype), numbers(V, D, seed=1, dtype=dtype), numbers(V, seed=2, dtype=dtype)
+    made = tensor(N, D, dtype=dtype), tensor(V, D, seed=1, dtype=dtype), tensor(V, seed=2, dtype=dtype)
     return [t.requires_grad_() for t in made]
 
 
@@ -162,7 +158,7 @@ def test_transforms(name):
             return function(x, w, b)
 
         if name == "jvp":
-            return torch.func.jvp(of_x, (x,), (numbers(N, D, seed=5),))
+            return torch.func.jvp(of_x, (x,), (tensor(N, D, seed=5),))
         if name == "vjp":
             return torch.func.vjp(of_x, x)[1](torch.tensor(2.0, dtype=torch.float64))[0]
         if name == "vmap":
@@ -188,7 +184,7 @@ def test_tied_weights():
     for head in (lambda x, w: ll.linear_cross_entropy(x, w, Y), lambda x, w: F.cross_entropy(x @ w.T, Y)):
         embedding = torch.nn.Embedding(V, D, dtype=torch.float64)
         with torch.no_grad():
-            embedding.weight.copy_(numbers(V, D))
+            embedding.weight.copy_(tensor(V, D))
         for _ in range(2):  # and what is there is added to
             value = head(torch.tanh(embedding(Y.clamp(min=0))), embedding.weight)
             value.backward()
@@ -239,13 +235,13 @@ def test_gradients_are_computed_with_the_loss_where_tiles_are_not_kept(passes, m
 
 def test_turned_and_strided_weights():
     """Gradients reach the tensors that the views are of."""
-    base, wide, features = numbers(D, V), numbers(V, 2 * D), numbers(1, D)
+    base, wide, features = tensor(D, V), tensor(V, 2 * D), tensor(1, D)
     for build in (
-        lambda: (base.T, numbers(N, D, seed=4)),
-        lambda: (wide[:, ::2], numbers(2, N, D, seed=4)[1]),
-        lambda: (wide[:, D:], numbers(D, N, seed=4).T),
+        lambda: (base.T, tensor(N, D, seed=4)),
+        lambda: (wide[:, ::2], tensor(2, N, D, seed=4)[1]),
+        lambda: (wide[:, D:], tensor(D, N, seed=4).T),
         lambda: (base.T, features.expand(N, D)),
-        lambda: (base.T.flip(0), numbers(N, 2, D, seed=4)[:, 0]),
+        lambda: (base.T.flip(0), tensor(N, 2, D, seed=4)[:, 0]),
     ):
         found = []
         for function in (loss, peer):
@@ -332,7 +328,7 @@ def test_scaled_losses_keep_gradients_of_half_precision_from_vanishing(way):
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_an_empty_batch(reduction):
     _, w, b = arguments()
-    x = numbers(0, D).requires_grad_()
+    x = tensor(0, D).requires_grad_()
     value = ll.linear_cross_entropy(x, w, Y[:0], bias=b, reduction=reduction)
     value.sum().backward()
     assert value.shape == ((0,) if reduction == "none" else ())

@@ -9,13 +9,14 @@ import lastlayer as ll
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
-from linear_tensors import D, N, V, Y, arguments, cut, loop, numbers  # noqa: E402
+from linear_tensors import D, N, V, Y, arguments, cut, loop  # noqa: E402
+from random_arrays import tensor  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 NAN = float("nan")
-SOFT = torch.softmax(numbers(N, V, seed=5), 1)
+SOFT = torch.softmax(tensor(N, V, seed=5), 1)
 WEIGHT = torch.linspace(0.5, 2, V, dtype=torch.float64)
 ROWS = torch.tensor([1, 0, 2, 0.5, 1, 1], dtype=torch.float64)
 READ = ("nll", "lse", "entropy", "confidence", "sum_p2")
@@ -55,7 +56,7 @@ def test_each_statistic_is_differentiated(each, option, name):
     got = getattr(ll.linear_row_stats(*ours[:2], y, bias=ours[2], **options), name)
     expected = getattr(ll.row_stats(F.linear(*theirs), y, **options), name)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
-    height = numbers(N, seed=9)
+    height = tensor(N, seed=9)
     got = torch.autograd.grad(got, ours, height)
     torch.testing.assert_close(got, torch.autograd.grad(expected, theirs, height), rtol=1e-11, atol=1e-14)
 
@@ -64,7 +65,7 @@ def test_each_statistic_is_differentiated(each, option, name):
 def test_several_statistics_at_once(each, option):
     """What reinforcement learning trains with: advantages of both signs, and a bonus for entropy."""
     y, options = OPTIONS[option]
-    advantage = numbers(N, seed=7)
+    advantage = tensor(N, seed=7)
 
     def objective(stats):
         loss = -0.1 * stats.entropy.mean() + 0.01 * (stats.lse**2).sum()
@@ -111,7 +112,7 @@ LOSSES = {
 def test_losses_of_rows_without_logits(alone, monkeypatch, y, option, on):
     """A frozen body, a frozen head; heights of both signs, and zeros."""
     cut(monkeypatch, rows=4, classes=8)
-    height = numbers(N, seed=9)
+    height = tensor(N, seed=9)
     height[1] = 0.0
     theirs = arguments()
     expected = ll.cross_entropy(F.linear(*theirs), y, reduction="none", **LOSSES[option])
@@ -134,7 +135,7 @@ def test_statistics_without_logits(alone):
 
 
 def test_one_tensor_in_two_places(each):
-    w = numbers(V, D).requires_grad_()
+    w = tensor(V, D).requires_grad_()
     y = torch.arange(V)
 
     def objective(stats):
@@ -173,7 +174,7 @@ def test_statistics_with_the_loss(each, y, reduction):
     for name in (*READ, "argmax", *(("rank", "correct") if y is Y else ())):
         torch.testing.assert_close(getattr(stats, name), getattr(truth, name), rtol=1e-12, atol=1e-14)
         assert not getattr(stats, name).requires_grad
-    height = numbers(*loss.shape, seed=9)
+    height = tensor(*loss.shape, seed=9)
     got = torch.autograd.grad(loss, ours, height)
     torch.testing.assert_close(got, torch.autograd.grad(expected, theirs, height), rtol=1e-11, atol=1e-14)
     with torch.no_grad():
@@ -261,9 +262,9 @@ def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes):
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
     cut(monkeypatch, rows=96, classes=classes)
     n, d, v = 96, 48, 3000
-    x, w = numbers(n, d, dtype=dtype), (numbers(v, d, seed=1) * 0.2).to(dtype)
+    x, w = tensor(n, d, dtype=dtype), (tensor(v, d, seed=1) * 0.2).to(dtype)
     y = torch.randint(0, v, (n,), generator=torch.Generator().manual_seed(2))
-    advantage = numbers(n, seed=4)
+    advantage = tensor(n, seed=4)
 
     def gradients(dtype, compute):
         args = [t.to(dtype).detach().requires_grad_() for t in (x, w)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from assertions import raises
+from random_arrays import tensor
 
 import lastlayer as ll
 
@@ -19,12 +20,8 @@ TARGETS = ("label_smoothing", "denominator")
 STATISTICS = ("label_smoothing", *CANON)
 
 
-def seeded(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-X, FEATURES, WEIGHT, Y = seeded(4, 5), seeded(4, 3, seed=1), seeded(5, 3, seed=2), torch.tensor([0, 4, 2, 1])
-DENSE = torch.softmax(seeded(4, 5, seed=3), 1)
+X, FEATURES, WEIGHT, Y = tensor(4, 5), tensor(4, 3, seed=1), tensor(5, 3, seed=2), torch.tensor([0, 4, 2, 1])
+DENSE = torch.softmax(tensor(4, 5, seed=3), 1)
 LISTED = torch.tensor([[0, 1], [2, 3], [4, 0], [1, 2]]), torch.full((4, 2), 0.4, dtype=torch.float64), 0.2
 # Each function with the number options that it has.
 FUNCTIONS = {

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 from assertions import raises
+from random_arrays import tensor
 
 import lastlayer as ll
 
@@ -17,16 +18,12 @@ EXACT = ("argmax", "correct", "counted")
 READ = ("lse", "nll", "entropy", "confidence", "sum_p2", "mean_nll", "accuracy")
 
 
-def numbers(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def weights():
-    return numbers(V, seed=1).abs(), torch.tensor([1.0, 2, 3, 4, 0, 1], dtype=torch.float64)
+    return tensor(V, seed=1).abs(), torch.tensor([1.0, 2, 3, 4, 0, 1], dtype=torch.float64)
 
 
 def logits():
-    z = (numbers(N, V) * 2).round() / 2
+    z = (tensor(N, V) * 2).round() / 2
     z[1, 5:] = -torch.inf  # all of a shard
     return z
 
@@ -55,7 +52,7 @@ def assert_same(found, expected, inputs=(), skip=()):
 def test_shards_in_any_order(way, learned):
     z, (w, s) = logits(), weights()
     if learned != "nothing":
-        z = numbers(N, V).requires_grad_()  # a softmax of -inf throughout has no gradient
+        z = tensor(N, V).requires_grad_()  # a softmax of -inf throughout has no gradient
     inputs = [z, w.requires_grad_(), s.requires_grad_()] if learned == "weights too" else [z]
     own = z.detach().gather(1, Y.clamp(0)[:, None])[:, 0]
     options = {"temperature": 0.7, "softcap": 3.0, "sample_weight": s}
@@ -74,7 +71,7 @@ def test_shards_in_any_order(way, learned):
 
 
 def test_shards_of_a_linear_head(each):
-    x, weight = numbers(N, 5).requires_grad_(), numbers(V, 5, seed=2).requires_grad_()
+    x, weight = tensor(N, 5).requires_grad_(), tensor(V, 5, seed=2).requires_grad_()
     w, s = weights()
     whole = ll.linear_row_stats(x, weight, Y, class_weight=w, sample_weight=s, shift=1)
     parts = [
@@ -87,7 +84,7 @@ def test_shards_of_a_linear_head(each):
 
 
 def test_blocks_of_rows(way):
-    z, (w, s) = numbers(N, V).requires_grad_(), weights()
+    z, (w, s) = tensor(N, V).requires_grad_(), weights()
     whole = ll.row_stats(z, Y, class_weight=w, sample_weight=s)
     blocks = [
         ll.row_stats(z[a:b], Y[a:b], class_weight=w, sample_weight=s[a:b])
@@ -102,11 +99,11 @@ def test_blocks_of_rows(way):
 @pytest.mark.parametrize("learned", [False, True])
 def test_the_mean_is_that_of_the_loss(way, kind, learned):
     """Its value and its gradients, in weights too, and in a row of weight 0."""
-    z, (w, s) = numbers(N, V).requires_grad_(), weights()
+    z, (w, s) = tensor(N, V).requires_grad_(), weights()
     inputs = [z, w.requires_grad_(), s.requires_grad_()] if learned else [z]
     targets = Y
     if kind == "dense":
-        targets = numbers(N, V, seed=3).softmax(-1)
+        targets = tensor(N, V, seed=3).softmax(-1)
     elif kind == "listed":
         targets = torch.arange(2 * N).reshape(N, 2) % V, torch.full((N, 2), 0.4), torch.tensor(0.2)
     options = {"class_weight": w, "sample_weight": s, "label_smoothing": 0.1}
@@ -119,14 +116,14 @@ def test_the_mean_is_that_of_the_loss(way, kind, learned):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_mean_of_narrow_logits(way, dtype):
-    z = numbers(N, V).to(dtype)
+    z = tensor(N, V).to(dtype)
     stats, loss = ll.row_stats(z, Y), ll.cross_entropy(z, Y)
     assert stats.mean_nll.dtype is stats.accuracy.dtype is torch.float32
     torch.testing.assert_close(stats.mean_nll, loss, rtol=2e-7, atol=0)
 
 
 def test_the_mean_of_a_linear_head(each):
-    x, weight = numbers(2, 3, 5).requires_grad_(), numbers(V, 5, seed=2)
+    x, weight = tensor(2, 3, 5).requires_grad_(), tensor(V, 5, seed=2)
     y, options = Y.reshape(2, 3), {"class_weight": weights()[0], "shift": 1}
     loss = ll.linear_cross_entropy(x, weight, y, **options)
     stats = ll.linear_row_stats(x, weight, y, **options)
@@ -140,13 +137,13 @@ def test_the_mean_of_a_linear_head(each):
 
 
 def test_of_no_rows_the_mean_is_0_and_the_accuracy_nan(way):
-    stats = ll.row_stats(numbers(2, V).requires_grad_(), torch.tensor([-100, -100]))
+    stats = ll.row_stats(tensor(2, V).requires_grad_(), torch.tensor([-100, -100]))
     assert stats.mean_nll == 0
     assert torch.isnan(stats.accuracy)
 
 
 def test_second_derivatives_of_merged_losses():
-    z = numbers(2, 5).requires_grad_()
+    z = tensor(2, 5).requires_grad_()
 
     def merged(z):
         y = torch.tensor([1, 4])
@@ -159,13 +156,13 @@ def test_second_derivatives_of_merged_losses():
 def test_deferred_logits_of_a_shard():
     from lastlayer.torch import LinearHead
 
-    head, x = LinearHead(5, 4).double(), numbers(N, 5)
+    head, x = LinearHead(5, 4).double(), tensor(N, 5)
     expected = ll.row_stats((x @ head.weight.T + head.bias).detach(), Y, class_offset=4)
     torch.testing.assert_close(ll.row_stats(head(x), Y, class_offset=4).nll, expected.nll, equal_nan=True)
 
 
 def test_what_is_wrong_with_a_shard_of_tensors():
-    z = numbers(N, V)
+    z = tensor(N, V)
     with raises(
         ll.TargetError, "row_stats: targets[3] is -1; expected a class of 0 or more or ignore_index=-100"
     ):
@@ -186,7 +183,7 @@ def test_a_negative_target_of_a_shard_is_nan_where_nobody_looks():
     def nll(z, y):
         return ll.row_stats(z, y, class_offset=0).nll
 
-    z, y = numbers(N, V), Y.where(Y >= 0, -1)
+    z, y = tensor(N, V), Y.where(Y >= 0, -1)
     found = torch.vmap(nll)(z[None], y[None])[0]
     assert torch.isnan(found).tolist() == (y < 0).tolist()
     torch.testing.assert_close(torch.vmap(nll)(z[None], Y[None])[0], ll.row_stats(z, Y).nll)
@@ -197,7 +194,7 @@ def test_in_a_compiled_graph():
         merged = ll.row_stats(left, y, class_offset=0).merge(ll.row_stats(right, y, class_offset=4))
         return merged.mean_nll, merged.accuracy
 
-    z = numbers(N, V)
+    z = tensor(N, V)
     whole = ll.row_stats(z, Y)
     found = torch.compile(of_shards, backend="eager", fullgraph=True)(z[:, :4], z[:, 4:], Y)
     torch.testing.assert_close(found, (whole.mean_nll, whole.accuracy))

@@ -12,7 +12,8 @@ from top_k_targets import KINDS, dense, listed
 import lastlayer as ll
 
 torch = pytest.importorskip("torch")
-from linear_tensors import arguments, cut, numbers  # noqa: E402
+from linear_tensors import arguments, cut  # noqa: E402
+from random_arrays import tensor  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 F = torch.nn.functional
@@ -60,10 +61,10 @@ def same(found, expected):
 @pytest.mark.parametrize("name", SAME)
 @pytest.mark.parametrize("kind", KINDS)
 def test_value_and_gradients_are_those_of_pytorch(way, kind, name):
-    x, (ours, theirs) = numbers(N, V).requires_grad_(), SAME[name]
+    x, (ours, theirs) = tensor(N, V).requires_grad_(), SAME[name]
     loss, expected = ll.cross_entropy(x, tensors(kind), **ours), F.cross_entropy(x, rows(kind), **theirs)
     same(loss, expected)
-    height = numbers(*loss.shape, seed=9)
+    height = tensor(*loss.shape, seed=9)
     wanted = torch.autograd.grad(expected, x, height, retain_graph=True)
     same(torch.autograd.grad(loss, x, height), wanted)
     value, gradient = ll.cross_entropy_grad(x.detach(), tensors(kind), **ours)
@@ -80,7 +81,7 @@ def test_derivatives(way, kind, name):
     def function(x):
         return ll.cross_entropy(x, tensors(kind, 3, 5), **options_of(name, 3, 5))
 
-    x = (numbers(3, 5) * 2).requires_grad_()
+    x = (tensor(3, 5) * 2).requires_grad_()
     assert gradcheck(function, x, check_forward_ad=True, check_batched_grad=True)
     assert gradgradcheck(function, x)
 
@@ -93,7 +94,7 @@ def test_derivatives_in_probabilities_and_weights(way, reduction):
         targets = indices, p, rest
         return ll.cross_entropy(x, targets, class_weight=w, sample_weight=s, reduction=reduction)
 
-    inputs = [t.clone().requires_grad_() for t in (numbers(3, 5), p, rest + 0.1, W[:5], S[:3] + 0.5)]
+    inputs = [t.clone().requires_grad_() for t in (tensor(3, 5), p, rest + 0.1, W[:5], S[:3] + 0.5)]
     assert gradcheck(function, inputs, check_forward_ad=True)
     assert gradgradcheck(function, inputs)
 
@@ -101,7 +102,7 @@ def test_derivatives_in_probabilities_and_weights(way, reduction):
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_every_class_axis(way, axis):
     """The listed classes are the last axis of the targets, whichever is that of the logits."""
-    x = numbers(3, 4, 5).requires_grad_()
+    x = tensor(3, 4, 5).requires_grad_()
     shape, v = [n for i, n in enumerate(x.shape) if i != axis], x.shape[axis]
     targets = listed("rest", shape, v)
     loss = ll.cross_entropy(x, tuple(map(torch.as_tensor, targets)), axis=axis)
@@ -113,7 +114,7 @@ def test_every_class_axis(way, axis):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_dtypes(way, dtype):
     """Losses in float32, gradients in the dtype of the logits, both of computations in float32."""
-    x = (numbers(N, V) * 3).to(dtype).requires_grad_()
+    x = (tensor(N, V) * 3).to(dtype).requires_grad_()
     targets = listed("rest", (N,), V)
     given = tuple(torch.as_tensor(part) for part in targets)
     loss = ll.cross_entropy(x, given, reduction="sum")
@@ -131,7 +132,7 @@ def test_dtypes(way, dtype):
 
 
 def test_torch_func(way):
-    x, (indices, p, rest) = numbers(N, V), tensors("rest")
+    x, (indices, p, rest) = tensor(N, V), tensors("rest")
 
     def ours(x, p):
         return ll.cross_entropy(x, (indices, p, rest))
@@ -146,7 +147,7 @@ def test_torch_func(way):
 
 
 def test_lists_arrays_and_no_rest(way):
-    x, (indices, p) = numbers(N, V), tensors("listed")
+    x, (indices, p) = tensor(N, V), tensors("listed")
     expected = ll.cross_entropy(x, (indices, p))
     for given in ((indices.tolist(), p.tolist()), (indices.numpy(), p.numpy(), None), (indices, p, 0)):
         same(ll.cross_entropy(x, given), expected)
@@ -155,7 +156,7 @@ def test_lists_arrays_and_no_rest(way):
 
 
 def test_a_row_without_weight_may_hold_anything(way):
-    x, s = numbers(N, V), S.clone()
+    x, s = tensor(N, V), S.clone()
     x[1] = float("nan")
     x.requires_grad_()
     loss = ll.cross_entropy(x, tensors("rest"), sample_weight=s)
@@ -167,7 +168,7 @@ def test_a_row_without_weight_may_hold_anything(way):
 
 
 def test_wrong_calls(way):
-    x, (indices, p) = numbers(N, V), tensors("listed")
+    x, (indices, p) = tensor(N, V), tensors("listed")
     with raises(
         ll.DtypeError,
         "cross_entropy: targets[0] is of dtype torch.float64; expected integers as class indices; "
@@ -209,7 +210,7 @@ def test_linear_head(each, kind, name):
     loss = ll.linear_cross_entropy(args[0], args[1], tensors(kind), bias=args[2], **ours)
     expected = F.cross_entropy(F.linear(*args), rows(kind), **theirs)
     same(loss, expected)
-    height = numbers(*loss.shape, seed=9)
+    height = tensor(*loss.shape, seed=9)
     wanted = torch.autograd.grad(expected, args, height, retain_graph=True)
     for again in (True, False):
         same(torch.autograd.grad(loss, args, height, retain_graph=again), wanted)
@@ -245,7 +246,7 @@ def test_row_stats_of_the_linear_head(each, kind):
     args, options = arguments(), {"class_weight": W, "sample_weight": S, "softcap": 4.0, "temperature": 0.8}
     found = ll.linear_row_stats(args[0], args[1], tensors(kind), bias=args[2], **options)
     expected = ll.row_stats(F.linear(*args), rows(kind), **options)
-    heights = numbers(4, N, seed=9)
+    heights = tensor(4, N, seed=9)
     names = "nll", "lse", "entropy", "confidence"
     for which in (*((name,) for name in names), names[:3]):
         got, wanted = (
@@ -264,14 +265,14 @@ def test_row_stats_of_the_linear_head(each, kind):
 
 def test_shifted_targets(each):
     _, w, b = arguments()
-    x = numbers(2, 5, 4).requires_grad_()
+    x = tensor(2, 5, 4).requires_grad_()
     targets = tuple(torch.as_tensor(t) for t in listed("rest", (2, 5), V))
     for reduction in ("mean", "none"):
         loss = ll.linear_cross_entropy(x, w, targets, bias=b, shift=1, reduction=reduction)
         early = tuple(t[:, 1:] for t in targets)
         expected = ll.cross_entropy(F.linear(x[:, :-1], w, b), early, reduction=reduction)
         same(loss if reduction == "mean" else loss[:, :-1], expected)
-        height = numbers(*loss.shape, seed=3)
+        height = tensor(*loss.shape, seed=3)
         of = height if reduction == "mean" else height[:, :-1]
         same(torch.autograd.grad(loss, (x, w, b), height), torch.autograd.grad(expected, (x, w, b), of))
 
@@ -283,8 +284,8 @@ def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes):
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
     cut(monkeypatch, rows=96, classes=classes)
     n, d, v = 96, 48, 3000
-    x, w = numbers(n, d, dtype=dtype), (numbers(v, d, seed=1) * 0.2).to(dtype)
-    labels, p = ll.top_k(numbers(n, v, seed=3) * 8, 4)
+    x, w = tensor(n, d, dtype=dtype), (tensor(v, d, seed=1) * 0.2).to(dtype)
+    labels, p = ll.top_k(tensor(n, v, seed=3) * 8, 4)
     targets = labels, p, 1 - p.sum(-1)
     q = torch.from_numpy(dense([t.numpy() for t in targets], v))
 
@@ -305,7 +306,7 @@ def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes):
 
 def test_a_teacher(each):
     """The best classes of a teacher are the targets of a student: what distillation is."""
-    teacher, student = numbers(N, V, seed=7), numbers(N, V, seed=8)
+    teacher, student = tensor(N, V, seed=7), tensor(N, V, seed=8)
     labels, p = ll.top_k(teacher, V)
     expected = F.cross_entropy(student, torch.softmax(teacher, 1))
     same(ll.cross_entropy(student, (labels, p)), expected)
