@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 import oracle
+import pytest
+from backends import BACKENDS
 from random_arrays import numbers
 
 from lastlayer.plan import Plan, most_lent
 
 N, D, V = 23, 5, 70
 TARGETS = ["index", "ignored", "soft", "one-hot"]
-PLANS = ["kept", "mixed", "recomputed", "chunks", "lent"]
+PLANS = {
+    "kept": {"rows": N, "classes": 16, "kept": 99},
+    "mixed": {"rows": N, "classes": 16, "kept": 2},
+    "recomputed": {"rows": N, "classes": 16, "kept": 1},
+    "chunks": {"rows": 7, "classes": 23, "kept": 5},
+    "lent": {"rows": 12, "classes": 10, "kept": 9, "lent": True},
+}
+
+
+def on_tiles(name, values, **options):
+    """Run a test on every backend, and with each of these values where the logits are cut into tiles.
+
+    The reference computes all logits at once: what says how they are cut changes nothing there, and one value
+    is enough.
+    """
+    values = list(values)
+    runs = [(b, value) for b in BACKENDS for value in (values[:1] if b == "reference" else values)]
+    return pytest.mark.parametrize(("backend", name), runs, **options)
+
+
+in_every_plan = on_tiles("plan", PLANS, indirect=True)
 
 
 def targets_of(kind, n=N, v=V):
@@ -35,18 +57,6 @@ def fixed_plan(rows, classes, kept, lent=False):
         return Plan(n, v, r, c, k, count - k, 0, of_weight)
 
     return plan
-
-
-def cut_as(cut, name):
-    cut(
-        **{
-            "kept": {"rows": N, "classes": 16, "kept": 99},
-            "mixed": {"rows": N, "classes": 16, "kept": 2},
-            "recomputed": {"rows": N, "classes": 16, "kept": 1},
-            "chunks": {"rows": 7, "classes": 23, "kept": 5},
-            "lent": {"rows": 12, "classes": 10, "kept": 9, "lent": True},
-        }[name]
-    )
 
 
 def truth_of(x, w, b, y, **options):

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
+import backends
 import pytest
-from linear_cases import fixed_plan
+from backends import BACKENDS
+from linear_cases import PLANS, fixed_plan
 
 from lastlayer import linear, select
 from lastlayer import plan as plans
-
-try:
-    from lastlayer import native
-except ImportError:
-    native = None
-
-BACKENDS = ["reference"] + ([] if native is None else [f"native:{isa}" for isa in native.isas()])
 
 
 @pytest.fixture(params=BACKENDS, scope="module")
 def backend(request):
     """Run everything on one backend; its name."""
-    name, _, isa = request.param.partition(":")
-    with ExitStack() as stack:
-        stack.enter_context(select.use(name))
-        if isa:
-            stack.enter_context(native.use_isa(isa))
+    with backends.on(request.param):
         yield request.param
 
 
@@ -38,6 +27,13 @@ def cut(monkeypatch):
         monkeypatch.setattr(linear, "plan", fixed_plan(rows, classes, kept, lent))
 
     return cut
+
+
+@pytest.fixture
+def plan(request, cut):
+    """Cut the next calls into tiles by a plan of this name, as `in_every_plan` asks for."""
+    cut(**PLANS[request.param])
+    return request.param
 
 
 @pytest.fixture

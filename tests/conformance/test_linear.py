@@ -10,7 +10,7 @@ import pytest
 from assertions import raises, unchanged
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_cases import PLANS, TARGETS, D, N, V, close, cut_as, targets_of, truth_of
+from linear_cases import TARGETS, D, N, V, close, in_every_plan, on_tiles, targets_of, truth_of
 from random_arrays import numbers
 
 import lastlayer as ll
@@ -58,11 +58,10 @@ def check(x, w, b, y, tolerance=1e-13, **options):
     close(forward, wanted[0], tolerance, "loss alone")
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@in_every_plan
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_in_every_plan(backend, cut, option, kind, plan):
-    cut_as(cut, plan)
+def test_every_option_in_every_plan(backend, option, kind, plan):
     check(numbers(N, D), numbers(V, D, seed=3), numbers(V, seed=4), targets_of(kind), **OPTIONS[option])
 
 
@@ -100,7 +99,7 @@ def test_no_features(backend, n):
     np.testing.assert_allclose(p, np.full((n, 3), 1 / V), rtol=1e-14)
 
 
-@pytest.mark.parametrize("kept", [1, 2, 9])
+@on_tiles("kept", [1, 2, 9])
 @pytest.mark.parametrize("v", [1, 2, 15, 16, 17, 31, 32, 33, 48, 49])
 @pytest.mark.parametrize("n", [1, 2, 19])
 def test_odd_sizes(backend, cut, n, v, kept):
@@ -112,10 +111,9 @@ def test_odd_sizes(backend, cut, n, v, kept):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-@pytest.mark.parametrize("plan", PLANS)
-def test_dtypes(backend, cut, dtype, plan):
+@in_every_plan
+def test_dtypes(backend, dtype, plan):
     """The error is that of the result's own rounding, and of a float32 sum, however many tiles there are."""
-    cut_as(cut, plan)
     if dtype == "bfloat16":
         dtype = pytest.importorskip("ml_dtypes").bfloat16
     x, w, b = (a.astype(dtype) for a in (numbers(N, D), numbers(V, D, seed=3), numbers(V, seed=4)))
@@ -183,9 +181,8 @@ def test_lists_and_integers(backend):
 # --- odd cases ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plan", PLANS)
-def test_ignored_rows_may_hold_anything(backend, cut, plan):
-    cut_as(cut, plan)
+@in_every_plan
+def test_ignored_rows_may_hold_anything(backend, plan):
     x, w, y = numbers(N, D), numbers(V, D, seed=3), targets_of("ignored")
     clean = ll.linear_cross_entropy_grad(x, w, y)
     x[y == -100] = NAN
@@ -276,10 +273,9 @@ def test_a_confident_row_keeps_its_digits(backend, cut):
 # --- statistics ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@in_every_plan
 @pytest.mark.parametrize("kind", [None, *TARGETS])
-def test_row_stats(backend, cut, plan, kind):
-    cut_as(cut, plan)
+def test_row_stats(backend, plan, kind):
     x, w, b = numbers(N, D), numbers(V, D, seed=3), numbers(V, seed=4)
     y = None if kind is None else targets_of(kind)
     stats = ll.linear_row_stats(x, w, y, bias=b, softcap=3.0)

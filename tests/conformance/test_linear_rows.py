@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from assertions import raises
-from linear_cases import PLANS, D, V, close, cut_as, targets_of
+from linear_cases import D, V, close, in_every_plan, on_tiles, targets_of
 from random_arrays import numbers
 
 import lastlayer as ll
@@ -71,9 +71,8 @@ def test_shifted_targets_are_those_of_later_positions(backend, kind, option, shi
     close(forward, loss, 1e-14, "loss alone")
 
 
-@pytest.mark.parametrize("plan", PLANS)
-def test_shifted_targets_in_every_plan(backend, cut, plan):
-    cut_as(cut, plan)
+@in_every_plan
+def test_shifted_targets_in_every_plan(backend, plan):
     x, w, b, y = batch("ignored")
     expected = by_hand(x, w, b, y, 1, z_loss=0.1)
     loss, gradients = ll.linear_cross_entropy_grad(x, w, y, bias=b, shift=1, z_loss=0.1)
@@ -153,10 +152,9 @@ def test_a_wrong_shift_says_what_is_wrong(backend, name):
 
 @pytest.mark.parametrize("every", [2, 40])
 @pytest.mark.parametrize("value", [0.0, NAN, np.inf])
-@pytest.mark.parametrize("plan", PLANS)
-def test_ignored_rows_change_nothing(backend, cut, plan, value, every):
+@in_every_plan
+def test_ignored_rows_change_nothing(backend, plan, value, every):
     """Whether they are left out or stay where they are, and whatever they hold."""
-    cut_as(cut, plan)
     n = 80
     x, w, b, y = numbers(n, D), numbers(V, D, seed=3), numbers(V, seed=4), targets_of("index", n)
     ignored = np.arange(n) % every == 1
@@ -223,14 +221,13 @@ def same(stats, x, w, b, y, tolerance=1e-13, **options):
         close(getattr(stats, name), getattr(expected, name), tolerance, name)
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@in_every_plan
 @pytest.mark.parametrize("kind", ["index", "ignored", "soft"])
 @pytest.mark.parametrize(
     "options", [{}, {"softcap": 2.0, "temperature": 0.7, "label_smoothing": 0.1}], ids=str
 )
-def test_statistics_with_the_loss(backend, cut, kind, plan, options):
+def test_statistics_with_the_loss(backend, kind, plan, options):
     """Those of the logits, in ignored rows too, beside the loss and gradients without them."""
-    cut_as(cut, plan)
     x, w, b, y = batch(kind)
     extra = {**options, "z_loss": 0.1}
     expected, gradients = ll.linear_cross_entropy_grad(x, w, y, bias=b, **extra)
@@ -273,7 +270,7 @@ def test_statistics_of_a_row_of_nan(backend):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("sizes", [(8, 16), (40, 5), (3, 70)])
+@on_tiles("sizes", [(8, 16), (40, 5), (3, 70)])
 def test_rank_counts_ties_by_class(backend, cut, dtype, sizes):
     """Small whole numbers: products without rounding, and many ties, some of them with the target."""
     cut(*sizes, 1)

@@ -8,7 +8,7 @@ import numpy as np
 import oracle
 import pytest
 from assertions import raises
-from linear_cases import PLANS, D, N, V, close, cut_as
+from linear_cases import D, N, V, close, in_every_plan
 from random_arrays import numbers
 
 import lastlayer as ll
@@ -28,12 +28,11 @@ def check(x, w, b, k, tolerance=1e-13, max_memory=None, **options):
     return p
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@in_every_plan
 @pytest.mark.parametrize("k", [1, 5, 20, V])
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.6}, {"softcap": 4.0, "temperature": 2.0}], ids=str)
-def test_any_number_in_every_plan(backend, cut, plan, k, options):
+def test_any_number_in_every_plan(backend, plan, k, options):
     """More than a tile has, too."""
-    cut_as(cut, plan)
     check(numbers(N, D), numbers(V, D, seed=3), numbers(V, seed=4), k, **options)
 
 

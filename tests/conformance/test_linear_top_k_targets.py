@@ -10,7 +10,7 @@ import pytest
 from assertions import unchanged
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_cases import PLANS, D, N, V, close, cut_as, truth_of
+from linear_cases import PLANS, D, N, V, close, in_every_plan, truth_of
 from random_arrays import numbers
 from top_k_targets import KINDS, dense, listed
 
@@ -46,26 +46,24 @@ def check(x, w, b, targets, tolerance=1e-13, **options):
     close(ll.linear_cross_entropy(x, w, targets, bias=b, **options), expected[0], tolerance, "loss alone")
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@in_every_plan
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_in_every_plan(backend, cut, option, kind, plan):
-    cut_as(cut, plan)
+def test_every_option_in_every_plan(backend, option, kind, plan):
     check(*arrays(), listed(kind, (N,), V), **OPTIONS[option])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_dtypes(backend, cut, dtype):
-    cut_as(cut, "chunks")
+    cut(**PLANS["chunks"])
     if dtype == "bfloat16":
         dtype = pytest.importorskip("ml_dtypes").bfloat16
     tolerance = {"float16": 6e-4, "bfloat16": 4e-3, "float32": 1e-6}[np.dtype(dtype).name]
     check(*arrays(dtype=dtype), listed("rest", (N,), V), tolerance)
 
 
-@pytest.mark.parametrize("plan", PLANS)
-def test_row_stats(backend, cut, plan):
-    cut_as(cut, plan)
+@in_every_plan
+def test_row_stats(backend, plan):
     x, w, b = arrays()
     targets = listed("rest", (N,), V)
     stats = ll.linear_row_stats(x, w, targets, bias=b, softcap=3.0, sample_weight=np.arange(N) % 3)
