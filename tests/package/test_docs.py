@@ -43,6 +43,14 @@ def test_links_lead_somewhere(page):
             assert (page.parent / link).exists(), link
 
 
+def test_the_names_of_the_glossary_are_names_of_the_code():
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    source = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("src/lastlayer/**/*.py"))
+    names = {name for text in re.findall(r"`([^`]+)`", glossary) for name in text.split(".")} - {"this type"}
+    assert len(names) > 30
+    assert [name for name in sorted(names) if not re.search(rf"\b{re.escape(name)}\b", source)] == []
+
+
 def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
     pytest.importorskip("rich")
     from lastlayer.cli.main import main
