@@ -1,10 +1,17 @@
-"""The backends that the conformance suite runs on: their names, and how a test runs on one of them."""
+"""The one seam between tests and what computes: a backend, the loop over tiles, and how it is cut.
+
+Every function is a context manager, and undoes at the end of its block what it did.
+"""
 
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 
-from lastlayer import select
+import pytest
+
+from lastlayer import linear, select
+from lastlayer import plan as plans
+from lastlayer.plan import Plan, most_lent
 
 try:
     from lastlayer import native
@@ -16,7 +23,67 @@ BACKENDS = ["reference"] + ([] if native is None else [f"native:{isa}" for isa i
 
 @contextmanager
 def on(name):
-    """Run everything on one backend inside a ``with`` block."""
+    """Run everything on "reference", "native", or "native:" and an instruction set."""
     backend, _, isa = name.partition(":")
     with select.use(backend), native.use_isa(isa) if isa else nullcontext():
         yield
+
+
+@contextmanager
+def composed():
+    """Compute tensors in PyTorch's own operations, as on a device."""
+    from lastlayer.torch import kernels, usual
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "on_core", lambda _: False)
+        patch.setattr(usual, "_core", None)
+        yield
+
+
+@contextmanager
+def without_core():
+    """Make heads that defer their logits find no core."""
+    from lastlayer.torch import head
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head, "native", None)
+        yield
+
+
+@contextmanager
+def in_loop():
+    """Compute the linear head by the loop over tiles, however few its logits are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plans, "is_small", lambda *_: False)
+        yield
+
+
+@contextmanager
+def in_tiles(rows, classes, kept, lent=False):
+    """Cut the linear head's logits into tiles of this size, and keep so many; not those of small problems."""
+
+    def plan(n, v, number, threads, memory, costs, *, keep=True, wide=0):
+        r, c = min(rows, n), min(classes, v)
+        chunks = -(-n // r)
+        count = chunks * -(-v // c)
+        k = max(1, min(kept, count)) if keep else 1
+        of_weight = min(k - 1, most_lent(count, chunks, r * c * number, costs.idle * c)) if lent else 0
+        return Plan(n, v, r, c, k, count - k, 0, of_weight)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear, "plan", plan)
+        yield
+
+
+@contextmanager
+def recorded_plans():
+    """List the plans by which the linear head's logits are cut."""
+    plan, said = linear.plan, []
+
+    def record(*sizes, **options):
+        said.append(plan(*sizes, **options))
+        return said[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear, "plan", record)
+        yield said

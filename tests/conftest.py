@@ -1,9 +1,12 @@
-"""What all tests share: how hard Hypothesis looks."""
+"""What all tests share: how hard Hypothesis looks, and how the linear head is computed."""
 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
+import backends
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True, database=None)
@@ -11,3 +14,22 @@ settings.register_profile(
     "thorough", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture
+def loop():
+    """A function: compute the rest of the test by the loop over tiles, small problems too."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(backends.in_loop())
+
+
+@pytest.fixture
+def cut(loop):
+    """A function: cut the rest of the test into tiles of given rows and classes, with so many kept."""
+    with ExitStack() as stack:
+
+        def cut(rows, classes, kept=2, lent=False):
+            loop()
+            stack.enter_context(backends.in_tiles(rows, classes, kept, lent))
+
+        yield cut

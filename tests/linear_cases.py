@@ -8,8 +8,6 @@ import pytest
 from backends import BACKENDS
 from random_arrays import numbers
 
-from lastlayer.plan import Plan, most_lent
-
 N, D, V = 23, 5, 70
 TARGETS = ["index", "ignored", "soft", "one-hot"]
 PLANS = {
@@ -43,20 +41,6 @@ def targets_of(kind, n=N, v=V):
         q = np.exp(numbers(n, v, seed=2))
         return q / q.sum(1, keepdims=True)
     return np.eye(v, dtype=bool)[y] if kind == "one-hot" else y
-
-
-def fixed_plan(rows, classes, kept, lent=False):
-    """A function in the place of `plan`: tiles of given rows and classes, with so many kept."""
-
-    def plan(n, v, number, threads, memory, costs, *, keep=True, wide=0):
-        r, c = min(rows, n), min(classes, v)
-        chunks = -(-n // r)
-        count = chunks * -(-v // c)
-        k = max(1, min(kept, count)) if keep else 1
-        of_weight = min(k - 1, most_lent(count, chunks, r * c * number, costs.idle * c)) if lent else 0
-        return Plan(n, v, r, c, k, count - k, 0, of_weight)
-
-    return plan
 
 
 def truth_of(x, w, b, y, **options):

@@ -5,10 +5,7 @@ from __future__ import annotations
 import backends
 import pytest
 from backends import BACKENDS
-from linear_cases import PLANS, fixed_plan
-
-from lastlayer import linear, select
-from lastlayer import plan as plans
+from linear_cases import PLANS
 
 
 @pytest.fixture(params=BACKENDS, scope="module")
@@ -16,17 +13,6 @@ def backend(request):
     """Run everything on one backend; its name."""
     with backends.on(request.param):
         yield request.param
-
-
-@pytest.fixture
-def cut(monkeypatch):
-    """Cut the next calls into tiles of given rows and classes, with so many kept."""
-
-    def cut(rows, classes, kept, lent=False):
-        monkeypatch.setattr(plans, "is_small", lambda *_: False)
-        monkeypatch.setattr(linear, "plan", fixed_plan(rows, classes, kept, lent))
-
-    return cut
 
 
 @pytest.fixture
@@ -40,5 +26,5 @@ def plan(request, cut):
 def core():
     """Compute by the loop: without the core the logits are made as a whole."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
-    with select.use("native"):
+    with backends.on("native"):
         yield

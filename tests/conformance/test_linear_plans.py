@@ -6,13 +6,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from backends import in_tiles
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_cases import close, fixed_plan, targets_of, truth_of
+from linear_cases import close, targets_of, truth_of
 from random_arrays import numbers
 
 import lastlayer as ll
-from lastlayer import linear, passes, problem, select
+from lastlayer import passes, problem, select
 from lastlayer.backward import row_gradients
 from lastlayer.products import NumPyProducts
 
@@ -26,9 +27,7 @@ def heads(draw):
     rng = np.random.default_rng(draw(st.integers(0, 9)))
     x, w, b = (rng.integers(-2, 3, shape).astype(np.float64) for shape in ((n, d), (v, d), v))
     y = np.where(rng.random(n) < draw(st.sampled_from([0.0, 0.05, 0.5])), -100, rng.integers(0, v, n))
-    plan = fixed_plan(
-        draw(st.integers(1, 45)), draw(st.integers(1, 95)), draw(st.integers(1, 60)), draw(st.booleans())
-    )
+    plan = (draw(st.integers(1, 45)), draw(st.integers(1, 95)), draw(st.integers(1, 60)), draw(st.booleans()))
     return x, w, b, y, plan
 
 
@@ -43,8 +42,7 @@ OPTIONS = [{}, {"label_smoothing": 0.1, "z_loss": 0.1}, {"softcap": 3.0, "temper
 @given(heads(), st.sampled_from(OPTIONS))
 def test_losses_and_gradients(head, options):
     x, w, b, y, plan = head
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "plan", plan)
+    with in_tiles(*plan):
         loss, gradients, stats = ll.linear_cross_entropy_grad(x, w, y, bias=b, **options, return_stats=True)
         losses = ll.linear_cross_entropy(x, w, y, bias=b, reduction="none", **options)
     for actual, wanted in zip((loss, *gradients), truth_of(x, w, b, y, **options), strict=True):
@@ -62,8 +60,7 @@ def test_losses_and_gradients(head, options):
 def test_best_classes(head, data):
     x, w, b, _, plan = head
     k = data.draw(st.integers(1, w.shape[0]))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "plan", plan)
+    with in_tiles(*plan):
         labels, p = ll.linear_top_k(x, w, k, bias=b)
     expected, probabilities = ll.top_k(x @ w.T + b, k)
     assert labels.tolist() == expected.tolist()
@@ -88,8 +85,7 @@ def test_gradients_of_rows(head, name, some):
     heights = {k: rng.normal(size=n) * (rng.random(n) < (0.4 if some else 1.0)) for k in names}
     head, checked = checked_head(x, w, b, y)
     products = NumPyProducts(np.dtype(np.float64))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "plan", plan)
+    with in_tiles(*plan):
         stats = passes.row_stats(head, checked, products)
         found = row_gradients(head, checked, stats, heights, (True, True, True), products)
     z = x @ w.T + b

@@ -11,7 +11,6 @@ from linear_cases import D, V, close, in_every_plan, on_tiles, targets_of
 from random_arrays import numbers
 
 import lastlayer as ll
-from lastlayer import plan as plans
 from lastlayer import products
 
 NAN = np.nan
@@ -179,12 +178,12 @@ def test_an_ignored_row_has_no_gradient_where_a_weight_is_infinite(backend):
     assert losses[5] == 0
 
 
-def test_x_is_not_copied(core, monkeypatch):
+def test_x_is_not_copied(core, loop, monkeypatch):
     """A shift, or a few ignored rows, costs no second x; many ignored rows are not multiplied."""
     n, d, v = 64, 2000, 30
     x, w, y = numbers(8, n, d), numbers(v, d), targets_of("index", 8 * n, v).reshape(8, n)
     shapes = []
-    monkeypatch.setattr(plans, "is_small", lambda *_: False)
+    loop()
     logits = products.NumPyProducts.logits
 
     def counting(self, x, *args):

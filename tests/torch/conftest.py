@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import backends
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -10,35 +13,23 @@ WAYS = ["core", "composed"]
 
 
 @pytest.fixture(params=WAYS)
-def way(request, monkeypatch):
+def way(request):
     """Compute every tensor in this way; its name."""
-    if request.param == "composed":
-        from lastlayer.torch import kernels, usual
-
-        monkeypatch.setattr(kernels, "on_core", lambda _: False)
-        monkeypatch.setattr(usual, "_core", None)
-    return request.param
+    with backends.composed() if request.param == "composed" else nullcontext():
+        yield request.param
 
 
 @pytest.fixture(params=["small", "loop", "small tiles", "logits"])
-def each(request, monkeypatch):
+def each(request, loop, cut):
     """Compute as small problems are, by the loop as planned, by one of small tiles, and as on a device."""
-    if request.param == "logits":
-        from lastlayer.torch import kernels, usual
-
-        monkeypatch.setattr(kernels, "on_core", lambda _: False)
-        monkeypatch.setattr(usual, "_core", None)
-    else:
+    if request.param != "logits":
         pytest.importorskip("lastlayer._core", reason="the native core is not built")
     if request.param == "loop":
-        from linear_tensors import loop
-
-        loop(monkeypatch)
+        loop()
     if request.param == "small tiles":
-        from linear_tensors import cut
-
-        cut(monkeypatch, rows=4, classes=8)
-    return request.param
+        cut(rows=4, classes=8)
+    with backends.composed() if request.param == "logits" else nullcontext():
+        yield request.param
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 from assertions import raises
+from backends import without_core
 
 import lastlayer as ll
 
@@ -77,13 +78,11 @@ def test_a_loss_compiled_as_one_graph_takes_a_clone():
         loss(waiting(linear)(x).view(-1, V), Y.view(-1))
 
 
-def test_without_the_core_it_is_a_linear_layer(monkeypatch):
-    from lastlayer.torch import head as module
-
+def test_without_the_core_it_is_a_linear_layer():
     x, linear = parts()
     head = waiting(linear)
-    monkeypatch.setattr(module, "native", None)
-    assert type(head(x)) is torch.Tensor
+    with without_core():
+        assert type(head(x)) is torch.Tensor
 
 
 # --- the module ---------------------------------------------------------------------------------------------

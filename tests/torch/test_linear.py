@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from assertions import raises
+from backends import in_loop
 
 import lastlayer as ll
 from lastlayer import linear
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
-from linear_tensors import D, N, V, Y, arguments, cut, loop, peer  # noqa: E402
+from linear_tensors import D, N, V, Y, arguments, peer  # noqa: E402
 from random_arrays import tensor  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
@@ -158,10 +160,10 @@ def test_weights_changed_before_a_second_backward_are_noticed():
         loss.backward()
 
 
-def test_nothing_of_the_logits_is_kept(monkeypatch):
+def test_nothing_of_the_logits_is_kept(cut):
     """What lives from forward to backward: the arguments, and gradients of their sizes."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
-    cut(monkeypatch, 32, 100)
+    cut(32, 100)
     x, w, b = arguments(32, 4, 500)
     gc.collect()
     loss = ll.linear_cross_entropy(x, w, torch.zeros(32, dtype=torch.long), bias=b)
@@ -189,10 +191,10 @@ def test_no_gradient_without_need(each, monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("classes", [3000, 1000, 128])
 @pytest.mark.parametrize("kind", ["index", "confident", "soft"])
-def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes, kind):
+def test_errors_are_no_larger_than_those_of_logits(cut, dtype, classes, kind):
     """Against float64, from the same rounded arguments, where PyTorch's composition is the measure."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
-    cut(monkeypatch, rows=96, classes=classes)
+    cut(rows=96, classes=classes)
     n, d, v = 96, 48, 3000
     x, w = (
         tensor(n, d, dtype=dtype),
@@ -224,7 +226,7 @@ def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes, 
 
 
 @pytest.mark.parametrize("chunks", [1, 8, "small"])
-def test_gradients_keep_their_digits_over_many_tiles(monkeypatch, chunks):
+def test_gradients_keep_their_digits_over_many_tiles(cut, chunks):
     """What makes most of them is added last, so that hardly more than one rounding of float32 is left."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
     n, d, v = (256, 24, 1000) if chunks == "small" else (1024, 24, 4000)
@@ -234,7 +236,7 @@ def test_gradients_keep_their_digits_over_many_tiles(monkeypatch, chunks):
     exact = [t.detach().double().requires_grad_() for t in (x, w)]
     truth = torch.autograd.grad(F.cross_entropy(exact[0] @ exact[1].T, y), exact)
     if chunks != "small":
-        cut(monkeypatch, n // chunks, 40)
+        cut(n // chunks, 40)
     for got, right in zip(torch.autograd.grad(ll.linear_cross_entropy(x, w, y), (x, w)), truth, strict=True):
         assert (got.double() - right).norm() <= 8e-8 * right.norm()
 
@@ -325,7 +327,7 @@ def test_ignored_rows_may_hold_anything(each):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_inactive_rows_and_weights_that_are_not_finite(monkeypatch, dtype):
+def test_inactive_rows_and_weights_that_are_not_finite(dtype):
     """Small problems and the loop agree: such a row gets 0 whatever it and the weights hold."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
     x, w, b = (t.detach().to(dtype) for t in arguments(v=80))
@@ -333,13 +335,12 @@ def test_inactive_rows_and_weights_that_are_not_finite(monkeypatch, dtype):
     y, s = torch.tensor([0, 18, -100, 70, 7, 16]), torch.tensor([1.0, 2, 1, 1, 0, 1])
     found = []
     for known in ({}, {"sample_weight": s}):
-        for _ in range(2):
+        for way in (nullcontext(), in_loop()):
             args = [t.clone().requires_grad_() for t in (x, w, b)]
-            value = ll.linear_cross_entropy(*args[:2], y, bias=args[2], reduction="sum", **known)
-            found.append([value.detach(), *torch.autograd.grad(value, args)])
+            with way:
+                value = ll.linear_cross_entropy(*args[:2], y, bias=args[2], reduction="sum", **known)
+                found.append([value.detach(), *torch.autograd.grad(value, args)])
             assert not found[-1][1][2].any()
-            loop(monkeypatch)
-        monkeypatch.undo()
         torch.testing.assert_close(found[-1], found[-2], equal_nan=True, rtol=1e-2, atol=1e-2)
         w[11], x[4 if known else 5] = 0.0, 0.0
 
@@ -440,7 +441,7 @@ def test_a_wrong_call_says_what_is_wrong(each):
 
 
 @pytest.mark.parametrize("chunks", [1, 4, 32])
-def test_errors_do_not_grow_with_the_number_of_chunks(monkeypatch, chunks):
+def test_errors_do_not_grow_with_the_number_of_chunks(cut, chunks):
     """Each chunk's product is rounded to 16 bits; the entries that make most of it are not among it."""
     n, d, v = 1024, 32, 96
     x, w, b = arguments(n, d, v, torch.bfloat16)
@@ -448,7 +449,7 @@ def test_errors_do_not_grow_with_the_number_of_chunks(monkeypatch, chunks):
     exact = [t.detach().double().requires_grad_() for t in (x, w, b)]
     peer(*exact, y).backward()
     theirs = torch.autograd.grad(peer(x, w, b, y), (x, w, b))
-    cut(monkeypatch, n // chunks, 40)
+    cut(n // chunks, 40)
     ours = torch.autograd.grad(ll.linear_cross_entropy(x, w, y, bias=b), (x, w, b))
     for truth, a, c in zip(exact[:2], theirs, ours, strict=False):
         error, own = ((g.double() - truth.grad).norm() for g in (c, a))

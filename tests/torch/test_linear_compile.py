@@ -231,12 +231,10 @@ def test_what_is_wrong_with_a_call_is_said_when_the_program_runs():
 # --- exported programs --------------------------------------------------------------------------------------
 
 
-def test_an_exported_module_computes_gradients_only_when_asked(monkeypatch):
-    from linear_tensors import loop
-
+def test_an_exported_module_computes_gradients_only_when_asked(loop, monkeypatch):
     from lastlayer import passes
 
-    loop(monkeypatch)
+    loop()
     wanted = []
     usual = passes.loss_and_gradients
 

@@ -19,7 +19,6 @@ from lastlayer import passes
 
 torch = pytest.importorskip("torch")
 
-from linear_tensors import loop  # noqa: E402
 
 import lastlayer.torch as ours  # noqa: E402
 
@@ -138,10 +137,10 @@ def test_no_head_and_no_row():
     assert (w.grad == 0).all()
 
 
-def test_the_loop_computes_each_head(monkeypatch):
+def test_the_loop_computes_each_head(loop, monkeypatch):
     """The logits of all heads never exist, nor those of one."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
-    loop(monkeypatch)
+    loop()
     shapes = []
     usual = passes.loss_and_gradients
 
@@ -188,9 +187,9 @@ def test_dtypes_are_pytorchs():
         assert mine.dtype is theirs.dtype is torch.float32
 
 
-def test_options_are_heeded_where_they_mean_something(monkeypatch):
+def test_options_are_heeded_where_they_mean_something(loop, monkeypatch):
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
-    loop(monkeypatch)
+    loop()
     given = []
     usual = passes.loss_and_gradients
 

@@ -14,7 +14,6 @@ from lastlayer import linear
 torch = pytest.importorskip("torch")
 pytest.importorskip("lastlayer._core", reason="the native core is not built")
 
-from linear_tensors import cut, loop  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import lastlayer.torch as ours  # noqa: E402
@@ -48,9 +47,9 @@ def assert_same_gradients(first, second, args):
 
 
 @pytest.fixture
-def passes(monkeypatch):
+def passes(loop, monkeypatch):
     """Which passes over the logits were made: "forward", and of which gradients."""
-    loop(monkeypatch)
+    loop()
     made = []
     statistics, gradients = linear.Loop.statistics, linear.Loop.gradients
 
@@ -225,8 +224,8 @@ def test_gradients_wait_where_all_tiles_are_kept(passes):
         assert not any(g.any() for g in torch.autograd.grad(value * 0, args))
 
 
-def test_gradients_are_computed_with_the_loss_where_tiles_are_not_kept(passes, monkeypatch):
-    cut(monkeypatch, 4, 8)
+def test_gradients_are_computed_with_the_loss_where_tiles_are_not_kept(passes, cut):
+    cut(4, 8)
     value = loss(*(args := arguments()))
     assert passes == ["forward", ALL]
     assert_same_gradients(3 * value, 3 * peer(*args), args)

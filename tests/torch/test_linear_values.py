@@ -9,7 +9,7 @@ import lastlayer as ll
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
-from linear_tensors import D, N, V, Y, arguments, cut, loop  # noqa: E402
+from linear_tensors import D, N, V, Y, arguments  # noqa: E402
 from random_arrays import tensor  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
@@ -109,9 +109,9 @@ LOSSES = {
 @pytest.mark.parametrize("option", LOSSES)
 @pytest.mark.parametrize("y", [Y, SOFT], ids=["index", "soft"])
 @pytest.mark.parametrize("on", [(1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
-def test_losses_of_rows_without_logits(alone, monkeypatch, y, option, on):
+def test_losses_of_rows_without_logits(alone, cut, y, option, on):
     """A frozen body, a frozen head; heights of both signs, and zeros."""
-    cut(monkeypatch, rows=4, classes=8)
+    cut(rows=4, classes=8)
     height = tensor(N, seed=9)
     height[1] = 0.0
     theirs = arguments()
@@ -213,10 +213,10 @@ def test_an_ignored_row_has_statistics_that_are_differentiated(each):
 
 
 @pytest.mark.parametrize("few", [False, True])
-def test_rows_of_height_0_are_not_computed(alone, monkeypatch, few):
+def test_rows_of_height_0_are_not_computed(alone, loop, monkeypatch, few):
     from lastlayer.torch.products import TorchProducts
 
-    loop(monkeypatch)
+    loop()
     multiplied = []
     logits = TorchProducts.logits
 
@@ -257,10 +257,10 @@ def test_impossible_classes(each):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("classes", [3000, 128])
-def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes):
+def test_errors_are_no_larger_than_those_of_logits(cut, dtype, classes):
     """Against float64, from the same rounded arguments, where PyTorch's composition is the measure."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
-    cut(monkeypatch, rows=96, classes=classes)
+    cut(rows=96, classes=classes)
     n, d, v = 96, 48, 3000
     x, w = tensor(n, d, dtype=dtype), (tensor(v, d, seed=1) * 0.2).to(dtype)
     y = torch.randint(0, v, (n,), generator=torch.Generator().manual_seed(2))

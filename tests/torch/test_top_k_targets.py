@@ -12,7 +12,7 @@ from top_k_targets import KINDS, dense, listed
 import lastlayer as ll
 
 torch = pytest.importorskip("torch")
-from linear_tensors import arguments, cut  # noqa: E402
+from linear_tensors import arguments  # noqa: E402
 from random_arrays import tensor  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
@@ -279,10 +279,10 @@ def test_shifted_targets(each):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("classes", [3000, 1000, 128])
-def test_errors_are_no_larger_than_those_of_logits(monkeypatch, dtype, classes):
+def test_errors_are_no_larger_than_those_of_logits(cut, dtype, classes):
     """Against float64, from the same rounded arguments, where PyTorch's composition is the measure."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
-    cut(monkeypatch, rows=96, classes=classes)
+    cut(rows=96, classes=classes)
     n, d, v = 96, 48, 3000
     x, w = tensor(n, d, dtype=dtype), (tensor(v, d, seed=1) * 0.2).to(dtype)
     labels, p = ll.top_k(tensor(n, v, seed=3) * 8, 4)
