@@ -23,9 +23,9 @@ BACKENDS = ["reference"] + ([] if native is None else [f"native:{isa}" for isa i
 
 @contextmanager
 def on(name):
-    """Run everything on "reference", "native", or "native:" and an instruction set."""
-    backend, _, isa = name.partition(":")
-    with select.use(backend), native.use_isa(isa) if isa else nullcontext():
+    """Run everything on "reference", "native", or "native:" and an instruction set; None: as without this."""
+    backend, _, isa = (name or "").partition(":")
+    with select.use(backend or None), native.use_isa(isa) if isa else nullcontext():
         yield
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from assertions import ulp
+from backends import on
 
 import lastlayer as ll
-from lastlayer import select
 
 try:
     from lastlayer import _core, native
@@ -47,15 +47,9 @@ def engines() -> tuple[str, ...]:
     return (*(native.isas() if native is not None else ()), "reference")
 
 
-@contextlib.contextmanager
-def use(engine: str) -> Iterator[None]:
+def use(engine: str) -> contextlib.AbstractContextManager[None]:
     """Run the functions on one engine."""
-    if engine == "reference":
-        with select.use("reference"):
-            yield
-    else:
-        with select.use("native"), native.use_isa(engine):
-            yield
+    return on(engine if engine == "reference" else f"native:{engine}")
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import oracle
 import pytest
 from assertions import raises, unchanged
-from backends import recorded_plans
+from backends import on, recorded_plans
 from hypothesis import given
 from hypothesis import strategies as st
 from linear_cases import TARGETS, D, N, V, close, in_every_plan, on_tiles, targets_of, truth_of
@@ -386,7 +386,7 @@ def test_the_specification_is_the_logits():
     x, w, b, y = numbers(N, D), numbers(V, D, seed=3), numbers(V, seed=4), targets_of("ignored")
     head = problem.head("f", x, w, b)
     rest = (None, None, -100, 0.0, 0.0, "mean", None)
-    with select.use("reference"):
+    with on("reference"):
         loss, (dx, dw, db) = heads.gradients("f", head, y, (1.0, None), rest)
     for actual, expected in zip((loss, dx, dw, db), truth_of(x, w, b, y), strict=True):
         close(actual, expected, 1e-13, "result")
@@ -394,7 +394,7 @@ def test_the_specification_is_the_logits():
 
 def test_other_libraries():
     xp = pytest.importorskip("array_api_strict")
-    with select.use(None):
+    with on(None):
         check_other_libraries(xp)
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import oracle
 import pytest
 from assertions import raises
+from backends import on
 from linear_cases import D, N, V, close, in_every_plan
 from random_arrays import numbers
 
 import lastlayer as ll
-from lastlayer import select
 
 INF, NAN = np.inf, np.nan
 
@@ -96,7 +96,7 @@ def test_the_memory_is_bounded(core):
 def test_other_libraries():
     xp = pytest.importorskip("array_api_strict")
     x, w, b = numbers(N, D), numbers(V, D, seed=3), numbers(V, seed=4)
-    with select.use(None):
+    with on(None):
         labels, p = ll.linear_top_k(xp.asarray(x), xp.asarray(w), 3, bias=xp.asarray(b))
     expected, truth = ll.top_k(x @ w.T + b, 3)
     assert np.asarray(labels).tolist() == expected.tolist()

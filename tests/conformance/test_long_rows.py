@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backends import on
 from endless import repeated
 
 import lastlayer as ll
-from lastlayer import select
 
 native = pytest.importorskip("lastlayer.native", reason="the native core is not built")
 _core = native._core
@@ -27,7 +27,7 @@ PERIOD, UNIT = 1 << 22, 2.0**-24
 
 @pytest.fixture(params=native.isas())
 def isa(request):
-    with select.use("native"), native.use_isa(request.param):
+    with on(f"native:{request.param}"):
         yield request.param
 
 

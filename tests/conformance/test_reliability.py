@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from assertions import assert_same_bits, assert_ulp, unchanged
+from backends import on
 from cases import DTYPES, INDEX_DTYPES
 
 import lastlayer as ll
-from lastlayer import select
 from lastlayer.threads import check_environment
 
 native = pytest.importorskip("lastlayer.native", reason="the native core is not built")
@@ -91,7 +91,7 @@ def assert_all_the_same(found, expected):
 @pytest.fixture(params=native.isas())
 def isa(request):
     """Every instruction set."""
-    with select.use("native"), native.use_isa(request.param):
+    with on(f"native:{request.param}"):
         yield request.param
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import oracle
 import pytest
 from assertions import assert_ulp, unchanged
+from backends import on
 from cases import DTYPES, INDEX_DTYPES, LAYOUTS, loss_dtype
 from hypothesis import given
 from hypothesis import strategies as st
 from top_k_targets import KINDS, dense, listed
 
 import lastlayer as ll
-from lastlayer import select
 
 INF, NAN = np.inf, np.nan
 ROWS, V = 7, 70
@@ -245,7 +245,7 @@ def test_a_rest_that_rounding_made_negative_is_nothing(backend):
 def test_other_libraries():
     xp = pytest.importorskip("array_api_strict")
     x, targets = logits(ROWS, V, dtype=np.float64), listed("rest", (ROWS,), V)
-    with select.use(None):
+    with on(None):
         foreign = tuple(xp.asarray(a) for a in targets)
         loss, gradient = ll.cross_entropy_grad(xp.asarray(x), foreign)
         rest = ll.cross_entropy(xp.asarray(x), (*foreign[:2], 0.25))

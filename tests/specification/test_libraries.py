@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 from assertions import assert_ulp, raises
+from backends import on
 
 import lastlayer as ll
-from lastlayer import select
 
 
 def _torch():
@@ -153,7 +153,7 @@ def test_without_array_api_compat(monkeypatch):
         "softmax: an argument is a torch.Tensor; expected a NumPy array, or array-api-compat to be installed "
         "(pip install array-api-compat)"
     )
-    with raises(ll.BackendError, text), select.use("reference"):
+    with raises(ll.BackendError, text), on("reference"):
         ll.softmax(torch.zeros(3))
     assert ll.softmax(torch.zeros(2)).tolist() == [0.5, 0.5]  # the core reads tensors without it
 

@@ -9,17 +9,17 @@ import numpy as np
 import oracle
 import pytest
 from assertions import assert_ulp
+from backends import on
 from cases import CASES
 from hypothesis import given
 from hypothesis import strategies as st
 
 import lastlayer as ll
-from lastlayer import select
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _reference_only():
-    with select.use("reference"):
+    with on("reference"):
         yield
 
 

@@ -7,12 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 from assertions import assert_ulp, raises
-from backends import composed
+from backends import composed, on
 from cases import CASES, ODD_CASES
 from random_arrays import tensor
 
 import lastlayer as ll
-from lastlayer import select
 
 torch = pytest.importorskip("torch")
 
@@ -38,7 +37,7 @@ def reference(function, *arguments, **options):
         return (a.double() if a.is_floating_point() else a).detach().numpy()
 
     arguments = [host(a) for a in arguments]
-    with select.use("reference"):
+    with on("reference"):
         return function(*arguments, **{k: host(v) for k, v in options.items()})
 
 
@@ -454,7 +453,7 @@ def test_a_wrong_index_on_a_device_is_nan():
 
 def test_the_reference_runs_on_tensors_too():
     x, y = seeded(3, 4), torch.tensor([0, 1, 2])
-    with select.use("reference"):
+    with on("reference"):
         found = ll.cross_entropy(x, y)
     assert type(found) is torch.Tensor
     torch.testing.assert_close(found, ll.cross_entropy(x, y))
@@ -462,7 +461,7 @@ def test_the_reference_runs_on_tensors_too():
 
 def test_native_alone_refuses_what_is_not_in_memory():
     with (
-        select.use("native"),
+        on("native"),
         raises(
             ll.BackendError,
             "a tensor on meta cannot be run by backend 'native'; expected CPU memory",
