@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import core_calls
 import ml_dtypes
 import numpy as np
 import oracle
@@ -9,7 +10,7 @@ import pytest
 from assertions import assert_ulp
 
 import lastlayer as ll
-from lastlayer import _core, native
+from lastlayer import native
 
 SIZES = [(64, 2), (64, 3), (64, 10), (40, 17), (24, 64), (16, 100), (8, 1000), (2, 32003)]
 FLOATS = [np.float32, np.float64]
@@ -66,10 +67,9 @@ def test_the_gradient_from_known_rows(isa, rows, classes, scale, dtype):
     x, y = problem(rows, classes, scale, dtype)
     true = oracle.truth(x, y, reduction="sum", exact=False)
     peak, rest, dx = np.empty(rows, dtype), np.empty(rows), np.empty_like(x)
-    call = (x, 1, False, 1.0, 0.0, y, False, False, None, None, None, 1.0, 0.0, 0.0, 1.0)
     with native.use_isa(isa):
-        _core.cross_entropy(*call, 0, None, None, 0, peak, rest)
-        loss = _core.cross_entropy(*call, 1, None, dx, 0, peak, rest)
+        core_calls.cross_entropy(x, 1, targets=y, peak=peak, rest=rest)
+        loss = core_calls.cross_entropy(x, 1, targets=y, kind=1, grad=dx, peak=peak, rest=rest)
     assert_ulp(np.asarray(loss, dtype), true.loss, 3, what="loss")
     assert_ulp(dx, true.gradient, 3, scale=true.gradient_size, what="gradient")
 

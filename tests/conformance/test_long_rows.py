@@ -19,6 +19,8 @@ from endless import repeated
 import lastlayer as ll
 
 native = pytest.importorskip("lastlayer.native", reason="the native core is not built")
+import core_calls  # noqa: E402
+
 _core = native._core
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads what Linux says of a process")
@@ -53,7 +55,7 @@ def total(values, n):
 def stats_of(x, y, dense, axis=1):
     rows, wide = x.size // x.shape[axis], ("rest", "spread", "square", *(("gap", "mass") if dense else ()))
     into = {name: np.empty(rows) for name in wide} | {"lse": np.empty(rows, np.float32)}
-    _core.row_stats(x, axis, False, None, 1.0, 0.0, y, dense, False, None, into, 0)
+    core_calls.row_stats(x, axis, targets=y, dense=dense, into=into)
     return into
 
 
@@ -92,7 +94,7 @@ def test_targets_and_gradients_of_a_very_long_row(isa, scores, period):
         (False, z * (t - total(z * t, n))),
         (True, t - np.exp(z) * t * n),
     ):
-        _core.softmax_backward(q, x, 1, out, log, False)
+        core_calls.softmax_backward(q, x, 1, out, log=log)
         assert_near({"dx": out[0, :PERIOD]}, {"dx": expected}, 6 * UNIT)
 
 
@@ -107,7 +109,7 @@ def test_weights_of_many_rows_and_classes():
     """Sums of float64, in whatever order: an error that grew with their number would be larger."""
     n = 3_000_000
     y, w = np.zeros(n, np.int8), np.full(n, 0.1)
-    assert abs(_core.target_totals(y, 1, None, None, w)[1] / (n * 0.1) - 1) < 4e-16
+    assert abs(core_calls.target_totals(y, 1, sample_weight=w)[1] / (n * 0.1) - 1) < 4e-16
     x = np.zeros((1, n))
     loss = ll.cross_entropy(x, [0], class_weight=w, label_smoothing=0.5, reduction="sum")
     assert abs(loss / (0.1 * np.log(n)) - 1) < 2e-15
@@ -175,7 +177,7 @@ def test_other_threads_run_while_targets_are_counted():
 
         def count():
             begin = time.perf_counter()
-            assert _core.target_totals(y, 1, None, None, None) == (-1, float(y.size))
+            assert core_calls.target_totals(y, 1) == (-1, float(y.size))
             took.append(time.perf_counter() - begin)
 
         counter = threading.Thread(target=count)

@@ -24,6 +24,8 @@ import lastlayer as ll
 from lastlayer.threads import check_environment
 
 native = pytest.importorskip("lastlayer.native", reason="the native core is not built")
+import core_calls  # noqa: E402
+
 _core = native._core
 
 SOURCE = str(Path(ll.__file__).parents[1])
@@ -268,9 +270,7 @@ def test_the_native_core_survives_any_index(isa, dtype):
         for row, value in wrong.items():
             y[row] = min(value, info.max)
         losses, gradient = np.empty(33, np.float32), np.empty_like(x)
-        _core.cross_entropy(
-            x, 1, False, 1.0, 0.0, y, False, False, None, None, None, 1.0, 0.0, 0.0, 1.0, 1, losses, gradient
-        )
+        core_calls.cross_entropy(x, 1, targets=y, kind=1, losses=losses, grad=gradient)
         rows = [row for row in wrong if not 0 <= int(y[row]) < classes]
         assert (losses[rows] == 0).all()
         assert (gradient[rows] == 0).all()
@@ -282,34 +282,31 @@ def test_the_native_core_refuses_what_would_be_unsafe():
     x, out = np.zeros((4, 3), np.float32), np.full((4, 3), 7, np.float32)
     locked = out.copy()
     locked.flags.writeable = False
-    softmax = _core.softmax
     wrong = [
-        (x, 2, out, False, None, 1.0, 0.0, False),
-        (x, -1, out, False, None, 1.0, 0.0, False),
-        (x, 1, out[:3], False, None, 1.0, 0.0, False),
-        (x, 1, out.T, False, None, 1.0, 0.0, False),
-        (x, 1, out.astype(np.float64), False, None, 1.0, 0.0, False),
-        (x, 1, locked, False, None, 1.0, 0.0, False),
-        (x, 1, out, False, np.ones((4, 2), bool), 1.0, 0.0, False),
-        (x, 1, out, False, np.ones((4, 3), np.int32), 1.0, 0.0, False),
-        (x.astype(np.int32), 1, out, False, None, 1.0, 0.0, False),
-        (x.astype(">f4"), 1, out, False, None, 1.0, 0.0, False),
-        (x[:, :0], 1, out[:, :0], False, None, 1.0, 0.0, False),
-        (None, 1, out, False, None, 1.0, 0.0, False),
-        (np.float32(1), 0, out, False, None, 1.0, 0.0, False),
+        (x, 2, out),
+        (x, -1, out),
+        (x, 1, out[:3]),
+        (x, 1, out.T),
+        (x, 1, out.astype(np.float64)),
+        (x, 1, locked),
+        (x, 1, out, np.ones((4, 2), bool)),
+        (x, 1, out, np.ones((4, 3), np.int32)),
+        (x.astype(np.int32), 1, out),
+        (x.astype(">f4"), 1, out),
+        (x[:, :0], 1, out[:, :0]),
+        (None, 1, out),
+        (np.float32(1), 0, out),
     ]
-    for arguments in wrong:
+    for scores, axis, result, *mask in wrong:
         with pytest.raises((ValueError, BufferError, TypeError)):
-            softmax(*arguments)
+            core_calls.softmax(scores, axis, result, where=mask[0] if mask else None)
     y = np.zeros(4, np.int64)
     for target in (y[:3], y[::2], y.astype(np.float64), np.zeros(8, np.int64)[::2]):
         with pytest.raises(ValueError, match="targets"):
-            _core.row_stats(
-                x, 1, False, None, 1.0, 0.0, target, False, False, None, {"nll": np.empty(4, np.float32)}, 0
-            )
+            core_calls.row_stats(x, 1, targets=target, into={"nll": np.empty(4, np.float32)})
     for target in (y.astype(np.float64), np.zeros(8, np.int64)[::2]):
         with pytest.raises(ValueError, match="targets"):
-            _core.target_totals(target, 3, None, None, None)
+            core_calls.target_totals(target, 3)
     for into, k in (
         ({"lse": np.empty(3, np.float32)}, 0),
         ({"lse": np.empty(4)}, 0),
@@ -320,7 +317,7 @@ def test_the_native_core_refuses_what_would_be_unsafe():
         ({"top_label": np.empty((4, 4), np.int64), "top_probability": np.empty((4, 4), np.float32)}, 4),
     ):
         with pytest.raises(ValueError, match=r"."):
-            _core.row_stats(x, 1, False, None, 1.0, 0.0, None, False, False, None, into, k)
+            core_calls.row_stats(x, 1, into=into, k=k)
     assert (out == 7).all()
 
 
@@ -473,7 +470,7 @@ def test_threads_from_the_environment():
         _core.set_num_threads(0)
 
 
-def test_number_of_threads(threads):
+def test_number_of_threads(core, threads):
     before = ll.get_num_threads()
     try:
         for n in (1, np.int64(3), 4095):

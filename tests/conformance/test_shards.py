@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 _core = pytest.importorskip("lastlayer._core", reason="the native core is not built")
+import core_calls  # noqa: E402
 
 N, V = 37, 150
 GRAD = 1
@@ -57,17 +58,40 @@ def test_gradient_with_mass_and_tilt(dtype, cut, temperature, softcap, off):
     first, last = cut
     shard = x[:, first:last].copy()
     kind = np.float64 if dtype == "float64" or temperature != 1 or softcap else np.float32
-    _core.cross_entropy(
-        shard, 1, False, temperature, softcap, y - first, False, False, None, weight, None, 1.0, off,
-        0.0, 3.0, GRAD, None, shard, 0, peak[:, 0].astype(kind), rest, mass, tilt,
-    )  # fmt: skip
+    core_calls.cross_entropy(
+        shard,
+        1,
+        temperature=temperature,
+        softcap=softcap,
+        targets=y - first,
+        sample_weight=weight,
+        off=off,
+        scale=3.0,
+        kind=GRAD,
+        grad=shard,
+        peak=peak[:, 0].astype(kind),
+        rest=rest,
+        mass=mass,
+        tilt=tilt,
+    )
     assert np.abs(shard - wanted[:, first:last]).max() < DTYPES[dtype] * 30
     assert not shard[6].any()
     without = x[:, first:last].copy()
-    _core.cross_entropy(
-        without, 1, False, temperature, softcap, y - first, False, False, None, weight, None, 1.0, off,
-        0.0, 3.0, GRAD, None, without, 0, peak[:, 0].astype(kind), rest, mass,
-    )  # fmt: skip
+    core_calls.cross_entropy(
+        without,
+        1,
+        temperature=temperature,
+        softcap=softcap,
+        targets=y - first,
+        sample_weight=weight,
+        off=off,
+        scale=3.0,
+        kind=GRAD,
+        grad=without,
+        peak=peak[:, 0].astype(kind),
+        rest=rest,
+        mass=mass,
+    )
     wanted = 3.0 * slopes(x, temperature, softcap) * (mass[:, None] * p - t)
     assert np.abs(without - wanted[:, first:last]).max() < DTYPES[dtype] * 10
 
@@ -89,10 +113,16 @@ def test_ranks_below_a_threshold(dtype, cut, temperature, softcap):
     wanted = (before & (others != y[:, None])).sum(1)
     into = {"rank": np.empty(N, np.int64)}
     shard = x[:, first:last].copy()
-    _core.row_stats(
-        shard, 1, False, None, temperature, softcap, y - first, False, False, None, into, 0, 0, None, None,
-        1.0, 0.0, True, given,
-    )  # fmt: skip
+    core_calls.row_stats(
+        shard,
+        1,
+        temperature=temperature,
+        softcap=softcap,
+        targets=y - first,
+        into=into,
+        shard=True,
+        threshold=given,
+    )
     assert into["rank"].tolist() == wanted.tolist()
 
 
@@ -110,10 +140,9 @@ def test_the_best_that_reach_a_threshold(dtype, cut, temperature, softcap, k):
     shape = len(x), k
     kind = np.float64 if dtype == "float64" or (dtype == "float32" and temperature != 1) else np.float32
     into = {"top_label": np.empty(shape, np.int64), "top_probability": np.empty(shape, kind)}
-    _core.row_stats(
-        part, 1, False, None, temperature, softcap, None, False, False, None, into, k, 0, None, None,
-        1.0, 0.0, True, least,
-    )  # fmt: skip
+    core_calls.row_stats(
+        part, 1, temperature=temperature, softcap=softcap, into=into, k=k, shard=True, threshold=least
+    )
     z = part.astype(np.float64)
     order = np.argsort(-z, axis=1, kind="stable")[:, :k]
     found = ~(np.take_along_axis(z, order, 1) < least[:, None])
@@ -129,21 +158,17 @@ def test_what_does_not_go_together():
     x, y, row = scores("float64", 70), np.zeros(N, np.int64), np.zeros(N)
     into = {"rank": np.zeros(N, np.int64)}
 
-    def stats(*rest):
-        _core.row_stats(
-            x, 1, False, None, 1.0, 0.0, y, False, False, None, into, 0, 0, None, None, 1.0, 0.0, *rest
-        )
+    def stats(shard, threshold=None):
+        core_calls.row_stats(x, 1, targets=y, into=into, shard=shard, threshold=threshold)
 
-    def grad(*rest):
-        arguments = (y, False, False, None, None, None, 1.0, 0.0, 0.0, 1.0, GRAD, None, x.copy(), 0)
-        _core.cross_entropy(x, 1, False, 1.0, 0.0, *arguments, *rest)
+    def grad(peak, rest, mass, tilt=None):
+        known = {"peak": peak, "rest": rest, "mass": mass, "tilt": tilt}
+        core_calls.cross_entropy(x, 1, targets=y, kind=GRAD, grad=x.copy(), **known)
 
     def top(shard, ranks):
         both = {"top_label": np.zeros((N, 2), np.int64), "top_probability": np.zeros((N, 2))}
         both |= into if ranks else {}
-        _core.row_stats(
-            x, 1, False, None, 1.0, 0.0, y, False, False, None, both, 2, 0, None, None, 1.0, 0.0, shard, row
-        )
+        core_calls.row_stats(x, 1, targets=y, into=both, k=2, shard=shard, threshold=row)
 
     for call, wrong in (
         (top, (True, True)),

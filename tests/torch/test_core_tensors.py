@@ -19,6 +19,7 @@ import lastlayer as ll
 
 torch = pytest.importorskip("torch")
 _core = pytest.importorskip("lastlayer._core", reason="the native core is not built")
+import core_calls  # noqa: E402
 
 SOURCE = str(Path(ll.__file__).parents[1])
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -57,7 +58,7 @@ numbers = partial(tensor, dtype=torch.float32, scale=3.0)
 
 
 def softmax(x, out, axis=-1, log=False, where=None, threads=0):
-    _core.softmax(x, axis % x.ndim, out, log, where, 1.0, 0.0, False, threads)
+    core_calls.softmax(x, axis % x.ndim, out, log=log, where=where, threads=threads)
     return out
 
 
@@ -65,31 +66,25 @@ def cross_entropy(
     x, y, *, kind=0, losses=None, grad=None, weights=(None, None), scale=1.0, ignore=None, threads=0
 ):
     dense = y.ndim == x.ndim
-    return _core.cross_entropy(
+    return core_calls.cross_entropy(
         x,
         1,
-        False,
-        1.0,
-        0.0,
-        y,
-        dense,
-        False,
-        *weights,
-        ignore,
-        1.0,
-        0.0,
-        0.0,
-        scale,
-        kind,
-        losses,
-        grad,
-        threads,
+        targets=y,
+        dense=dense,
+        class_weight=weights[0],
+        sample_weight=weights[1],
+        ignore_index=ignore,
+        scale=scale,
+        kind=kind,
+        losses=losses,
+        grad=grad,
+        threads=threads,
     )
 
 
 def row_stats(x, into, y=None, k=0, where=None):
     dense = y is not None and y.ndim == x.ndim
-    _core.row_stats(x, 1, False, where, 1.0, 0.0, y, dense, False, None, into, k)
+    core_calls.row_stats(x, 1, where=where, targets=y, dense=dense, into=into, k=k)
     return into
 
 
@@ -170,8 +165,8 @@ def test_targets_of_every_integer_dtype(dtype):
     assert cross_entropy(x, y.to(dtype), losses=losses) == 0.0
     assert_near(losses, truth, 3)
     assert cross_entropy(x, y.to(dtype), scale=0.5) == pytest.approx(float(truth.sum()) / 2, rel=1e-6)
-    assert _core.target_totals(y.to(dtype), 4, None, None, None) == (1, 0.0)
-    assert _core.target_totals(y.to(dtype), 5, 4, None, None) == (-1, 4.0)
+    assert core_calls.target_totals(y.to(dtype), 4) == (1, 0.0)
+    assert core_calls.target_totals(y.to(dtype), 5, ignore_index=4) == (-1, 4.0)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -192,7 +187,9 @@ def test_gradients_and_weights(dtype, dense):
     assert torch.allclose(grad.double(), wide.grad, rtol=4 * step, atol=4 * step)
     if not dense:
         expected = float((each[y] * rows).sum())
-        assert _core.target_totals(y, 5, None, each, rows)[1] == pytest.approx(expected, rel=1e-15)
+        assert core_calls.target_totals(y, 5, class_weight=each, sample_weight=rows)[1] == pytest.approx(
+            expected, rel=1e-15
+        )
 
 
 def test_row_statistics():
@@ -225,7 +222,7 @@ def test_backward(log):
     )
     y.backward(dy)
     dx = torch.empty(6, 5, dtype=torch.float64)
-    _core.softmax_backward(dy, y, 1, dx, log, False)
+    core_calls.softmax_backward(dy, y, 1, dx, log=log)
     assert torch.allclose(dx, wide.grad, rtol=1e-14, atol=1e-14)
 
 
@@ -337,31 +334,57 @@ def of_every_entry(place, x, axis):
     x, y, q, dy, mask, class_weight, sample_weight = places
     found = [place(torch.zeros_like(torch.as_tensor(x))) for _ in range(7)]
     for out, log in zip(found[:2], (False, True), strict=True):
-        _core.softmax(x, axis, out, log, mask, 1.0, 0.0, False, 2)
+        core_calls.softmax(x, axis, out, log=log, where=mask, threads=2)
     for out, log in zip(found[2:4], (False, True), strict=True):
-        _core.softmax_backward(dy, x, axis, out, log, False, 2)
+        core_calls.softmax_backward(dy, x, axis, out, log=log, threads=2)
     into = {name: new(rows, torch.float64) for name in ("rest", "gap", "mass", "spread", "square")}
     into |= {name: new(rows, narrow) for name in ("nll", "lse", "peak", "confidence")}
     into |= {name: new(rows, torch.int64) for name in ("argmax", "rank")}
     into |= {"top_label": new((rows, 3), torch.int64), "top_probability": new((rows, 3), narrow)}
-    _core.row_stats(
-        x, axis, False, None, 1.0, 0.0, y, False, False, None, into, 3, 2, class_weight, sample_weight, 0.9,
-        0.01,
-    )  # fmt: skip
+    core_calls.row_stats(
+        x,
+        axis,
+        targets=y,
+        into=into,
+        k=3,
+        threads=2,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        on=0.9,
+        off=0.01,
+    )
     losses, peak, rest = new(rows, narrow), new(rows, narrow), new(rows, torch.float64)
-    totals = [_core.target_totals(y, classes, None, class_weight, sample_weight)]
+    totals = [core_calls.target_totals(y, classes, class_weight=class_weight, sample_weight=sample_weight)]
     for kind, out, target in ((0, None, y), (1, found[4], y), (1, found[5], q), (2, None, q)):
         totals.append(
-            _core.cross_entropy(
-                x, axis, False, 1.0, 0.0, target, target is q, False, class_weight, sample_weight, None,
-                0.9, 0.01, 0.0, 0.5, kind, None, out, 2,
+            core_calls.cross_entropy(
+                x,
+                axis,
+                targets=target,
+                dense=target is q,
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                on=0.9,
+                off=0.01,
+                scale=0.5,
+                kind=kind,
+                grad=out,
+                threads=2,
             )
-        )  # fmt: skip
+        )
     for kind, out, each in ((0, None, losses), (1, found[6], None)):  # peak and rest: found, then known
-        _core.cross_entropy(
-            x, axis, False, 1.0, 0.0, y, False, False, None, sample_weight, None, 1.0, 0.0, 0.0, 1.0, kind,
-            each, out, 2, peak, rest,
-        )  # fmt: skip
+        core_calls.cross_entropy(
+            x,
+            axis,
+            targets=y,
+            sample_weight=sample_weight,
+            kind=kind,
+            losses=each,
+            grad=out,
+            threads=2,
+            peak=peak,
+            rest=rest,
+        )
     return [torch.as_tensor(t) for t in (*found, losses, peak, rest, *into.values())], totals
 
 
@@ -392,9 +415,7 @@ def test_large_results_in_memory_that_begins_at_any_byte(shape, axis):
     assert torch.equal(softmax(x, out, axis), softmax(x, plain, axis))
     y = torch.zeros(x.numel() // shape[axis], dtype=torch.int64)
     for grad in (out, plain):
-        _core.cross_entropy(
-            x, axis, False, 1.0, 0.0, y, False, False, None, None, None, 1.0, 0.0, 0.0, 1.0, 1, None, grad
-        )
+        core_calls.cross_entropy(x, axis, targets=y, kind=1, grad=grad)
     assert torch.equal(out, plain)
     assert torch.equal(ll.softmax(x, axis, out=out), ll.softmax(x, axis))
 
@@ -456,11 +477,11 @@ REFUSED = {
 def test_what_has_no_memory_to_read(which):
     make, message = REFUSED[which]
     with pytest.raises(TypeError) as error:
-        _core.softmax(make(), 1, torch.empty(4, 3), False, None, 1.0, 0.0, False)
+        core_calls.softmax(make(), 1, torch.empty(4, 3))
     assert str(error.value).endswith(f"scores: {message}")
     out = torch.empty(4, 3)
     with pytest.raises(TypeError) as error:
-        _core.softmax(out, 1, make(), False, None, 1.0, 0.0, False)
+        core_calls.softmax(out, 1, make())
     assert str(error.value) == f"out: {message}"
     with pytest.raises(TypeError) as error:
         row_stats(torch.zeros(4, 3), {"lse": make()})
@@ -494,7 +515,7 @@ def test_the_checks_of_arrays_hold_for_tensors():
         ((torch.tensor(1.0), 0, out), "axis: out of range"),
     ):
         with pytest.raises(ValueError) as error:
-            _core.softmax(*wrong, False, None, 1.0, 0.0, False)
+            core_calls.softmax(*wrong)
         assert str(error.value) == message
     for mask, message in ((x > 0)[:3], "where: not the scores' shape"), (x.int(), "where: not boolean"):
         with pytest.raises(ValueError) as error:
@@ -758,8 +779,8 @@ def test_a_negative_number_of_threads():
     for call in (
         lambda: softmax(x, torch.empty(4, 3), threads=-1),
         lambda: cross_entropy(x, y, threads=-1),
-        lambda: _core.softmax_backward(x, x, 1, torch.empty(4, 3), False, False, -1),
-        lambda: _core.row_stats(x, 1, False, None, 1.0, 0.0, None, False, False, None, {}, 0, -1),
+        lambda: core_calls.softmax_backward(x, x, 1, torch.empty(4, 3), threads=-1),
+        lambda: core_calls.row_stats(x, 1, into={}, threads=-1),
     ):
         with pytest.raises(ValueError) as error:
             call()
