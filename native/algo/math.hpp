@@ -4,10 +4,11 @@
 // to 2^np, np = round(peak/ln2), instead of to the peak itself; the peak's own, E, is one of them, and
 // divides out:
 //
-//     exp(z) 2^-np = s (1 + w)     n = round(z/ln2),  s = 2^(n - np) exactly,  1 + w = exp(r) by a minimax
-//     polynomial,
-//                                  r = (z - n HI) - n LO,  |r| <= 0.35,  ln2 = HI + LO
-//     exp(z - peak) = s (1 + w)/E
+//     n = round(z/ln2)             s = 2^(n - np) exactly
+//     r = (z - n HI) - n LO        |r| <= 0.35, ln2 = HI + LO
+//     1 + w = exp(r)               by a minimax polynomial
+//
+//     exp(z) 2^-np = s (1 + w)     exp(z - peak) = s (1 + w)/E
 //
 // HI has so few bits that n*HI and the bracket are exact: the part of z - peak that a subtraction would round
 // away (65 ULP of the result at logits of scale 20) is never lost, and four operations replace it. Where
@@ -126,15 +127,15 @@ LL_INLINE void fast_two_sum(V a, V b, V& hi, V& lo) {
 template <class C, class V>
 LL_INLINE void two_prod(V a, V b, V& hi, V& lo) {
   hi = a * b;
-#if defined(__FMA__) || defined(__AVX512F__) || defined(__aarch64__)
-  lo = Simd<C>::fma(a, b, -hi);
-#else
-  const V split = Simd<C>::set1(sizeof(C) == 4 ? (C)4097 : (C)134217729);
-  V a1 = a * split, b1 = b * split;
-  a1 = a1 - (a1 - a), b1 = b1 - (b1 - b);
-  V a2 = a - a1, b2 = b - b1;
-  lo = ((a1 * b1 - hi) + a1 * b2 + a2 * b1) + a2 * b2;
-#endif
+  if constexpr (Simd<C>::fused) {
+    lo = Simd<C>::fma(a, b, -hi);
+  } else {
+    const V split = Simd<C>::set1(sizeof(C) == 4 ? (C)4097 : (C)134217729);
+    V a1 = a * split, b1 = b * split;
+    a1 = a1 - (a1 - a), b1 = b1 - (b1 - b);
+    V a2 = a - a1, b2 = b - b1;
+    lo = ((a1 * b1 - hi) + a1 * b2 + a2 * b1) + a2 * b2;
+  }
 }
 
 // (hi, lo) = (a, a_lo) * (b, b_lo)

@@ -151,72 +151,39 @@ void store_as(const C* from, char* to, std::int64_t stride, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) write_at<T>(to + i * stride, narrow<T>(from[i]));
 }
 
-// 16-bit scores that lie side by side, by the conversion instructions where the machine has them.
-#if defined(__AVX512F__)
-LL_INLINE __m512 sixteen(const char* p, Half) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
-}
-LL_INLINE __m512 sixteen(const char* p, Bfloat) {
-  return _mm512_castsi512_ps(
-      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16));
-}
-LL_INLINE __m256i sixteen_of(__m512 v, Half) { return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
-LL_INLINE __m256i sixteen_of(__m512 v, Bfloat) {
-  const __m512i b = _mm512_castps_si512(v);
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(b, 16), _mm512_set1_epi32(1));
-  const __m512i r = _mm512_add_epi32(b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-  const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-  return _mm512_cvtepi32_epi16(
-      _mm512_srli_epi32(_mm512_mask_or_epi32(r, nan, b, _mm512_set1_epi32(0x400000)), 16));
-}
-template <class T>
-void load_16_bits(const char* from, std::int64_t n, float* to) {
-  std::int64_t i = 0;
-  for (; i + 16 <= n; i += 16) _mm512_storeu_ps(to + i, sixteen(from + 2 * i, T{}));
-  for (; i < n; ++i) to[i] = widen(read_at<T>(from + 2 * i));
-}
-template <class T>
-void store_16_bits(const float* from, char* to, std::int64_t n) {
-  std::int64_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    _mm256_storeu_si256((__m256i*)(to + 2 * i), sixteen_of(_mm512_loadu_ps(from + i), T{}));
-  for (; i < n; ++i) write_at<T>(to + 2 * i, narrow<T>(from[i]));
-}
-#define LL_SIXTEEN_BITS 1
-#elif defined(__F16C__)
-template <class T>
-void load_16_bits(const char* from, std::int64_t n, float* to) {
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m128i h = _mm_loadu_si128((const __m128i*)(from + 2 * i));
-    _mm256_storeu_ps(to + i, __is_same(T, Half)
-                                 ? _mm256_cvtph_ps(h)
-                                 : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)));
-  }
-  for (; i < n; ++i) to[i] = widen(read_at<T>(from + 2 * i));
-}
-template <class T>
-void store_16_bits(const float* from, char* to, std::int64_t n) {
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m256 v = _mm256_loadu_ps(from + i);
-    __m128i h;
-    if constexpr (__is_same(T, Half)) {
-      h = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT);
-    } else {
-      const __m256i b = _mm256_castps_si256(v);
-      const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(b, 16), _mm256_set1_epi32(1));
-      const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-      __m256i r = _mm256_add_epi32(b, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-      r = _mm256_srli_epi32(_mm256_blendv_epi8(r, _mm256_or_si256(b, _mm256_set1_epi32(0x400000)), nan), 16);
-      h = _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
+// The same for 16-bit scores (T: Half or Bfloat), by the conversion instructions where there are some.
+template <class T, class C>
+void load_16_bits(const char* from, std::int64_t stride, std::int64_t n, C* to) {
+  using S = Simd<C>;
+  if constexpr (S::converts_16_bits)
+    if (stride == 2) {
+      std::int64_t i = 0;
+      for (; i + S::W <= n; i += S::W)
+        if constexpr (__is_same(T, Half))
+          S::store(to + i, S::load_f16(from + 2 * i));
+        else
+          S::store(to + i, S::load_bf16(from + 2 * i));
+      for (; i < n; ++i) to[i] = widen(read_at<T>(from + 2 * i));
+      return;
     }
-    _mm_storeu_si128((__m128i*)(to + 2 * i), h);
-  }
-  for (; i < n; ++i) write_at<T>(to + 2 * i, narrow<T>(from[i]));
+  load_as<T>(from, stride, n, to);
 }
-#define LL_SIXTEEN_BITS 1
-#endif
+template <class T, class C>
+void store_16_bits(const C* from, char* to, std::int64_t stride, std::int64_t n) {
+  using S = Simd<C>;
+  if constexpr (S::converts_16_bits)
+    if (stride == 2) {
+      std::int64_t i = 0;
+      for (; i + S::W <= n; i += S::W)
+        if constexpr (__is_same(T, Half))
+          S::store_f16(to + 2 * i, S::load(from + i));
+        else
+          S::store_bf16(to + 2 * i, S::load(from + i));
+      for (; i < n; ++i) write_at<T>(to + 2 * i, narrow<T>(from[i]));
+      return;
+    }
+  store_as<T>(from, to, stride, n);
+}
 
 template <class C>
 constexpr Dtype dtype_of = sizeof(C) == 4 ? Dtype::f32 : Dtype::f64;
@@ -241,17 +208,8 @@ template <class C>
 void load_run(Dtype d, const char* from, std::int64_t stride, std::int64_t n, C* to) {
   if (d == dtype_of<C> && stride == (std::int64_t)sizeof(C)) return copy_run((const C*)from, to, n);
   switch (d) {
-#if defined(LL_SIXTEEN_BITS)
-    case Dtype::f16:
-    case Dtype::bf16:
-      if constexpr (sizeof(C) == 4)
-        if (stride == 2)
-          return d == Dtype::f16 ? load_16_bits<Half>(from, n, to) : load_16_bits<Bfloat>(from, n, to);
-      return d == Dtype::f16 ? load_as<Half>(from, stride, n, to) : load_as<Bfloat>(from, stride, n, to);
-#else
-    case Dtype::f16: return load_as<Half>(from, stride, n, to);
-    case Dtype::bf16: return load_as<Bfloat>(from, stride, n, to);
-#endif
+    case Dtype::f16: return load_16_bits<Half>(from, stride, n, to);
+    case Dtype::bf16: return load_16_bits<Bfloat>(from, stride, n, to);
     case Dtype::f32: return load_as<float>(from, stride, n, to);
     case Dtype::f64: return load_as<double>(from, stride, n, to);
     case Dtype::i8: return load_as<std::int8_t>(from, stride, n, to);
@@ -268,17 +226,8 @@ template <class C>
 void store_run(Dtype d, const C* from, char* to, std::int64_t stride, std::int64_t n) {
   if (d == dtype_of<C> && stride == (std::int64_t)sizeof(C)) return copy_run(from, (C*)to, n);
   switch (d) {
-#if defined(LL_SIXTEEN_BITS)
-    case Dtype::f16:
-    case Dtype::bf16:
-      if constexpr (sizeof(C) == 4)
-        if (stride == 2)
-          return d == Dtype::f16 ? store_16_bits<Half>(from, to, n) : store_16_bits<Bfloat>(from, to, n);
-      return d == Dtype::f16 ? store_as<Half>(from, to, stride, n) : store_as<Bfloat>(from, to, stride, n);
-#else
-    case Dtype::f16: return store_as<Half>(from, to, stride, n);
-    case Dtype::bf16: return store_as<Bfloat>(from, to, stride, n);
-#endif
+    case Dtype::f16: return store_16_bits<Half>(from, to, stride, n);
+    case Dtype::bf16: return store_16_bits<Bfloat>(from, to, stride, n);
     case Dtype::f32: return store_as<float>(from, to, stride, n);
     default: return store_as<double>(from, to, stride, n);
   }

@@ -10,6 +10,7 @@
 #include "../kernels.hpp"
 
 #define LL_ISA avx2
+#define LL_SIMD "avx2.hpp"
 #include "kernels.inl"
 
 namespace lastlayer {

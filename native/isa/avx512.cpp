@@ -10,6 +10,7 @@
 #include "../kernels.hpp"
 
 #define LL_ISA avx512
+#define LL_SIMD "avx512.hpp"
 #include "kernels.inl"
 
 namespace lastlayer {

@@ -1,5 +1,5 @@
-// What every processor of the architecture has: SSE2 on x86-64, plain vector types elsewhere. 4 floats a
-// vector.
+// What every processor of the architecture has: SSE2 on x86-64, NEON on AArch64, else what the compiler makes
+// of its vector types. 4 floats a vector.
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -15,6 +15,13 @@
 #include "../kernels.hpp"
 
 #define LL_ISA baseline
+#if defined(__SSE2__)
+#define LL_SIMD "sse2.hpp"
+#elif defined(__aarch64__)
+#define LL_SIMD "neon.hpp"
+#else
+#define LL_SIMD "generic.hpp"
+#endif
 #include "kernels.inl"
 
 namespace lastlayer {

@@ -10,6 +10,7 @@
 #include "../kernels.hpp"
 
 #define LL_ISA neon
+#define LL_SIMD "neon.hpp"
 #include "kernels.inl"
 
 namespace lastlayer {

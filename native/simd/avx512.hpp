@@ -1,21 +1,19 @@
-// The vector vocabulary on AVX-512 (F, BW, DQ, VL). See vector.hpp for what each operation means.
-// Included inside namespace LL_ISA: every instruction set has its own copy of everything here.
+// The vector vocabulary on AVX-512 (F, BW, DQ, VL): vectors of 64 bytes, masks in registers of their own. See
+// vector.hpp.
 
 template <>
-struct Simd<float> {
+struct Vectors<float> {
   using C = float;
   using V = __m512;
   using M = __mmask16;
   static constexpr int W = 16;
   static constexpr int table_bits = 4;
+  static constexpr bool fused = true, converts_16_bits = true;
 
   static LL_INLINE V set1(C a) { return _mm512_set1_ps(a); }
   static LL_INLINE V load(const C* p) { return _mm512_loadu_ps(p); }
   static LL_INLINE void store(C* p, V a) { _mm512_storeu_ps(p, a); }
-  static LL_INLINE void stream(C* p, V a) {
-    LL_ASSERT((std::uintptr_t)p % sizeof a == 0);
-    _mm512_stream_ps(p, a);
-  }
+  static LL_INLINE void stream(C* p, V a) { _mm512_stream_ps(p, a); }
   static LL_INLINE void fence() { _mm_sfence(); }
   static LL_INLINE M first(int n) { return (M)((1u << n) - 1u); }
   static LL_INLINE V loadn(const C* p, int n, C fill) {
@@ -46,7 +44,24 @@ struct Simd<float> {
     const __m512i up = _mm512_slli_epi32(_mm512_castps_si512(m), 23 - table_bits);
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(lookup(table, m)), up));
   }
-  // a = mantissa * 2^exponent with the mantissa in [0.75, 1.5)
+  static LL_INLINE V load_f16(const char* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+  }
+  static LL_INLINE V load_bf16(const char* p) {
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16));
+  }
+  static LL_INLINE void store_f16(char* p, V v) {
+    _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static LL_INLINE void store_bf16(char* p, V v) {
+    const __m512i b = _mm512_castps_si512(v);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(b, 16), _mm512_set1_epi32(1));
+    const __m512i r = _mm512_add_epi32(b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const M nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    const __m512i quiet = _mm512_mask_or_epi32(r, nan, b, _mm512_set1_epi32(0x400000));
+    _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(quiet, 16)));
+  }
   static LL_INLINE void split(V a, V& mantissa, V& exponent) {
     mantissa = _mm512_getmant_ps(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
     // getmant doubles those below 1.5/2; the exponent follows from the quotient's sign of log2
@@ -56,20 +71,18 @@ struct Simd<float> {
 };
 
 template <>
-struct Simd<double> {
+struct Vectors<double> {
   using C = double;
   using V = __m512d;
   using M = __mmask8;
   static constexpr int W = 8;
   static constexpr int table_bits = 0;
+  static constexpr bool fused = true, converts_16_bits = false;
 
   static LL_INLINE V set1(C a) { return _mm512_set1_pd(a); }
   static LL_INLINE V load(const C* p) { return _mm512_loadu_pd(p); }
   static LL_INLINE void store(C* p, V a) { _mm512_storeu_pd(p, a); }
-  static LL_INLINE void stream(C* p, V a) {
-    LL_ASSERT((std::uintptr_t)p % sizeof a == 0);
-    _mm512_stream_pd(p, a);
-  }
+  static LL_INLINE void stream(C* p, V a) { _mm512_stream_pd(p, a); }
   static LL_INLINE void fence() { _mm_sfence(); }
   static LL_INLINE M first(int n) { return (M)((1u << n) - 1u); }
   static LL_INLINE V loadn(const C* p, int n, C fill) {
