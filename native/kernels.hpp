@@ -29,8 +29,8 @@ enum class Op : std::int32_t {
   grad,                  // per-row results and dloss/dscores
   pick,                  // -sum_j t_ij log p_ij: the scores are log-probabilities or probabilities
   pick_grad,             // the gradient of that: index targets without smoothing only
-  softmax_backward,      // x = the softmax y, q = dy:      y * (dy - sum(dy * y))
-  log_softmax_backward,  // x = the log-softmax y, q = dy:  dy - exp(y) * sum(dy)
+  softmax_backward,      // x = the softmax y:      y * (dy - sum(dy * y))
+  log_softmax_backward,  // x = the log-softmax y:  dy - exp(y) * sum(dy)
 };
 
 enum class Target : std::int32_t { none, index, dense };
@@ -68,13 +68,34 @@ struct RowResults {
   std::int64_t* rank = nullptr;
 };
 
+// What a gradient knows of each row from an earlier pass. Null: not known.
+struct KnownRows {
+  const void* peak = nullptr;  // of the computing type
+  const double* rest = nullptr;
+  // A shard's gradient is (mass + tilt (z_j - peak)) p_j - t_j; all four are of the whole row.
+  const double* mass = nullptr;
+  const double* tilt = nullptr;
+};
+
+// The top-k classes of each row and their probabilities, N by k; k = 0: not wanted.
+struct TopK {
+  std::int64_t k = 0;
+  std::int64_t* label = nullptr;
+  void* probability = nullptr;  // double if the row results are wide, else float
+  // Of a shard: each row's k-th best score so far; classes below it are not wanted. -inf or NaN: all are.
+  const double* least = nullptr;
+};
+
 struct Job {
   Op op = Op::softmax;
   std::int64_t rows = 0, classes = 0;
   int axes = 0;  // of the rows
   std::int64_t extent[max_axes];
-  Operand x, out, q, mask;  // mask: u8, 0 = excluded; q: dense targets, or dy of the backward operations
-  bool in_double = false;   // the type the kernels compute in
+  Operand x, out;
+  Operand mask;            // u8, 0 = excluded
+  Operand dense;           // dense targets q
+  Operand dy;              // the upstream gradient, of the backward operations
+  bool in_double = false;  // the type the kernels compute in
 
   double temperature = 1.0, softcap = 0.0;  // softcap 0: none
   bool take_log = false;                    // pick, pick_grad: the scores are probabilities
@@ -88,24 +109,15 @@ struct Job {
   bool has_ignore = false;
   std::int64_t ignore = 0;
   bool shard = false;          // a part of the classes: an index outside of them is a class of another part
-  bool skips_ignored = false;  // nobody asks for the statistics of ignored rows
+  bool skip_inactive = false;  // the statistics of inactive rows are not wanted
   double on = 1.0, off = 0.0, class_weight_sum = 0.0, z_loss = 0.0, scale = 1.0;
 
-  // grad: peak (of the computing type) and rest of each row as an earlier call found them; null: not known
-  const void* known_peak = nullptr;
-  const double* known_rest = nullptr;
-  // a shard's gradient: the mass of the whole row, and what goes with it: (mass + tilt (z_j - peak)) p_j -
-  // t_j
-  const double* known_mass = nullptr;
-  const double* known_tilt = nullptr;
-  // a shard's ranks: the score of each row's target, whosever class it is; its k best classes: the score that
-  // they must reach to be wanted, -inf or NaN where all are
-  const double* threshold = nullptr;
+  KnownRows known;  // grad
+  // stats of a shard: the score of each row's target, whose class may be another shard's; for its rank
+  const double* target_score = nullptr;
 
   RowResults rows_out;
-  std::int64_t k = 0;  // stats: the k best classes of each row and their probabilities, N by k
-  std::int64_t* top_label = nullptr;
-  void* top_probability = nullptr;  // double if rows_out.wide, else float
+  TopK top;  // stats
 
   // Asked within long rows: true ends the call early.
   bool (*stop_asked)(void*) = nullptr;

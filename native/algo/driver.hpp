@@ -3,6 +3,7 @@
 
 LL_INLINE bool is_backward(Op op) { return op == Op::softmax_backward || op == Op::log_softmax_backward; }
 LL_INLINE bool has_second(const Job& job) { return job.target == Target::dense || is_backward(job.op); }
+LL_INLINE const Operand& second_of(const Job& job) { return is_backward(job.op) ? job.dy : job.dense; }
 LL_INLINE bool writes_matrix(Op op) { return op != Op::stats && op != Op::pick; }
 LL_INLINE bool wants_moments(const Job& job) { return job.rows_out.spread || job.rows_out.square; }
 LL_INLINE bool has_transform(const Job& job) {
@@ -52,8 +53,8 @@ struct Buffers {
 template <class C>
 void recall(const Job& job, State<C>& st, std::int64_t row, int rows) {
   using S = Simd<C>;
-  const C* peak = (const C*)job.known_peak + row;
-  const double* rest = job.known_rest + row;
+  const C* peak = (const C*)job.known.peak + row;
+  const double* rest = job.known.rest + row;
   const int whole = (int)round_up(rows, S::W);
   for (int i = 0; i < whole; ++i) {
     const double r = i < rows ? rest[i] : 0;
@@ -73,7 +74,7 @@ void recall(const Job& job, State<C>& st, std::int64_t row, int rows) {
 // How many of a shard's classes come before the target of a row, which may be another shard's.
 template <class C>
 std::int64_t rank_below(const Job& job, const C* z, std::int64_t ld, std::int64_t row) {
-  const C t = threshold_of<C>(job, row);
+  const C t = transformed<C>(job, job.target_score[row]);
   std::int64_t y;
   load_indices(job.index, job.index_dtype, row, 1, &y);
   const bool own = y >= 0 && y < job.classes;
@@ -87,19 +88,19 @@ std::int64_t rank_below(const Job& job, const C* z, std::int64_t ld, std::int64_
 template <class C, class P>
 void look_again(const Job& job, const State<C>& st, std::int64_t row, int rows, P&& scores, std::int64_t ld) {
   const RowResults& o = job.rows_out;
-  if (!o.argmax && !o.rank && !job.k) return;
+  if (!o.argmax && !o.rank && !job.top.k) return;
   for (int i = 0; i < rows; ++i) {
     const C* z = scores(i);
     if (o.argmax)
       o.argmax[row + i] = ld == 1 ? RowPasses<C>::argmax(job, z, job.classes, st.peak[i])
                                   : LanePasses<C>::argmax(z, ld, job.classes, st.peak[i]);
-    if (o.rank && job.threshold)
+    if (o.rank && job.target_score)
       o.rank[row + i] = rank_below<C>(job, z, ld, row + i);
     else if (o.rank)
       o.rank[row + i] = st.y[i] < 0 || st.peak[i] != st.peak[i] ? -1
                         : ld == 1 ? RowPasses<C>::rank(job, z, job.classes, z[st.y[i]], st.y[i])
                                   : LanePasses<C>::rank(z, ld, job.classes, z[st.y[i] * ld], st.y[i]);
-    if (job.k) select_top<C>(job, z, ld, row + i, st.peak[i], st.times[i], st.times_lo[i]);
+    if (job.top.k) select_top<C>(job, z, ld, row + i, st.peak[i], st.times[i], st.times_lo[i]);
   }
 }
 
@@ -163,10 +164,10 @@ void finish(const Job& job, State<C>& st, std::int64_t row, int rows) {
         }
       else
         break;
-      if (job.known_mass)
+      if (job.known.mass)
         for (int i = 0; i < rows; ++i) {
-          st.mass[i] = (C)job.known_mass[row + i];
-          st.tilt[i] = job.known_tilt ? (C)job.known_tilt[row + i] : 0;
+          st.mass[i] = (C)job.known.mass[row + i];
+          st.tilt[i] = job.known.tilt ? (C)job.known.tilt[row + i] : 0;
         }
       finish_loss(job, st, rows);
       if (job.op == Op::grad) finish_grad(job, st, rows);
@@ -180,7 +181,7 @@ template <class C>
 bool drains(const Job& job) {
   const int size = bytes_of(job.out.dtype);
   const std::int64_t fits = is_backward(job.op) ? 2 << 10 : 256 << 10;
-  return !job.lanes && job.streaming && !job.known_rest && job.axes <= 1 && job.out.class_stride == size &&
+  return !job.lanes && job.streaming && !job.known.rest && job.axes <= 1 && job.out.class_stride == size &&
          job.out.stride[0] == job.classes * size && writes_matrix(job.op) &&
          job.classes * (std::int64_t)sizeof(C) <= fits;
 }
@@ -209,8 +210,8 @@ bool reads_in_place(const Job& job) {
 // The same for the second operand.
 template <class C>
 bool copies_second(const Job& job) {
-  return has_second(job) && (job.lanes || job.q.class_stride != (std::int64_t)sizeof(C) ||
-                             job.q.dtype != dtype_of<C> || !job.q.aligned);
+  return has_second(job) && (job.lanes || second_of(job).class_stride != (std::int64_t)sizeof(C) ||
+                             second_of(job).dtype != dtype_of<C> || !second_of(job).aligned);
 }
 
 // Scratch for a block: rows of whole vectors.
@@ -228,8 +229,8 @@ void plan_as(Job& job) {
   const bool across = job.axes > 0 && job.x.stride[job.axes - 1] == size;
   const std::int64_t out_bytes = writes_matrix(job.op) ? job.rows * V * bytes_of(job.out.dtype) : 0;
   // The ends of short rows share cache lines: written one by one, as known rows are, they do not stream well.
-  job.streaming = out_bytes > (std::int64_t)4 << 20 && !(job.known_rest && bytes < 4096);
-  job.lanes = (V <= 64 || (!beside && across)) && !job.known_tilt;
+  job.streaming = out_bytes > (std::int64_t)4 << 20 && !(job.known.rest && bytes < 4096);
+  job.lanes = (V <= 64 || (!beside && across)) && !job.known.tilt;
   if (picks_one(job)) {
     job.lanes = true, job.block = 256;
     job.arena = State<C>::bytes() + 64;
@@ -307,12 +308,13 @@ inline bool keeps_alignment(const Job& job, const Operand& a) {
 }
 inline void check_alignment(const Job& job, const char* arena) {
   const RowResults& o = job.rows_out;
-  const Operand* const operands[] = {&job.x, &job.out, &job.q, &job.mask};
+  const Operand* const operands[] = {&job.x, &job.out, &job.dense, &job.dy, &job.mask};
   const void* const wide[] = {
-      job.sample_weight, job.known_rest, job.known_mass, job.known_tilt, job.threshold, o.rest, o.gap, o.mass,
-      o.spread,          o.square,       o.argmax,       o.rank,         job.top_label};
-  const void* const results[] = {o.loss, o.lse, o.confidence, job.top_probability};
-  const void* const computing[] = {job.class_weight, job.known_peak};
+      job.sample_weight, job.known.rest, job.known.mass, job.known.tilt, job.target_score,
+      job.top.least,     o.rest,         o.gap,          o.mass,         o.spread,
+      o.square,          o.argmax,       o.rank,         job.top.label};
+  const void* const results[] = {o.loss, o.lse, o.confidence, job.top.probability};
+  const void* const computing[] = {job.class_weight, job.known.peak};
   LL_ASSERT(is_aligned(arena, 64));
   for (const Operand* a : operands) LL_ASSERT(keeps_alignment(job, *a));
   for (const void* p : wide) LL_ASSERT(is_aligned(p, 8));

@@ -15,10 +15,10 @@ template <class C>
 bool has_few(const Job& job) {
   const RowResults& o = job.rows_out;
   const bool rows = !o.peak && !o.confidence && !o.rest && !o.gap && !o.mass && !o.spread && !o.square &&
-                    !o.argmax && !o.rank && !job.k;
+                    !o.argmax && !o.rank && !job.top.k;
   return job.lanes && job.classes <= few_classes && !is_backward(job.op) && job.op != Op::pick && rows &&
          job.target != Target::dense && job.on == 1 && job.off == 0 && job.z_loss == 0 && !job.shard &&
-         !job.known_rest && !has_transform(job) && job.in_double == (job.x.dtype == Dtype::f64);
+         !job.known.rest && !has_transform(job) && job.in_double == (job.x.dtype == Dtype::f64);
 }
 
 enum class Few { softmax, log_softmax, loss, grad, both };

@@ -148,24 +148,25 @@ void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_
   const C* w = (const C*)job.class_weight;
   for (int i = 0; i < rows; i += S::W) {
     C *t = buf.z + i, *q = buf.q + i, *slope = buf.slope + i;
-    const V times = S::load(st.times + i), times_lo = S::load(st.times_lo + i), minus = S::load(st.minus + i);
-    auto scaled = [&](V e) LL_INLINE_LAMBDA { return S::fma(e, times, e * times_lo); };
-    if (job.op == Op::softmax) {
-      for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, scaled(S::load(t + j * ld)));
-    } else if (job.op == Op::log_softmax) {
+    const auto numbers = WriteNumbers<C>::load(st, i);
+    // t[j] = f(what t[j] held, j): its score or exponential
+    auto write = [&](auto&& f) LL_INLINE_LAMBDA {
+      for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, f(S::load(t + j * ld), j));
+    };
+    if (job.op == Op::log_softmax) {
       const V peak = S::load(st.peak + i), l = S::load(st.log1p + i);
-      for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, (S::load(t + j * ld) - peak) - l);
-    } else if (job.target == Target::dense) {
-      const V on = S::set1((C)job.on), off = S::set1((C)job.off);
-      for (std::int64_t j = 0; j < n; ++j) {
-        V x = S::set1(w[j]) * S::fma(on, S::load(q + j * ld), off);
-        S::store(t + j * ld, scaled(S::load(t + j * ld)) - x * minus);
-      }
-    } else if (job.off != 0) {
-      for (std::int64_t j = 0; j < n; ++j)
-        S::store(t + j * ld, scaled(S::load(t + j * ld)) - S::set1((C)(w[j] * job.off)) * minus);
+      write([&](V z, std::int64_t) LL_INLINE_LAMBDA { return log_probability(z, peak, l); });
+    } else if (job.op == Op::softmax || (job.target == Target::index && job.off == 0)) {
+      write([&](V e, std::int64_t) LL_INLINE_LAMBDA { return numbers.probability(e); });
+    } else if (job.target == Target::index) {
+      write([&](V e, std::int64_t j) LL_INLINE_LAMBDA {
+        return less_target(numbers.probability(e), S::set1((C)(w[j] * job.off)), numbers.minus);
+      });
     } else {
-      for (std::int64_t j = 0; j < n; ++j) S::store(t + j * ld, scaled(S::load(t + j * ld)));
+      const DenseShare<C> share(job);
+      write([&](V e, std::int64_t j) LL_INLINE_LAMBDA {
+        return less_target(numbers.probability(e), share(S::set1(w[j]), S::load(q + j * ld)), numbers.minus);
+      });
     }
     if (job.op == Op::grad) {
       if (job.target == Target::index && n <= (1 << 24)) {
@@ -184,7 +185,7 @@ void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_
       const auto kept = S::neq(S::load(st.weight + i), S::set1(0));
       if (S::bits(kept) != (1u << S::W) - 1u)
         for (int r = 0; r < (int)least(S::W, rows - i); ++r)
-          if (is_void(job, st, row, i + r))
+          if (is_inactive(job, st, row, i + r))
             for (std::int64_t j = 0; j < n; ++j) t[j * ld + r] = 0;
     } else if (job.mask.data) {
       for (int r = 0; r < (int)least(S::W, rows - i); ++r)
@@ -194,12 +195,10 @@ void lane_write(const Job& job, State<C>& st, const Buffers<C>& buf, std::int64_
 }
 
 // dx from the operation's output y (buf.z) and dy (buf.q).
-template <class C>
+template <class C, bool SOFT>
 void lane_backward(const Job& job, const Buffers<C>& buf, int rows) {
   using S = Simd<C>;
-  using V = typename S::V;
   const std::int64_t n = job.classes, ld = job.block;
-  const ExpAt<C> k = ExpAt<C>::make(S::set1(0));
   for (int i = 0; i < rows; i += S::W) {
     C *y = buf.z + i, *g = buf.q + i;
     Pair<C> sum;
@@ -207,15 +206,10 @@ void lane_backward(const Job& job, const Buffers<C>& buf, int rows) {
         job, n, sum, [&](Pair<C>& part, std::int64_t j, std::int64_t length) LL_INLINE_LAMBDA {
           part.zero();
           for (const std::int64_t end = j + length; j < end; ++j)
-            part.add(job.op == Op::softmax_backward ? S::load(y + j * ld) * S::load(g + j * ld)
-                                                    : S::load(g + j * ld));
+            part.add(SOFT ? S::load(y + j * ld) * S::load(g + j * ld) : S::load(g + j * ld));
         });
-    const V total = sum.value(), unbiased = total * S::set1(Constant<C>::unbias);
-    for (std::int64_t j = 0; j < n; ++j) {
-      V v = S::load(y + j * ld), d = S::load(g + j * ld);
-      S::store(y + j * ld,
-               job.op == Op::softmax_backward ? v * (d - total) : S::fnma(exp_of<C>(k, v), unbiased, d));
-    }
+    const BackwardFormula<C, SOFT> dx(sum.value());
+    for (std::int64_t j = 0; j < n; ++j) S::store(y + j * ld, dx(S::load(y + j * ld), S::load(g + j * ld)));
   }
 }
 
@@ -229,7 +223,7 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
   const Ahead ahead = next_block<C>(job, row, rows);
   const bool waits = n > stretch<C>;  // long enough for the call to be stopped within the block
   if (waits && stopped(job)) return;
-  if (has_second(job)) load_tile(job, job.q, row, rows, at, buf.q, buf.rows);
+  if (has_second(job)) load_tile(job, second_of(job), row, rows, at, buf.q, buf.rows);
   transform(job, buf.z, buf.slope, n * ld);
   if (job.mask.data) {
     locate(job, job.mask, row, rows, at);
@@ -238,11 +232,14 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
         if (!at[i][j * job.mask.class_stride]) buf.z[j * ld + i] = (C)-__builtin_inf();
   }
   if (is_backward(job.op)) {
-    lane_backward(job, buf, rows);
+    if (job.op == Op::softmax_backward)
+      lane_backward<C, true>(job, buf, rows);
+    else
+      lane_backward<C, false>(job, buf, rows);
   } else {
-    if (job.known_rest) recall(job, st, row, rows);
+    if (job.known.rest) recall(job, st, row, rows);
     for (int i = 0; i < rows; i += S::W) {
-      if (!job.known_rest) {
+      if (!job.known.rest) {
         S::store(st.peak + i, job.op == Op::pick ? S::set1(0) : P::peak(buf.z + i, ld, n));
         ExpAt<C>::make(S::load(st.peak + i)).store(st.at + i, State<C>::pitch);
       }
@@ -252,7 +249,7 @@ void lane_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row,
     if (job.target != Target::none)
       for (int i = 0; i < rows; ++i) st.zy[i] = st.y[i] >= 0 ? buf.z[st.y[i] * ld + i] : 0;
     if (job.op == Op::pick) return finish_pick(job, st, rows);
-    if (job.known_rest)
+    if (job.known.rest)
       lane_exps(st, buf.z, ld, n, rows, ahead, buf.drain);
     else
       lane_sums(job, st, buf.z, ld, rows, ahead, buf.drain);

@@ -78,14 +78,15 @@ struct LanePasses {
                              std::int64_t n) {
     const C* w = (const C*)job.class_weight;
     const C scale = gap_scale<C>(job);
-    const V top = S::load(st.peak + i), on = S::set1((C)job.on), off = S::set1((C)job.off);
+    const V top = S::load(st.peak + i);
+    const DenseShare<C> share(job);
     const V minus = S::set1(-scale), top_scaled = top * S::set1(scale);
     GapFold<C> sums;
     fold_stretches<lane_stretch>(job, n, sums,
                                  [&](GapFold<C>& f, std::int64_t j, std::int64_t length) LL_INLINE_LAMBDA {
                                    for (const std::int64_t end = j + length; j < end; ++j) {
                                      V x = S::set1(w[j]);
-                                     if (q) x = x * S::fma(on, S::load(q + j * ld), off);
+                                     if (q) x = share(x, S::load(q + j * ld));
                                      const V v = S::load(t + j * ld);
                                      f.step(x, S::fma(v, minus, top_scaled), S::neq(v, top));
                                      if (j % 16 == 15) f.flush();

@@ -97,22 +97,13 @@ void sum_backward(const Job& job, State<C>& st, const C* const* y, const C* cons
     S::store(st.lanes + i * S::W, sum.value());
   }
 }
-template <class C>
-LL_INLINE void write_backward(const Job& job, C all, const C* y, const C* g, std::int64_t n, C* to,
-                              bool streaming) {
+template <class C, bool SOFT>
+LL_INLINE void write_backward(C sum, const C* y, const C* g, std::int64_t n, C* to, bool streaming) {
   using S = Simd<C>;
-  using V = typename S::V;
-  using P = RowPasses<C>;
-  const V total = S::set1(all), unbiased = total * S::set1(Constant<C>::unbias);
-  const ExpAt<C> k = ExpAt<C>::make(S::set1(0));
-  if (job.op == Op::softmax_backward)
-    P::write(to, n, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-      return S::loadn(y + j, m, 0) * (S::loadn(g + j, m, 0) - total);
-    });
-  else
-    P::write(to, n, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-      return S::fnma(exp_of<C>(k, S::loadn(y + j, m, 0)), unbiased, S::loadn(g + j, m, 0));
-    });
+  const BackwardFormula<C, SOFT> dx(S::set1(sum));
+  RowPasses<C>::write(to, n, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+    return dx(S::loadn(y + j, m, 0), S::loadn(g + j, m, 0));
+  });
 }
 
 // A row, or a piece of one: its scores, second operand, slopes, exponentials and class weights, and the
@@ -122,10 +113,10 @@ struct Row {
   const C *z, *q, *slope, *e, *w;
   std::int64_t n, y;
   std::int64_t ahead;  // bytes to what the next block reads, where the scores are read in place
-  bool is_void;        // of a gradient
+  bool inactive;       // its gradient is 0
   Row piece_at(std::int64_t j, std::int64_t m) const {
     auto on = [&](const C* p) { return p ? p + j : nullptr; };
-    return {on(z), on(q), on(slope), on(e), on(w), m, y >= j && y < j + m ? y - j : -1, ahead, is_void};
+    return {on(z), on(q), on(slope), on(e), on(w), m, y >= j && y < j + m ? y - j : -1, ahead, inactive};
   }
 };
 
@@ -141,7 +132,7 @@ void row_write_from(const Job& job, const State<C>& st, int i, const Row<C>& row
   using P = RowPasses<C>;
   const std::int64_t n = row.n;
   const C *z = row.z, *q = row.q, *slope = row.slope, *e = row.e, *w = row.w;
-  const V times = S::set1(st.times[i]), times_lo = S::set1(st.times_lo[i]), minus = S::set1(st.minus[i]);
+  const auto numbers = WriteNumbers<C>::broadcast(st, i);
   const V tilt = S::set1(TILT ? st.tilt[i] : 0), peak = S::set1(st.peak[i]);
   const ExpAt<C> k = ExpAt<C>::broadcast(st.at + i, State<C>::pitch);
   auto p = [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
@@ -157,10 +148,10 @@ void row_write_from(const Job& job, const State<C>& st, int i, const Row<C>& row
       v = S::keep(live, S::fma(u, s, s));
       if constexpr (TILT) {  // 0 times infinity is 0
         const V lean = S::keep(S::neq(v, S::set1(0)), (x - peak) * tilt);
-        return S::fma(v, times, v * (times_lo + lean));
+        return numbers.tilted(v, lean);
       }
     }
-    return S::fma(v, times, v * times_lo);
+    return numbers.probability(v);
   };
   auto write = [&](std::int64_t at, C value, auto&& f) LL_INLINE_LAMBDA {
     if (slope)
@@ -169,32 +160,33 @@ void row_write_from(const Job& job, const State<C>& st, int i, const Row<C>& row
     else
       P::write(to, n, streaming, at, value, f);
   };
-  if (row.is_void) {
+  if (row.inactive) {
     P::write(to, n, streaming, -1, 0, [&](std::int64_t, int) LL_INLINE_LAMBDA { return S::set1(0); });
   } else if (job.op == Op::log_softmax) {
     const V l = S::set1(st.log1p[i]);
-    P::write(to, n, streaming, -1, 0,
-             [&](std::int64_t j, int m) LL_INLINE_LAMBDA { return (S::loadn(z + j, m, 0) - peak) - l; });
+    P::write(to, n, streaming, -1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+      return log_probability(S::loadn(z + j, m, 0), peak, l);
+    });
   } else if (job.op == Op::softmax || (job.target == Target::index && job.off == 0)) {
     write(job.op == Op::softmax ? -1 : row.y, st.at_target[i], p);
   } else if (job.target == Target::index) {
     const V spread = S::set1((C)((double)st.weight[i] * job.scale / job.temperature * job.off));
-    write(row.y, st.at_target[i],
-          [&](std::int64_t j, int m) LL_INLINE_LAMBDA { return p(j, m) - S::loadn(w + j, m, 0) * spread; });
+    write(row.y, st.at_target[i], [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
+      return less_target(p(j, m), S::loadn(w + j, m, 0), spread);
+    });
   } else {
-    const V on = S::set1((C)job.on), off = S::set1((C)job.off);
+    const DenseShare<C> share(job);
     write(-1, 0, [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
-      const V t = S::loadn(w + j, m, 0) * S::fma(on, S::loadn(q + j, m, 0), off);
-      return p(j, m) - t * minus;
+      return less_target(p(j, m), share(S::loadn(w + j, m, 0), S::loadn(q + j, m, 0)), numbers.minus);
     });
   }
 }
 
 template <class C>
 void row_write(const Job& job, const State<C>& st, int i, const Row<C>& row, C* to, bool streaming) {
-  if (!job.known_rest)
+  if (!job.known.rest)
     row_write_from<C, From::sums, false>(job, st, i, row, to, streaming);
-  else if (job.known_tilt)
+  else if (job.known.tilt)
     row_write_from<C, From::far, true>(job, st, i, row, to, streaming);
   else if (st.at[2 * State<C>::pitch + i] == 0)
     row_write_from<C, From::near, false>(job, st, i, row, to, streaming);
@@ -220,9 +212,9 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   for (int i = 0; i < rows; ++i) next[i] = at[i] + ahead;
   const int size = job.x.class_stride == bytes_of(job.x.dtype) ? bytes_of(job.x.dtype) : 0;
   const bool backward = is_backward(job.op);
-  const bool plain = !backward && !has_transform(job) && job.op != Op::pick && !job.known_rest;
+  const bool plain = !backward && !has_transform(job) && job.op != Op::pick && !job.known.rest;
   for (int i = 0; i < rows; ++i) {
-    skip[i] = job.skips_ignored && is_void(job, st, row, i);
+    skip[i] = job.skip_inactive && is_inactive(job, st, row, i);
     z[i] = skip[i] ? nullptr : buf.z ? buf.z + i * ld : (const C*)at[i];
     if (skip[i]) continue;
     if (plain) {
@@ -246,16 +238,17 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
         });
   }
   if (has_second(job)) {
-    locate(job, job.q, row, rows, at);
-    for (int i = 0; i < rows; ++i) q[i] = skip[i] ? nullptr : load_row(job, job.q, at[i], part(buf.q, i));
+    locate(job, second_of(job), row, rows, at);
+    for (int i = 0; i < rows; ++i)
+      q[i] = skip[i] ? nullptr : load_row(job, second_of(job), at[i], part(buf.q, i));
   }
   if (!backward) {
     for (int i = 0; i < rows; ++i)
-      if (!skip[i] && !plain && !job.known_rest) {
+      if (!skip[i] && !plain && !job.known.rest) {
         const auto found = look(job, z[i]);
         S::store(st.lanes + i * S::W, found.high), S::store(st.lanes + (S::W + i) * S::W, found.low);
       }
-    if (job.known_rest) {
+    if (job.known.rest) {
       recall(job, st, row, rows);
     } else {
       S::store(st.peak, job.op == Op::pick ? S::set1(0) : P::fold_max(st.lanes));
@@ -272,7 +265,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
       st.zy[i] = job.target != Target::none && st.y[i] >= 0 ? z[i][st.y[i]] : 0;
     }
     if (job.op == Op::pick) return finish_pick(job, st, rows);
-    if (!job.known_rest) {
+    if (!job.known.rest) {
       if (job.op == Op::softmax || job.op == Op::grad)
         P::template sum_exp<Take::rest, true>(job, st, z, rows, n, buf.e, next, size, buf.drain);
       else if (wants_moments(job))
@@ -312,7 +305,10 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
     if (backward) {
       const bool streaming = job.streaming && direct && !staged;
       each_stretch<C>(job, n, [&](std::int64_t j, std::int64_t m) LL_INLINE_LAMBDA {
-        write_backward(job, st.zy[i], z[i] + j, q[i] + j, m, to + j, streaming);
+        if (job.op == Op::softmax_backward)
+          write_backward<C, true>(st.zy[i], z[i] + j, q[i] + j, m, to + j, streaming);
+        else
+          write_backward<C, false>(st.zy[i], z[i] + j, q[i] + j, m, to + j, streaming);
       });
       if (!direct) store_row(job, to, target);
       continue;
@@ -325,7 +321,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
                        n,
                        st.y[i],
                        buf.z ? 0 : ahead,
-                       job.op == Op::grad && is_void(job, st, row, i)};
+                       job.op == Op::grad && is_inactive(job, st, row, i)};
     if (direct || job.out.class_stride != size_out || (masked && st.y[i] != 0)) {
       const bool streaming = job.streaming && direct && !staged;
       if (n <= stretch<C>)

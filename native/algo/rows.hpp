@@ -154,7 +154,8 @@ struct RowPasses {
   static void gaps(const Job& job, C peak, const C* z, const C* w, const C* q, std::int64_t n, C& mass,
                    C& gap) {
     const C scale = gap_scale<C>(job);
-    const V top = S::set1(peak), on = S::set1((C)job.on), off = S::set1((C)job.off);
+    const V top = S::set1(peak);
+    const DenseShare<C> share(job);
     const V top_scaled = S::set1(peak * scale), minus = S::set1(-scale);
     GapFold<C> sums;
     const auto sum = [&](GapFold<C>& f, std::int64_t from, std::int64_t length) LL_INLINE_LAMBDA {
@@ -163,7 +164,7 @@ struct RowPasses {
           length,
           [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
             V t = S::loadn(ws + j, m, 0);
-            if (qs) t = t * S::fma(on, S::loadn(qs + j, m, 0), off);
+            if (qs) t = share(t, S::loadn(qs + j, m, 0));
             const V v = S::loadn(zs + j, m, 0);
             f.step(t, S::fma(v, minus, top_scaled), S::neq(v, top));
           },

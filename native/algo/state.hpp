@@ -65,10 +65,10 @@ void take_targets(const Job& job, State<C>& st, std::int64_t row, int rows) {
 
 // Whether a row has no part in a gradient: all of it is 0, whatever the scores are.
 template <class C>
-LL_INLINE bool is_void(const Job& job, const State<C>& st, std::int64_t row, int i) {
+LL_INLINE bool is_inactive(const Job& job, const State<C>& st, std::int64_t row, int i) {
   if (st.weight[i] != 0) return false;
-  if (!job.known_mass) return true;
-  return job.known_mass[row + i] == 0 && !(job.known_tilt && job.known_tilt[row + i] != 0);
+  if (!job.known.mass) return true;
+  return job.known.mass[row + i] == 0 && !(job.known.tilt && job.known.tilt[row + i] != 0);
 }
 
 // mass, gap and t_y (in `other`) of index targets; `gap` holds gap_scale sum_j w_j (peak - z_j) on entry if
@@ -150,8 +150,8 @@ void finish_rest(State<C>& st, int rows) {
 
 // Without a z-loss a row whose t is 0 throughout is inactive, whatever it holds: its mass is 0.
 template <class C>
-LL_INLINE bool empties(const Job& job) {
-  return job.z_loss == 0 && !job.known_mass;
+LL_INLINE bool needs_mass(const Job& job) {
+  return job.z_loss == 0 && !job.known.mass;
 }
 
 // loss = gap + mass log1p(rest) [+ s z_loss lse^2], NaN where the peak is infinite; 0 in an inactive row.
@@ -169,7 +169,7 @@ void finish_loss(const Job& job, State<C>& st, int rows) {
       V lse = S::load(st.lse + i);
       loss = S::fma(S::load(st.weight + i) * S::set1((C)job.z_loss) * lse, lse, loss);
     }
-    const V part = empties<C>(job) ? mass : S::load(st.weight + i);
+    const V part = needs_mass<C>(job) ? mass : S::load(st.weight + i);
     S::store(st.loss + i, S::keep(S::neq(part, S::set1(0)), loss));
   }
 }
@@ -181,18 +181,18 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
   using V = typename S::V;
   const double exact = job.scale / job.temperature;
   const V scale = S::set1((C)exact), scale_lo = S::set1((C)(exact - (double)(C)exact));
-  const bool alone = job.classes == 1 && !job.known_mass;  // p = 1, and t is the mass
-  if (empties<C>(job))
+  const bool alone = job.classes == 1 && !job.known.mass;  // p = 1, and t is the mass
+  if (needs_mass<C>(job))
     for (int i = 0; i < rows; ++i) st.weight[i] = st.mass[i] == 0 ? 0 : st.weight[i];
   for (int i = 0; i < rows; i += S::W) {
     const V mass = S::load(st.mass + i);
     V a = alone ? S::set1(0) : mass, s = S::load(st.weight + i);
     if (job.z_loss != 0) a = S::fma(s * S::set1((C)(2 * job.z_loss)), S::load(st.lse + i), a);
     const V share = S::load(st.times + i), share_lo = S::load(st.times_lo + i);
-    const V tilt = job.known_tilt ? S::load(st.tilt + i) : S::set1(0);
+    const V tilt = job.known.tilt ? S::load(st.tilt + i) : S::set1(0);
     V h, l, q, q_lo;
     pair_product<C>(share, share_lo, scale, scale_lo, h, l);
-    if (job.known_tilt) S::store(st.tilt + i, S::load(st.tilt + i) * h);
+    if (job.known.tilt) S::store(st.tilt + i, S::load(st.tilt + i) * h);
     pair_product<C>(h, l, a, S::set1(0), h, l);
     S::store(st.times + i, h), S::store(st.times_lo + i, l);
     S::store(st.minus + i, alone ? S::set1(0) : S::fma(s, scale, s * scale_lo));
@@ -209,7 +209,7 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
     exp_pair<C>(ExpAt<C>::load(st.at + i, State<C>::pitch), zy, p, p_lo);
     pair_product<C>(p, p_lo, share, share_lo, p, p_lo);
     V c = a;
-    if (job.known_tilt) c = S::fma(tilt, S::keep(S::neq(p, S::set1(0)), zy - S::load(st.peak + i)), a);
+    if (job.known.tilt) c = S::fma(tilt, S::keep(S::neq(p, S::set1(0)), zy - S::load(st.peak + i)), a);
     pair_product<C>(p, p_lo, c, S::set1(0), p, p_lo);
     const auto top = S::eq(zy, S::load(st.peak + i));
     two_sum(S::blend(top, a - t, p), S::blend(top, -q, -t), d, d_lo);

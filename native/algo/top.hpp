@@ -1,4 +1,4 @@
-// The k best classes of a row.
+// The top-k classes of a row.
 //
 // A heap holds the best so far; in a row whose scores ascend every class would enter it. So first a bar is
 // found that at least k classes reach, and hardly more: the largest scores of G lanes are those of G classes,
@@ -95,15 +95,14 @@ std::int64_t first_of_top(const Job& job, const C* z, std::int64_t n, std::int64
   return have;
 }
 
-// The k best classes of a row, ties lowest first: a heap of those found so far with the worst at its root,
+// The top-k classes of a row, ties lowest first: a heap of those found so far with the worst at its root,
 // which every further score has to beat; then sorted. Classes come in order, so an equal score never
-// displaces one. Of a shard only those classes matter that reach the threshold; fewer than k are followed by
-// -1.
+// displaces one. Of a shard only the classes not below `least` matter; fewer than k are followed by -1.
 template <class C>
 void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C peak, C times, C times_lo) {
   using S = Simd<C>;
-  const std::int64_t k = job.k;
-  std::int64_t* label = job.top_label + row * k;
+  const std::int64_t k = job.top.k;
+  std::int64_t* label = job.top.label + row * k;
   auto worse = [&](std::int64_t a, std::int64_t b)
                    LL_INLINE_LAMBDA { return z[a * ld] < z[b * ld] || (z[a * ld] == z[b * ld] && a > b); };
   auto sift = [&](std::int64_t at, std::int64_t size) LL_INLINE_LAMBDA {
@@ -115,7 +114,7 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
     }
     label[at] = moved;
   };
-  C bar = job.threshold ? threshold_of<C>(job, row) : (C)-__builtin_inf();
+  C bar = job.top.least ? transformed<C>(job, job.top.least[row]) : (C)-__builtin_inf();
   const bool given = ld == 1 && bar > (C)-__builtin_inf();
   const bool sought = ld == 1 && job.classes >= 4 * S::W && k < job.classes && peak == peak;
   std::int64_t have = 0, next = 0;
@@ -152,8 +151,8 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
     }
     if (i >= have || peak != peak) label[i] = -1;
     if (job.rows_out.wide)
-      ((double*)job.top_probability)[row * k + i] = (double)p[0];
+      ((double*)job.top.probability)[row * k + i] = (double)p[0];
     else
-      ((float*)job.top_probability)[row * k + i] = (float)p[0];
+      ((float*)job.top.probability)[row * k + i] = (float)p[0];
   }
 }

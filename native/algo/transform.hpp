@@ -24,10 +24,10 @@ void transform(const Job& job, C* z, C* slope, std::int64_t n) {
     }
 }
 
-// The threshold of a row of a shard, as its scores are: transformed.
+// A raw score of a row in the computing type, transformed as the row's scores are.
 template <class C>
-C threshold_of(const Job& job, std::int64_t row) {
-  C t[Simd<C>::W] = {(C)job.threshold[row]};
+C transformed(const Job& job, double score) {
+  C t[Simd<C>::W] = {(C)score};
   transform<C>(job, t, nullptr, 1);
   return t[0];
 }

@@ -42,7 +42,7 @@ struct RowMemory {
 class Request {
  public:
   Job job;
-  Array scores, out, mask, second;  // second: dense targets, or the upstream gradient
+  Array scores, out, mask, dense, dy;
   Array index, class_weight, sample_weight, mass, tilt, threshold;
 
   void open_scores(const ScoreArguments& a) {
@@ -71,16 +71,18 @@ class Request {
     if (mask.dtype != Dtype::u8) refuse("where", "not boolean");
     check_shape(mask, "where");
   }
-  void open_second(nb::handle object, bool bfloat, const char* name) {
-    second.open(object, false, bfloat, name);
-    check_shape(second, name);
+  void open_upstream(nb::handle object, bool bfloat) {
+    dy.open(object, false, bfloat, "grad");
+    check_shape(dy, "grad");
+    if (dy.dtype != scores.dtype) refuse("grad", "not the output's dtype");
   }
   void open_targets(const TargetArguments& a) {
     if (a.array.is_none()) return;
     job.on = a.on, job.off = a.off;
     if (a.dense) {
       job.target = Target::dense;
-      open_second(a.array, a.bfloat, "targets");
+      dense.open(a.array, false, a.bfloat, "targets");
+      check_shape(dense, "targets");
     } else {
       job.target = Target::index;
       index.open(a.array, false, false, "targets");
@@ -110,7 +112,7 @@ class Request {
     void* const p = row_memory(peak, row_dtype(), "peak", 1, found);
     double* const r = (double*)row_memory(rest, Dtype::f64, "rest", 1, found);
     if (found) job.rows_out.peak = p, job.rows_out.rest = r, job.rows_out.wide_peak = job.rows_out.wide;
-    if (job.op == Op::grad && job.in_double == job.rows_out.wide) job.known_peak = p, job.known_rest = r;
+    if (job.op == Op::grad && job.in_double == job.rows_out.wide) job.known.peak = p, job.known.rest = r;
   }
   Dtype row_dtype() const { return job.rows_out.wide ? Dtype::f64 : Dtype::f32; }
 
@@ -161,8 +163,8 @@ class Request {
 
   // The rows' axes, merged where every operand allows, and each operand's strides over them.
   void lay_out() {
-    const Array* arrays[4];
-    Operand* operands[4];
+    const Array* arrays[5];
+    Operand* operands[5];
     int given = 0;
     auto lay = [&](const Array& array, Operand& operand) {
       if (!array.given) return;
@@ -170,7 +172,7 @@ class Request {
       operand.class_stride = array.strides[axis_];
       arrays[given] = &array, operands[given] = &operand, ++given;
     };
-    lay(scores, job.x), lay(out, job.out), lay(mask, job.mask), lay(second, job.q);
+    lay(scores, job.x), lay(out, job.out), lay(mask, job.mask), lay(dense, job.dense), lay(dy, job.dy);
     int n = 0;
     for (int d = 0; d < scores.axes; ++d) {
       if (d == axis_ || scores.shape[d] == 1) continue;
@@ -222,14 +224,16 @@ void open_statistics(Request& r, const StatsArguments& a) {
   const bool given = !a.threshold.is_none(), ranks = o.rank != nullptr;
   if (given ? !a.shard || ranks == (a.k != 0) : a.shard && ranks)
     refuse("threshold", "for the ranks or for the best classes of a shard");
-  if (given) r.job.threshold = doubles_of(r.threshold, a.threshold, r.job.rows, "threshold");
+  if (given)
+    (ranks ? r.job.target_score : r.job.top.least) =
+        doubles_of(r.threshold, a.threshold, r.job.rows, "threshold");
   if ((o.loss || o.gap || o.mass) && r.job.target == Target::none) refuse("nll", "needs targets");
   if (a.k == 0) return;
   if (a.k < 1 || a.k > r.job.classes) refuse("k", "out of range");
-  r.job.top_label = (std::int64_t*)slot("top_label", Dtype::i64, a.k);
-  r.job.top_probability = slot("top_probability", r.row_dtype(), a.k);
-  if (!r.job.top_label || !r.job.top_probability) refuse("k", "nowhere to put the result");
-  r.job.k = a.k;
+  r.job.top.label = (std::int64_t*)slot("top_label", Dtype::i64, a.k);
+  r.job.top.probability = slot("top_probability", r.row_dtype(), a.k);
+  if (!r.job.top.label || !r.job.top.probability) refuse("k", "nowhere to put the result");
+  r.job.top.k = a.k;
 }
 
 // A shard's gradient: the mass and tilt of whole rows.
@@ -238,11 +242,11 @@ void open_shard_gradient(Request& r, const LossArguments& a, bool gradient) {
     if (!gradient || a.peak.is_none() || a.rest.is_none())
       refuse("mass", "only with a gradient whose peak and rest are known");
     r.set_shard();
-    r.job.known_mass = doubles_of(r.mass, a.mass, r.job.rows, "mass");
+    r.job.known.mass = doubles_of(r.mass, a.mass, r.job.rows, "mass");
   }
   if (a.tilt.is_none()) return;
   if (a.mass.is_none()) refuse("tilt", "only where the mass is known");
-  r.job.known_tilt = doubles_of(r.tilt, a.tilt, r.job.rows, "tilt");
+  r.job.known.tilt = doubles_of(r.tilt, a.tilt, r.job.rows, "tilt");
 }
 
 // scale * (loss_0 + loss_1 + ...) of losses that the caller does not want themselves.
@@ -280,8 +284,7 @@ void softmax_backward(const ScoreArguments& y, nb::handle grad, nb::handle out, 
   Request r;
   r.job.op = log ? Op::log_softmax_backward : Op::softmax_backward;
   r.open_scores(y);
-  r.open_second(grad, y.bfloat, "grad");
-  if (r.second.dtype != r.scores.dtype) refuse("grad", "not the output's dtype");
+  r.open_upstream(grad, y.bfloat);
   r.open_out(out);
   r.run(threads);
 }
@@ -317,7 +320,7 @@ double cross_entropy(const ScoreArguments& scores, const TargetArguments& target
   r.job.z_loss = a.z_loss, r.job.scale = a.scale;
   if (pick_gradient && (targets.dense || targets.off != 0)) refuse("targets", "of one class only");
   if (gradient || pick_gradient) r.open_out(a.grad);
-  r.job.skips_ignored = kind == LossKind::loss || gradient;
+  r.job.skip_inactive = kind == LossKind::loss || gradient;
   if (!a.peak.is_none() && !a.rest.is_none()) r.open_row_state(a.peak, a.rest);
   if (kind == LossKind::grad_alone || pick_gradient) {
     r.run(threads);

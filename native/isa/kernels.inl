@@ -21,6 +21,8 @@ namespace {
 //
 #include "../algo/transform.hpp"
 //
+#include "../algo/write.hpp"
+//
 #include "../algo/rows.hpp"
 //
 #include "../algo/lanes.hpp"

@@ -30,45 +30,45 @@ void run_known(const Table& table, Problem& problem, bool split) {
   first.rows_out.mass = mass.get();
   run_exactly(table, first, split);
   problem.wipe();
-  problem.job.known_peak = peak.get(), problem.job.known_rest = rest.get();
+  problem.job.known.peak = peak.get(), problem.job.known.rest = rest.get();
   run_exactly(table, problem.job, split);
   problem.check((std::string(table.name) + ", known rows").c_str());
   problem.wipe();
-  problem.job.known_mass = mass.get();
+  problem.job.known.mass = mass.get();
   run_exactly(table, problem.job, split);
   problem.check((std::string(table.name) + ", known mass").c_str());
   problem.wipe();
   for (std::size_t i = 0; i < n; ++i) tilt[i] = 0;
-  problem.job.known_tilt = tilt.get();
+  problem.job.known.tilt = tilt.get();
   run_exactly(table, problem.job, split);
   problem.check((std::string(table.name) + ", tilted by nothing").c_str());
-  problem.job.known_peak = nullptr, problem.job.known_rest = nullptr;
-  problem.job.known_mass = problem.job.known_tilt = nullptr;
+  problem.job.known.peak = nullptr, problem.job.known.rest = nullptr;
+  problem.job.known.mass = problem.job.known.tilt = nullptr;
 }
 
 // The best classes above some threshold: labels in bounds, what is missing last.
 void run_top(const Table& table, const Problem& problem, bool split) {
   const std::size_t n = (std::size_t)problem.job.rows;
   Job job = problem.job;
-  if (job.k == 0) return;
+  if (job.top.k == 0) return;
   std::unique_ptr<double[]> threshold(new double[n]);
-  std::unique_ptr<std::int64_t[]> label(new std::int64_t[n * (std::size_t)job.k]);
-  std::unique_ptr<double[]> probability(new double[n * (std::size_t)job.k]);
+  std::unique_ptr<std::int64_t[]> label(new std::int64_t[n * (std::size_t)job.top.k]);
+  std::unique_ptr<double[]> probability(new double[n * (std::size_t)job.top.k]);
   static const double some[] = {0, INFINITY, -INFINITY, NAN, 1};
   for (std::size_t i = 0; i < n; ++i) threshold[i] = some[i % 5];
   job.target = Target::none;
   job.shard = true;
   job.rows_out = RowResults();
   job.rows_out.wide = job.rows_out.wide_peak = job.in_double;
-  job.top_label = label.get(), job.top_probability = probability.get();
-  job.threshold = threshold.get();
+  job.top.label = label.get(), job.top.probability = probability.get();
+  job.top.least = threshold.get();
   run_exactly(table, job, split);
   for (std::size_t i = 0; i < n; ++i)
-    for (std::int64_t a = 0; a < job.k; ++a) {
-      const std::int64_t found = label[i * (std::size_t)job.k + (std::size_t)a];
+    for (std::int64_t a = 0; a < job.top.k; ++a) {
+      const std::int64_t found = label[i * (std::size_t)job.top.k + (std::size_t)a];
       CHECK(found >= -1 && found < job.classes, "%s on %s: label %lld", problem.name.c_str(), table.name,
             (long long)found);
-      CHECK(a == 0 || found < 0 || label[i * (std::size_t)job.k + (std::size_t)a - 1] >= 0,
+      CHECK(a == 0 || found < 0 || label[i * (std::size_t)job.top.k + (std::size_t)a - 1] >= 0,
             "%s on %s: a gap among labels", problem.name.c_str(), table.name);
     }
 }
@@ -81,12 +81,12 @@ void run_ranks(const Table& table, const Problem& problem, bool split) {
   std::unique_ptr<std::int64_t[]> rank(new std::int64_t[n]);
   Job job = problem.job;
   job.op = Op::stats;
-  job.shard = true, job.k = 0;
+  job.shard = true, job.top.k = 0;
   job.rows_out = RowResults();
   job.rows_out.wide = job.rows_out.wide_peak = job.in_double;
   job.rows_out.rank = rank.get();
   for (std::size_t i = 0; i < n; ++i) threshold[i] = i % 2 ? INFINITY : 0;
-  job.threshold = threshold.get();
+  job.target_score = threshold.get();
   run_exactly(table, job, split);
   for (std::size_t i = 0; i < n; ++i)
     CHECK(rank[i] >= 0 && rank[i] <= job.classes, "%s on %s: rank %lld", problem.name.c_str(), table.name,

@@ -198,9 +198,9 @@ Problem::Problem(const Request& request) : request_(request) {
     }
   }
   if (is_backward(job.op)) {
-    place(job.q, dtype, plain ? Layout::plain() : Layout::any(random, false), false);
+    place(job.dy, dtype, plain ? Layout::plain() : Layout::any(random, false), false);
     for (std::int64_t i = 0; i < job.rows; ++i)
-      for (std::int64_t j = 0; j < job.classes; ++j) write(dtype, at(job.q, i, j), random.normal());
+      for (std::int64_t j = 0; j < job.classes; ++j) write(dtype, at(job.dy, i, j), random.normal());
   } else if (job.op == Op::grad || is_pick(job.op) || (job.op == Op::stats && random.once_in(2))) {
     add_targets(random, plain);
   }
@@ -297,10 +297,10 @@ void Problem::add_targets(Random& random, bool plain) {
                                   Dtype::u8,  Dtype::i32,  Dtype::u64};
     job.target = Target::dense;
     const Dtype d = random.one_of(kinds);
-    place(job.q, d, Layout::any(random, false), false);
+    place(job.dense, d, Layout::any(random, false), false);
     for (std::int64_t i = 0; i < n; ++i)
       for (std::int64_t j = 0; j < job.classes; ++j)
-        write(d, at(job.q, i, j),
+        write(d, at(job.dense, i, j),
               random.once_in(3) ? 0
               : d <= Dtype::f64 ? random.uniform()
                                 : (double)random.below(2));
@@ -337,9 +337,9 @@ void Problem::add_results(Random& random, bool plain) {
   switch (random.below(4)) {
     case 0: (targets ? o.loss : o.lse) = some(true, narrow); break;
     case 1:
-      job.k = 1 + random.below(std::min<std::int64_t>(job.classes, plain || random.once_in(2) ? 5 : 40));
-      job.top_label = (std::int64_t*)allocate(n * 8 * (std::size_t)job.k, true);
-      job.top_probability = allocate(n * narrow * (std::size_t)job.k, true);
+      job.top.k = 1 + random.below(std::min<std::int64_t>(job.classes, plain || random.once_in(2) ? 5 : 40));
+      job.top.label = (std::int64_t*)allocate(n * 8 * (std::size_t)job.top.k, true);
+      job.top.probability = allocate(n * narrow * (std::size_t)job.top.k, true);
       break;
     default: {
       o.peak = some(true, narrow), o.rest = (double*)some(true, 8);
@@ -370,7 +370,7 @@ double Problem::scored(std::int64_t row, std::int64_t j, double* slope) const {
 
 void Problem::find_truth() {
   const std::int64_t V = job.classes;
-  const bool ranks = job.rows_out.rank || job.k;
+  const bool ranks = job.rows_out.rank || job.top.k;
   truth_.resize((std::size_t)job.rows);
   if (has_matrix(job.op)) matrix_.resize((std::size_t)(job.rows * V)), matrix_size_.resize(matrix_.size());
   if (ranks) z_.resize((std::size_t)(job.rows * V));
@@ -384,7 +384,7 @@ void Problem::find_truth() {
       double sum = 0, total = 0;
       const bool soft = job.op == Op::softmax_backward;
       for (std::int64_t j = 0; j < V; ++j) {
-        const double y = read(job.x.dtype, at(job.x, i, j)), g = read(job.q.dtype, at(job.q, i, j));
+        const double y = read(job.x.dtype, at(job.x, i, j)), g = read(job.dy.dtype, at(job.dy, i, j));
         z[j] = soft ? y : std::exp(y), t[j] = g;
         sum += soft ? y * g : g, total += std::fabs(soft ? y * g : g);
       }
@@ -425,7 +425,7 @@ void Problem::find_truth() {
                                                  (const char*)job.class_weight + j * (std::int64_t)cw_size)
                                           : 1;
         const double q =
-            job.target == Target::index ? (double)(j == r.y) : read(job.q.dtype, at(job.q, i, j));
+            job.target == Target::index ? (double)(j == r.y) : read(job.dense.dtype, at(job.dense, i, j));
         t[j] = s * w * (job.on * q + job.off);
         r.mass += t[j];
         const double below = (job.op == Op::pick ? 0 : r.peak) - z[j];
@@ -505,7 +505,7 @@ void Problem::check(const char* isa) {
   const double floor = job.in_double && o.wide ? 1e-290 : 1e-36;
   const Dtype narrow = o.wide ? Dtype::f64 : Dtype::f32;
   // Where the mass is known, who knows it leaves out the rows whose t is 0 throughout.
-  auto left_out = [&](const Row& r) { return job.known_mass && !r.sound && r.mass == 0; };
+  auto left_out = [&](const Row& r) { return job.known.mass && !r.sound && r.mass == 0; };
   for (std::int64_t i = 0; i < job.rows && !is_backward(job.op); ++i) {
     const Row& r = truth_[(std::size_t)i];
     auto number = [&](const void* p, double truth, double size, const char* what) {
@@ -536,7 +536,7 @@ void Problem::check(const char* isa) {
       CHECK(o.rank[i] >= least && o.rank[i] <= most, "%s on %s: rank[%lld] is %lld; expected %lld to %lld",
             name.c_str(), isa, (long long)i, (long long)o.rank[i], (long long)least, (long long)most);
     }
-    if (job.k) check_top(isa, i);
+    if (job.top.k) check_top(isa, i);
   }
   if (has_matrix(job.op)) {
     const Dtype d = job.out.dtype;
@@ -574,13 +574,13 @@ void Problem::check_top(const char* isa, std::int64_t row) const {
   const Row& r = truth_[(std::size_t)row];
   const double slack = job.temperature != 1 || job.softcap != 0 ? 1e-3 : 0;
   const double* const z = &z_[(std::size_t)(row * job.classes)];
-  const std::int64_t* const label = job.top_label + row * job.k;
+  const std::int64_t* const label = job.top.label + row * job.top.k;
   std::vector<std::int64_t> best((std::size_t)job.classes);
   for (std::int64_t j = 0; j < job.classes; ++j) best[(std::size_t)j] = j;
   if (!std::isnan(r.peak))
     std::stable_sort(best.begin(), best.end(), [&](std::int64_t a, std::int64_t b) { return z[a] > z[b]; });
   std::vector<bool> seen((std::size_t)job.classes);
-  for (std::int64_t i = 0; i < job.k; ++i) {
+  for (std::int64_t i = 0; i < job.top.k; ++i) {
     const std::int64_t wanted = std::isnan(r.peak) ? -1 : best[(std::size_t)i];
     const bool close = slack != 0 && wanted >= 0 && label[i] >= 0 && label[i] < job.classes &&
                        !seen[(std::size_t)label[i]] && std::fabs(z[label[i]] - z[wanted]) <= slack;
@@ -588,7 +588,7 @@ void Problem::check_top(const char* isa, std::int64_t row) const {
           isa, (long long)row, (long long)i, (long long)label[i], (long long)wanted);
     if (wanted >= 0) seen[(std::size_t)label[i]] = true;
     const Dtype d = job.rows_out.wide ? Dtype::f64 : Dtype::f32;
-    const double p = read(d, (const char*)job.top_probability + (row * job.k + i) * size_of(d));
+    const double p = read(d, (const char*)job.top.probability + (row * job.top.k + i) * size_of(d));
     const double truth = r.sound ? std::exp(z[wanted] - r.peak) / (1 + r.rest) : nan;
     if (r.sound || wanted < 0)
       near(p, truth, 0, loose_ ? 2e-3 : job.rows_out.wide ? 1e-11 : 4e-6, 1e-36, "probability", isa, row, i);
