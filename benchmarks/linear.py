@@ -295,16 +295,16 @@ def peak_of(name: str, contender: str, library: str, threads: int) -> None:
     problem = Problem(int(n), int(d), int(v), dtype)
     planned = [0]
     if contender in (*OURS, *NUMPY):
-        from lastlayer import linear
+        from lastlayer.linear import loop
 
-        plan = linear.plan
+        plan = loop.plan
 
         def seen(*arguments: Any, **rest: Any) -> Any:
             found = plan(*arguments, **rest)
             planned[0] = found.memory
             return found
 
-        linear.plan = seen
+        loop.plan = seen
     if library == "torch":
         x, weight, y = problem.arrays()
         run = both_ways(LOSSES[contender], x, weight, y)
@@ -568,10 +568,10 @@ def _memory(one: Record, key: str, names: Sequence[str]) -> list[str]:
 
 def plans(problem: Problem) -> Record:
     """How much each of our budgets recomputes."""
-    from lastlayer import linear
+    from lastlayer.linear import loop
 
     found: Record = {}
-    real = linear.plan
+    real = loop.plan
     x, weight, y = problem.arrays()
     for name in OURS:
 
@@ -581,11 +581,11 @@ def plans(problem: Problem) -> Record:
             found[name] = {f: getattr(p, f) for f in p.__slots__} | {"share": share}
             return p
 
-        linear.plan = seen
+        loop.plan = seen
         try:
             LOSSES[name](x, weight, y)
         finally:
-            linear.plan = real
+            loop.plan = real
     return found
 
 

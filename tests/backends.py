@@ -9,12 +9,13 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
-from lastlayer import linear, select
-from lastlayer import plan as plans
-from lastlayer.plan import Plan, most_lent
+from lastlayer import dispatch
+from lastlayer.linear import loop
+from lastlayer.linear import plan as plans
+from lastlayer.linear.plan import Plan, most_lent
 
 try:
-    from lastlayer import native
+    from lastlayer.backends.core import native
 except ImportError:
     native = None
 
@@ -25,18 +26,18 @@ BACKENDS = ["reference"] + ([] if native is None else [f"native:{isa}" for isa i
 def on(name):
     """Run everything on "reference", "native", or "native:" and an instruction set; None: as without this."""
     backend, _, isa = (name or "").partition(":")
-    with select.use(backend or None), native.use_isa(isa) if isa else nullcontext():
+    with dispatch.use(backend or None), native.use_isa(isa) if isa else nullcontext():
         yield
 
 
 @contextmanager
 def composed():
     """Compute tensors in PyTorch's own operations, as on a device."""
-    from lastlayer.torch import kernels, usual
+    from lastlayer.backends.torch import fast_path, kernels
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "on_core", lambda _: False)
-        patch.setattr(usual, "_core", None)
+        patch.setattr(fast_path, "_core", None)
         yield
 
 
@@ -71,19 +72,19 @@ def in_tiles(rows, classes, kept, lent=False):
         return Plan(n, v, r, c, k, count - k, 0, of_weight)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "plan", plan)
+        patch.setattr(loop, "plan", plan)
         yield
 
 
 @contextmanager
 def recorded_plans():
     """List the plans by which the linear head's logits are cut."""
-    plan, said = linear.plan, []
+    plan, said = loop.plan, []
 
     def record(*sizes, **options):
         said.append(plan(*sizes, **options))
         return said[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "plan", record)
+        patch.setattr(loop, "plan", record)
         yield said

@@ -18,7 +18,8 @@ from backends import on
 import lastlayer as ll
 
 try:
-    from lastlayer import _core, native
+    from lastlayer import _core
+    from lastlayer.backends.core import native
 except ImportError:  # not built: the reference alone
     _core = native = None  # type: ignore[assignment]
 

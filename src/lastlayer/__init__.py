@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .dispatch import show_backends
 from .errors import BackendError, DtypeError, LastlayerError, OptionError, ShapeError, TargetError
 from .functional import (
     cross_entropy,
@@ -29,7 +30,6 @@ from .functional import (
     top_k,
 )
 from .row_stats import RowStats
-from .select import show_backends
 from .threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:

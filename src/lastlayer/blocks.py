@@ -49,7 +49,7 @@ def opened(values: Any) -> Any:
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(values, torch.Tensor):
-        from .torch.tensors import hidden
+        from .backends.torch.tensors import hidden
 
         if (reason := hidden(values)) is not None:
             raise UnreadableError(reason)

@@ -17,6 +17,7 @@ __all__ = [
     "OptionError",
     "ShapeError",
     "TargetError",
+    "TensorClassError",
     "quoted",
     "reworded",
     "shown",
@@ -68,3 +69,7 @@ class OptionError(LastlayerError, ValueError):
 
 class BackendError(LastlayerError, RuntimeError):
     """No installed backend can do what was asked."""
+
+
+class TensorClassError(BackendError):
+    """A tensor of a class or layout that lacks an operation of the call."""

@@ -10,11 +10,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from . import head as heads
-from . import problem, select, shards
+from . import dispatch, problem, shards
 from .arrays import Array, namespace
+from .dispatch import backend
 from .row_stats import RowStats
-from .select import backend
 
 __all__ = [
     "cross_entropy",
@@ -34,8 +33,10 @@ __all__ = [
 ]
 
 _ndarray = problem._ndarray
-_calls: Any = None  # lastlayer.torch.calls, from the first tensor on
-_linear: Any = None  # lastlayer.torch.linear, likewise
+# Imported at the first call that needs them.
+_heads: Any = None  # lastlayer.linear_arrays
+_calls: Any = None  # lastlayer.backends.torch.entry
+_linear: Any = None  # lastlayer.backends.torch.head
 _ARGMAX = frozenset({"argmax"})
 _NO_TARGETS = frozenset({"argmax", "spread", "square"})
 _ALL = frozenset({"argmax", "nll", "rank", "spread", "square"})
@@ -802,7 +803,7 @@ denominator
             "linear_cross_entropy", x, weight, targets, bias, max_memory, options, rest, return_stats
         )
     head = problem.head("linear_cross_entropy", x, weight, bias, max_memory)
-    return heads.loss("linear_cross_entropy", head, targets, options, rest, return_stats)
+    return _heads_of_arrays().loss("linear_cross_entropy", head, targets, options, rest, return_stats)
 
 
 def linear_cross_entropy_grad(
@@ -871,7 +872,7 @@ temperature, softcap, z_loss, reduction, denominator, return_stats
             name, x, weight, targets, bias, max_memory, options, rest, return_stats
         )
     head = problem.head(name, x, weight, bias, max_memory)
-    return heads.gradients(name, head, targets, options, rest, return_stats)
+    return _heads_of_arrays().gradients(name, head, targets, options, rest, return_stats)
 
 
 def linear_row_stats(
@@ -930,13 +931,15 @@ temperature, softcap
     """
     options = (temperature, softcap)
     rest = (class_weight, sample_weight, ignore_index, label_smoothing, 0.0, "none", None, shift)
+    stats: RowStats
     if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
-        stats: RowStats = tensors.row_stats(
+        stats = tensors.row_stats(
             "linear_row_stats", x, weight, targets, bias, max_memory, options, rest, class_offset
         )
         return stats
     head = problem.head("linear_row_stats", x, weight, bias, max_memory)
-    return heads.statistics("linear_row_stats", head, targets, options, rest, class_offset)
+    stats = _heads_of_arrays().statistics("linear_row_stats", head, targets, options, rest, class_offset)
+    return stats
 
 
 def linear_top_k(
@@ -993,7 +996,18 @@ def linear_top_k(
         found: tuple[Array, Array] = tensors.top_k("linear_top_k", x, weight, k, bias, max_memory, canon)
         return found
     head = problem.head("linear_top_k", x, weight, bias, max_memory)
-    return heads.top_k("linear_top_k", head, k, canon)
+    found = _heads_of_arrays().top_k("linear_top_k", head, k, canon)
+    return found
+
+
+def _heads_of_arrays() -> Any:
+    """What runs the linear head on arrays."""
+    global _heads
+    if _heads is None:
+        from . import linear_arrays
+
+        _heads = linear_arrays
+    return _heads
 
 
 def _linear_tensors(x: Any, weight: Any) -> Any:
@@ -1003,11 +1017,11 @@ def _linear_tensors(x: Any, weight: Any) -> Any:
     if tensors is None:
         return None
     if tensors.torch.compiler.is_compiling():  # as in `_tensors`
-        from .torch import linear
+        from .backends.torch import head as linear
 
         return linear
     if _linear is None:
-        from .torch import linear  # a statement that takes as long as a small product
+        from .backends.torch import head as linear  # a statement that takes as long as a small product
 
         _linear = linear
     return tensors.functions_for(_linear, x, weight)
@@ -1016,15 +1030,15 @@ def _linear_tensors(x: Any, weight: Any) -> Any:
 def _tensors(x: Any) -> Any:
     """What runs the functions on ``x`` if it is a tensor of PyTorch, which is not imported for it."""
     torch = sys.modules.get("torch")
-    if torch is None or not isinstance(x, torch.Tensor) or select.only == "reference":
+    if torch is None or not isinstance(x, torch.Tensor) or dispatch.only == "reference":
         return None
     global _calls
     if torch.compiler.is_compiling():  # which would compile again for the change of the variable
-        from .torch import calls
+        from .backends.torch import entry as calls
 
         return calls
     if _calls is None:
-        from .torch import calls
+        from .backends.torch import entry as calls
 
         _calls = calls
     return _calls if type(x) is torch.Tensor else _calls.functions_for(_calls, x)

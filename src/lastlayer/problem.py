@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import operator
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
@@ -33,9 +33,6 @@ from .arrays import (
     wide,
 )
 from .errors import DtypeError, LastlayerError, OptionError, ShapeError, TargetError, quoted, shown
-
-if TYPE_CHECKING:
-    from .select import Backend
 
 __all__ = ["Axes", "Head", "Problem", "Scores", "Targets", "TopK"]
 
@@ -97,6 +94,12 @@ class Targets(NamedTuple):
     sample_weight: Array | None  # the rows' shape, float32 or float64, finite, >= 0
     ignore_index: int | None  # index: of rows that are ignored; sparse: of entries that do not count
     z_loss: float  # finite, >= 0
+
+
+class Totals(Protocol):
+    """What checking a loss needs of a backend: it looks through the targets."""
+
+    def target_totals(self, scores: Scores, targets: Targets, mean: bool) -> tuple[int, Any]: ...
 
 
 class Problem(NamedTuple):
@@ -436,7 +439,7 @@ def without_targets(scores: Scores) -> Problem:
 
 def with_targets(
     scores: Scores,
-    backend: Backend,
+    backend: Totals,
     targets: Any,
     class_weight: Any = None,
     sample_weight: Any = None,

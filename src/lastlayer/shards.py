@@ -13,9 +13,9 @@ import numpy as np
 
 from . import problem
 from .arrays import Array, namespace, wide
+from .dispatch import Backend
 from .problem import Problem, Scores
 from .row_stats import RowStats
-from .select import Backend
 
 __all__ = ["placed", "placed_in", "row_stats", "with_ranks", "with_shard"]
 

@@ -10,7 +10,7 @@ import pytest
 from assertions import assert_ulp
 
 import lastlayer as ll
-from lastlayer import native
+from lastlayer.backends.core import native
 
 SIZES = [(64, 2), (64, 3), (64, 10), (40, 17), (24, 64), (16, 100), (8, 1000), (2, 32003)]
 FLOATS = [np.float32, np.float64]
@@ -127,12 +127,12 @@ def test_bounds_with_temperature_and_softcap(backend, options, dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_backward_of_softmax(backend, dtype):
-    from lastlayer import select
+    from lastlayer import dispatch
 
     rng = np.random.default_rng(4)
     for shape, axis in (((5, 7), 1), ((5, 7), 0), ((3, 100, 4), 1), ((2, 1), 1)):
         x, g = (rng.normal(size=shape).astype(dtype) for _ in range(2))
-        chosen = select.backend(ll.problem.scores("softmax", x, axis))
+        chosen = dispatch.backend(ll.problem.scores("softmax", x, axis))
         y, log_y = ll.softmax(x, axis), ll.log_softmax(x, axis)
         wide_y, wide_g = y.astype(np.longdouble), g.astype(np.longdouble)
         dot = (wide_y * wide_g).sum(axis, keepdims=True)

@@ -18,7 +18,7 @@ import pytest
 
 import lastlayer
 
-pytest.importorskip("lastlayer.native", reason="the native core is not built")
+pytest.importorskip("lastlayer.backends.core.native", reason="the native core is not built")
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 pytestmark = pytest.mark.skipif(not X86, reason="elsewhere the baseline is all there is")
@@ -73,7 +73,8 @@ def test_the_objects_hold_no_later_instruction():
 SCRIPT = """
     import numpy as np
     import lastlayer as ll
-    from lastlayer import native, select
+    from lastlayer import dispatch
+    from lastlayer.backends.core import native
 
     assert native.isas() == ["baseline"], native.isas()
     rng = np.random.default_rng(0)
@@ -90,9 +91,9 @@ SCRIPT = """
                         *ll.cross_entropy_grad(a, y, label_smoothing=0.1, z_loss=1e-3, softcap=20.0),
                         *ll.cross_entropy_grad(a, dense), ll.log_loss(dense, y), *ll.top_k(a, 2),
                     )
-                with select.use("native"):
+                with dispatch.use("native"):
                     found = everything()
-                with select.use("reference"):
+                with dispatch.use("reference"):
                     expected = everything()
                 for f, e in zip(found, expected, strict=True):
                     bound = {"e": 2e-3, "f": 1e-5}.get(f.dtype.char, 1e-11)

@@ -15,8 +15,9 @@ from linear_cases import TARGETS, D, N, V, close, in_every_plan, on_tiles, targe
 from random_arrays import numbers
 
 import lastlayer as ll
-from lastlayer import passes, problem, select
-from lastlayer.products import NumPyProducts
+from lastlayer import dispatch, problem
+from lastlayer.linear import run
+from lastlayer.linear.array_ops import NumPyProducts
 
 INF, NAN = np.inf, np.nan
 
@@ -363,7 +364,7 @@ def test_work_that_nobody_needs_is_not_done(core, cut):
 
     head = problem.head("f", numbers(N, D), numbers(V, D))
     scores = problem.head_scores("f", head)
-    checked = problem.with_targets(scores, select.backend(scores), targets_of("index"))
+    checked = problem.with_targets(scores, dispatch.backend(scores), targets_of("index"))
     for wanted, expected in (
         ((False, False, False), ["logits"]),
         ((True, False, False), ["logits", "dx"]),
@@ -371,12 +372,12 @@ def test_work_that_nobody_needs_is_not_done(core, cut):
         ((True, True, False), ["logits", "dweight", "dx"]),
     ):
         made.clear()
-        found = passes.loss_and_gradients(head, checked, wanted, Counting(np.dtype(np.float64)))
+        found = run.loss_and_gradients(head, checked, wanted, Counting(np.dtype(np.float64)))
         assert made == expected
         assert [g is not None for g in found.gradients] == list(wanted)
     cut(N, 24, 1)  # three tiles, one kept: two of them are made again
     made.clear()
-    passes.loss_and_gradients(head, checked, (True, True, False), Counting(np.dtype(np.float64)))
+    run.loss_and_gradients(head, checked, (True, True, False), Counting(np.dtype(np.float64)))
     assert [made.count(name) for name in ("logits", "dweight", "dx")] == [5, 3, 3]
 
 

@@ -13,9 +13,10 @@ from linear_cases import close, targets_of, truth_of
 from random_arrays import numbers
 
 import lastlayer as ll
-from lastlayer import passes, problem, select
-from lastlayer.backward import row_gradients
-from lastlayer.products import NumPyProducts
+from lastlayer import dispatch, problem
+from lastlayer.linear import run
+from lastlayer.linear.array_ops import NumPyProducts
+from lastlayer.linear.row_gradients import row_gradients
 
 pytestmark = pytest.mark.usefixtures("core")
 
@@ -72,7 +73,7 @@ def checked_head(x, w, b, y, memory=None):
     scores = problem.head_scores("f", head)
     if y is None:
         return head, problem.without_targets(scores)
-    return head, problem.with_targets(scores, select.backend(scores), y, reduction="none")
+    return head, problem.with_targets(scores, dispatch.backend(scores), y, reduction="none")
 
 
 @given(heads(), st.sampled_from(["loss", "lse", "entropy", "all"]), st.booleans())
@@ -86,7 +87,7 @@ def test_gradients_of_rows(head, name, some):
     head, checked = checked_head(x, w, b, y)
     products = NumPyProducts(np.dtype(np.float64))
     with in_tiles(*plan):
-        stats = passes.row_stats(head, checked, products)
+        stats = run.row_stats(head, checked, products)
         found = row_gradients(head, checked, stats, heights, (True, True, True), products)
     z = x @ w.T + b
     p, zero = ll.softmax(z), np.zeros(n)
@@ -109,15 +110,15 @@ def test_memory_of_rows(memory, dtype, what):
     head, checked = checked_head(x, w, None, targets_of("index", n, v), memory)
     half = checked_head(x, w, None, np.where(np.arange(n) % 2, -100, 0), memory)
     products = NumPyProducts(checked.scores.array.dtype)
-    stats = passes.row_stats(head, checked, products)
+    stats = run.row_stats(head, checked, products)
     heights = dict.fromkeys(("loss", "entropy"), np.ones(n))
 
     def call():
         if what == "statistics":
-            passes.row_stats(head, checked, products)
+            run.row_stats(head, checked, products)
             return []
         if what == "with a loss":
-            return passes.with_row_stats(*half, (True, True, False), products)[1]
+            return run.with_row_stats(*half, (True, True, False), products)[1]
         return row_gradients(head, checked, stats, heights, (True, True, False), products)
 
     call()

@@ -11,7 +11,7 @@ from linear_cases import D, V, close, in_every_plan, on_tiles, targets_of
 from random_arrays import numbers
 
 import lastlayer as ll
-from lastlayer import products
+from lastlayer.linear import array_ops
 
 NAN = np.nan
 B, L = 3, 7
@@ -184,13 +184,13 @@ def test_x_is_not_copied(core, loop, monkeypatch):
     x, w, y = numbers(8, n, d), numbers(v, d), targets_of("index", 8 * n, v).reshape(8, n)
     shapes = []
     loop()
-    logits = products.NumPyProducts.logits
+    logits = array_ops.NumPyProducts.logits
 
     def counting(self, x, *args):
         shapes.append(x.shape[0])
         logits(self, x, *args)
 
-    monkeypatch.setattr(products.NumPyProducts, "logits", counting)
+    monkeypatch.setattr(array_ops.NumPyProducts, "logits", counting)
     for options, rows, copies in (
         ({"shift": 1}, 8 * n, 0.0),
         ({"ignore_index": 3}, 8 * n, 0.0),

@@ -18,7 +18,7 @@ from endless import repeated
 
 import lastlayer as ll
 
-native = pytest.importorskip("lastlayer.native", reason="the native core is not built")
+native = pytest.importorskip("lastlayer.backends.core.native", reason="the native core is not built")
 import core_calls  # noqa: E402
 
 _core = native._core

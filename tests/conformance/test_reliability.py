@@ -23,7 +23,7 @@ from cases import DTYPES, INDEX_DTYPES
 import lastlayer as ll
 from lastlayer.threads import check_environment
 
-native = pytest.importorskip("lastlayer.native", reason="the native core is not built")
+native = pytest.importorskip("lastlayer.backends.core.native", reason="the native core is not built")
 import core_calls  # noqa: E402
 
 _core = native._core
@@ -405,7 +405,9 @@ def test_the_interpreter_ends_while_threads_compute():
 
 def told(expression, **environment):
     done = python(
-        f"import lastlayer as ll; from lastlayer import _core, native; print({expression})", **environment
+        "import lastlayer as ll; from lastlayer import _core; from lastlayer.backends.core import native; "
+        f"print({expression})",
+        **environment,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

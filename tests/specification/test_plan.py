@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lastlayer.plan import Costs, default_memory, is_small, plan
+from lastlayer.linear.plan import Costs, default_memory, is_small, plan
 
 small = st.integers(1, 300)
 costs = st.builds(Costs, st.integers(0, 5000), *[st.integers(0, 300)] * 6)

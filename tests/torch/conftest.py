@@ -35,8 +35,8 @@ def each(request, loop, cut):
 @pytest.fixture
 def made(monkeypatch):
     """What is materialized though `LinearHead` deferred it, logits and gradients in them: its shapes."""
+    from lastlayer.backends.torch.lazy import Values
     from lastlayer.torch.deferred import is_possible
-    from lastlayer.torch.lazy import Values
 
     assert is_possible()  # which materializes a tensor once, to see whether it can
     shapes, get = [], Values.get

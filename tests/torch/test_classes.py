@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as peer  # noqa: E402
 
 import lastlayer.torch as drop_ins  # noqa: E402
-from lastlayer.torch.errors import DropInDtypeError, TensorClassError  # noqa: E402
+from lastlayer.errors import TensorClassError  # noqa: E402
+from lastlayer.torch.errors import DropInDtypeError  # noqa: E402
 
 X, Y = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 4, 2, -100, 1, 3])
 FEATURES, WEIGHT = torch.randn(6, 4), torch.randn(5, 4)

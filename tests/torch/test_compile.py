@@ -13,7 +13,7 @@ import lastlayer as ll
 torch = pytest.importorskip("torch")
 from torch._dynamo.testing import CompileCounterWithBackend  # noqa: E402
 
-import lastlayer.torch.ops  # noqa: E402
+import lastlayer.backends.torch.ops  # noqa: E402
 
 # What PyTorch's own compiler deprecates of itself.
 pytestmark = [

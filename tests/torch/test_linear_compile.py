@@ -232,17 +232,17 @@ def test_what_is_wrong_with_a_call_is_said_when_the_program_runs():
 
 
 def test_an_exported_module_computes_gradients_only_when_asked(loop, monkeypatch):
-    from lastlayer import passes
+    from lastlayer.linear import run
 
     loop()
     wanted = []
-    usual = passes.loss_and_gradients
+    usual = run.loss_and_gradients
 
     def watched(head, problem, on, *rest, **options):
         wanted.append([bool(flag) for flag in on])
         return usual(head, problem, on, *rest, **options)
 
-    monkeypatch.setattr(passes, "loss_and_gradients", watched)
+    monkeypatch.setattr(run, "loss_and_gradients", watched)
     module = ours.LinearCrossEntropyLoss(D, V, bias=True, dtype=torch.float64)
     x = arguments()[0]
     exported = torch.export.export(module, (x, Y)).module()

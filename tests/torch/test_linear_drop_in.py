@@ -15,7 +15,7 @@ import pytest
 from random_arrays import tensor
 
 import lastlayer as ll
-from lastlayer import passes
+from lastlayer.linear import run
 
 torch = pytest.importorskip("torch")
 
@@ -142,13 +142,13 @@ def test_the_loop_computes_each_head(loop, monkeypatch):
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
     loop()
     shapes = []
-    usual = passes.loss_and_gradients
+    usual = run.loss_and_gradients
 
     def watched(head, *rest, **options):
         shapes.append(tuple(head.weight.shape))
         return usual(head, *rest, **options)
 
-    monkeypatch.setattr(passes, "loss_and_gradients", watched)
+    monkeypatch.setattr(run, "loss_and_gradients", watched)
     args = arguments()
     ours.linear_cross_entropy(*args[:2], indices(), linear_bias=args[2]).backward()
     assert shapes == [(C, D)] * 6
@@ -191,13 +191,13 @@ def test_options_are_heeded_where_they_mean_something(loop, monkeypatch):
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
     loop()
     given = []
-    usual = passes.loss_and_gradients
+    usual = run.loss_and_gradients
 
     def watched(head, *rest, **options):
         given.append(head.memory)
         return usual(head, *rest, **options)
 
-    monkeypatch.setattr(passes, "loss_and_gradients", watched)
+    monkeypatch.setattr(run, "loss_and_gradients", watched)
     x, w, y = tensor(N, D), tensor(C, D), indices(())
     expected = ours.linear_cross_entropy(x, w, y)
     kind = torch.nn.LinearCrossEntropyOptions

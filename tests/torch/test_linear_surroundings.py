@@ -9,7 +9,7 @@ import pytest
 from random_arrays import tensor
 
 import lastlayer as ll
-from lastlayer import linear
+from lastlayer.linear import loop as linear
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lastlayer._core", reason="the native core is not built")

@@ -33,7 +33,7 @@ OPTIONS = {
 @pytest.fixture
 def alone(monkeypatch):
     """Whoever makes the logits as a whole fails."""
-    from lastlayer.torch.linear_call import Call
+    from lastlayer.backends.torch.head_call import Call
 
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
 
@@ -214,7 +214,7 @@ def test_an_ignored_row_has_statistics_that_are_differentiated(each):
 
 @pytest.mark.parametrize("few", [False, True])
 def test_rows_of_height_0_are_not_computed(alone, loop, monkeypatch, few):
-    from lastlayer.torch.products import TorchProducts
+    from lastlayer.backends.torch.array_ops import TorchProducts
 
     loop()
     multiplied = []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lastlayer import problem as problems
-from lastlayer import reference
+from lastlayer.backends import reference
 from lastlayer.blocks import UnreadableError, is_integer, number_family, opened, row_blocks, to_host
 from lastlayer.errors import LastlayerError, OptionError
 from lastlayer.problem import is_top_k

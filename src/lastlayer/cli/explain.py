@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import lastlayer as ll
-from lastlayer import reference
+from lastlayer.backends import reference
 from lastlayer.problem import scores, with_targets
 
 from .page import Page, bar_text, class_label, new_table, number_text, open_console, signed_text

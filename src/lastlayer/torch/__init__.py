@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from torch import fx as _fx
 
-from . import linear_ops as _linear_ops  # noqa: F401 - exported programs name its operation
-from . import ops as _ops  # noqa: F401 - and its operations
+from lastlayer.backends.torch import head_ops as _linear_ops  # noqa: F401 - exported programs name its operation
+from lastlayer.backends.torch import ops as _ops  # noqa: F401 - and its operations
+
 from .functional import cross_entropy, log_softmax, logsumexp, nll_loss, softmax
 from .head import LinearHead
 from .linear_functional import linear_cross_entropy

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.errors import DtypeError, LastlayerError, OptionError
+from lastlayer.backends.torch.number_options import differs, over
+from lastlayer.backends.torch.tensors import is_autocast, missing
+from lastlayer.errors import DtypeError, LastlayerError, OptionError, TensorClassError
 
-from .errors import DropInDtypeError, TensorClassError, in_torch_terms
-from .numbers import differs, over
-from .tensors import is_autocast, missing
+from .errors import DropInDtypeError, in_torch_terms
 
 __all__ = [
     "FLOATS",

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from .lazy import LazyTensor, Values, made
-from .tensors import is_kept_elsewhere
+from lastlayer.backends.torch.lazy import LazyTensor, Values, made
+from lastlayer.backends.torch.tensors import is_kept_elsewhere
+
 from .trail import STEPS, VIEWS, Source, Step, Zeros, digest, written
 
 __all__ = ["Gradient", "Logits", "deferred", "is_possible"]

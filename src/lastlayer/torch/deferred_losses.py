@@ -7,6 +7,7 @@ called. Values come from the functions of the linear head. Where autograd record
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, fields
@@ -18,18 +19,19 @@ from torch import Tensor
 from torch.autograd import Function, forward_ad
 
 from lastlayer import functional
+from lastlayer.backends.torch import entry, kernels
+from lastlayer.backends.torch import row_stats as rows
+from lastlayer.backends.torch.head_call import call_of, is_narrow
+from lastlayer.backends.torch.kernels import Options
+from lastlayer.backends.torch.lazy import Snapshot, Values, made, with_numbers
+from lastlayer.backends.torch.losses import Target
+from lastlayer.backends.torch.row_stats import TensorRowStats
+from lastlayer.backends.torch.tensors import in_memory, is_kept_elsewhere, is_transformed, tracks, unchanged
 from lastlayer.errors import LastlayerError
 from lastlayer.row_stats import RowStats
 
-from . import calls, kernels, rows
 from .arguments import dtype_of_loss
 from .deferred import Gradient, Logits
-from .kernels import Options
-from .lazy import Snapshot, Values, made, with_numbers
-from .linear_call import call_of, is_narrow
-from .losses import Target
-from .rows import TensorRowStats
-from .tensors import in_memory, is_kept_elsewhere, is_transformed, tracks, unchanged
 from .trail import canon_of, pulled_back, rows_of
 
 __all__ = ["loss", "row_stats", "top_k"]
@@ -89,7 +91,7 @@ def row_stats(z: Logits, y: Any, w: Any, s: Any, o: Options) -> RowStats | None:
         target = None
         if y is not None:
             like = torch.zeros((), dtype=z.dtype).expand(z.shape)
-            target = calls._arguments(like, y, w, s, o)[1]
+            target = entry._arguments(like, y, w, s, o)[1]
             if tracks(*target):
                 return None
         work = Work(z, "", o, wanted, compute)
@@ -301,7 +303,7 @@ def _of_plain(name: str, z: Tensor, target: Target | None, o: Options) -> Tensor
     """The value of logits, in operations that autograd knows."""
     if name == "loss":
         assert target is not None
-        return calls.loss_of(z, target, o)
+        return entry.loss_of(z, target, o)
     form = kernels.scores_form(z, o) if target is None else kernels.form_of(z, target, o)
     return rows.value(name, z, target, o, form)
 
@@ -381,3 +383,4 @@ def _torch_loss(
 
 
 Logits.functions = {**Logits.functions, torch.nn.functional.cross_entropy: _cross_entropy}
+entry.DEFERRED[Logits] = sys.modules[__name__]

@@ -15,6 +15,7 @@ from lastlayer.errors import (
     OptionError,
     ShapeError,
     TargetError,
+    TensorClassError,
     reworded,
 )
 
@@ -24,13 +25,8 @@ __all__ = [
     "DropInOptionError",
     "DropInShapeError",
     "DropInTargetError",
-    "TensorClassError",
     "in_torch_terms",
 ]
-
-
-class TensorClassError(BackendError):
-    """A tensor of a class or layout that lacks an operation of the call."""
 
 
 class DropInShapeError(ShapeError, RuntimeError):

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lastlayer import functional as common
-from lastlayer.errors import LastlayerError
+from lastlayer import functional
+from lastlayer.errors import LastlayerError, TensorClassError
 
 from .arguments import (
     FLOATS,
@@ -27,7 +27,7 @@ from .arguments import (
     is_given,
     named_reduction,
 )
-from .errors import TensorClassError, in_torch_terms
+from .errors import in_torch_terms
 
 __all__ = ["cross_entropy", "log_softmax", "logsumexp", "nll_loss", "softmax"]
 
@@ -80,7 +80,7 @@ def softmax(
     >>> F.softmax(torch.tensor([0.1, 0.9, 4.0]), dim=0)
     tensor([0.0190, 0.0423, 0.9387])
     """
-    return _softmax(common.softmax, input, dim, _stacklevel, dtype, where, temperature)
+    return _softmax(functional.softmax, input, dim, _stacklevel, dtype, where, temperature)
 
 
 def log_softmax(
@@ -119,7 +119,7 @@ def log_softmax(
     >>> F.log_softmax(torch.tensor([0.1, 0.9, 4.0]), dim=0)
     tensor([-3.9632, -3.1632, -0.0632])
     """
-    return _softmax(common.log_softmax, input, dim, _stacklevel, dtype, where, temperature)
+    return _softmax(functional.log_softmax, input, dim, _stacklevel, dtype, where, temperature)
 
 
 def _softmax(
@@ -184,7 +184,7 @@ def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) 
     if x.ndim == 0:
         return logsumexp(x.reshape(1), dim).reshape(())
     try:
-        result: Tensor = common.logsumexp(x, dim, keepdims=keepdim)
+        result: Tensor = functional.logsumexp(x, dim, keepdims=keepdim)
     except TensorClassError:
         return torch.logsumexp(x, dim, keepdim)
     except LastlayerError as error:
@@ -278,7 +278,7 @@ def cross_entropy(
         reduction = named_reduction(size_average, reduce)
     axis = 1 if input.ndim > 1 else 0
     try:
-        loss: Tensor = common.cross_entropy(
+        loss: Tensor = functional.cross_entropy(
             input,
             target,
             axis=axis,
@@ -294,7 +294,7 @@ def cross_entropy(
         )
     except LastlayerError as error:
         loss = as_torch_takes_it(
-            common.cross_entropy,
+            functional.cross_entropy,
             error,
             input,
             target,
@@ -368,7 +368,7 @@ def nll_loss(
         reduction = named_reduction(size_average, reduce)
     axis = 1 if input.ndim > 1 else 0
     try:
-        loss: Tensor = common.nll_loss(
+        loss: Tensor = functional.nll_loss(
             input,
             target,
             axis=axis,
@@ -381,7 +381,7 @@ def nll_loss(
         )
     except LastlayerError as error:
         loss = as_torch_takes_it(
-            common.nll_loss,
+            functional.nll_loss,
             error,
             input,
             target,

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from lastlayer import problem, select
+from lastlayer import dispatch, problem
+from lastlayer.backends.torch.head_call import for_autocast
+from lastlayer.backends.torch.tensors import in_memory, is_watched
 
 from . import deferred_losses as _deferred_losses  # noqa: F401 - which answers for a loss of deferred logits
 from .deferred import deferred, is_possible
-from .linear_call import for_autocast
-from .tensors import in_memory, is_watched
 from .tracing import leaf
 
 try:
-    from lastlayer import native
+    from lastlayer.backends.core import native
 except ImportError:
     native = None  # type: ignore[assignment]
 
@@ -152,7 +152,7 @@ def _can_wait(x: Any, weight: Tensor, bias: Tensor | None) -> bool:
         and forward_ad._current_level < 0
         and not torch.is_inference_mode_enabled()
         and native is not None
-        and select.only != "reference"
+        and dispatch.only != "reference"
         and all(t is None or _is_plain(t) for t in (x, weight, bias))
         and x.ndim > 0
         and x.shape[-1:] == weight.shape[1:]

@@ -14,23 +14,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lastlayer import functional as common
-from lastlayer.errors import LastlayerError
+from lastlayer import functional
+from lastlayer.backends.torch import entry, kernels
+from lastlayer.backends.torch.kernels import Options
+from lastlayer.backends.torch.losses import Target
+from lastlayer.backends.torch.number_options import are_read, over, stand_ins
+from lastlayer.backends.torch.tensors import as_tensor, in_memory, in_strides, is_watched, tracks, wide
+from lastlayer.errors import LastlayerError, TensorClassError
 from lastlayer.problem import is_top_k
 
-from . import calls, kernels
 from .arguments import FULL, as_input, as_torch_takes_it, by_torch, dtype_of_loss, weight_of_rows
-from .errors import (
-    DropInDtypeError,
-    DropInOptionError,
-    DropInShapeError,
-    TensorClassError,
-    in_torch_terms,
-)
-from .kernels import Options
-from .losses import Target
-from .numbers import are_read, over, stand_ins
-from .tensors import as_tensor, in_memory, in_strides, is_watched, tracks, wide
+from .errors import DropInDtypeError, DropInOptionError, DropInShapeError, in_torch_terms
 
 __all__ = ["linear_cross_entropy"]
 
@@ -234,9 +228,9 @@ def _loss_of(heads: _Heads) -> Callable[..., Any]:
     def linear_cross_entropy(like: Tensor, target: Any, *, axis: int, **options: Any) -> Any:
         x, weight, bias, memory = heads
         if weight.ndim == 2:
-            return common.linear_cross_entropy(x, weight, target, bias=bias, max_memory=memory, **options)
+            return functional.linear_cross_entropy(x, weight, target, bias=bias, max_memory=memory, **options)
         if prod(like.shape[2:]) == 0:  # no head at all
-            return common.cross_entropy(like + 0 * x.sum(), target, axis=axis, **options)
+            return functional.cross_entropy(like + 0 * x.sum(), target, axis=axis, **options)
         return _of_several(heads, like, target, options)
 
     return linear_cross_entropy
@@ -245,7 +239,7 @@ def _loss_of(heads: _Heads) -> Callable[..., Any]:
 def _of_several(heads: _Heads, like: Tensor, target: Any, options: dict[str, Any]) -> Tensor:
     """The loss of several heads on the same features."""
     o = Options(_NAME, 1, *(options[name] for name in _NAMED))
-    _, t, o = calls._arguments(like, target, options["class_weight"], options["sample_weight"], o)
+    _, t, o = entry._arguments(like, target, options["class_weight"], options["sample_weight"], o)
     total = _denominator(like, t, o)
     own = options | {name: getattr(o, name) for name in _NAMED}
     if isinstance(total, Tensor):
@@ -253,7 +247,7 @@ def _of_several(heads: _Heads, like: Tensor, target: Any, options: dict[str, Any
     else:
         own["denominator"] = total
     losses = torch.stack([
-        common.linear_cross_entropy(
+        functional.linear_cross_entropy(
             heads.x, w, y, bias=b, max_memory=heads.memory, **(own | {"sample_weight": s})
         )
         for w, b, y, s in _each(heads, like, t)

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lastlayer.backends.torch.number_options import differs
+
 from . import functional
-from .numbers import differs
 from .tracing import leaf
 
 __all__ = ["CrossEntropyLoss", "LogSoftmax", "NLLLoss", "Softmax"]

@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lastlayer.backends.torch.lazy import LazyTensor
 from lastlayer.errors import BackendError
-
-from .lazy import LazyTensor
 
 try:
     from lastlayer import _core

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .numbers import Number, differs
+from .number_options import Number, differs
 from .tensors import wide
 
 __all__ = [

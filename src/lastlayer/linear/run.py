@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .linear import Loop, Wanted
+from lastlayer.problem import Head, Problem
+from lastlayer.row_stats import ARRAYS, RowStats, pulled, weights, z_losses
+
+from .active_rows import Rows, all_finite, all_rows, count_rows, counted_rows, with_features
+from .array_ops import NumPyProducts, Products
+from .loop import Loop, Wanted
 from .plan import default_memory
-from .problem import Head, Problem
-from .products import NumPyProducts, Products
-from .row_stats import ARRAYS, RowStats, pulled, weights, z_losses
-from .rows import Rows, all_finite, all_rows, count_rows, counted_rows, with_features
 
 __all__ = [
     "FIELDS",

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from lastlayer.row_stats import ARRAYS, RowStats
 
-from . import composed, kernels, losses, numbers
+from . import composed, kernels, losses, number_options
 from .autograd import LogSumExpBackward, Rule, along_rows, call, loss_gradient, ones_of_rows
-from .classes import mode_of
 from .composed import Form
 from .kernels import Options
 from .losses import Target
+from .tensor_classes import mode_of
 from .tensors import from_memory, tracks, unchanged, versions_of, wide
 
 __all__ = ["TensorRowStats", "row_stats", "tensors_of"]
@@ -252,7 +252,7 @@ def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> 
     """``lastlayer.row_stats``; ``composing``: where more than the logits may have to be differentiated."""
     form = kernels.scores_form(x, o) if target is None else kernels.form_of(x, target, o)
     source = x, target, o, form
-    state = kernels.row_state(x, target, o) if kernels.on_core(x) and numbers.are_read(o) else None
+    state = kernels.row_state(x, target, o) if kernels.on_core(x) and number_options.are_read(o) else None
     if state is None:
         found = {
             key: v if key in _LEARNED else v.detach() for key, v in losses.statistics(x, target, form).items()

@@ -1,6 +1,6 @@
 """The usual calls by the shortest way: scores and their class indices in CPU memory, no options.
 
-In: tensors. Out: the result, or None where a call is not so usual, or wrong: then `calls` takes it, and
+In: tensors. Out: the result, or None where a call is not so usual, or wrong: then `entry` takes it, and
 says what is wrong. For three logits the way of a call is all that it costs, so nothing is made here but the
 result: the core reads the tensors themselves, and says by an exception that it cannot.
 """
@@ -53,7 +53,7 @@ def _is_usual(x: Any) -> bool:
 
 
 class UnusualError(Exception):
-    """A call for `calls`."""
+    """A call for `entry`."""
 
 
 _REFUSALS = (UnusualError, ValueError, TypeError, RuntimeError, BufferError)  # the last four are the core's

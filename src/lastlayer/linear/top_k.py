@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from .linear import Loop
+from lastlayer.problem import Head, Problem
+from lastlayer.row_stats import RowStats, joined
+
+from .active_rows import all_rows, count_rows
+from .array_ops import NumPyProducts, Products
+from .loop import Loop
 from .plan import Tile
-from .problem import Head, Problem
-from .products import NumPyProducts, Products
-from .row_stats import RowStats, joined
-from .rows import all_rows, count_rows
 
 try:
-    from . import _core
+    from lastlayer import _core
 except ImportError:  # then everything is materialised
     _core = None  # type: ignore[assignment]
 

@@ -1,4 +1,4 @@
-"""The products that the linear head's loop asks of PyTorch; see `lastlayer.products`."""
+"""The products that the linear head's loop asks of PyTorch; see `lastlayer.linear.array_ops`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from lastlayer import problem
 
 from .composed import Form, Rows, back, canonical, rows, slope
-from .numbers import Number, differs, over
+from .number_options import Number, differs, over
 from .tensors import is_transformed, wide
 
 __all__ = [

@@ -22,14 +22,14 @@ from lastlayer.arrays import overlaps_itself
 from lastlayer.errors import DtypeError, OptionError, ShapeError, quoted
 from lastlayer.row_stats import RowStats
 
-from . import composed, kernels, numbers, ops, rows, shards, usual
+from . import composed, fast_path, kernels, number_options, ops, shards
+from . import row_stats as rows
 from .autograd import LogSumExp, Loss, LossBackward, SoftLoss, Softmax, call
-from .classes import functions_for
 from .composed import Form
-from .deferred import Logits
 from .kernels import Options, options_of, resolve
 from .lazy import made
 from .losses import Target
+from .tensor_classes import functions_for
 from .tensors import (
     as_tensor,
     can_write,
@@ -60,11 +60,9 @@ _HALVES = (torch.float16, torch.bfloat16)
 _FLOATS = (*_HALVES, torch.float32, torch.float64)
 
 
-def _without_logits() -> Any:
-    """The functions of deferred logits, which call those here."""
-    from . import deferred_losses
-
-    return deferred_losses
+# A class of logits that are not materialized -> the module with loss, row_stats and top_k of them.
+# These return None where the logits are needed. The module registers the class: it calls the functions below.
+DEFERRED: dict[type, Any] = {}
 
 
 def _scores(function: str, x: Tensor) -> Tensor:
@@ -95,7 +93,7 @@ def softmax(
 ) -> Tensor:
     """``lastlayer.softmax`` or ``lastlayer.log_softmax``."""
     if where is None and out is None and type(temperature) is float and temperature == 1.0:
-        found = usual.softmax(x, axis, function == "log_softmax")
+        found = fast_path.softmax(x, axis, function == "log_softmax")
         if found is not None:
             return found
     x = _for_autocast(_scores(function, x))
@@ -105,7 +103,7 @@ def softmax(
         x, where, folding = _folded(function, x, where, axis)
         y = _unfolded(softmax(function, x, -1, where, temperature, None), folding)
         return y if out is None else out.copy_(y)
-    options = numbers.read(Options(function, axis, temperature=temperature), x)
+    options = number_options.read(Options(function, axis, temperature=temperature), x)
     form = kernels.scores_form(x, options)
     where = None if where is None else _where(function, x, where)
     log = function == "log_softmax"
@@ -232,7 +230,7 @@ def cross_entropy(
         and label_smoothing == 0.0
         and temperature == 1.0
         and z_loss == 0.0
-        and (found := usual.loss("cross_entropy", x, y, axis, ignore_index, reduction)) is not None
+        and (found := fast_path.loss("cross_entropy", x, y, axis, ignore_index, reduction)) is not None
     ):
         return found
     options = Options(
@@ -252,9 +250,9 @@ def cross_entropy(
 def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
     """The loss of the function that ``o`` names."""
     if (
-        type(x) is Logits
-        and o.function == "cross_entropy"
-        and (found := _without_logits().loss(x, y, w, s, o)) is not None
+        o.function == "cross_entropy"
+        and (deferred := DEFERRED.get(type(x))) is not None
+        and (found := deferred.loss(x, y, w, s, o)) is not None
     ):
         return found  # type: ignore[no-any-return]
     if (
@@ -264,7 +262,7 @@ def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
         and o.denominator is None
         and type(o.label_smoothing) is float
         and o.label_smoothing == 0.0
-        and (found := usual.loss(o.function, x, y, o.axis, o.ignore_index, o.reduction)) is not None
+        and (found := fast_path.loss(o.function, x, y, o.axis, o.ignore_index, o.reduction)) is not None
     ):
         return found
     return loss_of(*_arguments(x, y, w, s, o))
@@ -273,12 +271,12 @@ def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
 def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
     """The loss of tensors."""
     if isinstance(o.denominator, Tensor) and o.reduction == "mean":
-        return numbers.over(loss_of(x, target, _summed(o)), o.denominator)
-    if not (_only_scores(*target) and numbers.are_read(o)):
+        return number_options.over(loss_of(x, target, _summed(o)), o.denominator)
+    if not (_only_scores(*target) and number_options.are_read(o)):
         if _learns_dense(x, target, o):
             return SoftLoss.apply(x, *target[:3], o)  # type: ignore[no-any-return, no-untyped-call]
         if kernels.on_core(x):
-            resolve(x, target, numbers.stand_ins(o))  # what is wrong with the tensors, if anything
+            resolve(x, target, number_options.stand_ins(o))  # what is wrong with the tensors, if anything
         return kernels.composed_loss(x, target, o)
     if is_watched(x):
         if is_transformed():  # a transform inside of a program differentiates no registered operation
@@ -293,7 +291,7 @@ def _learns_dense(x: Tensor, target: Target, o: Options) -> bool:
     return (
         o.function == "cross_entropy"
         and o.softcap is None
-        and numbers.are_read(o)
+        and number_options.are_read(o)
         and not target.is_top_k
         and y.shape == x.shape
         and y.dtype is x.dtype
@@ -312,13 +310,13 @@ def loss_and_gradient(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Te
 
 def loss_and_gradient_of(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Tensor]:
     """The loss of tensors and its gradient."""
-    if numbers.are_read(o) and not (is_watched(x) or tracks(x, *target)):
+    if number_options.are_read(o) and not (is_watched(x) or tracks(x, *target)):
         return kernels.loss_and_gradient(x, target, o)
     value = loss_of(x, target, o)
     ones = torch.ones_like(value)
     if isinstance(o.denominator, Tensor) and o.reduction == "mean":
-        o, ones = _summed(o), numbers.over(ones, o.denominator)
-    if _only_scores(*target) and numbers.are_read(o):
+        o, ones = _summed(o), number_options.over(ones, o.denominator)
+    if _only_scores(*target) and number_options.are_read(o):
         if is_watched(x) and is_transformed():  # as in `loss_of`
             return value, kernels.composed_gradient(ones, x, target, o)
         if is_watched(x):
@@ -331,11 +329,12 @@ def row_stats(x: Tensor, y: Any, w: Any, s: Any, o: Options, shard: Any = None) 
     """``lastlayer.row_stats``; ``shard``: class_offset and target_logits."""
     if shard is not None:
         return _row_stats_of_shard(x, y, w, s, o, *shard)
-    if type(x) is Logits and (found := _without_logits().row_stats(x, y, w, s, o)) is not None:
+    deferred = DEFERRED.get(type(x))
+    if deferred is not None and (found := deferred.row_stats(x, y, w, s, o)) is not None:
         return found  # type: ignore[no-any-return]
     if y is None:
         x = _scores(o.function, x)
-        return row_stats_of(x, None, numbers.read(o, x))
+        return row_stats_of(x, None, number_options.read(o, x))
     return row_stats_of(*_arguments(x, y, w, s, o))
 
 
@@ -346,7 +345,7 @@ def _row_stats_of_shard(
     target: Target | None = None
     if y is None:
         x = _scores(o.function, x)
-        o = numbers.read(o, x)
+        o = number_options.read(o, x)
     else:
         x, target, o = _arguments(x, y, w, s, o)
     index = target is not None and not target.is_top_k and target.y.shape != x.shape
@@ -364,7 +363,7 @@ def _row_stats_of_shard(
 
 def row_stats_of(x: Tensor, target: Target | None, o: Options) -> RowStats:
     """The statistics of tensors."""
-    composing = not numbers.are_read(o) or (target is not None and not _only_scores(*target))
+    composing = not number_options.are_read(o) or (target is not None and not _only_scores(*target))
     return rows.row_stats(x, target, o, composing)
 
 
@@ -373,24 +372,24 @@ def predict(x: Tensor, axis: Any, temperature: float, softcap: float | None) -> 
     options = Options("predict", axis, temperature=temperature, softcap=softcap)
     x = x.detach()
     with torch.no_grad():
-        if (
-            type(x) is Logits
-            and (found := _without_logits().row_stats(x, None, None, None, options)) is not None
-        ):
+        if (deferred := DEFERRED.get(type(x))) is not None and (
+            found := deferred.row_stats(x, None, None, None, options)
+        ) is not None:
             return found.argmax, found.confidence
         x = _scores("predict", x)
-        return kernels.predict(x, numbers.read(options, x))
+        return kernels.predict(x, number_options.read(options, x))
 
 
 def top_k(x: Tensor, k: Any, axis: Any, temperature: float) -> tuple[Tensor, Tensor]:
     """``lastlayer.top_k``."""
     options = Options("top_k", axis, temperature=temperature)
     x = x.detach()
-    if type(x) is Logits and (found := _without_logits().top_k(x, k, options)) is not None:
+    deferred = DEFERRED.get(type(x))
+    if deferred is not None and (found := deferred.top_k(x, k, options)) is not None:
         return found  # type: ignore[no-any-return]
     x = _scores("top_k", x)
     with torch.no_grad():
-        return kernels.top_k(x, k, numbers.read(options, x))
+        return kernels.top_k(x, k, number_options.read(options, x))
 
 
 def _summed(o: Options) -> Options:
@@ -402,9 +401,9 @@ def _arguments(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, T
     """The tensors of a loss, where the scores are, and its options with the numbers read."""
     function, given = o.function, x
     x = _scores(function, x)
-    o = numbers.read(o, x)
+    o = number_options.read(o, x)
     if isinstance(o.ignore_index, Tensor):
-        o = replace(o, ignore_index=numbers.integer(function, "ignore_index", o.ignore_index))
+        o = replace(o, ignore_index=number_options.integer(function, "ignore_index", o.ignore_index))
     y, *listed = _top_k(function, y, x) if problem.is_top_k(y) else [_targets(function, y, x, o)]
     if (
         given.dtype is not x.dtype

@@ -1,9 +1,9 @@
 """The linear head on tensors. In: what `functional` was given. Out: tensors that autograd knows.
 
-The ways to compute a call are in `linear_call`; the choice among them is here. In CPU memory it is the loop
+The ways to compute a call are in `head_call`; the choice among them is here. In CPU memory it is the loop
 of `lastlayer.linear`, with PyTorch's products. Where gradients are asked for, it computes them with the loss,
 and the first backward pass hands them out: they are of the arguments' size, not of the logits'. Values of
-each row are for `linear_rows`. A compiler sees one operation (`linear_ops`) that returns both loss and
+each row are for `head_autograd`. A compiler sees one operation (`head_ops`) that returns both loss and
 gradients. What the loop cannot do (gradients for weights or for targets; derivatives of derivatives; devices,
 transforms) is composed of ``x @ weight.T`` and the functions of logits.
 """
@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from lastlayer import best, passes, problem
+from lastlayer import problem
+from lastlayer.linear import run
+from lastlayer.linear import top_k as best
 from lastlayer.problem import Problem
 from lastlayer.row_stats import RowStats
 
-from . import calls, kernels, linear_rows, linear_small, numbers, shards
-from .linear_call import Call, call_of, is_narrow
+from . import entry, head_autograd, head_small, kernels, number_options, shards
+from .head_call import Call, call_of, is_narrow
 from .tensors import from_memory, in_memory, is_kept_elsewhere, tracks
 
 __all__ = ["loss", "loss_and_gradients", "row_stats", "top_k"]
@@ -62,7 +64,7 @@ class _Loss(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         wanted, saved = ctx.needs_input_grad[:3], ctx.saved_tensors  # which raises if they have changed
         if torch.is_grad_enabled():  # to be differentiated again
-            found = linear_rows.composed_gradients(ctx.call.of(saved), {"loss": grad}, wanted)
+            found = head_autograd.composed_gradients(ctx.call.of(saved), {"loss": grad}, wanted)
             return *found, None, None, None
         grads, ctx.grads = ctx.grads, None  # given away: whoever has them may write to them
         waiting, ctx.waiting = ctx.waiting, None  # its tiles are used up
@@ -109,7 +111,7 @@ def loss(
         and label_smoothing == 0.0
         and temperature == 1.0
         and z_loss == 0.0
-        and (found := linear_small.usual_loss(x, weight, y, bias, ignore_index, reduction, shift)) is not None
+        and (found := head_small.usual_loss(x, weight, y, bias, ignore_index, reduction, shift)) is not None
     ):
         return found
     call = call_of(function, x, weight, y, bias, max_memory, canon, rest)
@@ -117,7 +119,7 @@ def loss(
     value = _value(call, stats)
     if not with_stats:
         return value
-    return value, linear_rows.constant_stats(call, stats[0]) if stats else _composed_stats(call, True)
+    return value, head_autograd.constant_stats(call, stats[0]) if stats else _composed_stats(call, True)
 
 
 def _value(call: Call, stats: list[RowStats] | None) -> Tensor:
@@ -125,8 +127,8 @@ def _value(call: Call, stats: list[RowStats] | None) -> Tensor:
     assert call.target is not None
     total = call.options.denominator
     if isinstance(total, Tensor) and call.options.reduction == "mean":
-        return numbers.over(_value(call._replace(options=calls._summed(call.options)), stats), total)
-    if not calls._only_scores(*call.target):
+        return number_options.over(_value(call._replace(options=entry._summed(call.options)), stats), total)
+    if not entry._only_scores(*call.target):
         return call.composed()
     if call.in_program():
         return call.operation()
@@ -135,12 +137,12 @@ def _value(call: Call, stats: list[RowStats] | None) -> Tensor:
     tracked = tracks(call.x, call.weight, call.bias)
     if tracked and forward_ad._current_level >= 0:
         return call.composed()
-    if stats is None and linear_small.is_small(call):
-        return linear_small.loss(call, tracked)
+    if stats is None and head_small.is_small(call):
+        return head_small.loss(call, tracked)
     if not tracked:
         return call.run(call.checked(), (False, False, False), stats)[0]
     if call.options.reduction == "none":
-        return linear_rows.losses(call, call.checked(), stats)
+        return head_autograd.losses(call, call.checked(), stats)
     return _Loss.apply(call.x, call.weight, call.bias, call, call.checked(), stats)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -159,12 +161,12 @@ def loss_and_gradients(
     call = call_of(function, x, weight, y, bias, max_memory, canon, rest)
     assert call.target is not None
     if call.in_loop() and not tracks(call.x, call.weight, call.bias, *call.target):
-        if not with_stats and linear_small.is_small(call):
-            value, grads = linear_small.loss_and_gradients(call)
+        if not with_stats and head_small.is_small(call):
+            value, grads = head_small.loss_and_gradients(call)
             return value, tuple(grads)
         stats: list[RowStats] | None = [] if with_stats else None
         value, grads = call.run(call.checked(), (True, True, True), stats)
-        return (value, tuple(grads), *(linear_rows.constant_stats(call, found) for found in stats or ()))
+        return (value, tuple(grads), *(head_autograd.constant_stats(call, found) for found in stats or ()))
     value, grads = call.with_logits((True, True, True))
     return (value, tuple(grads), *((_composed_stats(call, True),) if with_stats else ()))
 
@@ -196,10 +198,10 @@ def _row_stats(call: Call) -> RowStats:
     if not call.in_loop() or tracks(*(call.target or ())) or forward_ad._current_level >= 0:
         return _composed_stats(call)
     head, products = call.parts()
-    found = passes.row_stats(head, call.checked(), products)
+    found = run.row_stats(head, call.checked(), products)
     if tracks(call.x, call.weight, call.bias):
-        return linear_rows.row_stats(call, found)
-    return linear_rows.constant_stats(call, found)
+        return head_autograd.row_stats(call, found)
+    return head_autograd.constant_stats(call, found)
 
 
 def _composed_stats(call: Call, constant: bool = False) -> RowStats:
@@ -207,7 +209,7 @@ def _composed_stats(call: Call, constant: bool = False) -> RowStats:
     call = call.aligned()
     o = replace(call.options, z_loss=0.0, reduction="none", denominator=None)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not constant):
-        return calls.row_stats_of(call.logits(), call.target, o)
+        return entry.row_stats_of(call.logits(), call.target, o)
 
 
 def top_k(

@@ -16,9 +16,9 @@ from torch.library import custom_op
 
 from lastlayer import problem
 
-from . import kernels, linear_small
-from .linear_call import Call, is_narrow
-from .linear_rows import composed_gradients
+from . import head_small, kernels
+from .head_autograd import composed_gradients
+from .head_call import Call, is_narrow
 from .losses import Target
 from .tensors import _is_batched, memory, shape_of, wide
 
@@ -37,8 +37,8 @@ def _call(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Call:
 def _run(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     *options, wanted = rest
     call = _checked(x, weight, bias, *options)
-    if call.in_loop() and linear_small.is_small(call):
-        value, grads = linear_small.loss_and_gradients(call, wanted)
+    if call.in_loop() and head_small.is_small(call):
+        value, grads = head_small.loss_and_gradients(call, wanted)
     elif call.in_loop():
         value, grads = call.run(call.checked(), wanted)
     else:  # an exported program, moved to a device

@@ -8,8 +8,9 @@ The products are the array library's (`Products`), the statistics and gradients 
                                  dW_tile += tile^T x                 db_tile += sum of tile's rows
                                  dx += tile W_tile
 
-Which tiles there are and which are kept says `plan`, which rows take part `rows`. Sums over tiles are in
-float32 (float64 for float64), whatever the inputs' dtype. `head` says in a few lines what all this computes.
+`plan` decides which tiles there are and which are kept, `active_rows` which rows take part. Sums over tiles
+are in float32 (float64 for float64), whatever the inputs' dtype. `linear_arrays` says in a few lines what all
+this computes.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from typing import Any
 
 import numpy as np
 
-from . import problem as problems
+from lastlayer import problem as problems
+from lastlayer.backends.core.top_k_targets import Listed, memory_of
+from lastlayer.problem import Head, Problem, Targets
+from lastlayer.row_stats import RowStats, joined
+
+from .active_rows import Rows, target_logits
+from .array_ops import Products
 from .plan import Costs, Plan, Tile, default_memory, plan
-from .problem import Head, Problem, Targets
-from .products import Products
-from .row_stats import RowStats, joined
-from .rows import Rows, target_logits
-from .sparse import Listed, memory_of
 
 try:
-    from . import _core, native
+    from lastlayer import _core
+    from lastlayer.backends.core import native
 except ImportError:  # then everything is materialised
     _core = native = None  # type: ignore[assignment]
 

@@ -14,17 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer import problem, select
+from lastlayer import dispatch, problem
 from lastlayer.errors import BackendError
 from lastlayer.row_stats import RowStats
 
-from . import composed, losses, numbers
+from . import composed, losses, number_options
 from .composed import Form
 from .losses import Target
 from .tensors import from_memory, in_memory, memory, new_like, shape_of, wide
 
 try:
-    from lastlayer import _core, native
+    from lastlayer import _core
+    from lastlayer.backends.core import native
 except ImportError:  # without the compiled core everything is composed
     native = _core = None  # type: ignore[assignment]
 
@@ -78,7 +79,7 @@ def on_core(x: Tensor) -> bool:
         return False
     if native is not None and in_memory(x):
         return True
-    if select.only == "native":
+    if dispatch.only == "native":
         raise BackendError(f"a tensor on {x.device} cannot be run by backend 'native'; expected CPU memory")
     return False
 
@@ -133,7 +134,7 @@ def form_of(x: Tensor, target: Target, o: Options) -> Form:
             o.denominator,
         )
     _, w, s, *_ = target
-    given, o = o, numbers.stand_ins(o)
+    given, o = o, number_options.stand_ins(o)
     scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
     checked = _with_targets(
         scores,
@@ -174,7 +175,7 @@ def _with_tensors(form: Form, o: Options, classes: int) -> Form:
 
 def scores_of(x: Tensor, o: Options) -> problem.Scores:
     """The scores, checked by the tensor's shape and dtype, without its numbers."""
-    o = numbers.stand_ins(o)
+    o = number_options.stand_ins(o)
     return problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
 
 
@@ -189,8 +190,8 @@ def shard_of(x: Tensor, target: Target, o: Options, first: int) -> None:
 
 
 def ranks(x: Tensor, y: Tensor, target_logits: Tensor, o: Options) -> Tensor:
-    """See `lastlayer.reference.ranks`."""
-    if not (on_core(x) and in_memory(y) and in_memory(target_logits) and numbers.are_read(o)):
+    """See `lastlayer.backends.reference.ranks`."""
+    if not (on_core(x) and in_memory(y) and in_memory(target_logits) and number_options.are_read(o)):
         return losses.ranks(x, y, target_logits, scores_form(x, o))
     rows = memory(target_logits.double().expand(y.shape))
     return from_memory(_in_core(native.ranks, _scores(x, o), memory(y), rows))
@@ -200,7 +201,7 @@ def scores_form(x: Tensor, o: Options) -> Form:
     """The options of scores without targets in canonical form, checked by the tensor's shape and dtype."""
     if torch.compiler.is_compiling():
         return Form(o.axis % x.ndim, o.temperature, o.softcap, reduction="none")
-    given, o = o, numbers.stand_ins(o)
+    given, o = o, number_options.stand_ins(o)
     _, _, axis, _, temperature, softcap = problem.scores(
         o.function, shape_of(x), o.axis, None, o.temperature, o.softcap
     )
@@ -455,7 +456,7 @@ def row_state(x: Tensor, target: Target | None, o: Options) -> RowStats:
 
 def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
     """The most probable class of each row, and its probability."""
-    if not (on_core(x) and numbers.are_read(o)):
+    if not (on_core(x) and number_options.are_read(o)):
         return composed.predict(x, scores_form(x, o))
     checked = problem.without_targets(_scores(x, o))
     stats = _in_core(native.row_stats, checked, _ARGMAX)
@@ -464,7 +465,7 @@ def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
 
 def top_k(x: Tensor, k: Any, o: Options) -> tuple[Tensor, Tensor]:
     """The k most probable classes of each row, and their probabilities."""
-    if not (on_core(x) and numbers.are_read(o)):
+    if not (on_core(x) and number_options.are_read(o)):
         form = scores_form(x, o)
         if not torch.compiler.is_compiling():
             k = problem.top(problem.scores(o.function, shape_of(x), form.axis), k)

@@ -1,6 +1,6 @@
 """How the linear head is cut into tiles. In: shapes and what a number takes. Out: a `Plan`, and nothing else.
 
-A tile is the logits of some rows and some classes. The loop of `linear` goes through all of them twice: to
+A tile is the logits of some rows and some classes. The tile loop goes through all of them twice: to
 find each row's statistics, then, with those known, to turn each tile into its part of the gradients. Tiles
 that the memory holds from the first pass to the second are *kept*; the others are *recomputed*, which costs
 one more product. Some are *lent* the memory of the weight's gradient, whose rows wait for the second pass.

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from . import _core
-from .errors import BackendError
-from .problem import Problem, Scores, Targets
-from .row_stats import RowStats, pulled, weights, z_losses
-from .sparse import Listed
+from lastlayer import _core
+from lastlayer.errors import BackendError
+from lastlayer.problem import Problem, Scores, Targets
+from lastlayer.row_stats import RowStats, pulled, weights, z_losses
+
+from .top_k_targets import Listed
 
 name = "native"
 

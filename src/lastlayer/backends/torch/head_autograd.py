@@ -1,8 +1,8 @@
 """What the linear head says of each row, differentiable without its logits. In: a call. Out: tensors.
 
-A row's loss, log-normaliser, entropy and confidence are known after one pass over the tiles; what is kept of
-them is a few numbers a row. Differentiating goes over the tiles again (`lastlayer.backward`). What that
-cannot do, derivatives of derivatives first of all, is composed of the logits.
+A row's loss, log-normaliser, entropy and confidence are known after one pass over the tiles. A few numbers a
+row are kept of them. The backward pass computes the tiles again (`lastlayer.linear.row_gradients`). What it
+cannot do, such as derivatives of derivatives, is composed of the logits.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from lastlayer.backward import row_gradients
-from lastlayer.passes import loss_and_gradients, with_row_stats
+from lastlayer.linear.row_gradients import row_gradients
+from lastlayer.linear.run import loss_and_gradients, with_row_stats
 from lastlayer.problem import Problem, Targets
 from lastlayer.row_stats import RowStats
 
-from . import calls, kernels
-from .rows import TensorRowStats, tensors_of, value
+from . import entry, kernels
+from .row_stats import TensorRowStats, tensors_of, value
 from .tensors import from_memory, in_memory, memory, unchanged, versions_of, wide
 
 __all__ = ["HeadRowStats", "composed_gradients", "constant_stats", "losses", "row_stats"]
@@ -93,7 +93,7 @@ def composed(call: Any, names: tuple[str, ...]) -> tuple[Tensor, ...]:
     call = call.aligned()
     z, target, o = call.logits(), call.target, call.options
     if names == ("loss",):
-        return (calls.loss_of(z, target, o),)
+        return (entry.loss_of(z, target, o),)
     form = kernels.scores_form(z, o) if target is None else kernels.form_of(z, target, o)
     return tuple(value(name, z, target, o, form) for name in names)
 

@@ -1,7 +1,7 @@
 """A call of the linear head on tensors, and the ways to compute it. In: what a caller passed. Out: tensors.
 
-By the loop of `lastlayer.linear`, in CPU memory; as one operation of a program that someone looks at
-(`linear_ops`); or composed of ``x @ weight.T`` and the functions of logits.
+By the loop of `lastlayer.linear.loop`, in CPU memory; as one operation of a program that someone looks at
+(`head_ops`); or composed of ``x @ weight.T`` and the functions of logits.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lastlayer import passes, problem
+from lastlayer import problem
 from lastlayer.errors import DtypeError
-from lastlayer.passes import Waiting
+from lastlayer.linear import run as passes
+from lastlayer.linear.run import Waiting
 from lastlayer.problem import Head, Problem
 from lastlayer.row_stats import RowStats
 
-from . import calls, kernels, losses, numbers
+from . import entry, kernels, losses
+from . import number_options as numbers
+from .array_ops import TorchProducts
 from .kernels import Options
 from .losses import Target
-from .products import TorchProducts
 from .tensors import as_tensor, from_memory, in_memory, is_autocast, is_transformed, is_watched, shape_of
 
 __all__ = ["Call", "call_of", "for_autocast", "is_narrow"]
@@ -148,7 +150,7 @@ class Call(NamedTuple):
         """The loss, from its logits."""
         call = self.aligned()
         assert call.target is not None
-        return calls.loss_of(call.logits(), call.target, call.options)
+        return entry.loss_of(call.logits(), call.target, call.options)
 
     def with_logits(self, wanted: Any, height: Tensor | None = None) -> tuple[Tensor, list[Tensor | None]]:
         """What `run` gives, from its logits; of the sum of ``height`` times each row's loss, if given."""
@@ -156,7 +158,7 @@ class Call(NamedTuple):
         assert call.target is not None
         x, weight, bias = call.x, call.weight, call.bias
         z = call.logits()
-        value, g = calls.loss_and_gradient_of(z, call.target, call.options)
+        value, g = entry.loss_and_gradient_of(z, call.target, call.options)
         if height is not None:
             g = kernels.loss_gradient(height, z, call.target, call.options)
         g = g.reshape(-1, g.shape[-1])
@@ -210,7 +212,7 @@ def call_of(
         denominator,
         shift,
     )
-    x = calls._scores(function, x)
+    x = entry._scores(function, x)
     options = numbers.read(options, x)
     ignore_index = numbers.integer(function, "ignore_index", ignore_index)
     options = replace(options, ignore_index=ignore_index)
@@ -230,7 +232,7 @@ def call_of(
     call = Call(x, weight, bias, None, options, memory)
     if y is None:
         return call
-    return call._replace(target=calls._arguments(call.like_logits, y, w, s, options)[1])
+    return call._replace(target=entry._arguments(call.like_logits, y, w, s, options)[1])
 
 
 def for_autocast(t: Tensor) -> Tensor:

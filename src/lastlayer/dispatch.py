@@ -2,7 +2,7 @@
 
 The first backend of the list whose ``why_not`` has no objection: the native core for NumPy arrays, the
 reference for the rest. ``LASTLAYER_BACKEND=reference`` or ``native`` leaves only that one. Tensors of PyTorch
-come here only for the reference, where it is named: their own ways are in ``torch/calls.py``.
+come here only for the reference, where it is named: their own functions are in ``backends/torch/entry.py``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
-from . import reference
 from .arrays import Array
+from .backends import reference
 from .errors import BackendError
 from .problem import Problem, Scores, Targets
 from .row_stats import RowStats
@@ -45,7 +45,7 @@ class Backend(Protocol):
 _known: dict[str, Backend] = {}
 _missing: dict[str, str] = {}
 try:
-    from . import native
+    from .backends.core import native
 
     _known["native"] = native
 except ImportError as error:

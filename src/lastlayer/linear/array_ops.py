@@ -1,4 +1,4 @@
-"""What the loop of `linear` asks of an array library: memory and products; and what NumPy gives.
+"""What the tile loop asks of an array library: memory and products; and what NumPy gives.
 
 A tile is a contiguous matrix of ``dtype``; what is added up over several tiles is of ``sum_dtype``.
 """

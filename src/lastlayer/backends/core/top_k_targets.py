@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import from_bfloat, to_bfloat
-from .problem import Problem
-from .row_stats import RowStats
+from lastlayer.arrays import from_bfloat, to_bfloat
+from lastlayer.problem import Problem
+from lastlayer.row_stats import RowStats
 
 __all__ = ["Listed", "memory_of"]
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from lastlayer import plan as plans
+from lastlayer.linear import plan
 
-from . import kernels, linear_rows, usual
-from .linear_call import Call, is_narrow
+from . import fast_path, head_autograd, kernels
+from .head_call import Call, is_narrow
 from .losses import Target
 from .tensors import in_memory
 
@@ -26,7 +26,7 @@ __all__ = ["is_small", "loss", "loss_and_gradients", "usual_loss"]
 _linear = torch.nn.functional.linear
 _on_autocast = torch.is_autocast_enabled
 _float16, _int64 = torch.float16, torch.int64
-_is_usual, _records, _KINDS = usual._is_usual, usual._records, usual._KINDS
+_is_usual, _records, _KINDS = fast_path._is_usual, fast_path._records, fast_path._KINDS
 
 
 def is_small(call: Call) -> bool:
@@ -34,7 +34,7 @@ def is_small(call: Call) -> bool:
     x, target = call.x, call.target
     if target is None or target.is_top_k:
         return False
-    return plans.is_small(x.numel() // max(1, x.shape[-1]), call.weight.shape[0], call.memory)
+    return plan.is_small(x.numel() // max(1, x.shape[-1]), call.weight.shape[0], call.memory)
 
 
 # --- any options --------------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ class _Loss(Function):
         *tensors, z = ctx.saved_tensors
         call, wanted = ctx.call.of(tensors), ctx.needs_input_grad[:3]
         if torch.is_grad_enabled() or not in_memory(grad):  # to be differentiated again, or many at once
-            return *linear_rows.composed_gradients(call, {"loss": grad}, wanted), None
+            return *head_autograd.composed_gradients(call, {"loss": grad}, wanted), None
         g = kernels.loss_gradient(grad, z, call.target, call.options)
         return *_products(call, g, wanted), None
 
@@ -113,7 +113,7 @@ def _three(
         x, weight = x.to(g.dtype), weight.to(g.dtype)
     db = g.sum(0).to(dtype) if wanted[2] and bias is not None else None
     at: Any = None
-    if y is not None and v > plans.FEW and g.dtype is not torch.bfloat16:
+    if y is not None and v > plan.FEW and g.dtype is not torch.bfloat16:
         y = y.long().clamp(0, v - 1)  # of ignored rows any: there is nothing in them
         at = g.gather(1, y.unsqueeze(1))
         g.scatter_(1, y.unsqueeze(1), 0.0)
@@ -150,7 +150,7 @@ def usual_loss(
         or weight.dtype is not x.dtype
         or not (in_memory(x) and in_memory(weight))
         or not (x.dim() == weight.dim() == 2 and y.dim() == 1)
-        or not plans.is_small(n := x.size(0), v := weight.size(0), None)
+        or not plan.is_small(n := x.size(0), v := weight.size(0), None)
         or not (bias is None or _is_bias(bias, weight))
         or _on_autocast("cpu")
     ):
@@ -159,12 +159,12 @@ def usual_loss(
         if _records() and (
             x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
         ):
-            if v <= plans.FEW and usual.count_rows(y, v, ignore_index) == n:  # autograd's own products
+            if v <= plan.FEW and fast_path.count_rows(y, v, ignore_index) == n:  # autograd's own products
                 z = _linear(x, weight, bias)
-                return usual._apply_loss(z, y, ignore_index, reduction, "cross_entropy", 1)  # type: ignore[no-any-return]
+                return fast_path._apply_loss(z, y, ignore_index, reduction, "cross_entropy", 1)  # type: ignore[no-any-return]
             return _apply_usual(x, weight, bias, y, ignore_index, reduction)  # type: ignore[no-any-return]
-        return usual._loss(_linear(x, weight, bias), y, ignore_index, reduction)[0]
-    except usual._REFUSALS:
+        return fast_path._loss(_linear(x, weight, bias), y, ignore_index, reduction)[0]
+    except fast_path._REFUSALS:
         return None
 
 
@@ -180,8 +180,8 @@ class _UsualLoss(Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, ignore_index: Any, reduction: Any
     ) -> Tensor:
         z = _linear(x, weight, bias)
-        peak, rest = usual._statistics(z)
-        value, ctx.scale = usual._loss(z, y, ignore_index, reduction, peak, rest)
+        peak, rest = fast_path._statistics(z)
+        value, ctx.scale = fast_path._loss(z, y, ignore_index, reduction, peak, rest)
         ctx.save_for_backward(x, weight, bias, y, z, peak, rest)
         ctx.ignore_index, ctx.reduction = ignore_index, reduction
         return value
@@ -190,11 +190,11 @@ class _UsualLoss(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, weight, bias, y, z, peak, rest = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        if _records() or not _is_usual(x) or not usual._is_plain(grad):
+        if _records() or not _is_usual(x) or not fast_path._is_plain(grad):
             o = kernels.Options("linear_cross_entropy", -1, ctx.ignore_index, reduction=ctx.reduction)
             call = Call(x, weight, bias, Target(y), o, None)
-            return *linear_rows.composed_gradients(call, {"loss": grad}, wanted), None, None, None
-        g = usual._gradient(ctx, grad, z, y, peak, rest)
+            return *head_autograd.composed_gradients(call, {"loss": grad}, wanted), None, None, None
+        g = fast_path._gradient(ctx, grad, z, y, peak, rest)
         full = ctx.reduction == "mean" and ctx.scale == 1.0 / x.size(0)  # no row is ignored
         return *_three(g, x, weight, bias, wanted, y, not full), None, None, None
 

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from . import best, passes, problem, select, shards, small
+from . import dispatch, problem, shards
 from .arrays import Array, cast, is_foreign, namespace, wide
+from .linear import run, small
+from .linear import top_k as best
 from .problem import Head, Problem
 from .row_stats import RowStats
 
 try:
-    from . import native
+    from .backends.core import native
 except ImportError:  # then everything is materialised
     native = None  # type: ignore[assignment]
 
@@ -33,8 +35,8 @@ def loss(function: str, head: Head, targets: Any, canon: Canon, rest: Rest, stat
         return native.cross_entropy(few[1])
     if (checked := _checked(function, head, targets, canon, rest)) is not None:
         if not stats:
-            return passes.loss_and_gradients(head, checked).loss
-        found, _, rows = passes.with_row_stats(head, checked)
+            return run.loss_and_gradients(head, checked).loss
+        found, _, rows = run.with_row_stats(head, checked)
         return found, rows
     found = _of_logits("cross_entropy", function, head, targets, canon, rest)
     return (found, statistics(function, head, targets, canon, rest)) if stats else found
@@ -47,9 +49,9 @@ def gradients(function: str, head: Head, targets: Any, canon: Canon, rest: Rest,
         return value, tuple(found)
     if (checked := _checked(function, head, targets, canon, rest)) is not None:
         if not stats:
-            result = passes.loss_and_gradients(head, checked, (True, True, True))
+            result = run.loss_and_gradients(head, checked, (True, True, True))
             return result.loss, tuple(result.gradients)
-        found, grads, rows = passes.with_row_stats(head, checked, (True, True, True))
+        found, grads, rows = run.with_row_stats(head, checked, (True, True, True))
         return found, tuple(grads), rows
     found, g = _of_logits("cross_entropy_grad", function, head, targets, canon, rest)
     both = found, _gradients_of_logits(head, g)
@@ -63,7 +65,7 @@ def statistics(
     if class_offset is not None:
         return _of_shard(function, head, targets, canon, rest, problem.class_offset(function, class_offset))
     if (checked := _checked(function, head, targets, canon, rest)) is not None:
-        return passes.row_stats(head, checked)
+        return run.row_stats(head, checked)
     return _of_logits("row_stats", function, head, targets, canon, rest)  # type: ignore[no-any-return]
 
 
@@ -74,12 +76,12 @@ def _of_shard(function: str, head: Head, targets: Any, canon: Canon, rest: Rest,
     in_loop = checked is not None
     if checked is None:
         checked = problem.without_targets(problem.scores(function, _logits(head), -1, None, *canon))
-    chosen = select.backend(checked.scores)
+    chosen = dispatch.backend(checked.scores)
     if targets is not None:
         checked = shards.with_shard(checked.scores, chosen, first, *given)
     if in_loop:
-        return shards.placed_in(passes.row_stats(head, checked), checked, first)
-    fields = passes.FIELDS if targets is None else passes.FIELDS | {"nll"}
+        return shards.placed_in(run.row_stats(head, checked), checked, first)
+    fields = run.FIELDS if targets is None else run.FIELDS | {"nll"}
     found = replace(chosen.row_stats(checked, fields), dtype=_kind(head))
     return shards.placed_in(found, checked, first)
 
@@ -90,7 +92,7 @@ def top_k(function: str, head: Head, k: Any, canon: Canon) -> tuple[Array, Array
         return best.top_k(head, checked, problem.top(checked.scores, k))
     xp = namespace(head.x)
     scores = problem.scores(function, _logits(head), -1, None, *canon)
-    labels, p = select.backend(scores).top_k(scores, problem.top(scores, k))
+    labels, p = dispatch.backend(scores).top_k(scores, problem.top(scores, k))
     return labels, cast(xp, p, _kind(head))
 
 
@@ -101,7 +103,7 @@ def _small(
     if is_foreign(head.x) or (made := small.logits(head, targets)) is None:
         return None
     scores = problem.scores(function, made.z, -1, None, *canon)
-    chosen = select.backend(scores)
+    chosen = dispatch.backend(scores)
     if chosen.name != "native":
         return None
     return made, problem.with_targets(scores, chosen, targets, *rest)
@@ -112,7 +114,7 @@ def _checked(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) 
     if is_foreign(head.x):
         return None
     scores = problem.head_scores(function, head, *canon)
-    chosen = select.backend(scores)
+    chosen = dispatch.backend(scores)
     if chosen.name != "native":
         return None
     return (
@@ -130,7 +132,7 @@ def _of_logits(name: str, function: str, head: Head, targets: Any, canon: Canon,
     """A backend's function of the logits ``x @ weight.T + bias``, these in the widest float."""
     xp = namespace(head.x)
     scores = problem.scores(function, _logits(head), -1, None, *canon)
-    chosen = select.backend(scores)
+    chosen = dispatch.backend(scores)
     checked = (
         problem.without_targets(scores)
         if targets is None
@@ -139,7 +141,7 @@ def _of_logits(name: str, function: str, head: Head, targets: Any, canon: Canon,
     dtype = _kind(head)
     if name == "row_stats":
         return replace(
-            chosen.row_stats(checked, passes.FIELDS if targets is None else passes.FIELDS | {"nll", "rank"}),
+            chosen.row_stats(checked, run.FIELDS if targets is None else run.FIELDS | {"nll", "rank"}),
             dtype=dtype,
         )
     if name == "cross_entropy":

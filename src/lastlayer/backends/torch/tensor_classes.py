@@ -15,10 +15,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import Parameter
 
-from lastlayer.errors import LastlayerError, quoted
+from lastlayer.errors import LastlayerError, TensorClassError, quoted
 from lastlayer.problem import name_of
 
-from .errors import TensorClassError
 from .kernels import Options
 from .tensors import class_of, is_own
 

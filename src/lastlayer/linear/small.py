@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import plan as plans
-from .problem import Head, Problem, is_top_k
-from .products import NumPyProducts
+from lastlayer.problem import Head, Problem, is_top_k
+
+from . import plan
+from .array_ops import NumPyProducts
 
 try:
-    from . import native
+    from lastlayer.backends.core import native
 except ImportError:  # then everything is materialised
     native = None  # type: ignore[assignment]
 
@@ -40,7 +41,7 @@ def logits(head: Head, targets: Any) -> Logits | None:
         return None
     rows, (v, d) = x.shape[:-1], weight.shape
     n = math.prod(rows)
-    if not plans.is_small(n, v, None):
+    if not plan.is_small(n, v, None):
         return None
     dtype = x.dtype
     if not (dtype == weight.dtype and (bias is None or dtype == bias.dtype) and dtype.char in "fd"):
@@ -67,7 +68,7 @@ def loss_and_gradients(head: Head, made: Logits, problem: Problem) -> tuple[Any,
         inactive = ~counts
         x = np.where(counts[:, None], x, x.dtype.type(0))  # whatever the others hold
     db = None if head.bias is None else g.sum(0).astype(head.bias.dtype, copy=False)
-    large = t.kind == "index" and g.shape[1] > plans.FEW
+    large = t.kind == "index" and g.shape[1] > plan.FEW
     if large:
         products, row = NumPyProducts(g.dtype), np.arange(len(x))
         column = np.clip(np.asarray(t.array).reshape(-1), 0, g.shape[1] - 1).astype(np.int64)

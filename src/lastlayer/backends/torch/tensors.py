@@ -15,10 +15,9 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
 
 from lastlayer.arrays import BFLOAT16, is_foreign, library
-from lastlayer.errors import BackendError, DtypeError, quoted
+from lastlayer.errors import BackendError, DtypeError, TensorClassError, quoted
 from lastlayer.problem import name_of, to_numpy, unfit
 
-from .errors import TensorClassError
 from .lazy import made
 
 try:

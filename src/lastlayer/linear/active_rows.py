@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .problem import Head, Problem, Targets
-from .products import Products
+from lastlayer.problem import Head, Problem, Targets
+
+from .array_ops import Products
 
 __all__ = [
     "Rows",

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from .linear import Loop, Wanted
-from .passes import finished
-from .problem import Head, Problem, Targets
-from .products import Products
-from .row_stats import RowStats, pulled
-from .rows import active_rows, count_rows
+from lastlayer.problem import Head, Problem, Targets
+from lastlayer.row_stats import RowStats, pulled
+
+from .active_rows import active_rows, count_rows
+from .array_ops import Products
+from .loop import Loop, Wanted
+from .run import finished
 
 __all__ = ["row_gradients"]
 

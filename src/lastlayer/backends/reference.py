@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import (
+from lastlayer.arrays import (
     Array,
     cast,
     device,
@@ -32,8 +32,8 @@ from .arrays import (
     wide,
     widest,
 )
-from .problem import Problem, Scores, Targets, is_integral
-from .row_stats import RowStats
+from lastlayer.problem import Problem, Scores, Targets, is_integral
+from lastlayer.row_stats import RowStats
 
 name = "reference"
 

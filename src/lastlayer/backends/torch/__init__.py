@@ -1,0 +1,1 @@
+"""PyTorch tensors: autograd, registered operations, and the composition of PyTorch operations."""
