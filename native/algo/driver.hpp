@@ -301,6 +301,7 @@ void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
 // Memory that is accessed as objects of its type is aligned.
 inline bool is_aligned(const void* p, std::size_t size) { return (std::uintptr_t)p % size == 0; }
 inline bool keeps_alignment(const Job& job, const Operand& a) {
+  if (!a.data) return true;  // not given
   const int size = bytes_of(a.dtype);
   bool kept = is_aligned(a.data, (std::size_t)size) && (job.classes == 1 || a.class_stride % size == 0);
   for (int d = 0; d < job.axes; ++d) kept = kept && a.stride[d] % size == 0;
