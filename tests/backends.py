@@ -10,16 +10,12 @@ from contextlib import contextmanager, nullcontext
 import pytest
 
 from lastlayer import dispatch
+from lastlayer.backends.core import core, native
 from lastlayer.linear import loop
 from lastlayer.linear import plan as plans
 from lastlayer.linear.plan import Plan, most_lent
 
-try:
-    from lastlayer.backends.core import native
-except ImportError:
-    native = None
-
-BACKENDS = ["reference"] + ([] if native is None else [f"native:{isa}" for isa in native.isas()])
+BACKENDS = ["reference"] + ([] if not core.BUILT else [f"native:{isa}" for isa in native.isas()])
 
 
 @contextmanager
@@ -37,17 +33,15 @@ def composed():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "on_core", lambda _: False)
-        patch.setattr(fast_path, "_core", None)
+        patch.setattr(fast_path, "enabled", False)
         yield
 
 
 @contextmanager
 def without_core():
     """Make heads that defer their logits find no core."""
-    from lastlayer.torch import head
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head, "native", None)
+        patch.setattr(core, "BUILT", False)
         yield
 
 

@@ -16,12 +16,12 @@ from assertions import ulp
 from backends import on
 
 import lastlayer as ll
+from lastlayer.backends.core import native
 
 try:
     from lastlayer import _core
-    from lastlayer.backends.core import native
 except ImportError:  # not built: the reference alone
-    _core = native = None  # type: ignore[assignment]
+    _core = None  # type: ignore[assignment]
 
 __all__ = [
     "QUANTITIES",
@@ -45,7 +45,7 @@ LONG = np.finfo(np.longdouble).nmant >= 63  # else longdouble is no truth for fl
 
 def engines() -> tuple[str, ...]:
     """Name what can run here: every ISA of the native core, and the reference."""
-    return (*(native.isas() if native is not None else ()), "reference")
+    return (*(native.isas() if _core is not None else ()), "reference")
 
 
 def use(engine: str) -> contextlib.AbstractContextManager[None]:

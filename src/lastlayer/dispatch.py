@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
 from .arrays import Array
 from .backends import reference
+from .backends.core import core, native
 from .errors import BackendError
 from .problem import Problem, Scores, Targets
 from .row_stats import RowStats
@@ -44,17 +44,10 @@ class Backend(Protocol):
 
 _known: dict[str, Backend] = {}
 _missing: dict[str, str] = {}
-try:
-    from .backends.core import native
-
+if core.BUILT:
     _known["native"] = native
-except ImportError as error:
-    _missing["native"] = f"the compiled core does not import: {error}"
-    if find_spec("lastlayer._core") is None:
-        _missing["native"] = (
-            "this installation was built without a C++ compiler; get one, then run "
-            "pip install --force-reinstall --no-cache-dir lastlayer"
-        )
+else:
+    _missing["native"] = core.WHY_NOT
 _known["reference"] = reference
 
 _order: tuple[Backend, ...] = ()

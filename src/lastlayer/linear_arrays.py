@@ -13,15 +13,11 @@ import numpy as np
 
 from . import dispatch, problem, shards
 from .arrays import Array, cast, is_foreign, namespace, wide
+from .backends.core import native
 from .linear import run, small
 from .linear import top_k as best
 from .problem import Head, Problem
 from .row_stats import RowStats
-
-try:
-    from .backends.core import native
-except ImportError:  # then everything is materialised
-    native = None  # type: ignore[assignment]
 
 __all__ = ["gradients", "loss", "statistics", "top_k"]
 

@@ -6,12 +6,8 @@ import operator
 import os
 from typing import Any
 
+from .backends.core import core
 from .errors import OptionError
-
-try:
-    from . import _core
-except ImportError:  # the reference runs on the threads of the array library
-    _core = None  # type: ignore[assignment]
 
 __all__ = ["get_num_threads", "set_num_threads"]
 
@@ -39,7 +35,7 @@ def get_num_threads() -> int:
     >>> ll.get_num_threads() >= 1
     True
     """
-    return 1 if _core is None else int(_core.get_num_threads())
+    return int(core.get_num_threads()) if core.BUILT else 1
 
 
 def set_num_threads(n: int) -> None:
@@ -77,8 +73,8 @@ def set_num_threads(n: int) -> None:
         number = 0
     if not 1 <= number <= _MOST:
         raise OptionError(f"set_num_threads: n is {n!r}; {_RULE}")
-    if _core is not None:
-        _core.set_num_threads(number)
+    if core.BUILT:
+        core.set_num_threads(number)
 
 
 def check_environment(environment: Any) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 import lastlayer
 
-pytest.importorskip("lastlayer.backends.core.native", reason="the native core is not built")
+pytest.importorskip("lastlayer._core", reason="the native core is not built")
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 pytestmark = pytest.mark.skipif(not X86, reason="elsewhere the baseline is all there is")

@@ -17,11 +17,10 @@ from backends import on
 from endless import repeated
 
 import lastlayer as ll
+from lastlayer.backends.core import native
 
-native = pytest.importorskip("lastlayer.backends.core.native", reason="the native core is not built")
+_core = pytest.importorskip("lastlayer._core", reason="the native core is not built")
 import core_calls  # noqa: E402
-
-_core = native._core
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads what Linux says of a process")
 PERIOD, UNIT = 1 << 22, 2.0**-24

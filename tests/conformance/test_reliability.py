@@ -21,12 +21,11 @@ from backends import on
 from cases import DTYPES, INDEX_DTYPES
 
 import lastlayer as ll
+from lastlayer.backends.core import native
 from lastlayer.threads import check_environment
 
-native = pytest.importorskip("lastlayer.backends.core.native", reason="the native core is not built")
+_core = pytest.importorskip("lastlayer._core", reason="the native core is not built")
 import core_calls  # noqa: E402
-
-_core = native._core
 
 SOURCE = str(Path(ll.__file__).parents[1])
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -16,11 +16,11 @@ ROOT = Path(lastlayer.__file__).parent
 LAYERS = [
     ["errors"],
     ["arrays"],
-    ["_core", "threads"],
+    ["_core"],
     ["row_stats"],
     ["problem"],
     ["backends.reference", "backends.core"],
-    ["dispatch"],
+    ["threads", "dispatch"],
     ["shards"],
     ["linear"],
     ["backends.torch"],
@@ -92,7 +92,13 @@ def test_no_modules_import_each_other_in_a_circle():
         pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
+def test_one_module_imports_the_compiled_core():
+    assert [name for name in PLACED if any(other.startswith("_core") for other in imported(name))] == [
+        "backends.core.core"
+    ]
+
+
 def test_imports_of_every_kind_are_seen():
     assert "backends.torch.entry" in imported("functional")  # inside a function
     assert "problem" in imported("dispatch")
-    assert "_core" in imported("backends.core.native")
+    assert "_core" in imported("backends.core.core")

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from lastlayer import problem as problems
+from lastlayer.backends.core import core, native
 from lastlayer.backends.core.top_k_targets import Listed, memory_of
 from lastlayer.problem import Head, Problem, Targets
 from lastlayer.row_stats import RowStats, joined
@@ -29,12 +30,6 @@ from lastlayer.row_stats import RowStats, joined
 from .active_rows import Rows, target_logits
 from .array_ops import Products
 from .plan import Costs, Plan, Tile, default_memory, plan
-
-try:
-    from lastlayer import _core
-    from lastlayer.backends.core import native
-except ImportError:  # then everything is materialised
-    _core = native = None  # type: ignore[assignment]
 
 __all__ = ["Loop"]
 
@@ -87,7 +82,7 @@ class Loop:
         v, d = head.weight.shape
         size = products.sum_dtype.itemsize
         converted = head.weight.dtype != products.dtype
-        threads = products.threads or int(_core.get_num_threads())
+        threads = products.threads or int(core.get_num_threads())
         fixed = threads * min(products.packs, n * d * products.number)
         fixed += (_ROW + a_row) * n + (8 * v if self.class_weight is not None else 0)
         t = self.problem.targets
@@ -144,9 +139,9 @@ class Loop:
             y = y[index, tile.classes]
         elif y is not None:
             y = y[tile.rows] - tile.classes.start
-        half = self.dense and native._is_bfloat(y)
+        half = self.dense and core.is_bfloat(y)
         return (
-            native._bits(y) if half else y,
+            core.bits(y) if half else y,
             None if w is None else w[tile.classes],
             None if s is None else s[tile.rows],
             half,
@@ -195,7 +190,7 @@ class Loop:
         y, w, s, half = self.targets(tile)
         t, (_, _, _, _, temperature, _) = self.problem.targets, self.problem.scores
         options = (1.0, 0.0) if t is None else self.smoothing(t)
-        _core.row_stats(
+        core.row_stats(
             z, 1, False, None, temperature, self.cap, y, self.dense, half, None, {**into, **top},
             best[0].shape[1] if best else 0, self.products.threads, w, s, *options, True,
             None if self.threshold is None else self.threshold[tile.rows],
@@ -307,9 +302,9 @@ class Loop:
         assert stats.mass is not None
         if self.listed is not None and self.again:
             self.listed.look(self.products.numbers(z), tile.rows, tile.classes)
-        _core.cross_entropy(
+        core.cross_entropy(
             z, 1, False, problem.scores.temperature, self.cap, y, self.dense, half, w, s, None,
-            *self.smoothing(t), 0.0, problem.scale, native._GRAD, None, z, self.products.threads,
+            *self.smoothing(t), 0.0, problem.scale, core.GRADIENT, None, z, self.products.threads,
             stats.peak[tile.rows].astype(self.peak_dtype), stats.rest[tile.rows], stats.mass[tile.rows],
             None if tilt is None else tilt[tile.rows],
         )  # fmt: skip

@@ -13,15 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lastlayer.backends.core import native
 from lastlayer.problem import Head, Problem, is_top_k
 
 from . import plan
 from .array_ops import NumPyProducts
-
-try:
-    from lastlayer.backends.core import native
-except ImportError:  # then everything is materialised
-    native = None  # type: ignore[assignment]
 
 __all__ = ["Logits", "logits", "loss_and_gradients"]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lastlayer.backends.core import core
 from lastlayer.problem import Head, Problem
 from lastlayer.row_stats import RowStats, joined
 
@@ -18,11 +19,6 @@ from .active_rows import all_rows, count_rows
 from .array_ops import NumPyProducts, Products
 from .loop import Loop
 from .plan import Tile
-
-try:
-    from lastlayer import _core
-except ImportError:  # then everything is materialised
-    _core = None  # type: ignore[assignment]
 
 __all__ = ["top_k"]
 
@@ -88,7 +84,7 @@ def _merged(loop: Loop, before: Best, found: Best, k: int) -> Best:
     k = min(k, scores.shape[1])
     order, unused = np.empty((len(scores), k), np.int64), np.empty((len(scores), k))
     into = {"top_label": order, "top_probability": unused}
-    _core.row_stats(
+    core.row_stats(
         scores, 1, False, None, 1.0, 0.0, None, False, False, None, into, k, loop.products.threads
     )  # fmt: skip
     order = np.maximum(order, 0)  # -1 where there are NaN

@@ -9,17 +9,13 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from lastlayer import dispatch, problem
+from lastlayer.backends.core import core
 from lastlayer.backends.torch.head_call import for_autocast
 from lastlayer.backends.torch.tensors import in_memory, is_watched
 
 from . import deferred_losses as _deferred_losses  # noqa: F401 - which answers for a loss of deferred logits
 from .deferred import deferred, is_possible
 from .tracing import leaf
-
-try:
-    from lastlayer.backends.core import native
-except ImportError:
-    native = None  # type: ignore[assignment]
 
 __all__ = ["Defer", "LinearHead"]
 
@@ -151,7 +147,7 @@ def _can_wait(x: Any, weight: Tensor, bias: Tensor | None) -> bool:
         and not torch._C._get_tracing_state()  # of torch.jit
         and forward_ad._current_level < 0
         and not torch.is_inference_mode_enabled()
-        and native is not None
+        and core.BUILT
         and dispatch.only != "reference"
         and all(t is None or _is_plain(t) for t in (x, weight, bias))
         and x.ndim > 0

@@ -18,13 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lastlayer.backends.core import core
 from lastlayer.backends.torch.lazy import LazyTensor
 from lastlayer.errors import BackendError
-
-try:
-    from lastlayer import _core
-except ImportError:
-    _core = None  # type: ignore[assignment]
 
 __all__ = ["STEPS", "VIEWS", "Source", "Step", "Zeros", "canon_of", "digest", "pulled_back", "rows_of"]
 
@@ -39,7 +35,7 @@ def digest(t: Tensor | None) -> int:
     """A number of all bits of a tensor: another one after any write, whether or not a version counts it."""
     if t is None:
         return 0
-    return _core.digest(t.detach().resolve_neg())
+    return core.digest(t.detach().resolve_neg())
 
 
 class Source:

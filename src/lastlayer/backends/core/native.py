@@ -15,17 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from lastlayer import _core
 from lastlayer.errors import BackendError
 from lastlayer.problem import Problem, Scores, Targets
 from lastlayer.row_stats import RowStats, pulled, weights, z_losses
 
+from . import core
 from .top_k_targets import Listed
 
 name = "native"
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-_LOSS, _GRAD, _PICK, _PICK_LOG, _GRAD_ALONE, _PICK_GRAD, _PICK_LOG_GRAD = range(7)
 
 
 def why_not(scores: Scores) -> str | None:
@@ -37,27 +36,27 @@ def why_not(scores: Scores) -> str | None:
 
 def describe() -> str:
     """What runs: the instruction set and the number of threads."""
-    return f"C++ core on {_core.isa()}, {_core.get_num_threads()} threads"
+    return f"C++ core on {core.isa()}, {core.get_num_threads()} threads"
 
 
 def isas() -> list[str]:
     """The instruction sets that this machine can run, widest first."""
-    return list(_core.isas())
+    return list(core.isas())
 
 
 @contextmanager
 def use_isa(isa: str) -> Iterator[None]:
     """Run the core on one instruction set inside a ``with`` block, in all threads: for tests."""
-    before = _core.isa()
+    before = core.isa()
     _set_isa(isa)
     try:
         yield
     finally:
-        _core.set_isa(before)
+        core.set_isa(before)
 
 
 def _set_isa(isa: str) -> None:
-    if not _core.set_isa(isa):
+    if not core.set_isa(isa):
         raise BackendError(
             f"LASTLAYER_ISA is {isa!r}; expected one that this machine can run: {', '.join(isas())}"
         )
@@ -68,22 +67,23 @@ def _set_isa(isa: str) -> None:
 
 def softmax(scores: Scores, out: Any) -> Any:
     """See `reference.softmax`."""
-    return _softmax(scores, out, False)
+    return softmax_into(scores, out, False)
 
 
 def log_softmax(scores: Scores, out: Any) -> Any:
     """See `reference.log_softmax`."""
-    return _softmax(scores, out, True)
+    return softmax_into(scores, out, True)
 
 
-def _softmax(scores: Scores, out: Any, log: bool) -> Any:
+def softmax_into(scores: Scores, out: Any, log: bool) -> Any:
+    """The softmax, or its logarithm, in ``out`` if given."""
     _, x, axis, where, temperature, softcap = scores
     if out is None:
         out = np.empty(x.shape, x.dtype)
     if x.size == 0:  # the core wants a class
         return out
-    half = _is_bfloat(x)
-    _core.softmax(_bits(x), axis, _bits(out), log, where, temperature, softcap or 0.0, half)
+    half = core.is_bfloat(x)
+    core.softmax(core.bits(x), axis, core.bits(out), log, where, temperature, softcap or 0.0, half)
     return out
 
 
@@ -112,7 +112,7 @@ def _backward(grad: Any, y: Any, axis: int, log: bool) -> Any:
     if y.size == 0:
         return dx
     grad = grad.astype(y.dtype, copy=False)
-    _core.softmax_backward(_bits(grad), _bits(y), axis, _bits(dx), log, _is_bfloat(y))
+    core.softmax_backward(core.bits(grad), core.bits(y), axis, core.bits(dx), log, core.is_bfloat(y))
     return dx
 
 
@@ -147,9 +147,10 @@ def ranks(scores: Scores, y: Any, target_logits: Any) -> Any:
     """See `reference.ranks`."""
     (_, x, axis, where, temperature, softcap), n = scores, math.prod(_rows(scores))
     rank = np.empty(n, np.int64)
-    _core.row_stats(
-        _bits(x), axis, _is_bfloat(x), where, temperature, softcap or 0.0, _contiguous(y).reshape(n), False,
-        False, None, {"rank": rank}, 0, 0, None, None, 1.0, 0.0, True, _doubles(target_logits).reshape(n),
+    core.row_stats(
+        core.bits(x), axis, core.is_bfloat(x), where, temperature, softcap or 0.0,
+        core.contiguous(y).reshape(n), False, False, None, {"rank": rank}, 0, 0, None, None, 1.0, 0.0, True,
+        core.doubles(target_logits).reshape(n),
     )  # fmt: skip
     return rank.reshape(y.shape)[()]
 
@@ -164,27 +165,27 @@ def top_k(scores: Scores, k: int) -> tuple[Any, Any]:
 
 def _stats(scores: Scores, targets: Targets | None, into: dict[str, Any], k: int = 0) -> None:
     _, x, axis, where, temperature, softcap = scores
-    half, x = _is_bfloat(x), _bits(x)
+    half, x = core.is_bfloat(x), core.bits(x)
     if targets is None:
-        _core.row_stats(x, axis, half, where, temperature, softcap or 0.0, None, False, False, None, into, k)
+        core.row_stats(x, axis, half, where, temperature, softcap or 0.0, None, False, False, None, into, k)
         return
     y, dense = _target(targets)
-    _core.row_stats(
+    core.row_stats(
         x,
         axis,
         half,
         where,
         temperature,
         softcap or 0.0,
-        _bits(y),
+        core.bits(y),
         dense,
-        _is_bfloat(y),
+        core.is_bfloat(y),
         targets.ignore_index,
         into,
         k,
         0,
-        _doubles(targets.class_weight),
-        _doubles(targets.sample_weight),
+        core.doubles(targets.class_weight),
+        core.doubles(targets.sample_weight),
         targets.on,
         targets.off,
     )
@@ -200,11 +201,11 @@ def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, fl
     if kind == "index":
         if not mean:
             class_weight = sample_weight = None
-        return _core.target_totals(
-            _contiguous(y), classes, ignore_index, _doubles(class_weight), _doubles(sample_weight)
+        return core.target_totals(
+            core.contiguous(y), classes, ignore_index, core.doubles(class_weight), core.doubles(sample_weight)
         )
     if kind == "sparse":
-        position, _ = _core.target_totals(_contiguous(y.indices), classes, ignore_index, None, None)
+        position, _ = core.target_totals(core.contiguous(y.indices), classes, ignore_index, None, None)
         if position >= 0:
             return position, 0.0
     elif y.dtype.kind in "biu":
@@ -232,7 +233,7 @@ def _not_one_hot(q: Any, axis: int, sample_weight: Any) -> int:
 
 def cross_entropy(problem: Problem) -> Any:
     """See `reference.cross_entropy`."""
-    return _losses(problem, _LOSS, None)
+    return losses_of(problem, core.LOSS, None)
 
 
 def cross_entropy_grad(problem: Problem) -> tuple[Any, Any]:
@@ -241,32 +242,33 @@ def cross_entropy_grad(problem: Problem) -> tuple[Any, Any]:
     if problem.scale == 0.0:  # a mean over nothing, whatever the rows hold
         return _result(x).type(0), np.zeros(x.shape, x.dtype)
     grad = np.empty(x.shape, x.dtype)
-    return _losses(problem, _GRAD, grad), grad
+    return losses_of(problem, core.GRADIENT, grad), grad
 
 
 def pick_loss(problem: Problem, log: bool) -> Any:
     """See `reference.pick_loss`."""
-    return _losses(problem, _PICK_LOG if log else _PICK, None)
+    return losses_of(problem, core.PICK_LOG if log else core.PICK, None)
 
 
-def _losses(problem: Problem, kind: int, grad: Any) -> Any:
+def losses_of(problem: Problem, kind: int, grad: Any) -> Any:
+    """What ``kind`` names, one of `core`'s; the gradient in ``grad`` if given."""
     (_, x, axis, _, temperature, softcap), targets, scale, reduction = problem
     assert targets is not None
     if targets.kind == "sparse":
         return _sparse_losses(problem, grad)
     target_kind, y, on, off, class_weight, sample_weight, ignore_index, z_loss = targets
     losses = np.empty(_rows(problem.scores), _result(x)) if reduction == "none" else None
-    total = _core.cross_entropy(
-        _bits(x),
+    total = core.cross_entropy(
+        core.bits(x),
         axis,
-        _is_bfloat(x),
+        core.is_bfloat(x),
         temperature,
         softcap or 0.0,
-        _contiguous(y) if target_kind == "index" else _bits(y),
+        core.contiguous(y) if target_kind == "index" else core.bits(y),
         target_kind != "index",
-        _is_bfloat(y),
-        _doubles(class_weight),
-        _doubles(sample_weight),
+        core.is_bfloat(y),
+        core.doubles(class_weight),
+        core.doubles(sample_weight),
         ignore_index,
         on,
         off,
@@ -274,7 +276,7 @@ def _losses(problem: Problem, kind: int, grad: Any) -> Any:
         scale,
         kind,
         losses,
-        None if grad is None else _bits(grad),
+        None if grad is None else core.bits(grad),
     )
     return losses[()] if losses is not None else _result(x).type(total)
 
@@ -290,18 +292,19 @@ def _sparse_stats(problem: Problem, fields: tuple[str, ...]) -> tuple[RowStats, 
     assert t is not None
     n = math.prod(_rows(problem.scores))
     s, dtype = t.sample_weight, computing_dtype(problem.scores, x.dtype.itemsize)
-    s = None if s is None else _doubles(s).reshape(n)
+    s = None if s is None else core.doubles(s).reshape(n)
     listed = Listed(problem, (n, x.shape[axis]), s, double=dtype is _FLOAT64)
     into: dict[str, Any] = {"peak": np.empty(n, dtype)}
     into |= {field: np.empty(n) for field in ("rest", "gap", "mass", *fields)}
     if "argmax" in into:
         into["argmax"] = np.empty(n, np.int64)
-    _core.row_stats(
-        _bits(x), axis, _is_bfloat(x), None, temperature, softcap or 0.0, np.full(n, -1), False, False, None,
-        into, 0, 0, _doubles(t.class_weight) if listed.off else None, listed.even, 0.0, listed.off, True,
+    core.row_stats(
+        core.bits(x), axis, core.is_bfloat(x), None, temperature, softcap or 0.0, np.full(n, -1), False,
+        False, None, into, 0, 0, core.doubles(t.class_weight) if listed.off else None, listed.even, 0.0,
+        listed.off, True,
     )  # fmt: skip
     into["peak"] = into["peak"].astype(np.float64)
-    listed.look(np.moveaxis(_bits(x), axis, -1), slice(0, n), slice(0, x.shape[axis]))
+    listed.look(np.moveaxis(core.bits(x), axis, -1), slice(0, n), slice(0, x.shape[axis]))
     return listed.complete(RowStats(**into)), listed
 
 
@@ -316,12 +319,12 @@ def _sparse_losses(problem: Problem, grad: Any) -> Any:
         even = np.where(
             np.asarray(stats.mass) == 0, 0.0, listed.even
         )  # no t at all: nothing of the row counts
-        stats, out, n = pulled(stats, t.z_loss, listed.s), _bits(grad), listed.n
+        stats, out, n = pulled(stats, t.z_loss, listed.s), core.bits(grad), listed.n
         peak = stats.peak.astype(computing_dtype(problem.scores, x.dtype.itemsize))
-        _core.cross_entropy(
-            _bits(x), axis, _is_bfloat(x), temperature, softcap or 0.0, np.full(n, -1), False, False,
-            _doubles(t.class_weight) if listed.off else None, even, None, 0.0, listed.off, 0.0, scale,
-            _GRAD, None, out, 0, peak, stats.rest, stats.mass,
+        core.cross_entropy(
+            core.bits(x), axis, core.is_bfloat(x), temperature, softcap or 0.0, np.full(n, -1), False, False,
+            core.doubles(t.class_weight) if listed.off else None, even, None, 0.0, listed.off, 0.0, scale,
+            core.GRADIENT, None, out, 0, peak, stats.rest, stats.mass,
         )  # fmt: skip
         listed.write(np.moveaxis(out, axis, -1), slice(0, n), slice(0, x.shape[axis]), stats)
     kind = _result(x).type
@@ -349,32 +352,11 @@ def _result(x: Any) -> np.dtype[Any]:
     return _FLOAT64 if x.dtype is _FLOAT64 or x.dtype == _FLOAT64 else _FLOAT32
 
 
-def _is_bfloat(x: Any) -> bool:
-    return x.dtype.kind == "V" or (x.dtype.char not in "efd?bBhHiIlLqQ" and x.dtype.name == "bfloat16")
-
-
-def _bits(x: Any) -> Any:
-    """``x`` as the buffer protocol can describe it: bfloat16 as its 16 bits."""
-    return x.view(np.uint16) if _is_bfloat(x) else x
-
-
 def _target(targets: Targets) -> tuple[Any, bool]:
     if targets.kind == "index":
-        return _contiguous(targets.array), False
+        return core.contiguous(targets.array), False
     return targets.array, True
 
 
-def _contiguous(y: Any) -> Any:
-    """One integer a row, side by side, of native byte order."""
-    y = np.asarray(y)
-    if not (y.flags.c_contiguous and y.flags.aligned and y.dtype.isnative):
-        y = np.ascontiguousarray(y, y.dtype.newbyteorder("="))
-    return y
-
-
-def _doubles(weights: Any) -> Any:
-    return None if weights is None else np.ascontiguousarray(weights, np.float64)
-
-
-if environ.get("LASTLAYER_ISA"):
+if core.BUILT and environ.get("LASTLAYER_ISA"):
     _set_isa(environ["LASTLAYER_ISA"])

@@ -13,19 +13,17 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
+from lastlayer.backends.core import core
+
 from .autograd import SoftmaxBackward, call, loss_gradient
 from .kernels import Options
 from .tensors import is_kept_elsewhere, is_traced, is_transformed, new_like
-
-try:
-    from lastlayer import _core
-except ImportError:  # without the compiled core nothing is usual
-    _core = None  # type: ignore[assignment]
 
 __all__ = ["loss", "softmax"]
 
 _KINDS = (Tensor, torch.nn.Parameter)
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+enabled = core.BUILT
 _compiling = torch.compiler.is_compiling
 _watchers = torch._C._len_torch_dispatch_stack
 _records = torch.is_grad_enabled
@@ -43,7 +41,7 @@ def _is_usual(x: Any) -> bool:
         type(x) in _KINDS
         and x.is_cpu
         and x.dtype in _FLOATS
-        and _core is not None
+        and enabled
         and not _compiling()
         and not is_transformed()
         and not is_traced()
@@ -98,13 +96,13 @@ def _loss(
 
     If asked, also the rows' statistics, or the ``gradient`` of a cross-entropy.
     """
-    bad, total = _core.target_totals(y, x.size(axis), ignore_index, None, None)
+    bad, total = core.target_totals(y, x.size(axis), ignore_index, None, None)
     if bad >= 0:
         raise UnusualError
     scale = 1.0 if reduction != "mean" else 1.0 / total if total else 0.0
     wide = _float64 if x.dtype is _float64 else _float32
     losses = torch.empty(y.shape, dtype=wide) if reduction == "none" else None
-    loss = _core.cross_entropy(
+    loss = core.cross_entropy(
         x, axis, False, 1.0, 0.0, y, False, False, None, None, ignore_index, 1.0, 0.0, 0.0, scale,
         _LOSSES[function][0] if gradient is None else _WITH_LOSS, losses, gradient, _threads(), peak, rest,
     )  # fmt: skip
@@ -113,7 +111,7 @@ def _loss(
 
 def count_rows(y: Tensor, classes: int, ignore_index: Any) -> float:
     """How many rows have a class; -1 where one is out of range."""
-    bad, total = _core.target_totals(y, classes, ignore_index, None, None)
+    bad, total = core.target_totals(y, classes, ignore_index, None, None)
     return float(total) if bad < 0 else -1.0
 
 
@@ -173,7 +171,7 @@ def _gradient(
         if scale == 0.0:
             return torch.zeros_like(x)
     dx = new_like(x)
-    _core.cross_entropy(
+    core.cross_entropy(
         x, axis, False, 1.0, 0.0, y, False, False, None, heights, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
         kind, None, dx, _threads(), peak, rest,
     )  # fmt: skip
@@ -200,7 +198,7 @@ def softmax(x: Tensor, axis: Any, log: bool) -> Tensor | None:
 
 def _softmax(x: Tensor, axis: int, log: bool) -> Tensor:
     out = new_like(x)
-    _core.softmax(x, axis, out, log, None, 1.0, 0.0, False, _threads())
+    core.softmax(x, axis, out, log, None, 1.0, 0.0, False, _threads())
     return out
 
 
@@ -220,7 +218,7 @@ class Softmax(Function):
         if _records() or not _is_usual(y) or not _is_plain(grad):
             return call(SoftmaxBackward, grad, y, None, ctx.axis, 1.0, ctx.log), None, None
         dx = new_like(y)
-        _core.softmax_backward(grad, y, ctx.axis, dx, ctx.log, False, _threads())
+        core.softmax_backward(grad, y, ctx.axis, dx, ctx.log, False, _threads())
         return dx, None, None
 
 

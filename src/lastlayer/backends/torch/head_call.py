@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lastlayer import problem
+from lastlayer.backends.core import core
 from lastlayer.errors import DtypeError
 from lastlayer.linear import run as passes
 from lastlayer.linear.run import Waiting
@@ -75,7 +76,7 @@ class Call(NamedTuple):
         return (
             any(is_watched(t) for t in tensors)
             and all(t.device.type == "cpu" for t in tensors)
-            and kernels.BUILT
+            and core.BUILT
             and self.target is not None
             and numbers.are_read(self.options)
             and forward_ad._current_level < 0

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lastlayer import dispatch, problem
+from lastlayer.backends.core import core, native
 from lastlayer.errors import BackendError
 from lastlayer.row_stats import RowStats
 
@@ -23,15 +24,7 @@ from .composed import Form
 from .losses import Target
 from .tensors import from_memory, in_memory, memory, new_like, shape_of, wide
 
-try:
-    from lastlayer import _core
-    from lastlayer.backends.core import native
-except ImportError:  # without the compiled core everything is composed
-    native = _core = None  # type: ignore[assignment]
-
-__all__ = ["BUILT", "Options", "form_of", "on_core"]
-
-BUILT = native is not None  # the compiled core
+__all__ = ["Options", "form_of", "on_core"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +70,7 @@ def on_core(x: Tensor) -> bool:
     """Whether the core computes ``x``."""
     if torch.compiler.is_compiling():
         return False
-    if native is not None and in_memory(x):
+    if core.BUILT and in_memory(x):
         return True
     if dispatch.only == "native":
         raise BackendError(f"a tensor on {x.device} cannot be run by backend 'native'; expected CPU memory")
@@ -86,11 +79,11 @@ def on_core(x: Tensor) -> bool:
 
 def _in_core(function: Callable[..., Any], *arguments: Any) -> Any:
     """``function(*arguments)`` with as many threads as PyTorch has, and with PyTorch's own."""
-    before = _core.use_threads(torch.get_num_threads())
+    before = core.use_threads(torch.get_num_threads())
     try:
         return function(*arguments)
     finally:
-        _core.use_threads(before)
+        core.use_threads(before)
 
 
 # --- checks -------------------------------------------------------------------------------------------------
@@ -246,7 +239,7 @@ def softmax(
     mask = None if where is None else memory(where)
     scores = problem.scores("softmax", memory(x), axis, mask, temperature)
     out = new_like(x) if out is None else out
-    _in_core(native._softmax, scores, memory(out), log)
+    _in_core(native.softmax_into, scores, memory(out), log)
     return out
 
 
@@ -262,8 +255,8 @@ def softmax_backward(
     if y.numel() == 0:
         return dx
     half = y.dtype is torch.bfloat16
-    g, p, d = (native._bits(memory(t)) for t in (grad, y, dx))
-    _core.softmax_backward(g, p, axis, d, log, half, torch.get_num_threads())
+    g, p, d = (core.bits(memory(t)) for t in (grad, y, dx))
+    core.softmax_backward(g, p, axis, d, log, half, torch.get_num_threads())
     return dx if temperature == 1.0 else dx.div_(temperature)
 
 
@@ -319,12 +312,12 @@ def loss_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor
         return composed_gradient(grad, x, target, o)
     checked = resolve(x, target, o)
     if o.function not in _PICKS:
-        return _gradient(grad, x, checked, native._GRAD_ALONE)[1]
+        return _gradient(grad, x, checked, core.GRADIENT_ALONE)[1]
     t = checked.targets
     if t is None or t.kind != "index" or t.off:  # a product of each number with its own: nothing for the core
         return composed_gradient(grad, x, target, o)
     log = _PICKS[o.function]
-    return _gradient(grad, x, checked, native._PICK_LOG_GRAD if log else native._PICK_GRAD)[1]
+    return _gradient(grad, x, checked, core.PICK_LOG_GRADIENT if log else core.PICK_GRADIENT)[1]
 
 
 def composed_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor:
@@ -404,7 +397,7 @@ def in_range(x: Tensor, y: Tensor, o: Options) -> bool:
     """Whether all class indices of tensors in memory are classes, or ignored."""
     if not in_memory(y):
         return False
-    bad, _ = _core.target_totals(y.contiguous(), x.shape[o.axis], o.ignore_index, None, None)
+    bad, _ = core.target_totals(y.contiguous(), x.shape[o.axis], o.ignore_index, None, None)
     return bool(bad < 0)
 
 
@@ -425,7 +418,7 @@ def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem, kind: in
     if checked.scale == 0.0:
         return 0.0, torch.zeros_like(x)
     dx = new_like(x)
-    return _in_core(native._losses, checked, kind, memory(dx)), dx
+    return _in_core(native.losses_of, checked, kind, memory(dx)), dx
 
 
 def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Tensor]:
@@ -435,7 +428,7 @@ def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Te
         value = losses.cross_entropy(x, target, form)
         return value, losses.gradient(torch.ones_like(value), x, target, form)
     checked = resolve(x, target, o)
-    value, dx = _gradient(None, x, checked, native._GRAD)
+    value, dx = _gradient(None, x, checked, core.GRADIENT)
     if type(value) is float:  # a mean over nothing; NumPy's float64 is a float too
         return torch.zeros((), dtype=wide(x.dtype)), dx
     return from_memory(value), dx

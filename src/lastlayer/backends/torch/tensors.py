@@ -15,15 +15,11 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
 
 from lastlayer.arrays import BFLOAT16, is_foreign, library
+from lastlayer.backends.core import core
 from lastlayer.errors import BackendError, DtypeError, TensorClassError, quoted
 from lastlayer.problem import name_of, to_numpy, unfit
 
 from .lazy import made
-
-try:
-    from lastlayer import _core
-except ImportError:
-    _core = None  # type: ignore[assignment]
 
 __all__ = [
     "as_tensor",
@@ -209,8 +205,8 @@ def new_like(x: Tensor) -> Tensor:
     large pages likewise.
     """
     y = torch.empty_like(x)
-    if y.numel() >= 1 << 20 and _core is not None and y.is_cpu:
-        _core.large_pages(y)
+    if y.numel() >= 1 << 20 and core.BUILT and y.is_cpu:
+        core.large_pages(y)
     return y
 
 
