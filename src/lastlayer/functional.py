@@ -13,6 +13,7 @@ from typing import Any
 from . import dispatch, problem, shards
 from .arrays import Array, namespace
 from .dispatch import backend
+from .options import Options
 from .row_stats import RowStats
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _ndarray = problem._ndarray
+_new = tuple.__new__  # of a named tuple, at half the time
 # Imported at the first call that needs them.
 _heads: Any = None  # lastlayer.linear_arrays
 _calls: Any = None  # lastlayer.backends.torch.entry
@@ -275,37 +277,16 @@ def cross_entropy(
     >>> ll.cross_entropy(logits, listed, reduction="none").round(4).tolist()
     [0.6317, 0.3896, 0.6906]
     """
+    given = targets, class_weight, sample_weight
+    said = (
+        "cross_entropy", axis, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction,
+        denominator, 0,
+    )  # fmt: skip
     if type(logits) is not _ndarray and (tensors := _tensors(logits)):
-        return tensors.cross_entropy(
-            logits,
-            targets,
-            axis,
-            class_weight,
-            sample_weight,
-            ignore_index,
-            label_smoothing,
-            temperature,
-            softcap,
-            z_loss,
-            reduction,
-            denominator,
-        )
+        return tensors.loss(logits, given, Options(*said))
     scores = problem.scores("cross_entropy", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
-    return chosen.cross_entropy(
-        problem.with_targets(
-            scores,
-            chosen,
-            targets,
-            class_weight,
-            sample_weight,
-            ignore_index,
-            label_smoothing,
-            z_loss,
-            reduction,
-            denominator,
-        )
-    )
+    return chosen.cross_entropy(problem.with_targets(scores, chosen, given, _new(Options, said)))
 
 
 def cross_entropy_grad(
@@ -360,38 +341,17 @@ z_loss, reduction, denominator
     >>> float(loss.round(4)), dlogits.round(4).tolist()
     (0.0632, [0.019, 0.0423, -0.0613])
     """
+    given = targets, class_weight, sample_weight
+    said = (
+        "cross_entropy_grad", axis, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction,
+        denominator, 0,
+    )  # fmt: skip
     if type(logits) is not _ndarray and (tensors := _tensors(logits)):
-        options = tensors.Options(
-            "cross_entropy_grad",
-            axis,
-            ignore_index,
-            label_smoothing,
-            temperature,
-            softcap,
-            z_loss,
-            reduction,
-            denominator,
-        )
-        found: tuple[Array, Array] = tensors.loss_and_gradient(
-            logits, targets, class_weight, sample_weight, options
-        )
+        found: tuple[Array, Array] = tensors.loss_and_gradient(logits, given, Options(*said))
         return found
     scores = problem.scores("cross_entropy_grad", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
-    return chosen.cross_entropy_grad(
-        problem.with_targets(
-            scores,
-            chosen,
-            targets,
-            class_weight,
-            sample_weight,
-            ignore_index,
-            label_smoothing,
-            z_loss,
-            reduction,
-            denominator,
-        )
-    )
+    return chosen.cross_entropy_grad(problem.with_targets(scores, chosen, given, _new(Options, said)))
 
 
 def nll_loss(
@@ -443,28 +403,13 @@ def nll_loss(
     >>> float(ll.nll_loss(log_probs, 2).round(4))
     0.3851
     """
+    given = targets, class_weight, sample_weight
+    said = "nll_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator, 0
     if type(log_probs) is not _ndarray and (tensors := _tensors(log_probs)):
-        options = tensors.Options(
-            "nll_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator
-        )
-        return tensors.loss(log_probs, targets, class_weight, sample_weight, options)
+        return tensors.loss(log_probs, given, Options(*said))
     scores = problem.scores("nll_loss", log_probs, axis)
     chosen = backend(scores)
-    return chosen.pick_loss(
-        problem.with_targets(
-            scores,
-            chosen,
-            targets,
-            class_weight,
-            sample_weight,
-            ignore_index,
-            label_smoothing,
-            0.0,
-            reduction,
-            denominator,
-        ),
-        False,
-    )
+    return chosen.pick_loss(problem.with_targets(scores, chosen, given, _new(Options, said)), False)
 
 
 def log_loss(
@@ -517,28 +462,13 @@ def log_loss(
     >>> float(ll.log_loss([0.1, 0.1, 0.8], 2).round(8)), float(ll.log_loss([0.8, 0.1, 0.1], 2).round(8))
     (0.22314355, 2.30258509)
     """
+    given = targets, class_weight, sample_weight
+    said = "log_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator, 0
     if type(probs) is not _ndarray and (tensors := _tensors(probs)):
-        options = tensors.Options(
-            "log_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator
-        )
-        return tensors.loss(probs, targets, class_weight, sample_weight, options)
+        return tensors.loss(probs, given, Options(*said))
     scores = problem.scores("log_loss", probs, axis)
     chosen = backend(scores)
-    return chosen.pick_loss(
-        problem.with_targets(
-            scores,
-            chosen,
-            targets,
-            class_weight,
-            sample_weight,
-            ignore_index,
-            label_smoothing,
-            0.0,
-            reduction,
-            denominator,
-        ),
-        True,
-    )
+    return chosen.pick_loss(problem.with_targets(scores, chosen, given, _new(Options, said)), True)
 
 
 def row_stats(
@@ -605,33 +535,19 @@ def row_stats(
     ([1, 0], [2.4398, 0.0906])
     """
     shard = None if class_offset is None and target_logits is None else (class_offset, target_logits)
+    given = targets, class_weight, sample_weight
+    said = "row_stats", axis, ignore_index, label_smoothing, temperature, softcap, 0.0, "none", None, 0
     if type(logits) is not _ndarray and (tensors := _tensors(logits)):
-        options = tensors.Options(
-            "row_stats", axis, ignore_index, label_smoothing, temperature, softcap, 0.0, "none"
-        )
-        found: RowStats = tensors.row_stats(logits, targets, class_weight, sample_weight, options, shard)
+        found: RowStats = tensors.row_stats(logits, given, Options(*said), shard)
         return found
     scores = problem.scores("row_stats", logits, axis, None, temperature, softcap)
-    chosen = backend(scores)
+    chosen, options = backend(scores), _new(Options, said)
     if shard is not None:
-        given = targets, class_weight, sample_weight, ignore_index, label_smoothing
-        return shards.row_stats(scores, chosen, _NO_TARGETS if targets is None else _ALL, *shard, *given)
+        fields = _NO_TARGETS if targets is None else _ALL
+        return shards.row_stats(scores, chosen, fields, shard, given, options)
     if targets is None:
         return chosen.row_stats(problem.without_targets(scores), _NO_TARGETS)
-    return chosen.row_stats(
-        problem.with_targets(
-            scores,
-            chosen,
-            targets,
-            class_weight,
-            sample_weight,
-            ignore_index,
-            label_smoothing,
-            0.0,
-            "none",
-        ),
-        _ALL,
-    )
+    return chosen.row_stats(problem.with_targets(scores, chosen, given, options), _ALL)
 
 
 def predict(
@@ -666,7 +582,9 @@ def predict(
     ([2, 0], [0.6804, 0.8695])
     """
     if type(logits) is not _ndarray and (tensors := _tensors(logits)):
-        found: tuple[Array, Array] = tensors.predict(logits, axis, temperature, softcap)
+        found: tuple[Array, Array] = tensors.predict(
+            logits, Options("predict", axis, temperature=temperature, softcap=softcap)
+        )
         return found
     scores = problem.scores("predict", logits, axis, None, temperature, softcap)
     stats = backend(scores).row_stats(problem.without_targets(scores), _ARGMAX)
@@ -702,7 +620,7 @@ def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float = 1.0) -> t
     ([2, 1], [0.9387, 0.0423])
     """
     if type(logits) is not _ndarray and (tensors := _tensors(logits)):
-        found: tuple[Array, Array] = tensors.top_k(logits, k, axis, temperature)
+        found: tuple[Array, Array] = tensors.top_k(logits, k, Options("top_k", axis, temperature=temperature))
         return found
     scores = problem.scores("top_k", logits, axis, None, temperature)
     return backend(scores).top_k(scores, problem.top(scores, k))
@@ -796,14 +714,15 @@ denominator
     >>> float(ll.cross_entropy(x @ weight.T, [1, 2]).round(6))
     0.615488
     """
-    options = (temperature, softcap)
-    rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator, shift)
+    given = targets, class_weight, sample_weight
+    options = Options(
+        "linear_cross_entropy", -1, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction,
+        denominator, shift,
+    )  # fmt: skip
     if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
-        return tensors.loss(
-            "linear_cross_entropy", x, weight, targets, bias, max_memory, options, rest, return_stats
-        )
+        return tensors.loss((x, weight, bias, max_memory), given, options, return_stats)
     head = problem.head("linear_cross_entropy", x, weight, bias, max_memory)
-    return _heads_of_arrays().loss("linear_cross_entropy", head, targets, options, rest, return_stats)
+    return _heads_of_arrays().loss(head, given, options, return_stats)
 
 
 def linear_cross_entropy_grad(
@@ -864,15 +783,15 @@ temperature, softcap, z_loss, reduction, denominator, return_stats
     >>> dx.round(4).tolist(), dbias
     ([[-0.0771, -0.0771], [0.4721, -0.0777]], None)
     """
-    options = (temperature, softcap)
-    rest = (class_weight, sample_weight, ignore_index, label_smoothing, z_loss, reduction, denominator, shift)
-    name = "linear_cross_entropy_grad"
+    given = targets, class_weight, sample_weight
+    options = Options(
+        "linear_cross_entropy_grad", -1, ignore_index, label_smoothing, temperature, softcap, z_loss,
+        reduction, denominator, shift,
+    )  # fmt: skip
     if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
-        return tensors.loss_and_gradients(
-            name, x, weight, targets, bias, max_memory, options, rest, return_stats
-        )
-    head = problem.head(name, x, weight, bias, max_memory)
-    return _heads_of_arrays().gradients(name, head, targets, options, rest, return_stats)
+        return tensors.loss_and_gradients((x, weight, bias, max_memory), given, options, return_stats)
+    head = problem.head("linear_cross_entropy_grad", x, weight, bias, max_memory)
+    return _heads_of_arrays().gradients(head, given, options, return_stats)
 
 
 def linear_row_stats(
@@ -929,16 +848,16 @@ temperature, softcap
     >>> stats.argmax.tolist(), stats.nll.round(4).tolist(), stats.confidence.round(4).tolist()
     ([1, 1], [0.369, 0.862], [0.6914, 0.4223])
     """
-    options = (temperature, softcap)
-    rest = (class_weight, sample_weight, ignore_index, label_smoothing, 0.0, "none", None, shift)
+    given = targets, class_weight, sample_weight
+    options = Options(
+        "linear_row_stats", -1, ignore_index, label_smoothing, temperature, softcap, 0.0, "none", None, shift
+    )
     stats: RowStats
     if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
-        stats = tensors.row_stats(
-            "linear_row_stats", x, weight, targets, bias, max_memory, options, rest, class_offset
-        )
+        stats = tensors.row_stats((x, weight, bias, max_memory), given, options, class_offset)
         return stats
     head = problem.head("linear_row_stats", x, weight, bias, max_memory)
-    stats = _heads_of_arrays().statistics("linear_row_stats", head, targets, options, rest, class_offset)
+    stats = _heads_of_arrays().statistics(head, given, options, class_offset)
     return stats
 
 
@@ -991,12 +910,13 @@ def linear_top_k(
     >>> labels.tolist(), probs.round(4).tolist()
     ([[1, 0], [1, 2]], [[0.6914, 0.1543], [0.4223, 0.4223]])
     """
-    canon = (temperature, softcap)
+    options = Options("linear_top_k", temperature=temperature, softcap=softcap, reduction="none")
+    found: tuple[Array, Array]
     if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
-        found: tuple[Array, Array] = tensors.top_k("linear_top_k", x, weight, k, bias, max_memory, canon)
+        found = tensors.top_k((x, weight, bias, max_memory), k, options)
         return found
     head = problem.head("linear_top_k", x, weight, bias, max_memory)
-    found = _heads_of_arrays().top_k("linear_top_k", head, k, canon)
+    found = _heads_of_arrays().top_k(head, k, options)
     return found
 
 

@@ -16,107 +16,102 @@ from .arrays import Array, cast, is_foreign, namespace, wide
 from .backends.core import native
 from .linear import run, small
 from .linear import top_k as best
-from .problem import Head, Problem
+from .options import Given, Options
+from .problem import Head, Problem, Scores
 from .row_stats import RowStats
 
 __all__ = ["gradients", "loss", "statistics", "top_k"]
 
-Canon = tuple[float, Any]  # temperature, softcap
-Rest = tuple[Any, ...]  # what `problem.with_targets` takes after the targets
+_NO_TARGETS = (None, None, None)
 
 
-def loss(function: str, head: Head, targets: Any, canon: Canon, rest: Rest, stats: bool = False) -> Any:
+def loss(head: Head, given: Given, options: Options, stats: bool = False) -> Any:
     """``lastlayer.linear_cross_entropy``; with ``stats`` the rows' statistics too."""
-    if not stats and (few := _small(function, head, targets, canon, rest)) is not None:
+    if not stats and (few := _small(head, given, options)) is not None:
         return native.cross_entropy(few[1])
-    if (checked := _checked(function, head, targets, canon, rest)) is not None:
+    if (checked := _checked(head, given, options)) is not None:
         if not stats:
             return run.loss_and_gradients(head, checked).loss
         found, _, rows = run.with_row_stats(head, checked)
         return found, rows
-    found = _of_logits("cross_entropy", function, head, targets, canon, rest)
-    return (found, statistics(function, head, targets, canon, rest)) if stats else found
+    found = _of_logits("cross_entropy", head, given, options)
+    return (found, statistics(head, given, options)) if stats else found
 
 
-def gradients(function: str, head: Head, targets: Any, canon: Canon, rest: Rest, stats: bool = False) -> Any:
+def gradients(head: Head, given: Given, options: Options, stats: bool = False) -> Any:
     """``lastlayer.linear_cross_entropy_grad``; with ``stats`` the rows' statistics too."""
-    if not stats and (few := _small(function, head, targets, canon, rest)) is not None:
+    if not stats and (few := _small(head, given, options)) is not None:
         value, found = small.loss_and_gradients(head, *few)
         return value, tuple(found)
-    if (checked := _checked(function, head, targets, canon, rest)) is not None:
+    if (checked := _checked(head, given, options)) is not None:
         if not stats:
             result = run.loss_and_gradients(head, checked, (True, True, True))
             return result.loss, tuple(result.gradients)
         found, grads, rows = run.with_row_stats(head, checked, (True, True, True))
         return found, tuple(grads), rows
-    found, g = _of_logits("cross_entropy_grad", function, head, targets, canon, rest)
+    found, g = _of_logits("cross_entropy_grad", head, given, options)
     both = found, _gradients_of_logits(head, g)
-    return (*both, statistics(function, head, targets, canon, rest)) if stats else both
+    return (*both, statistics(head, given, options)) if stats else both
 
 
-def statistics(
-    function: str, head: Head, targets: Any, canon: Canon, rest: Rest, class_offset: Any = None
-) -> RowStats:
+def statistics(head: Head, given: Given, options: Options, class_offset: Any = None) -> RowStats:
     """``lastlayer.linear_row_stats``."""
     if class_offset is not None:
-        return _of_shard(function, head, targets, canon, rest, problem.class_offset(function, class_offset))
-    if (checked := _checked(function, head, targets, canon, rest)) is not None:
+        return _of_shard(head, given, options, problem.class_offset(options.function, class_offset))
+    if (checked := _checked(head, given, options)) is not None:
         return run.row_stats(head, checked)
-    return _of_logits("row_stats", function, head, targets, canon, rest)  # type: ignore[no-any-return]
+    return _of_logits("row_stats", head, given, options)  # type: ignore[no-any-return]
 
 
-def _of_shard(function: str, head: Head, targets: Any, canon: Canon, rest: Rest, first: int) -> RowStats:
+def _of_shard(head: Head, given: Given, options: Options, first: int) -> RowStats:
     """The statistics of a shard of the classes."""
-    given = (targets, *rest[:4], rest[-1])
-    checked = _checked(function, head, None, canon, ())
+    checked = _checked(head, _NO_TARGETS, options)
     in_loop = checked is not None
     if checked is None:
-        checked = problem.without_targets(problem.scores(function, _logits(head), -1, None, *canon))
+        checked = problem.without_targets(_scores(_logits(head), options))
     chosen = dispatch.backend(checked.scores)
-    if targets is not None:
-        checked = shards.with_shard(checked.scores, chosen, first, *given)
+    if given[0] is not None:
+        checked = shards.with_shard(checked.scores, chosen, first, given, options)
     if in_loop:
         return shards.placed_in(run.row_stats(head, checked), checked, first)
-    fields = run.FIELDS if targets is None else run.FIELDS | {"nll"}
+    fields = run.FIELDS if given[0] is None else run.FIELDS | {"nll"}
     found = replace(chosen.row_stats(checked, fields), dtype=_kind(head))
     return shards.placed_in(found, checked, first)
 
 
-def top_k(function: str, head: Head, k: Any, canon: Canon) -> tuple[Array, Array]:
+def top_k(head: Head, k: Any, options: Options) -> tuple[Array, Array]:
     """``lastlayer.linear_top_k``."""
-    if (checked := _checked(function, head, None, canon, ())) is not None:
+    if (checked := _checked(head, _NO_TARGETS, options)) is not None:
         return best.top_k(head, checked, problem.top(checked.scores, k))
     xp = namespace(head.x)
-    scores = problem.scores(function, _logits(head), -1, None, *canon)
+    scores = _scores(_logits(head), options)
     labels, p = dispatch.backend(scores).top_k(scores, problem.top(scores, k))
     return labels, cast(xp, p, _kind(head))
 
 
-def _small(
-    function: str, head: Head, targets: Any, canon: Canon, rest: Rest
-) -> tuple[small.Logits, Problem] | None:
+def _small(head: Head, given: Given, options: Options) -> tuple[small.Logits, Problem] | None:
     """The logits of a small call and their problem; None where it is not small, or there is no core."""
-    if is_foreign(head.x) or (made := small.logits(head, targets)) is None:
+    if is_foreign(head.x) or (made := small.logits(head, given[0])) is None:
         return None
-    scores = problem.scores(function, made.z, -1, None, *canon)
+    scores = _scores(made.z, options)
     chosen = dispatch.backend(scores)
     if chosen.name != "native":
         return None
-    return made, problem.with_targets(scores, chosen, targets, *rest)
+    return made, problem.with_targets(scores, chosen, given, options)
 
 
-def _checked(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Problem | None:
+def _checked(head: Head, given: Given, options: Options) -> Problem | None:
     """The problem for the loop; None where there is no core to run it."""
     if is_foreign(head.x):
         return None
-    scores = problem.head_scores(function, head, *canon)
+    scores = problem.head_scores(options.function, head, options.temperature, options.softcap)
     chosen = dispatch.backend(scores)
     if chosen.name != "native":
         return None
     return (
         problem.without_targets(scores)
-        if targets is None
-        else problem.with_targets(scores, chosen, targets, *rest)
+        if given[0] is None
+        else problem.with_targets(scores, chosen, given, options)
     )
 
 
@@ -124,26 +119,31 @@ def _checked(function: str, head: Head, targets: Any, canon: Canon, rest: Rest) 
 
 
 @np.errstate(all="ignore")
-def _of_logits(name: str, function: str, head: Head, targets: Any, canon: Canon, rest: Rest) -> Any:
+def _of_logits(name: str, head: Head, given: Given, options: Options) -> Any:
     """A backend's function of the logits ``x @ weight.T + bias``, these in the widest float."""
     xp = namespace(head.x)
-    scores = problem.scores(function, _logits(head), -1, None, *canon)
+    scores = _scores(_logits(head), options)
     chosen = dispatch.backend(scores)
     checked = (
         problem.without_targets(scores)
-        if targets is None
-        else problem.with_targets(scores, chosen, targets, *rest)
+        if given[0] is None
+        else problem.with_targets(scores, chosen, given, options)
     )
     dtype = _kind(head)
     if name == "row_stats":
         return replace(
-            chosen.row_stats(checked, run.FIELDS if targets is None else run.FIELDS | {"nll", "rank"}),
+            chosen.row_stats(checked, run.FIELDS if given[0] is None else run.FIELDS | {"nll", "rank"}),
             dtype=dtype,
         )
     if name == "cross_entropy":
         return cast(xp, chosen.cross_entropy(checked), dtype)
     found, g = chosen.cross_entropy_grad(checked)
     return cast(xp, found, dtype), g
+
+
+def _scores(z: Array, options: Options) -> Scores:
+    """The scores of logits, classes last."""
+    return problem.scores(options.function, z, -1, None, options.temperature, options.softcap)
 
 
 def _logits(head: Head) -> Array:

@@ -33,6 +33,7 @@ from .arrays import (
     wide,
 )
 from .errors import DtypeError, LastlayerError, OptionError, ShapeError, TargetError, quoted, shown
+from .options import Given, Options
 
 __all__ = ["Axes", "Head", "Problem", "Scores", "Targets", "TopK"]
 
@@ -437,21 +438,11 @@ def without_targets(scores: Scores) -> Problem:
     return Problem(scores, None, 1.0, "none")
 
 
-def with_targets(
-    scores: Scores,
-    backend: Totals,
-    targets: Any,
-    class_weight: Any = None,
-    sample_weight: Any = None,
-    ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    reduction: str = "mean",
-    denominator: float | None = None,
-    shift: int = 0,
-) -> Problem:
+def with_targets(scores: Scores, backend: Totals, given: Given, options: Options) -> Problem:
     """The problem of a loss, its targets checked; ``backend`` looks through the class indices."""
-    function, x, axis = scores.function, scores.array, scores.axis
+    function, x, axis, _, _, _ = scores
+    _, _, ignore_index, label_smoothing, _, _, z_loss, reduction, denominator, shift = options
+    targets, class_weight, sample_weight = given
     shape = x.shape
     rows = shape[:axis] + shape[axis + 1 :]
     kind = "index"

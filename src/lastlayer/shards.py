@@ -14,6 +14,7 @@ import numpy as np
 from . import problem
 from .arrays import Array, namespace, wide
 from .dispatch import Backend
+from .options import Given, Options
 from .problem import Problem, Scores
 from .row_stats import RowStats
 
@@ -21,16 +22,17 @@ __all__ = ["placed", "placed_in", "row_stats", "with_ranks", "with_shard"]
 
 
 def row_stats(
-    scores: Scores, backend: Backend, fields: frozenset[str], offset: Any, target_logits: Any, *given: Any
+    scores: Scores, backend: Backend, fields: frozenset[str], shard: Any, given: Given, options: Options
 ) -> RowStats:
-    """``lastlayer.row_stats`` of a shard; ``given``: the targets or None, and their options."""
+    """``lastlayer.row_stats`` of a shard: (class_offset, target_logits). The targets may be None."""
+    offset, target_logits = shard
     function, classes = scores.function, scores.array.shape[scores.axis]
     if given[0] is None:
         first = problem.class_offset(function, offset, target_logits, False)
         found = backend.row_stats(problem.without_targets(scores), fields)
         return placed(found, namespace(scores.array), first, classes)
     first = problem.class_offset(function, offset, target_logits)
-    checked = with_shard(scores, backend, first, *given)
+    checked = with_shard(scores, backend, first, given, options)
     assert checked.targets is not None
     found = placed_in(backend.row_stats(checked, fields - {"rank"}), checked, first)
     if target_logits is None:
@@ -41,12 +43,13 @@ def row_stats(
     return with_ranks(found, namespace(z_y), backend.ranks(scores, y, z_y))
 
 
-def with_shard(scores: Scores, backend: Backend, first: int, *given: Any) -> Problem:
+def with_shard(scores: Scores, backend: Backend, first: int, given: Given, options: Options) -> Problem:
     """The problem of a shard whose first class is ``first``."""
-    targets, class_weight, sample_weight, ignore_index, label_smoothing, *shift = given
-    own = problem.shard(scores, first, targets, sample_weight, ignore_index, label_smoothing)
-    options = own.targets, class_weight, own.sample_weight, own.ignore_index, 0.0, 0.0, "none", None
-    return problem.with_targets(scores, backend, *options, *shift)
+    targets, class_weight, sample_weight = given
+    own = problem.shard(scores, first, targets, sample_weight, options.ignore_index, options.label_smoothing)
+    options = options._replace(ignore_index=own.ignore_index, label_smoothing=0.0, z_loss=0.0)
+    options = options._replace(reduction="none", denominator=None)
+    return problem.with_targets(scores, backend, (own.targets, class_weight, own.sample_weight), options)
 
 
 def placed_in(stats: RowStats, checked: Problem, first: int) -> RowStats:

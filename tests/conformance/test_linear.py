@@ -18,6 +18,7 @@ import lastlayer as ll
 from lastlayer import dispatch, problem
 from lastlayer.linear import run
 from lastlayer.linear.array_ops import NumPyProducts
+from lastlayer.options import Options
 
 INF, NAN = np.inf, np.nan
 
@@ -364,7 +365,8 @@ def test_work_that_nobody_needs_is_not_done(core, cut):
 
     head = problem.head("f", numbers(N, D), numbers(V, D))
     scores = problem.head_scores("f", head)
-    checked = problem.with_targets(scores, dispatch.backend(scores), targets_of("index"))
+    given = targets_of("index"), None, None
+    checked = problem.with_targets(scores, dispatch.backend(scores), given, Options("f"))
     for wanted, expected in (
         ((False, False, False), ["logits"]),
         ((True, False, False), ["logits", "dx"]),

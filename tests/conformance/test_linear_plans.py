@@ -17,6 +17,7 @@ from lastlayer import dispatch, problem
 from lastlayer.linear import run
 from lastlayer.linear.array_ops import NumPyProducts
 from lastlayer.linear.row_gradients import row_gradients
+from lastlayer.options import Options
 
 pytestmark = pytest.mark.usefixtures("core")
 
@@ -73,7 +74,8 @@ def checked_head(x, w, b, y, memory=None):
     scores = problem.head_scores("f", head)
     if y is None:
         return head, problem.without_targets(scores)
-    return head, problem.with_targets(scores, dispatch.backend(scores), y, reduction="none")
+    given, options = (y, None, None), Options("f", reduction="none")
+    return head, problem.with_targets(scores, dispatch.backend(scores), given, options)
 
 
 @given(heads(), st.sampled_from(["loss", "lse", "entropy", "all"]), st.booleans())

@@ -15,7 +15,7 @@ ROOT = Path(lastlayer.__file__).parent
 # module, or for a folder with all that is in it.
 LAYERS = [
     ["errors"],
-    ["arrays"],
+    ["arrays", "options"],
     ["_core"],
     ["row_stats"],
     ["problem"],

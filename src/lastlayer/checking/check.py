@@ -17,6 +17,7 @@ from lastlayer import problem as problems
 from lastlayer.backends import reference
 from lastlayer.blocks import UnreadableError, is_integer, number_family, opened, row_blocks, to_host
 from lastlayer.errors import LastlayerError, OptionError
+from lastlayer.options import Options
 from lastlayer.problem import is_top_k
 
 from .mistakes import SEVERITIES, Finding, Findings, finding
@@ -171,7 +172,8 @@ def _wrong_list(shape: tuple[int, ...], targets: Any, axis: int, ignore_index: A
     try:
         listed = tuple(to_host(_as_array(part)) for part in targets)
         scores = problems.scores("check", np.broadcast_to(np.float32(0), shape), axis)
-        problems.with_targets(scores, reference, listed, ignore_index=ignore_index)
+        given = listed, None, None
+        problems.with_targets(scores, reference, given, Options("check", ignore_index=ignore_index))
     except LastlayerError as error:
         yield finding("listed-targets", what=str(error).removeprefix("check: "))
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 import lastlayer as ll
 from lastlayer.backends import reference
+from lastlayer.options import Options
 from lastlayer.problem import scores, with_targets
 
 from .page import Page, bar_text, class_label, new_table, number_text, open_console, signed_text
@@ -238,9 +239,8 @@ def _effective_target(options: _Options, target: int) -> npt.NDArray[np.float64]
     losses = with_targets(
         scores("explain", options.logits),
         reference,
-        target,
-        label_smoothing=options.label_smoothing,
-        class_weight=options.class_weight,
+        (target, options.class_weight, None),
+        Options("explain", label_smoothing=options.label_smoothing),
     )
     effective, _ = reference.effective_targets(losses)
     return np.asarray(effective)

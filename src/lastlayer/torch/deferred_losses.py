@@ -22,12 +22,12 @@ from lastlayer import functional
 from lastlayer.backends.torch import entry, kernels
 from lastlayer.backends.torch import row_stats as rows
 from lastlayer.backends.torch.head_call import call_of, is_narrow
-from lastlayer.backends.torch.kernels import Options
 from lastlayer.backends.torch.lazy import Snapshot, Values, made, with_numbers
 from lastlayer.backends.torch.losses import Target
 from lastlayer.backends.torch.row_stats import TensorRowStats
 from lastlayer.backends.torch.tensors import in_memory, is_kept_elsewhere, is_transformed, tracks, unchanged
 from lastlayer.errors import LastlayerError
+from lastlayer.options import Options
 from lastlayer.row_stats import RowStats
 
 from .arguments import dtype_of_loss
@@ -57,10 +57,10 @@ def loss(z: Logits, y: Any, w: Any, s: Any, o: Options) -> Tensor | None:
         if (wanted := _wanted(z)) is None:
             return None
         x, weight, bias = parts
-        rest = w, s, o.ignore_index, o.label_smoothing, o.z_loss, o.reduction, o.denominator, 0
-        call = call_of(
-            "linear_cross_entropy", rows_of(z.trail, x), weight, y, bias, z.source.max_memory, canon, rest
-        )
+        temperature, softcap = canon
+        own = o._replace(function="linear_cross_entropy", axis=-1, temperature=temperature, softcap=softcap)
+        arrays = rows_of(z.trail, x), weight, bias, z.source.max_memory
+        call = call_of(arrays, (y, w, s), own)
         assert call.target is not None
         if tracks(*call.target):
             return None
@@ -91,7 +91,7 @@ def row_stats(z: Logits, y: Any, w: Any, s: Any, o: Options) -> RowStats | None:
         target = None
         if y is not None:
             like = torch.zeros((), dtype=z.dtype).expand(z.shape)
-            target = entry._arguments(like, y, w, s, o)[1]
+            target = entry.arguments_of(like, (y, w, s), o)[1]
             if tracks(*target):
                 return None
         work = Work(z, "", o, wanted, compute)

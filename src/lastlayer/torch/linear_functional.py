@@ -16,11 +16,11 @@ from torch import Tensor
 
 from lastlayer import functional
 from lastlayer.backends.torch import entry, kernels
-from lastlayer.backends.torch.kernels import Options
 from lastlayer.backends.torch.losses import Target
 from lastlayer.backends.torch.number_options import are_read, over, stand_ins
 from lastlayer.backends.torch.tensors import as_tensor, in_memory, in_strides, is_watched, tracks, wide
 from lastlayer.errors import LastlayerError, TensorClassError
+from lastlayer.options import Options
 from lastlayer.problem import is_top_k
 
 from .arguments import FULL, as_input, as_torch_takes_it, by_torch, dtype_of_loss, weight_of_rows
@@ -239,7 +239,8 @@ def _loss_of(heads: _Heads) -> Callable[..., Any]:
 def _of_several(heads: _Heads, like: Tensor, target: Any, options: dict[str, Any]) -> Tensor:
     """The loss of several heads on the same features."""
     o = Options(_NAME, 1, *(options[name] for name in _NAMED))
-    _, t, o = entry._arguments(like, target, options["class_weight"], options["sample_weight"], o)
+    given = target, options["class_weight"], options["sample_weight"]
+    _, t, o = entry.arguments_of(like, given, o)
     total = _denominator(like, t, o)
     own = options | {name: getattr(o, name) for name in _NAMED}
     if isinstance(total, Tensor):

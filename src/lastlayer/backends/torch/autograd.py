@@ -11,16 +11,16 @@ of the logits' size. Each is itself a rule, so derivatives of derivatives are ru
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
+from lastlayer.options import Options
+
 from . import composed, kernels
 from .composed import Form
-from .kernels import Options
 from .losses import Target
 from .tensors import in_memory, is_transformed, tracks, wide
 
@@ -253,7 +253,7 @@ def _batch_of(size: int, in_dims: Any, args: Any) -> _Batch | None:
         t.expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
         for t, dim in zip((x, y), in_dims[:2], strict=True)
     )
-    rows = replace(o, axis=o.axis % (x.ndim - 1) + 1, reduction="none")
+    rows = o._replace(axis=o.axis % (x.ndim - 1) + 1, reduction="none")
     if y.ndim != x.ndim - 1 or not (kernels.on_core(x) and kernels.in_range(x, y, rows)):
         return None
     if o.reduction != "mean":

@@ -10,7 +10,6 @@ Each chooses among the ways that a call can be computed:
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,13 +19,14 @@ from torch.autograd import forward_ad
 from lastlayer import problem
 from lastlayer.arrays import overlaps_itself
 from lastlayer.errors import DtypeError, OptionError, ShapeError, quoted
+from lastlayer.options import Given, Options
 from lastlayer.row_stats import RowStats
 
 from . import composed, fast_path, kernels, number_options, ops, shards
 from . import row_stats as rows
 from .autograd import LogSumExp, Loss, LossBackward, SoftLoss, Softmax, call
 from .composed import Form
-from .kernels import Options, options_of, resolve
+from .kernels import resolve
 from .lazy import made
 from .losses import Target
 from .tensor_classes import functions_for
@@ -45,7 +45,7 @@ from .tensors import (
 )
 
 __all__ = [
-    "cross_entropy",
+    "arguments_of",
     "functions_for",
     "logsumexp",
     "loss",
@@ -206,66 +206,29 @@ def _check_out(function: str, x: Tensor, out: Any, temperature: Any) -> None:
 # --- losses -------------------------------------------------------------------------------------------------
 
 
-def cross_entropy(
-    x: Tensor,
-    y: Any,
-    axis: Any,
-    class_weight: Any,
-    sample_weight: Any,
-    ignore_index: Any,
-    label_smoothing: Any,
-    temperature: Any,
-    softcap: Any,
-    z_loss: Any,
-    reduction: Any,
-    denominator: Any,
-) -> Tensor:
-    """``lastlayer.cross_entropy``."""
+def loss(x: Tensor, given: Given, o: Options) -> Tensor:
+    """``lastlayer.cross_entropy``, ``nll_loss`` or ``log_loss``, whichever ``o`` names."""
+    function, axis, ignore_index, smoothing, temperature, softcap, z_loss, reduction, denominator, _ = o
+    y, w, s = given
     if (
-        class_weight is None
-        and sample_weight is None
+        w is None
+        and s is None
         and softcap is None
         and denominator is None
-        and type(label_smoothing) is type(temperature) is type(z_loss) is float
-        and label_smoothing == 0.0
+        and type(smoothing) is type(temperature) is type(z_loss) is float
+        and smoothing == 0.0
         and temperature == 1.0
         and z_loss == 0.0
-        and (found := fast_path.loss("cross_entropy", x, y, axis, ignore_index, reduction)) is not None
+        and (found := fast_path.loss(function, x, y, axis, ignore_index, reduction)) is not None
     ):
         return found
-    options = Options(
-        "cross_entropy",
-        axis,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        reduction,
-        denominator,
-    )
-    return loss(x, y, class_weight, sample_weight, options)
-
-
-def loss(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> Tensor:
-    """The loss of the function that ``o`` names."""
     if (
-        o.function == "cross_entropy"
+        function == "cross_entropy"
         and (deferred := DEFERRED.get(type(x))) is not None
-        and (found := deferred.loss(x, y, w, s, o)) is not None
+        and (found := deferred.loss(x, *given, o)) is not None
     ):
         return found  # type: ignore[no-any-return]
-    if (
-        (o.function == "nll_loss" or o.function == "log_loss")
-        and w is None
-        and s is None
-        and o.denominator is None
-        and type(o.label_smoothing) is float
-        and o.label_smoothing == 0.0
-        and (found := fast_path.loss(o.function, x, y, o.axis, o.ignore_index, o.reduction)) is not None
-    ):
-        return found
-    return loss_of(*_arguments(x, y, w, s, o))
+    return loss_of(*arguments_of(x, given, o))
 
 
 def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
@@ -281,7 +244,7 @@ def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
     if is_watched(x):
         if is_transformed():  # a transform inside of a program differentiates no registered operation
             return kernels.composed_loss(x, target, o)
-        return ops.loss(x, *target, *options_of(o))  # type: ignore[no-any-return]
+        return ops.loss(x, *target, *o[:-1])  # type: ignore[no-any-return]
     return call(Loss, x, *target, o)  # type: ignore[no-any-return]
 
 
@@ -303,9 +266,9 @@ def _learns_dense(x: Tensor, target: Target, o: Options) -> bool:
     )
 
 
-def loss_and_gradient(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Tensor]:
+def loss_and_gradient(x: Tensor, given: Given, o: Options) -> tuple[Tensor, Tensor]:
     """``lastlayer.cross_entropy_grad``."""
-    return loss_and_gradient_of(*_arguments(x, y, w, s, o))
+    return loss_and_gradient_of(*arguments_of(x, given, o))
 
 
 def loss_and_gradient_of(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Tensor]:
@@ -320,34 +283,32 @@ def loss_and_gradient_of(x: Tensor, target: Target, o: Options) -> tuple[Tensor,
         if is_watched(x) and is_transformed():  # as in `loss_of`
             return value, kernels.composed_gradient(ones, x, target, o)
         if is_watched(x):
-            return value, ops.loss_backward(ones, x, *target, *options_of(o))
+            return value, ops.loss_backward(ones, x, *target, *o[:-1])
         return value, call(LossBackward, ones, x, *target, o)
     return value, kernels.composed_gradient(ones, x, target, o)
 
 
-def row_stats(x: Tensor, y: Any, w: Any, s: Any, o: Options, shard: Any = None) -> RowStats:
+def row_stats(x: Tensor, given: Given, o: Options, shard: Any = None) -> RowStats:
     """``lastlayer.row_stats``; ``shard``: class_offset and target_logits."""
     if shard is not None:
-        return _row_stats_of_shard(x, y, w, s, o, *shard)
+        return _row_stats_of_shard(x, given, o, *shard)
     deferred = DEFERRED.get(type(x))
-    if deferred is not None and (found := deferred.row_stats(x, y, w, s, o)) is not None:
+    if deferred is not None and (found := deferred.row_stats(x, *given, o)) is not None:
         return found  # type: ignore[no-any-return]
-    if y is None:
+    if given[0] is None:
         x = _scores(o.function, x)
         return row_stats_of(x, None, number_options.read(o, x))
-    return row_stats_of(*_arguments(x, y, w, s, o))
+    return row_stats_of(*arguments_of(x, given, o))
 
 
-def _row_stats_of_shard(
-    x: Tensor, y: Any, w: Any, s: Any, o: Options, offset: Any, target_logits: Any
-) -> RowStats:
+def _row_stats_of_shard(x: Tensor, given: Given, o: Options, offset: Any, target_logits: Any) -> RowStats:
     """The statistics of a shard of the classes."""
     target: Target | None = None
-    if y is None:
+    if given[0] is None:
         x = _scores(o.function, x)
         o = number_options.read(o, x)
     else:
-        x, target, o = _arguments(x, y, w, s, o)
+        x, target, o = arguments_of(x, given, o)
     index = target is not None and not target.is_top_k and target.y.shape != x.shape
     first = problem.class_offset(o.function, offset, target_logits, index)
     z_y = None
@@ -367,9 +328,8 @@ def row_stats_of(x: Tensor, target: Target | None, o: Options) -> RowStats:
     return rows.row_stats(x, target, o, composing)
 
 
-def predict(x: Tensor, axis: Any, temperature: float, softcap: float | None) -> tuple[Tensor, Tensor]:
+def predict(x: Tensor, options: Options) -> tuple[Tensor, Tensor]:
     """``lastlayer.predict``."""
-    options = Options("predict", axis, temperature=temperature, softcap=softcap)
     x = x.detach()
     with torch.no_grad():
         if (deferred := DEFERRED.get(type(x))) is not None and (
@@ -380,9 +340,8 @@ def predict(x: Tensor, axis: Any, temperature: float, softcap: float | None) -> 
         return kernels.predict(x, number_options.read(options, x))
 
 
-def top_k(x: Tensor, k: Any, axis: Any, temperature: float) -> tuple[Tensor, Tensor]:
+def top_k(x: Tensor, k: Any, options: Options) -> tuple[Tensor, Tensor]:
     """``lastlayer.top_k``."""
-    options = Options("top_k", axis, temperature=temperature)
     x = x.detach()
     deferred = DEFERRED.get(type(x))
     if deferred is not None and (found := deferred.top_k(x, k, options)) is not None:
@@ -394,26 +353,26 @@ def top_k(x: Tensor, k: Any, axis: Any, temperature: float) -> tuple[Tensor, Ten
 
 def _summed(o: Options) -> Options:
     """The same loss, whose sum is divided by a denominator afterwards."""
-    return replace(o, reduction="sum", denominator=None)
+    return o._replace(reduction="sum", denominator=None)
 
 
-def _arguments(x: Tensor, y: Any, w: Any, s: Any, o: Options) -> tuple[Tensor, Target, Options]:
+def arguments_of(x: Tensor, given: Given, o: Options) -> tuple[Tensor, Target, Options]:
     """The tensors of a loss, where the scores are, and its options with the numbers read."""
-    function, given = o.function, x
+    function, was, (y, w, s) = o.function, x, given
     x = _scores(function, x)
     o = number_options.read(o, x)
     if isinstance(o.ignore_index, Tensor):
-        o = replace(o, ignore_index=number_options.integer(function, "ignore_index", o.ignore_index))
+        o = o._replace(ignore_index=number_options.integer(function, "ignore_index", o.ignore_index))
     y, *listed = _top_k(function, y, x) if problem.is_top_k(y) else [_targets(function, y, x, o)]
     if (
-        given.dtype is not x.dtype
+        was.dtype is not x.dtype
         and y.shape == x.shape
         and _is_axis(o.axis, x)
         and not torch.compiler.is_compiling()
-        and in_memory(given)
+        and in_memory(was)
         and in_memory(y)
     ):
-        problem.not_exchanged(function, memory(given), o.axis, memory(y))
+        problem.not_exchanged(function, memory(was), o.axis, memory(y))
     w = None if w is None else as_tensor(function, "class_weight", w, x)
     s = None if s is None else as_tensor(function, "sample_weight", s, x)
     return x, Target(y, w, s, *listed), o

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.autograd import Function, forward_ad
 
 from lastlayer.backends.core import core
+from lastlayer.options import Options
 
 from .autograd import SoftmaxBackward, call, loss_gradient
-from .kernels import Options
 from .tensors import is_kept_elsewhere, is_traced, is_transformed, new_like
 
 __all__ = ["loss", "softmax"]

@@ -10,7 +10,6 @@ transforms) is composed of ``x @ weight.T`` and the functions of logits.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,11 +19,12 @@ from torch.autograd import Function, forward_ad
 from lastlayer import problem
 from lastlayer.linear import run
 from lastlayer.linear import top_k as best
+from lastlayer.options import Given, Options
 from lastlayer.problem import Problem
 from lastlayer.row_stats import RowStats
 
 from . import entry, head_autograd, head_small, kernels, number_options, shards
-from .head_call import Call, call_of, is_narrow
+from .head_call import Call, HeadArrays, call_of, is_narrow
 from .tensors import from_memory, in_memory, is_kept_elsewhere, tracks
 
 __all__ = ["loss", "loss_and_gradients", "row_stats", "top_k"]
@@ -86,20 +86,11 @@ class _Loss(Function):
 # --- calls --------------------------------------------------------------------------------------------------
 
 
-def loss(
-    function: str,
-    x: Tensor,
-    weight: Any,
-    y: Any,
-    bias: Any,
-    max_memory: Any,
-    canon: Any,
-    rest: Any,
-    with_stats: bool = False,
-) -> Any:
+def loss(arrays: HeadArrays, given: Given, options: Options, with_stats: bool = False) -> Any:
     """``lastlayer.linear_cross_entropy``."""
-    w, s, ignore_index, label_smoothing, z_loss, reduction, denominator, shift = rest
-    temperature, softcap = canon
+    x, weight, bias, max_memory = arrays
+    y, w, s = given
+    _, _, ignore_index, smoothing, temperature, softcap, z_loss, reduction, denominator, shift = options
     if (
         w is None
         and s is None
@@ -107,14 +98,14 @@ def loss(
         and denominator is None
         and max_memory is None
         and not with_stats
-        and type(label_smoothing) is type(temperature) is type(z_loss) is float
-        and label_smoothing == 0.0
+        and type(smoothing) is type(temperature) is type(z_loss) is float
+        and smoothing == 0.0
         and temperature == 1.0
         and z_loss == 0.0
         and (found := head_small.usual_loss(x, weight, y, bias, ignore_index, reduction, shift)) is not None
     ):
         return found
-    call = call_of(function, x, weight, y, bias, max_memory, canon, rest)
+    call = call_of(arrays, given, options)
     stats: list[RowStats] | None = [] if with_stats else None
     value = _value(call, stats)
     if not with_stats:
@@ -146,19 +137,9 @@ def _value(call: Call, stats: list[RowStats] | None) -> Tensor:
     return _Loss.apply(call.x, call.weight, call.bias, call, call.checked(), stats)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def loss_and_gradients(
-    function: str,
-    x: Tensor,
-    weight: Any,
-    y: Any,
-    bias: Any,
-    max_memory: Any,
-    canon: Any,
-    rest: Any,
-    with_stats: bool = False,
-) -> Any:
+def loss_and_gradients(arrays: HeadArrays, given: Given, options: Options, with_stats: bool = False) -> Any:
     """``lastlayer.linear_cross_entropy_grad``."""
-    call = call_of(function, x, weight, y, bias, max_memory, canon, rest)
+    call = call_of(arrays, given, options)
     assert call.target is not None
     if call.in_loop() and not tracks(call.x, call.weight, call.bias, *call.target):
         if not with_stats and head_small.is_small(call):
@@ -171,23 +152,13 @@ def loss_and_gradients(
     return (value, tuple(grads), *((_composed_stats(call, True),) if with_stats else ()))
 
 
-def row_stats(
-    function: str,
-    x: Tensor,
-    weight: Any,
-    y: Any,
-    bias: Any,
-    max_memory: Any,
-    canon: Any,
-    rest: Any,
-    class_offset: Any = None,
-) -> RowStats:
+def row_stats(arrays: HeadArrays, given: Given, options: Options, class_offset: Any = None) -> RowStats:
     """``lastlayer.linear_row_stats``."""
-    call = call_of(function, x, weight, y, bias, max_memory, canon, rest)
+    call = call_of(arrays, given, options)
     if class_offset is not None:
-        first, z, own = problem.class_offset(function, class_offset), call.like_logits, call.target
+        first, z, own = problem.class_offset(options.function, class_offset), call.like_logits, call.target
         if own is not None:
-            own = shards.own_targets(z, own, replace(call.options, shift=0), first)
+            own = shards.own_targets(z, own, call.options._replace(shift=0), first)
         call = call._replace(target=own, options=shards.own_options(own, z, call.options))
         return shards.placed(_row_stats(call), call.aligned().target, first, z)
     return _row_stats(call)
@@ -207,24 +178,20 @@ def _row_stats(call: Call) -> RowStats:
 def _composed_stats(call: Call, constant: bool = False) -> RowStats:
     """The statistics of each row, from the logits."""
     call = call.aligned()
-    o = replace(call.options, z_loss=0.0, reduction="none", denominator=None)
+    o = call.options._replace(z_loss=0.0, reduction="none", denominator=None)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not constant):
         return entry.row_stats_of(call.logits(), call.target, o)
 
 
-def top_k(
-    function: str, x: Tensor, weight: Any, k: Any, bias: Any, max_memory: Any, canon: Any
-) -> tuple[Tensor, Tensor]:
+def top_k(arrays: HeadArrays, k: Any, options: Options) -> tuple[Tensor, Tensor]:
     """``lastlayer.linear_top_k``."""
-    weight, bias = (t.detach() if isinstance(t, Tensor) else t for t in (weight, bias))
+    *tensors, max_memory = arrays
+    x, weight, bias = (t.detach() if isinstance(t, Tensor) else t for t in tensors)
     with torch.no_grad():
-        call = call_of(function, x.detach(), weight, None, bias, max_memory, canon, _NOTHING)
+        call = call_of((x, weight, bias, max_memory), (None, None, None), options)
         if not call.in_loop():
             return kernels.top_k(call.logits(), k, call.options)
     head, products = call.parts()
     checked = call.checked()
     labels, probabilities = best.top_k(head, checked, problem.top(checked.scores, k), products)
     return from_memory(labels), from_memory(probabilities)
-
-
-_NOTHING = (None, None, -100, 0.0, 0.0, "none", None, 0)  # options of targets where there are none

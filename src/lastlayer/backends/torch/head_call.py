@@ -6,7 +6,6 @@ By the loop of `lastlayer.linear.loop`, in CPU memory; as one operation of a pro
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -18,17 +17,20 @@ from lastlayer.backends.core import core
 from lastlayer.errors import DtypeError
 from lastlayer.linear import run as passes
 from lastlayer.linear.run import Waiting
+from lastlayer.options import Given, Options
 from lastlayer.problem import Head, Problem
 from lastlayer.row_stats import RowStats
 
 from . import entry, kernels, losses
 from . import number_options as numbers
 from .array_ops import TorchProducts
-from .kernels import Options
 from .losses import Target
 from .tensors import as_tensor, from_memory, in_memory, is_autocast, is_transformed, is_watched, shape_of
 
-__all__ = ["Call", "call_of", "for_autocast", "is_narrow"]
+__all__ = ["Call", "HeadArrays", "call_of", "for_autocast", "is_narrow"]
+
+
+HeadArrays = tuple[Any, Any, Any, Any]  # x, weight, bias, max_memory: the head of a call, unchecked
 
 
 class Call(NamedTuple):
@@ -175,16 +177,16 @@ class Call(NamedTuple):
         """The same call with each target at its row's own position, for what knows of no shift."""
         o, target = self.options, self.target
         if target is None or (type(o.shift) is int and o.shift == 0):
-            return self._replace(options=replace(o, shift=0))
+            return self._replace(options=o._replace(shift=0))
         if self.in_loop():
             self.checked()  # what is wrong is said of the targets as they were given
         elif not torch.compiler.is_compiling():
-            kernels.form_of(self.like_logits, target, replace(o, shift=0))
+            kernels.form_of(self.like_logits, target, o._replace(shift=0))
         y, w, s, p, rest = target
         rows = self.x.shape[:-1]
         shift = problem.shift_of(o.function, rows, o.shift)
         if shift == 0:
-            return self._replace(options=replace(o, shift=0))
+            return self._replace(options=o._replace(shift=0))
         s = self.x.new_ones(rows, dtype=torch.float32) if s is None else s.expand(rows)
         rest = None if rest is None else rest.expand(rows)
 
@@ -192,31 +194,17 @@ class Call(NamedTuple):
             return problem.later(torch, t, len(rows) - 1, shift)  # type: ignore[no-any-return]
 
         p, rest = (None if t is None else later(t) for t in (p, rest))
-        return self._replace(target=Target(later(y), w, later(s), p, rest), options=replace(o, shift=0))
+        return self._replace(target=Target(later(y), w, later(s), p, rest), options=o._replace(shift=0))
 
 
-def call_of(
-    function: str, x: Tensor, weight: Any, y: Any, bias: Any, max_memory: Any, canon: Any, rest: Any
-) -> Call:
-    """The tensors of a call where ``x`` is, checked by their shapes and dtypes."""
-    w, s, ignore_index, label_smoothing, z_loss, reduction, denominator, shift = rest
-    temperature, softcap = canon
-    options = Options(
-        function,
-        -1,
-        ignore_index,
-        label_smoothing,
-        temperature,
-        softcap,
-        z_loss,
-        reduction,
-        denominator,
-        shift,
-    )
+def call_of(arrays: HeadArrays, given: Given, options: Options) -> Call:
+    """The tensors of a call where the features are, checked by their shapes and dtypes."""
+    x, weight, bias, max_memory = arrays
+    function = options.function
     x = entry._scores(function, x)
     options = numbers.read(options, x)
-    ignore_index = numbers.integer(function, "ignore_index", ignore_index)
-    options = replace(options, ignore_index=ignore_index)
+    ignore_index = numbers.integer(function, "ignore_index", options.ignore_index)
+    options = options._replace(ignore_index=ignore_index)
     max_memory = numbers.integer(function, "max_memory", max_memory)
     weight = as_tensor(function, "weight", weight, x)
     bias = None if bias is None else as_tensor(function, "bias", bias, x)
@@ -231,9 +219,9 @@ def call_of(
         b = None if bias is None else shape_of(bias)
         memory = problem.head(function, shape_of(x), shape_of(weight), b, max_memory).memory
     call = Call(x, weight, bias, None, options, memory)
-    if y is None:
+    if given[0] is None:
         return call
-    return call._replace(target=entry._arguments(call.like_logits, y, w, s, options)[1])
+    return call._replace(target=entry.arguments_of(call.like_logits, given, options)[1])
 
 
 def for_autocast(t: Tensor) -> Tensor:

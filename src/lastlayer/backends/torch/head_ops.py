@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.library import custom_op
 
 from lastlayer import problem
+from lastlayer.options import SCHEMA, Options
 
-from . import head_small, kernels
+from . import head_small
 from .head_autograd import composed_gradients
 from .head_call import Call, is_narrow
 from .losses import Target
@@ -24,14 +25,13 @@ from .tensors import _is_batched, memory, shape_of, wide
 
 __all__ = ["linear_loss", "linear_loss_backward"]
 
-_Options = kernels.Options
 _TENSORS = 3 + len(Target._fields)  # of the arguments: x, weight, bias and a target's
 
 
 def _call(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Call:
     """A call of the operation, without ``wanted``."""
     target, (*said, memory) = Target(*rest[: _TENSORS - 3]), rest[_TENSORS - 3 :]
-    return Call(x, weight, bias, target, _Options(*said), memory)
+    return Call(x, weight, bias, target, Options(*said), memory)
 
 
 def _run(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -95,8 +95,7 @@ def _fake_backward(
 _ARGUMENTS = (
     "Tensor x, Tensor weight, Tensor? bias, Tensor y, Tensor? class_weight, Tensor? sample_weight, "
     "Tensor? probabilities, Tensor? rest, "
-    "str function, int axis, SymInt? ignore_index, float label_smoothing, float temperature, float? softcap, "
-    "float z_loss, str reduction, float? denominator, int shift, float? max_memory, bool[3] wanted"
+    f"{SCHEMA}, int shift, float? max_memory, bool[3] wanted"
 )
 _GRADIENTS = "Tensor dx, Tensor dweight, Tensor dbias"
 for _name, _function, _shapes, _schema in (

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from lastlayer.linear import plan
+from lastlayer.options import Options
 
 from . import fast_path, head_autograd, kernels
 from .head_call import Call, is_narrow
@@ -191,7 +192,7 @@ class _UsualLoss(Function):
         x, weight, bias, y, z, peak, rest = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
         if _records() or not _is_usual(x) or not fast_path._is_plain(grad):
-            o = kernels.Options("linear_cross_entropy", -1, ctx.ignore_index, reduction=ctx.reduction)
+            o = Options("linear_cross_entropy", -1, ctx.ignore_index, reduction=ctx.reduction)
             call = Call(x, weight, bias, Target(y), o, None)
             return *head_autograd.composed_gradients(call, {"loss": grad}, wanted), None, None, None
         g = fast_path._gradient(ctx, grad, z, y, peak, rest)

@@ -8,7 +8,6 @@ had: looking at them would make a device wait, and inside `torch.func` there are
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from lastlayer import dispatch, problem
 from lastlayer.backends.core import core, native
 from lastlayer.errors import BackendError
+from lastlayer.options import Options
 from lastlayer.row_stats import RowStats
 
 from . import composed, losses, number_options
@@ -24,38 +24,7 @@ from .composed import Form
 from .losses import Target
 from .tensors import from_memory, in_memory, memory, new_like, shape_of, wide
 
-__all__ = ["Options", "form_of", "on_core"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a caller said besides tensors; unchecked."""
-
-    function: str
-    axis: Any = -1
-    ignore_index: Any = -100
-    label_smoothing: Any = 0.0
-    temperature: Any = 1.0
-    softcap: Any = None
-    z_loss: Any = 0.0
-    reduction: Any = "mean"
-    denominator: Any = None
-    shift: Any = 0
-
-
-def options_of(o: Options) -> tuple[Any, ...]:
-    """The options in their order, as `ops` takes them: of logits, whose targets are not shifted."""
-    return (
-        o.function,
-        o.axis,
-        o.ignore_index,
-        o.label_smoothing,
-        o.temperature,
-        o.softcap,
-        o.z_loss,
-        o.reduction,
-        o.denominator,
-    )
+__all__ = ["form_of", "on_core"]
 
 
 class _Unseen:
@@ -212,19 +181,7 @@ def scores_form(x: Tensor, o: Options) -> Form:
 def _with_targets(
     scores: problem.Scores, backend: Any, y: Any, w: Any, s: Any, o: Options
 ) -> problem.Problem:
-    return problem.with_targets(
-        scores,
-        backend,
-        y,
-        w,
-        s,
-        o.ignore_index,
-        o.label_smoothing,
-        o.z_loss,
-        o.reduction,
-        o.denominator,
-        o.shift,
-    )
+    return problem.with_targets(scores, backend, (y, w, s), o)
 
 
 # --- softmax ------------------------------------------------------------------------------------------------

@@ -8,9 +8,8 @@ one out of range makes the result NaN.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf, nan
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch.autograd import forward_ad
 
 from lastlayer import problem
 from lastlayer.errors import DtypeError, OptionError
+from lastlayer.options import Options
 
 from .tensors import in_memory, is_watched, wide
 
@@ -26,21 +26,21 @@ __all__ = ["Number", "are_read", "differs", "integer", "over", "read", "stand_in
 
 Number: TypeAlias = float | Tensor
 
-_Options = TypeVar("_Options")
 _UNIT = {"label_smoothing": 1.0}  # the largest number of each; the others have none
 _POSITIVE = ("temperature", "softcap")
 _PLAIN = {"label_smoothing": 0.0, "temperature": 1.0, "softcap": 1.0, "z_loss": 0.0, "denominator": 1.0}
 
 
-def read(o: _Options, x: Tensor) -> _Options:
+def read(o: Options, x: Tensor) -> Options:
     """The options with every number read that can be; ``x``: the scores."""
     if torch.compiler.is_compiling():
         o = _as_tensors(o)
     if are_read(o):
         return o
     given = {name: getattr(o, name) for name in _PLAIN}
-    found = {name: _number(o, name, value, x) for name, value in given.items() if isinstance(value, Tensor)}
-    return replace(o, **found)  # type: ignore[type-var]
+    tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+    found: dict[str, Any] = {name: _number(o, name, value, x) for name, value in tensors.items()}
+    return o._replace(**found)
 
 
 def are_read(o: Any) -> bool:
@@ -54,19 +54,20 @@ def are_read(o: Any) -> bool:
     )
 
 
-def stand_ins(o: _Options) -> _Options:
+def stand_ins(o: Options) -> Options:
     """The options with a valid number in the place of every tensor: to check the rest of a call."""
     if are_read(o):
         return o
-    found = {name: number for name, number in _PLAIN.items() if isinstance(getattr(o, name), Tensor)}
-    return replace(o, **found)  # type: ignore[type-var]
+    found: dict[str, Any] = {n: v for n, v in _PLAIN.items() if isinstance(getattr(o, n), Tensor)}
+    return o._replace(**found)
 
 
-def _as_tensors(o: _Options) -> _Options:
+def _as_tensors(o: Options) -> Options:
     """The options of a compiled graph, where NumPy's numbers are tensors in disguise."""
     given = {name: getattr(o, name) for name in _PLAIN}
-    found = {n: torch.as_tensor(v) for n, v in given.items() if isinstance(v, (np.ndarray, np.generic))}
-    return replace(o, **found) if found else o  # type: ignore[type-var]
+    arrays = {n: v for n, v in given.items() if isinstance(v, (np.ndarray, np.generic))}
+    found: dict[str, Any] = {n: torch.as_tensor(v) for n, v in arrays.items()}
+    return o._replace(**found) if found else o
 
 
 def integer(function: str, name: str, value: Any) -> Any:

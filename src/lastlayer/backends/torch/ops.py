@@ -14,21 +14,17 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
+from lastlayer.options import SCHEMA, Options
+
 from . import composed, kernels
 from .composed import Form
-from .kernels import Options
 from .losses import Target
 from .tensors import wide
 
 __all__ = ["logsumexp", "loss", "loss_backward", "softmax"]
 
-# The order of `Options`.
-_OPTIONS = (
-    "str function, int axis, SymInt? ignore_index, float label_smoothing, float temperature, float? softcap, "
-    "float z_loss, str reduction, float? denominator"
-)
 _TARGET = "Tensor y, Tensor? class_weight, Tensor? sample_weight, Tensor? probabilities, Tensor? rest"
-_LOSS = f"Tensor x, {_TARGET}, {_OPTIONS}"
+_LOSS = f"Tensor x, {_TARGET}, {SCHEMA}"
 _SOFTMAX = "Tensor? where, int axis, float temperature, bool log"
 
 

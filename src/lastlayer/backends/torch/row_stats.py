@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lastlayer.options import Options
 from lastlayer.row_stats import ARRAYS, RowStats
 
 from . import composed, kernels, losses, number_options
 from .autograd import LogSumExpBackward, Rule, along_rows, call, loss_gradient, ones_of_rows
 from .composed import Form
-from .kernels import Options
 from .losses import Target
 from .tensor_classes import mode_of
 from .tensors import from_memory, tracks, unchanged, versions_of, wide

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from lastlayer import problem, shards
+from lastlayer.options import Options
 from lastlayer.row_stats import RowStats
 
 from . import kernels, losses
-from .kernels import Options
 from .losses import Target
 from .tensors import memory, wide
 
@@ -42,8 +42,8 @@ def own_targets(x: Tensor, target: Target, o: Options, first: int) -> Target:
 def own_options(own: Target | None, x: Tensor, o: Options) -> Options:
     """The options that belong to `own_targets`."""
     if own is None or not _has_indices(own, x):
-        return replace(o, label_smoothing=0.0)
-    return replace(o, label_smoothing=0.0, ignore_index=problem.ELSEWHERE)
+        return o._replace(label_smoothing=0.0)
+    return o._replace(label_smoothing=0.0, ignore_index=problem.ELSEWHERE)
 
 
 def _has_indices(target: Target, x: Tensor) -> bool:

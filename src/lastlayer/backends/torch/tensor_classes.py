@@ -16,9 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import Parameter
 
 from lastlayer.errors import LastlayerError, TensorClassError, quoted
+from lastlayer.options import Options
 from lastlayer.problem import name_of
 
-from .kernels import Options
 from .tensors import class_of, is_own
 
 __all__ = ["functions_for", "mode_of"]
@@ -69,7 +69,7 @@ class _Functions:
 
 def _named(name: str, arguments: Any) -> str:
     """The public function of a call, for its message."""
-    if type(arguments[0]) is str:
+    if type(arguments[0]) is str:  # of the softmaxes
         return arguments[0]
     return next((a.function for a in arguments if isinstance(a, Options)), name)
 
