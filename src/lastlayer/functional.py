@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 _ndarray = problem._ndarray
-_new = tuple.__new__  # of a named tuple, at half the time
 # Imported at the first call that needs them.
 _heads: Any = None  # lastlayer.linear_arrays
 _calls: Any = None  # lastlayer.backends.torch.entry
@@ -283,10 +282,10 @@ def cross_entropy(
         denominator, 0,
     )  # fmt: skip
     if type(logits) is not _ndarray and (tensors := _tensors(logits)):
-        return tensors.loss(logits, given, Options(*said))
+        return tensors.loss(logits, given, said)
     scores = problem.scores("cross_entropy", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
-    return chosen.cross_entropy(problem.with_targets(scores, chosen, given, _new(Options, said)))
+    return chosen.cross_entropy(problem.with_targets(scores, chosen, given, said))
 
 
 def cross_entropy_grad(
@@ -351,7 +350,7 @@ z_loss, reduction, denominator
         return found
     scores = problem.scores("cross_entropy_grad", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
-    return chosen.cross_entropy_grad(problem.with_targets(scores, chosen, given, _new(Options, said)))
+    return chosen.cross_entropy_grad(problem.with_targets(scores, chosen, given, said))
 
 
 def nll_loss(
@@ -406,10 +405,10 @@ def nll_loss(
     given = targets, class_weight, sample_weight
     said = "nll_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator, 0
     if type(log_probs) is not _ndarray and (tensors := _tensors(log_probs)):
-        return tensors.loss(log_probs, given, Options(*said))
+        return tensors.loss(log_probs, given, said)
     scores = problem.scores("nll_loss", log_probs, axis)
     chosen = backend(scores)
-    return chosen.pick_loss(problem.with_targets(scores, chosen, given, _new(Options, said)), False)
+    return chosen.pick_loss(problem.with_targets(scores, chosen, given, said), False)
 
 
 def log_loss(
@@ -465,10 +464,10 @@ def log_loss(
     given = targets, class_weight, sample_weight
     said = "log_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator, 0
     if type(probs) is not _ndarray and (tensors := _tensors(probs)):
-        return tensors.loss(probs, given, Options(*said))
+        return tensors.loss(probs, given, said)
     scores = problem.scores("log_loss", probs, axis)
     chosen = backend(scores)
-    return chosen.pick_loss(problem.with_targets(scores, chosen, given, _new(Options, said)), True)
+    return chosen.pick_loss(problem.with_targets(scores, chosen, given, said), True)
 
 
 def row_stats(
@@ -541,13 +540,13 @@ def row_stats(
         found: RowStats = tensors.row_stats(logits, given, Options(*said), shard)
         return found
     scores = problem.scores("row_stats", logits, axis, None, temperature, softcap)
-    chosen, options = backend(scores), _new(Options, said)
+    chosen = backend(scores)
     if shard is not None:
         fields = _NO_TARGETS if targets is None else _ALL
-        return shards.row_stats(scores, chosen, fields, shard, given, options)
+        return shards.row_stats(scores, chosen, fields, shard, given, Options(*said))
     if targets is None:
         return chosen.row_stats(problem.without_targets(scores), _NO_TARGETS)
-    return chosen.row_stats(problem.with_targets(scores, chosen, given, options), _ALL)
+    return chosen.row_stats(problem.with_targets(scores, chosen, given, said), _ALL)
 
 
 def predict(

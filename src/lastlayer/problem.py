@@ -33,7 +33,7 @@ from .arrays import (
     wide,
 )
 from .errors import DtypeError, LastlayerError, OptionError, ShapeError, TargetError, quoted, shown
-from .options import Given, Options
+from .options import Given, Said
 
 __all__ = ["Axes", "Head", "Problem", "Scores", "Targets", "TopK"]
 
@@ -438,7 +438,7 @@ def without_targets(scores: Scores) -> Problem:
     return Problem(scores, None, 1.0, "none")
 
 
-def with_targets(scores: Scores, backend: Totals, given: Given, options: Options) -> Problem:
+def with_targets(scores: Scores, backend: Totals, given: Given, options: Said) -> Problem:
     """The problem of a loss, its targets checked; ``backend`` looks through the class indices."""
     function, x, axis, _, _, _ = scores
     _, _, ignore_index, label_smoothing, _, _, z_loss, reduction, denominator, shift = options

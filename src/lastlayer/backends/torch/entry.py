@@ -19,7 +19,7 @@ from torch.autograd import forward_ad
 from lastlayer import problem
 from lastlayer.arrays import overlaps_itself
 from lastlayer.errors import DtypeError, OptionError, ShapeError, quoted
-from lastlayer.options import Given, Options
+from lastlayer.options import Given, Options, Said
 from lastlayer.row_stats import RowStats
 
 from . import composed, fast_path, kernels, number_options, ops, shards
@@ -206,9 +206,9 @@ def _check_out(function: str, x: Tensor, out: Any, temperature: Any) -> None:
 # --- losses -------------------------------------------------------------------------------------------------
 
 
-def loss(x: Tensor, given: Given, o: Options) -> Tensor:
-    """``lastlayer.cross_entropy``, ``nll_loss`` or ``log_loss``, whichever ``o`` names."""
-    function, axis, ignore_index, smoothing, temperature, softcap, z_loss, reduction, denominator, _ = o
+def loss(x: Tensor, given: Given, said: Said) -> Tensor:
+    """``lastlayer.cross_entropy``, ``nll_loss`` or ``log_loss``, whichever the options name."""
+    function, axis, ignore_index, smoothing, temperature, softcap, z_loss, reduction, denominator, _ = said
     y, w, s = given
     if (
         w is None
@@ -222,6 +222,7 @@ def loss(x: Tensor, given: Given, o: Options) -> Tensor:
         and (found := fast_path.loss(function, x, y, axis, ignore_index, reduction)) is not None
     ):
         return found
+    o = Options(*said)
     if (
         function == "cross_entropy"
         and (deferred := DEFERRED.get(type(x))) is not None
