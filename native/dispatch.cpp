@@ -104,21 +104,6 @@ void broken(const char* condition, const char* file, int line) {
 }
 #endif
 
-int size_of(Dtype d) {
-  switch (d) {
-    case Dtype::i8:
-    case Dtype::u8: return 1;
-    case Dtype::f16:
-    case Dtype::bf16:
-    case Dtype::i16:
-    case Dtype::u16: return 2;
-    case Dtype::f32:
-    case Dtype::i32:
-    case Dtype::u32: return 4;
-    default: return 8;
-  }
-}
-
 std::vector<const Table*> available() {
   std::vector<const Table*> tables;
   auto offer = [&](const Table* table) {

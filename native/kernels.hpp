@@ -22,6 +22,13 @@ namespace lastlayer {
 
 enum class Dtype : std::int32_t { f16, bf16, f32, f64, i8, u8, i16, u16, i32, u32, i64, u64 };
 
+// Bytes of an element. Static, so that each translation unit has its own: of a shared inline function the
+// linker keeps one copy, maybe that of an instruction set which the machine lacks.
+static constexpr int size_of(Dtype d) {
+  constexpr int bytes[] = {2, 2, 4, 8, 1, 1, 2, 2, 4, 4, 8, 8};
+  return bytes[(int)d];
+}
+
 enum class Op : std::int32_t {
   softmax,
   log_softmax,
@@ -146,9 +153,5 @@ const Table* table_baseline();
 const Table* table_avx2();
 const Table* table_avx512();
 const Table* table_neon();
-
-// Bytes of an element. The kernels have their own (memory.hpp): no function that is compiled with an
-// instruction set's flags is shared with other code.
-int size_of(Dtype d);
 
 }  // namespace lastlayer

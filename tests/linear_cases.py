@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import oracle
 import pytest
-from backends import BACKENDS
+from backends import BACKENDS, recorded_plans
 from random_arrays import numbers
+
+import lastlayer as ll
 
 N, D, V = 23, 5, 70
 TARGETS = ["index", "ignored", "soft", "one-hot"]
@@ -59,3 +63,16 @@ def close(actual, expected, tolerance, what):
     assert np.shape(actual) == expected.shape, what
     error = np.abs(np.asarray(actual).astype(np.float64) - expected).max(initial=0) / scale
     assert error <= tolerance, f"{what} is off by {error:.3g} of its size"
+
+
+def memory_used(x, w, targets, memory):
+    """The bytes that NumPy reports for a call beyond its gradients, and those that its plan says."""
+    with recorded_plans() as said:
+        ll.linear_cross_entropy_grad(x, w, targets, max_memory=memory)
+        tracemalloc.start()
+        try:
+            _, gradients = ll.linear_cross_entropy_grad(x, w, targets, max_memory=memory)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    return peak - sum(g.nbytes for g in gradients if g is not None), said[-1].memory

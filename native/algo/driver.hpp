@@ -179,7 +179,7 @@ void finish(const Job& job, State<C>& st, std::int64_t row, int rows) {
 // Whole rows that lie side by side leave through a Drain, where two blocks of them fit the cache.
 template <class C>
 bool drains(const Job& job) {
-  const int size = bytes_of(job.out.dtype);
+  const int size = size_of(job.out.dtype);
   const std::int64_t fits = is_backward(job.op) ? 2 << 10 : 256 << 10;
   return !job.lanes && job.streaming && !job.known.rest && job.axes <= 1 && job.out.class_stride == size &&
          job.out.stride[0] == job.classes * size && writes_matrix(job.op) &&
@@ -223,11 +223,11 @@ std::int64_t tile_bytes(const Job& job) {
 template <class C>
 void plan_as(Job& job) {
   constexpr int W = Simd<C>::W;
-  const int size = bytes_of(job.x.dtype);
+  const int size = size_of(job.x.dtype);
   const std::int64_t V = job.classes, bytes = V * (std::int64_t)sizeof(C);
   const bool beside = job.x.class_stride == size || V == 1;
   const bool across = job.axes > 0 && job.x.stride[job.axes - 1] == size;
-  const std::int64_t out_bytes = writes_matrix(job.op) ? job.rows * V * bytes_of(job.out.dtype) : 0;
+  const std::int64_t out_bytes = writes_matrix(job.op) ? job.rows * V * size_of(job.out.dtype) : 0;
   // The ends of short rows share cache lines: written one by one, as known rows are, they do not stream well.
   job.streaming = out_bytes > (std::int64_t)4 << 20 && !(job.known.rest && bytes < 4096);
   job.lanes = (V <= 64 || (!beside && across)) && !job.known.tilt;
@@ -302,7 +302,7 @@ void run_as(const Job& job, std::int64_t begin, std::int64_t end, char* arena) {
 inline bool is_aligned(const void* p, std::size_t size) { return (std::uintptr_t)p % size == 0; }
 inline bool keeps_alignment(const Job& job, const Operand& a) {
   if (!a.data) return true;  // not given
-  const int size = bytes_of(a.dtype);
+  const int size = size_of(a.dtype);
   bool kept = is_aligned(a.data, (std::size_t)size) && (job.classes == 1 || a.class_stride % size == 0);
   for (int d = 0; d < job.axes; ++d) kept = kept && a.stride[d] % size == 0;
   return kept || !a.aligned;

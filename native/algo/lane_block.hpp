@@ -2,7 +2,7 @@
 
 // Whether the rows lie side by side in each class, rather than the classes in each row.
 LL_INLINE bool has_planes(const Job& job, const Operand& a) {
-  const std::int64_t size = bytes_of(a.dtype);
+  const std::int64_t size = size_of(a.dtype);
   return job.axes > 0 && a.stride[job.axes - 1] == size && (a.class_stride != size || job.classes == 1);
 }
 
@@ -25,7 +25,7 @@ LL_INLINE int run_of(const Job& job, const Operand& a, std::int64_t row, int row
 template <class C>
 void load_tile(const Job& job, const Operand& a, std::int64_t row, int rows, char** at, C* tile, C* scratch) {
   constexpr int W = Simd<C>::W;
-  const std::int64_t V = job.classes, ld = job.block, size = bytes_of(a.dtype);
+  const std::int64_t V = job.classes, ld = job.block, size = size_of(a.dtype);
   const std::int64_t whole = round_up(rows, W);
   if (has_planes(job, a)) {
     char* from;
@@ -60,7 +60,7 @@ void store_tile(const Job& job, std::int64_t row, int rows, char** at, const C* 
                 Drain<C>& drain) {
   constexpr int W = Simd<C>::W;
   const Operand& a = job.out;
-  const std::int64_t V = job.classes, ld = job.block, size = bytes_of(a.dtype);
+  const std::int64_t V = job.classes, ld = job.block, size = size_of(a.dtype);
   const bool plain = a.dtype == dtype_of<C>;
   if (has_planes(job, a)) {
     char* first;
@@ -98,7 +98,7 @@ void store_tile(const Job& job, std::int64_t row, int rows, char** at, const C* 
 template <class C>
 Ahead next_block(const Job& job, std::int64_t row, int rows) {
   const Operand& a = job.x;
-  const std::int64_t size = bytes_of(a.dtype), last = job.axes > 0 ? a.stride[job.axes - 1] : 0;
+  const std::int64_t size = size_of(a.dtype), last = job.axes > 0 ? a.stride[job.axes - 1] : 0;
   char* first;
   run_of(job, a, row, rows, first);
   if (has_planes(job, a)) return {first + rows * size, size, a.class_stride};

@@ -6,22 +6,6 @@ LL_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a 
 LL_INLINE std::int64_t most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 LL_INLINE std::int64_t round_up(std::int64_t a, std::int64_t to) { return (a + to - 1) / to * to; }
 
-// Bytes of an element.
-LL_INLINE int bytes_of(Dtype d) {
-  switch (d) {
-    case Dtype::i8:
-    case Dtype::u8: return 1;
-    case Dtype::f16:
-    case Dtype::bf16:
-    case Dtype::i16:
-    case Dtype::u16: return 2;
-    case Dtype::f32:
-    case Dtype::i32:
-    case Dtype::u32: return 4;
-    default: return 8;
-  }
-}
-
 template <class T>
 LL_INLINE T read_at(const char* p) {
   T v;

@@ -210,7 +210,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   char* next[most_rows];
   const std::int64_t ahead = job.axes <= 1 && row + 2 * rows <= job.rows ? rows * job.x.stride[0] : 0;
   for (int i = 0; i < rows; ++i) next[i] = at[i] + ahead;
-  const int size = job.x.class_stride == bytes_of(job.x.dtype) ? bytes_of(job.x.dtype) : 0;
+  const int size = job.x.class_stride == size_of(job.x.dtype) ? size_of(job.x.dtype) : 0;
   const bool backward = is_backward(job.op);
   const bool plain = !backward && !has_transform(job) && job.op != Op::pick && !job.known.rest;
   for (int i = 0; i < rows; ++i) {
@@ -291,7 +291,7 @@ void row_block(const Job& job, State<C>& st, Buffers<C>& buf, std::int64_t row, 
   locate(job, job.out, row, rows, at);
   const bool direct =
       job.out.dtype == dtype_of<C> && job.out.class_stride == (std::int64_t)sizeof(C) && job.out.aligned;
-  const int size_out = bytes_of(job.out.dtype);
+  const int size_out = size_of(job.out.dtype);
   char* staged = nullptr;
   if (buf.spare) {
     // of the target's alignment, so that whole vectors leave from whole vectors

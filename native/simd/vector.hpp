@@ -4,9 +4,9 @@
 //
 //   V, M, W                a vector of W lanes of C, a mask of W lanes
 //   set1 load store        W lanes, at any address
-//   loadn storen           the first n lanes of memory alone, 1 <= n <= W; loadn fills the others with a
-//   number stream                 store past the cache; the address is aligned to a whole vector fence() what
-//   was streamed is visible to other threads before anything after it
+//   loadn storen           the first n lanes of memory alone, 1 <= n <= W; loadn fills the others
+//   stream                 store past the cache; the address is aligned to a whole vector
+//   fence()                what was streamed is visible to other threads before anything after it
 //   + - * /                the compiler's own operators on V
 //   fma(a,b,c)             a * b + c
 //   fnma(a,b,c)            c - a * b
@@ -23,9 +23,8 @@
 //   add_where(s,m,a)       s + a where m, else s
 //   fma_where(s,m,a,b)     s + a * b where m, else s
 //   pow2(m)                the low bits of m moved into the exponent: see exp in math.hpp
-//   table_bits             2^table_bits numbers can be looked up in a register; 0: there is no such
-//   instruction,
-//                          and the next two do not exist
+//   table_bits             2^table_bits numbers can be looked up in a register; 0: they cannot, and the
+//                          next two do not exist
 //   lookup(table,m)        the number that the low bits of m point to
 //   pow2(m,table)          the same, with the bits above them moved into the exponent
 //   split(a,f,k)           a = f * 2^k with f in [0.75, 1.5), for a > 0 and normal; else any numbers

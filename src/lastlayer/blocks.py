@@ -57,9 +57,7 @@ def opened(values: Any) -> Any:
         return values
     try:
         return to_numpy("opened", "values", values)
-    except (
-        Exception
-    ) as error:  # ragged lists, unknown objects: NumPy and other libraries raise what they like
+    except Exception as error:  # of ragged lists and unknown objects libraries raise what they like
         ragged = isinstance(values, (list, tuple))
         raise UnreadableError("rows of unequal length?" if ragged else type(values).__name__) from error
 

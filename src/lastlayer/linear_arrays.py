@@ -14,6 +14,7 @@ import numpy as np
 from . import dispatch, problem, shards
 from .arrays import Array, cast, is_foreign, namespace, wide
 from .backends.core import native
+from .dispatch import Backend
 from .linear import run, small
 from .linear import top_k as best
 from .options import Given, Options
@@ -108,11 +109,14 @@ def _checked(head: Head, given: Given, options: Options) -> Problem | None:
     chosen = dispatch.backend(scores)
     if chosen.name != "native":
         return None
-    return (
-        problem.without_targets(scores)
-        if given[0] is None
-        else problem.with_targets(scores, chosen, given, options)
-    )
+    return _problem(scores, chosen, given, options)
+
+
+def _problem(scores: Scores, backend: Backend, given: Given, options: Options) -> Problem:
+    """The problem of scores, with targets if there are any."""
+    if given[0] is None:
+        return problem.without_targets(scores)
+    return problem.with_targets(scores, backend, given, options)
 
 
 # --- the specification: with logits -------------------------------------------------------------------------
@@ -124,11 +128,7 @@ def _of_logits(name: str, head: Head, given: Given, options: Options) -> Any:
     xp = namespace(head.x)
     scores = _scores(_logits(head), options)
     chosen = dispatch.backend(scores)
-    checked = (
-        problem.without_targets(scores)
-        if given[0] is None
-        else problem.with_targets(scores, chosen, given, options)
-    )
+    checked = _problem(scores, chosen, given, options)
     dtype = _kind(head)
     if name == "row_stats":
         return replace(

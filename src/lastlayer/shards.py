@@ -47,8 +47,9 @@ def with_shard(scores: Scores, backend: Backend, first: int, given: Given, optio
     """The problem of a shard whose first class is ``first``."""
     targets, class_weight, sample_weight = given
     own = problem.shard(scores, first, targets, sample_weight, options.ignore_index, options.label_smoothing)
-    options = options._replace(ignore_index=own.ignore_index, label_smoothing=0.0, z_loss=0.0)
-    options = options._replace(reduction="none", denominator=None)
+    options = options._replace(
+        ignore_index=own.ignore_index, label_smoothing=0.0, z_loss=0.0, reduction="none", denominator=None
+    )
     return problem.with_targets(scores, backend, (own.targets, class_weight, own.sample_weight), options)
 
 

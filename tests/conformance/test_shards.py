@@ -56,42 +56,32 @@ def test_gradient_with_mass_and_tilt(dtype, cut, temperature, softcap, off):
     below = np.where(p == 0, 0, z - peak)
     wanted = 3.0 * slopes(x, temperature, softcap) * ((mass[:, None] + tilt[:, None] * below) * p - t)
     first, last = cut
-    shard = x[:, first:last].copy()
     kind = np.float64 if dtype == "float64" or temperature != 1 or softcap else np.float32
-    core_calls.cross_entropy(
-        shard,
-        1,
-        temperature=temperature,
-        softcap=softcap,
-        targets=y - first,
-        sample_weight=weight,
-        off=off,
-        scale=3.0,
-        kind=GRAD,
-        grad=shard,
-        peak=peak[:, 0].astype(kind),
-        rest=rest,
-        mass=mass,
-        tilt=tilt,
-    )
+
+    def gradient(tilt):
+        shard = x[:, first:last].copy()
+        core_calls.cross_entropy(
+            shard,
+            1,
+            temperature=temperature,
+            softcap=softcap,
+            targets=y - first,
+            sample_weight=weight,
+            off=off,
+            scale=3.0,
+            kind=GRAD,
+            grad=shard,
+            peak=peak[:, 0].astype(kind),
+            rest=rest,
+            mass=mass,
+            tilt=tilt,
+        )
+        return shard
+
+    shard = gradient(tilt)
     assert np.abs(shard - wanted[:, first:last]).max() < DTYPES[dtype] * 30
     assert not shard[6].any()
-    without = x[:, first:last].copy()
-    core_calls.cross_entropy(
-        without,
-        1,
-        temperature=temperature,
-        softcap=softcap,
-        targets=y - first,
-        sample_weight=weight,
-        off=off,
-        scale=3.0,
-        kind=GRAD,
-        grad=without,
-        peak=peak[:, 0].astype(kind),
-        rest=rest,
-        mass=mass,
-    )
+    without = gradient(None)
     wanted = 3.0 * slopes(x, temperature, softcap) * (mass[:, None] * p - t)
     assert np.abs(without - wanted[:, first:last]).max() < DTYPES[dtype] * 10
 

@@ -61,7 +61,8 @@ def _in_core(function: Callable[..., Any], *arguments: Any) -> Any:
 def resolve(x: Tensor, target: Target, o: Options) -> problem.Problem:
     """The checked problem of a loss, on the tensors' memory."""
     _, w, s, *_ = target
-    return _with_targets(_scores(x, o), native, _given(target, memory), _weights(w), _weights(s), o)
+    given = _given(target, memory), _weights(w), _weights(s)
+    return problem.with_targets(_scores(x, o), native, given, o)
 
 
 def _given(target: Target, look: Callable[[Tensor], Any]) -> Any:
@@ -98,14 +99,8 @@ def form_of(x: Tensor, target: Target, o: Options) -> Form:
     _, w, s, *_ = target
     given, o = o, number_options.stand_ins(o)
     scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
-    checked = _with_targets(
-        scores,
-        _Unseen,
-        _given(target, shape_of),
-        None if w is None else shape_of(w),
-        None if s is None else shape_of(s),
-        o,
-    )
+    w, s = (None if t is None else shape_of(t) for t in (w, s))
+    checked = problem.with_targets(scores, _Unseen, (_given(target, shape_of), w, s), o)
     t = checked.targets
     assert t is not None
     total = None if o.denominator is None else float(o.denominator)
@@ -176,12 +171,6 @@ def scores_form(x: Tensor, o: Options) -> Form:
             softcap=given.softcap if isinstance(given.softcap, Tensor) else softcap,
         )
     )
-
-
-def _with_targets(
-    scores: problem.Scores, backend: Any, y: Any, w: Any, s: Any, o: Options
-) -> problem.Problem:
-    return problem.with_targets(scores, backend, (y, w, s), o)
 
 
 # --- softmax ------------------------------------------------------------------------------------------------

@@ -48,8 +48,6 @@ class _Functions:
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(self._module, name)
-        if isinstance(function, type):  # `Options`
-            return function
         x = self._x
 
         @wraps(function)
@@ -71,7 +69,8 @@ def _named(name: str, arguments: Any) -> str:
     """The public function of a call, for its message."""
     if type(arguments[0]) is str:  # of the softmaxes
         return arguments[0]
-    return next((a.function for a in arguments if isinstance(a, Options)), name)
+    options = (a for a in arguments if isinstance(a, tuple) and len(a) == len(Options._fields))
+    return next((function for function, *_ in options), name)
 
 
 def _refuse(function: str, x: Tensor, error: Exception) -> NoReturn:
