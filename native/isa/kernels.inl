@@ -1,6 +1,6 @@
-// One instruction set: compiled once a file in this folder, with LL_ISA the namespace, LL_SIMD the file of its
-// vectors in simd/, and the compiler's flags the target. Everything below lives in that namespace; the standard headers are included by the file,
-// outside of it, and no function of theirs is called.
+// One instruction set: compiled once a file in this folder, with LL_ISA the namespace, LL_SIMD the file of
+// its vectors in simd/, and the compiler's flags the target. Everything below lives in that namespace; the
+// standard headers are included by the file, outside of it, and no function of theirs is called.
 
 #define LL_INLINE inline __attribute__((always_inline))
 #define LL_INLINE_LAMBDA __attribute__((always_inline))
