@@ -12,6 +12,7 @@ from lastlayer import dispatch, problem
 from lastlayer.backends.core import core
 from lastlayer.backends.torch.head_call import for_autocast
 from lastlayer.backends.torch.tensors import in_memory, is_watched
+from lastlayer.linear.plan import is_small
 
 from . import deferred_losses as _deferred_losses  # noqa: F401 - which answers for a loss of deferred logits
 from .deferred import deferred, is_possible
@@ -47,7 +48,8 @@ class LinearHead(nn.Linear):
     max_memory : number of bytes, optional
         As in `lastlayer.linear_cross_entropy`.
     defer : {"training", "always", "never"}
-        When the logits are deferred. "training": where autograd records, for 256 rows or more. "always":
+        When the logits are deferred. "training": where autograd records, for 256 rows or more that make
+        more than 2^18 logits (for fewer, deferring them would take longer than computing them). "always":
         under ``torch.no_grad()`` too, and for any number of rows; for an evaluation that takes nothing but
         losses, statistics or predictions. "never": this is ``torch.nn.Linear``.
 
@@ -136,7 +138,8 @@ class LinearHead(nn.Linear):
         if not torch.is_grad_enabled() or not isinstance(x, Tensor):
             return False
         recorded = any(t is not None and t.requires_grad for t in (x, self.weight, self.bias))
-        return recorded and x.numel() >= _WORTH_IT * self.in_features
+        rows = x.numel() // max(1, self.in_features)
+        return recorded and rows >= _WORTH_IT and not is_small(rows, self.out_features, None)
 
 
 def _can_wait(x: Any, weight: Tensor, bias: Tensor | None) -> bool:
