@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
+
 from . import dispatch, problem, shards
 from .arrays import Array, namespace
 from .dispatch import backend
@@ -33,7 +35,7 @@ __all__ = [
     "top_k",
 ]
 
-_ndarray = problem._ndarray
+_ndarray = np.ndarray
 # Imported at the first call that needs them.
 _heads: Any = None  # lastlayer.linear_arrays
 _calls: Any = None  # lastlayer.backends.torch.entry

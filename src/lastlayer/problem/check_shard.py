@@ -1,0 +1,86 @@
+"""Targets of a call whose scores are a part of the classes -> `Shard`, in the terms of its own classes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from lastlayer.arrays import Array, cast, device, namespace, truth, wide
+from lastlayer.errors import OptionError, TargetError
+
+from .check_arrays import as_int64, is_integral
+from .check_numbers import ignore_index_of, number_option
+from .check_target_arrays import as_targets
+from .check_weights import sample_weight_of
+from .types import Scores
+from .wording import element
+
+__all__ = ["ELSEWHERE", "Shard", "no_smoothing", "own_indices", "shard", "shard_indices"]
+
+
+class Shard(NamedTuple):
+    """Targets of a shard, in the terms of its own classes: what `with_targets` takes."""
+
+    first: int  # the shard's first class among all
+    targets: Any  # indices of other shards and ignored ones are `ELSEWHERE`, to be ignored
+    sample_weight: Any  # 0 in ignored rows
+    ignore_index: int | None
+
+
+ELSEWHERE = -1  # the index of a class that another shard holds
+
+
+def shard(
+    scores: Scores, first: int, targets: Any, sample_weight: Any, ignore_index: Any, label_smoothing: Any
+) -> Shard:
+    """The targets of a call whose scores are those of the classes from ``first`` on."""
+    function, x = scores.function, scores.array
+    rows = x.shape[: scores.axis] + x.shape[scores.axis + 1 :]
+    if number_option(function, "label_smoothing", label_smoothing, high=1.0):
+        raise no_smoothing(function, label_smoothing)
+    targets, kind = as_targets(scores, rows, targets)
+    ignore_index = ignore_index_of(function, ignore_index, kind == "dense")
+    if kind == "dense":
+        if is_integral(namespace(x), targets):  # a part of a one-hot row is one-hot or 0
+            targets = wide(namespace(x), targets)
+        return Shard(first, targets, sample_weight, -100)
+    if sample_weight is not None:
+        sample_weight = sample_weight_of(scores, rows, sample_weight)
+    if kind == "sparse" and targets.rest is not None:
+        raise OptionError(
+            f"{function}: targets[2] is not 0; expected no rest with class_offset: "
+            "it depends on how many classes all shards have"
+        )
+    xp = namespace(x)
+    y = as_int64(xp, targets.indices if kind == "sparse" else targets)
+    local, ignored = own_indices(xp, y, first, x.shape[scores.axis], ignore_index)
+    bad = xp.reshape((y < 0) & ~ignored, (-1,))
+    if truth(xp.any(bad)):
+        place = int(xp.argmax(cast(xp, bad, xp.int8)))
+        name = element("targets[0]" if kind == "sparse" else "targets", place, y.shape)
+        rule = "a class of 0 or more" + ("" if ignore_index is None else f" or ignore_index={ignore_index}")
+        raise TargetError(f"{function}: {name} is {int(xp.reshape(y, (-1,))[place])}; expected {rule}")
+    if kind == "sparse":
+        return Shard(first, (local, targets.probabilities), sample_weight, ELSEWHERE)
+    ones = xp.ones(rows, dtype=xp.float32, device=device(x)) if sample_weight is None else sample_weight
+    return Shard(first, local, xp.where(ignored, xp.zeros_like(ones), ones), ELSEWHERE)
+
+
+def no_smoothing(function: str, label_smoothing: Any) -> OptionError:
+    """What is wrong with smoothed targets of a shard."""
+    return OptionError(
+        f"{function}: label_smoothing is {label_smoothing}; expected 0 with class_offset: "
+        "it depends on how many classes all shards have"
+    )
+
+
+def own_indices(xp: Any, y: Any, first: int, classes: int, ignore_index: int | None) -> tuple[Any, Any]:
+    """Class indices counted from ``first``, `ELSEWHERE` for those of other shards; and which are ignored."""
+    ignored = y != y if ignore_index is None else y == ignore_index
+    own = (y >= first) & (y - first < classes) & ~ignored
+    return xp.where(own, y - first, xp.full_like(y, ELSEWHERE)), ignored
+
+
+def shard_indices(scores: Scores, targets: Any) -> Array:
+    """Class indices among all classes as int64, in the rows' shape."""
+    rows = scores.array.shape[: scores.axis] + scores.array.shape[scores.axis + 1 :]
+    return as_int64(namespace(scores.array), as_targets(scores, rows, targets)[0])

@@ -1,0 +1,79 @@
+"""Targets -> the array of their kind, in the scores' library, or an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lastlayer.arrays import Array, device, namespace
+from lastlayer.errors import DtypeError, ShapeError, quoted
+
+from .check_arrays import floats, is_float, kind_of, like, native_form, of_rows
+from .check_top_k_targets import as_top_k, is_top_k
+from .target_errors import bad_target_shape
+from .types import Scores, TopK
+from .wording import unfit
+
+__all__ = ["as_targets", "later", "shifted", "target_logits"]
+
+
+def as_targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Any, str]:
+    """The targets in the form of their kind, and this."""
+    function, x = scores.function, scores.array
+    if is_top_k(targets):
+        return as_top_k(scores, rows, *targets), "sparse"
+    xp = namespace(x)
+    targets = like(xp, function, "targets", targets, x)
+    kind = kind_of(xp, targets.dtype)
+    if xp is np:
+        if kind == "f" and targets.size == 0 and targets.shape == rows:
+            targets, kind = targets.astype(np.int64), "i"  # [] has no dtype of its own
+        elif kind == "f" and not is_float(targets.dtype):
+            targets = targets.astype(np.float64)
+        targets = native_form(targets)
+    if kind not in "biuf":
+        raise unfit(function, "targets", targets, targets.dtype)
+    if tuple(targets.shape) == tuple(x.shape):
+        return targets, "dense"
+    if tuple(targets.shape) != tuple(rows):
+        raise ShapeError(bad_target_shape(scores, rows, tuple(targets.shape)))
+    if kind in "bf":
+        remedy, holds = "use targets.astype(np.int64)" if xp is np else "convert them to int64", ""
+        if xp is np and kind == "f" and np.isnan(targets.astype(np.float64)).any():
+            remedy = "use np.where(np.isnan(targets), -100, targets).astype(np.int64)"
+            holds = " and holds NaN"
+        rule = "expected integers as class indices"
+        raise DtypeError(f"{function}: targets is of dtype {quoted(targets.dtype)}{holds}; {rule}; {remedy}")
+    return targets, "index"
+
+
+def shifted(
+    scores: Scores, rows: tuple[int, ...], targets: Any, sample_weight: Array | None, shift: int
+) -> tuple[Any, Array | None]:
+    """Targets and sample weights of the rows ``shift`` positions further on, and 0 at the end."""
+    if shift == 0 or not rows:
+        return targets, sample_weight
+    xp = namespace(scores.array)
+    if sample_weight is None:
+        sample_weight = xp.ones(rows, dtype=xp.float32, device=device(scores.array))
+    axis = len(rows) - 1
+    sample_weight = later(xp, sample_weight, axis, shift)
+    if isinstance(targets, TopK):
+        return TopK(*(None if a is None else later(xp, a, axis, shift) for a in targets)), sample_weight
+    return later(xp, targets, axis, shift), sample_weight
+
+
+def later(xp: Any, a: Array, axis: int, shift: int) -> Array:
+    """What lies ``shift`` places further along an axis, and zeros after its end."""
+    found = a[(slice(None),) * axis + (slice(shift, None), ...)]
+    missing = (*a.shape[:axis], a.shape[axis] - found.shape[axis], *a.shape[axis + 1 :])
+    return xp.concat([found, xp.zeros(missing, dtype=a.dtype, device=device(a))], axis=axis)
+
+
+def target_logits(scores: Scores, value: Any) -> Array:
+    """The logit of each row's target, in the rows' shape."""
+    function, x = scores.function, scores.array
+    rows = x.shape[: scores.axis] + x.shape[scores.axis + 1 :]
+    value = floats(scores, "target_logits", value)
+    return of_rows(function, "target_logits", value, rows, "one logit for each row")

@@ -1,0 +1,115 @@
+"""The targets and options of a loss -> `Problem`, or an error."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from lastlayer.arrays import namespace, truth
+from lastlayer.errors import OptionError, TargetError, shown
+from lastlayer.options import Given, Said
+
+from .check_arrays import is_integral
+from .check_numbers import ignore_index_of, number_option, shift_of
+from .check_target_arrays import as_targets, shifted
+from .check_top_k_targets import check_probabilities
+from .check_weights import class_weight_of, sample_weight_of
+from .target_errors import bad_row, bad_target, not_exchanged
+from .types import LEAST, LIMIT, Problem, Scores, Targets, Totals, WholeScores, new_tuple
+from .wording import REDUCTIONS, bad_reduction
+
+__all__ = ["with_targets", "without_targets"]
+
+_INT64 = np.dtype(np.int64)
+
+
+def without_targets(scores: Scores) -> Problem:
+    """The problem of row statistics that need no targets."""
+    return Problem(scores, None, 1.0, "none")
+
+
+def with_targets(scores: Scores, backend: Totals, given: Given, options: Said) -> Problem:
+    """The problem of a loss, its targets checked; ``backend`` looks through the class indices."""
+    function, x, axis, _, _, _ = scores
+    _, _, ignore_index, label_smoothing, _, _, z_loss, reduction, denominator, shift = options
+    targets, class_weight, sample_weight = given
+    shape = x.shape
+    rows = shape[:axis] + shape[axis + 1 :]
+    kind = "index"
+    if (
+        type(targets) is not ndarray
+        or type(x) is not ndarray
+        or not (targets.dtype is _INT64 or (targets.dtype.kind in "iu" and targets.dtype.isnative))
+        or targets.shape != rows
+        or not targets.flags.aligned
+    ):
+        targets, kind = as_targets(scores, rows, targets)
+    dense = kind == "dense"
+    if dense and type(scores) is WholeScores:
+        not_exchanged(function, x, axis, targets)
+    if dense or type(ignore_index) is not int or not -LIMIT <= ignore_index < LIMIT:
+        ignore_index = ignore_index_of(function, ignore_index, dense)
+    if class_weight is not None:
+        class_weight = class_weight_of(scores, class_weight)
+    if sample_weight is not None:
+        sample_weight = sample_weight_of(scores, rows, sample_weight)
+    if type(shift) is not int or shift != 0:
+        shift = shift_of(function, rows, shift)
+        targets, sample_weight = shifted(scores, rows, targets, sample_weight, shift)
+    on, off = 1.0, 0.0
+    if type(label_smoothing) is not float or label_smoothing != 0.0:
+        smoothing = number_option(function, "label_smoothing", label_smoothing, high=1.0)
+        on, off = 1.0 - smoothing, smoothing / shape[axis]
+    if type(z_loss) is not float or z_loss != 0.0:
+        z_loss = number_option(function, "z_loss", z_loss)
+    if reduction != "mean" and reduction not in REDUCTIONS:
+        raise OptionError(bad_reduction(function, reduction))
+    checked = new_tuple(Targets, (kind, targets, on, off, class_weight, sample_weight, ignore_index, z_loss))
+    total: Any = 1.0
+    mean = reduction == "mean" and denominator is None
+    if mean or not dense or is_integral(namespace(targets), targets):
+        position, total = backend.target_totals(scores, checked, mean)
+        if position >= 0:
+            bad = bad_row if dense else bad_target
+            raise TargetError(bad(scores, rows, checked, position, shift))
+    if kind == "sparse":
+        check_probabilities(scores, checked, shift)
+    if denominator is not None:
+        if reduction != "mean":
+            raise OptionError(
+                f"{function}: denominator is {shown(denominator)}; "
+                f"expected None with reduction={shown(reduction)}"
+            )
+        total = number_option(function, "denominator", denominator)
+        if 0.0 < total < LEAST:
+            raise OptionError(
+                f"{function}: denominator is {total}; expected 0, or a finite number of at least {LEAST:g}"
+            )
+    elif mean and not _divides(total):
+        found = f"{total:g}" if isinstance(total, float) else str(total)
+        raise OptionError(
+            f"{function}: class_weight and sample_weight add up to {found}; "
+            f"expected 0, or a finite sum of at least {LEAST:g}"
+        )
+    if reduction != "mean":
+        return new_tuple(Problem, (scores, checked, 1.0, reduction))
+    return new_tuple(Problem, (scores, checked, _scale(total), reduction))
+
+
+def _divides(total: Any) -> bool:
+    """Whether a sum of weights can be divided by; 0 and NaN have a meaning of their own."""
+    if isinstance(total, float):
+        return total == 0.0 or LEAST <= total < inf or total != total
+    return truth((total == 0.0) | ((total >= LEAST) & (total < inf)) | (total != total)) is not False
+
+
+def _scale(total: Any) -> Any:
+    """1 / total, and 0 of 0."""
+    if isinstance(total, float):
+        return 1.0 / total if total else 0.0
+    xp = namespace(total)
+    nothing = total == 0
+    return xp.where(nothing, 0.0, 1.0 / xp.where(nothing, 1.0, total))

@@ -1,0 +1,97 @@
+"""Targets of which K classes a row are listed -> `TopK`, or an error."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from lastlayer.arrays import Array, namespace, truth
+from lastlayer.errors import DtypeError, ShapeError, quoted
+
+from .check_arrays import bad_element, floats, kind_of, like, native_form, of_rows, within
+from .types import ROUNDED, Scores, Targets, TopK
+from .wording import shape_text
+
+__all__ = ["as_top_k", "check_probabilities", "is_top_k"]
+
+
+def is_top_k(targets: Any) -> bool:
+    """Whether targets are (indices, probabilities) or (indices, probabilities, rest).
+
+    They are a tuple of two or three whose first is no number. A tuple of numbers holds class indices, as a
+    list does.
+    """
+    if not isinstance(targets, tuple) or len(targets) not in (2, 3):
+        return False
+    first = targets[0]
+    return isinstance(first, (list, tuple)) or getattr(first, "ndim", 0) > 0
+
+
+def as_top_k(
+    scores: Scores, rows: tuple[int, ...], indices: Any, probabilities: Any, rest: Any = None
+) -> TopK:
+    """Listed targets as arrays that fit the scores; their numbers are looked at later."""
+    function, x = scores.function, scores.array
+    if function in ("nll_loss", "log_loss"):
+        raise DtypeError(
+            f"{function}: targets is a tuple; expected class indices or probabilities of every class; "
+            "those of a few are for cross_entropy"
+        )
+    xp = namespace(x)
+    indices = like(xp, function, "targets[0]", indices, x)
+    kind = kind_of(xp, indices.dtype)
+    if xp is np:
+        if indices.size == 0 and kind == "f":
+            indices, kind = indices.astype(np.int64), "i"  # [] has no dtype of its own
+        indices = native_form(indices)
+    if kind not in "iu":
+        remedy = f"; {'use targets[0].astype(np.int64)' if xp is np else 'convert them to int64'}"
+        raise DtypeError(
+            f"{function}: targets[0] is of dtype {quoted(indices.dtype)}; expected integers as class indices"
+            f"{remedy if kind in 'bf' else ''}"
+        )
+    if indices.ndim != len(rows) + 1 or tuple(indices.shape[:-1]) != tuple(rows):
+        k = f"{shape_text(rows)[:-1].rstrip(',')}, K)" if rows else "(K,)"
+        raise ShapeError(
+            f"{function}: targets[0] is of shape {shape_text(indices)}; expected {k}, K classes for each row"
+        )
+    probabilities = floats(scores, "targets[1]", probabilities)
+    if tuple(probabilities.shape) != tuple(indices.shape):
+        raise ShapeError(
+            f"{function}: targets[1] is of shape {shape_text(probabilities)}; "
+            f"expected {shape_text(indices)}, a probability for each index in targets[0]"
+        )
+    return TopK(indices, probabilities, None if rest is None else _rest(scores, rows, rest))
+
+
+def _rest(scores: Scores, rows: tuple[int, ...], rest: Any) -> Array | None:
+    """What the listed probabilities leave, one number a row; None where that is 0 in all of them."""
+    function, xp = scores.function, namespace(scores.array)
+    rest = floats(scores, "targets[2]", rest)
+    if 0 in rest.shape:
+        return of_rows(function, "targets[2]", rest, rows, "one number for each row")
+    if within(xp, rest, -ROUNDED) is False:
+        bad_element(function, "targets[2]", rest, rest >= -ROUNDED, "a finite number, 0 or more")
+    if truth(xp.min(rest) >= 0) is not True:  # 1 less a sum of rounded probabilities
+        rest = xp.where(rest < 0, xp.zeros_like(rest), rest)
+    nothing = xp is np and not rest.any()
+    rest = of_rows(function, "targets[2]", rest, rows, "one number for each row")
+    return None if nothing else rest
+
+
+def check_probabilities(scores: Scores, targets: Targets, shift: int) -> None:
+    """Whether each is finite and not negative, but for those of ignored entries."""
+    indices, p, _ = targets.array
+    xp = namespace(p)
+    if 0 in p.shape or within(xp, p, 0.0) is not False:
+        return
+    counts = indices == indices if targets.ignore_index is None else indices != targets.ignore_index
+    good = (p >= 0) | ~counts
+    if truth(xp.all(good & ((p < inf) | ~counts))) is False:
+        p = xp.where(counts, p, 0)
+        places, rule = (p.ndim - 2, shift), "a finite probability, 0 or more"
+        if xp.all((p < 0) | ~counts):
+            rule += "; log-probabilities? pass np.exp(targets[1]), or of a tensor targets[1].exp()"
+        bad_element(scores.function, "targets[1]", p, good, rule, *places)

@@ -1,0 +1,44 @@
+"""Class weights and sample weights -> finite arrays that fit the scores, or an error."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from lastlayer.arrays import Array, namespace
+from lastlayer.errors import ShapeError
+
+from .check_arrays import bad_element, floats, of_rows, within
+from .types import MOST, Scores
+from .wording import shape_text
+
+__all__ = ["class_weight_of", "sample_weight_of"]
+
+
+def class_weight_of(scores: Scores, weight: Any) -> Array:
+    """``class_weight``, one number for each class."""
+    function, classes = scores.function, scores.array.shape[scores.axis]
+    weight = _weight(scores, "class_weight", weight)
+    if tuple(weight.shape) != (classes,):
+        raise ShapeError(
+            f"{function}: class_weight is of shape {shape_text(weight)}; "
+            f"expected ({classes},), one weight for each class"
+        )
+    return weight
+
+
+def sample_weight_of(scores: Scores, rows: tuple[int, ...], weight: Any) -> Array:
+    """``sample_weight``, one number for each row."""
+    weight = _weight(scores, "sample_weight", weight)
+    return of_rows(scores.function, "sample_weight", weight, rows, "one weight for each row")
+
+
+def _weight(scores: Scores, name: str, weight: Any) -> Array:
+    """Weights as float32 or float64, each finite and not negative."""
+    function, xp = scores.function, namespace(scores.array)
+    weight = floats(scores, name, weight)
+    if 0 in weight.shape or within(xp, weight, 0.0, MOST) is not False:
+        return weight
+    if xp.all((weight >= 0) & (weight < inf)):
+        bad_element(function, name, weight, weight <= MOST, f"a weight of at most {MOST:g}")
+    bad_element(function, name, weight, weight >= 0, "a finite weight, 0 or more")
