@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
-from lastlayer import dispatch
+from lastlayer import selection
 from lastlayer.backends.core import core, native
 from lastlayer.linear import loop
 from lastlayer.linear import plan as plans
@@ -22,27 +22,18 @@ BACKENDS = ["reference"] + ([] if not core.BUILT else [f"native:{isa}" for isa i
 def on(name):
     """Run everything on "reference", "native", or "native:" and an instruction set; None: as without this."""
     backend, _, isa = (name or "").partition(":")
-    with dispatch.use(backend or None), native.use_isa(isa) if isa else nullcontext():
+    with selection.use(backend or None), native.use_isa(isa) if isa else nullcontext():
         yield
 
 
-@contextmanager
 def composed():
     """Compute tensors in PyTorch's own operations, as on a device."""
-    from lastlayer.backends.torch import fast_path, kernels
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "on_core", lambda _: False)
-        patch.setattr(fast_path, "enabled", False)
-        yield
+    return selection.use("composed")
 
 
-@contextmanager
 def without_core():
-    """Make heads that defer their logits find no core."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core, "BUILT", False)
-        yield
+    """Compute tensors as where no core was built."""
+    return selection.use("composed")
 
 
 @contextmanager

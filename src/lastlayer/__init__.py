@@ -16,10 +16,6 @@ from .errors import BackendError, DtypeError, LastlayerError, OptionError, Shape
 from .functional import (
     cross_entropy,
     cross_entropy_grad,
-    linear_cross_entropy,
-    linear_cross_entropy_grad,
-    linear_row_stats,
-    linear_top_k,
     log_loss,
     log_softmax,
     logsumexp,
@@ -28,6 +24,12 @@ from .functional import (
     row_stats,
     softmax,
     top_k,
+)
+from .linear_functional import (
+    linear_cross_entropy,
+    linear_cross_entropy_grad,
+    linear_row_stats,
+    linear_top_k,
 )
 from .row_stats import RowStats
 from .threads import get_num_threads, set_num_threads
@@ -82,4 +84,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

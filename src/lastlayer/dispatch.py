@@ -1,93 +1,76 @@
-"""A problem -> the backend that runs it. In: checked scores. Out: a module with the functions of ``Backend``.
+"""Arguments -> the backend that runs them. In: scores, or what a user passed. Out: a module of functions.
 
-The first backend of the list whose ``why_not`` has no objection: the native core for NumPy arrays, the
-reference for the rest. ``LASTLAYER_BACKEND=reference`` or ``native`` leaves only that one. Tensors of PyTorch
-come here only for the reference, where it is named: their own functions are in ``backends/torch/entry.py``.
+For arrays it is the first backend of the list that `selection` allows and whose ``why_not`` has no objection:
+the native core for NumPy arrays, the reference for the rest. Tensors of PyTorch have functions of their own,
+which know autograd: `backends.torch`, where `choice` decides between the core and PyTorch's operations. They
+come to the reference only where it is the only one left.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+import sys
+from typing import Any, NamedTuple
 
-from .arrays import Array
+from . import selection
 from .backends import reference
+from .backends.backend import Backend
 from .backends.core import core, native
 from .errors import BackendError
-from .problem import Problem, Scores, Targets
-from .row_stats import RowStats
+from .problem import Scores
 
-__all__ = ["Availability", "Backend", "backend", "show_backends", "use"]
+__all__ = ["Availability", "backend", "heads_of_tensors", "show_backends", "tensor_functions"]
 
+_ORDER: tuple[Backend, ...] = (native, reference)  # first choice first
 
-class Backend(Protocol):
-    """What a backend offers: functions on problems in canonical form; `reference` says what each computes."""
-
-    name: str
-
-    def why_not(self, scores: Scores) -> str | None: ...
-    def softmax(self, scores: Scores, out: Array | None) -> Array: ...
-    def log_softmax(self, scores: Scores, out: Array | None) -> Array: ...
-    def logsumexp(self, scores: Scores) -> Array: ...
-    def target_totals(self, scores: Scores, targets: Targets, mean: bool) -> tuple[int, float]: ...
-    def row_stats(self, problem: Problem, fields: frozenset[str]) -> RowStats: ...
-    def ranks(self, scores: Scores, y: Array, target_logits: Array) -> Array: ...
-    def cross_entropy(self, problem: Problem) -> Array: ...
-    def cross_entropy_grad(self, problem: Problem) -> tuple[Array, Array]: ...
-    def pick_loss(self, problem: Problem, log: bool) -> Array: ...
-    def top_k(self, scores: Scores, k: int) -> tuple[Array, Array]: ...
-    def softmax_backward(self, grad: Array, y: Array, axis: int) -> Array: ...
-    def log_softmax_backward(self, grad: Array, y: Array, axis: int) -> Array: ...
-
-
-_known: dict[str, Backend] = {}
-_missing: dict[str, str] = {}
-if core.BUILT:
-    _known["native"] = native
-else:
-    _missing["native"] = core.WHY_NOT
-_known["reference"] = reference
-
-_order: tuple[Backend, ...] = ()
-only: str | None = None  # the one backend that is left, if it was named
+# Imported at the first tensor: PyTorch is not imported for arrays.
+_functions: Any = None  # lastlayer.backends.torch.entry
+_heads: Any = None  # lastlayer.backends.torch.head
 
 
 def backend(scores: Scores) -> Backend:
     """The first backend that runs these scores."""
-    for candidate in _order:
-        if candidate.why_not(scores) is None:
+    for candidate in _ORDER:
+        if getattr(selection, candidate.name) and candidate.why_not(scores) is None:
             return candidate
-    reasons = [f"{candidate.name}: {candidate.why_not(scores)}" for candidate in _order]
+    allowed = [b for b in _ORDER if getattr(selection, b.name)]
+    reasons = [f"{candidate.name}: {candidate.why_not(scores)}" for candidate in allowed]
     raise BackendError(f"{scores.function}: no backend can run this ({'; '.join(reasons)})")
 
 
-def _restrict(name: str | None) -> None:
-    """Leave only the backend of this name; None: every one."""
-    global _order, only
-    if name is None:
-        _order = tuple(_known.values())
-    elif name in _known:
-        _order = (_known[name],)
-    elif name in _missing:
-        raise BackendError(f"backend is {name!r}; expected one that is available ({_missing[name]})")
-    else:
-        rule = " or ".join(map(repr, [*_missing, *_known]))
-        raise BackendError(f"backend is {name!r}; expected {rule}")
-    only = name
+def tensor_functions(x: Any) -> Any:
+    """What runs the functions on ``x`` if it is a tensor of PyTorch; None for arrays."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor):
+        return None
+    if not (selection.composed or selection.native_tensors):
+        return None
+    global _functions
+    if torch.compiler.is_compiling():  # which would compile again for the change of the variable
+        from .backends.torch import entry as functions
+
+        return functions
+    if _functions is None:
+        from .backends.torch import entry as functions
+
+        _functions = functions
+    return _functions if type(x) is torch.Tensor else _functions.functions_for(_functions, x)
 
 
-@contextmanager
-def use(name: str | None) -> Iterator[None]:
-    """Run everything on one backend inside a ``with`` block, in all threads: for comparisons and tests."""
-    global _order, only
-    before = _order, only
-    _restrict(name)
-    try:
-        yield
-    finally:
-        _order, only = before
+def heads_of_tensors(x: Any, weight: Any) -> Any:
+    """What runs the linear head on ``x`` if it is a tensor of PyTorch; None for arrays."""
+    global _heads
+    functions = tensor_functions(x)
+    if functions is None:
+        return None
+    if functions.torch.compiler.is_compiling():  # as in `tensor_functions`
+        from .backends.torch import head as heads
+
+        return heads
+    if _heads is None:
+        from .backends.torch import head as heads  # a statement that takes as long as a small product
+
+        _heads = heads
+    return functions.functions_for(_heads, x, weight)
 
 
 class Availability(NamedTuple):
@@ -124,8 +107,8 @@ def show_backends() -> Backends:
     """
     found = []
     for name in ("native", "reference"):
-        why_not = _missing.get(name)
-        if why_not is None and _known[name] not in _order:
+        why_not = selection.missing.get(name)
+        if why_not is None and not getattr(selection, name):
             why_not = "left out by LASTLAYER_BACKEND"
         found.append(Availability(name, _describe(name), why_not))
     return Backends(found)
@@ -134,8 +117,7 @@ def show_backends() -> Backends:
 def _describe(name: str) -> str:
     if name == "reference":
         return "arrays of every array-API library, float64 inside"
-    describe = getattr(_known.get(name), "describe", None)
-    return f"NumPy arrays and CPU tensors{', ' + describe() if describe is not None else ''}"
+    return f"NumPy arrays and CPU tensors{', ' + native.describe() if core.BUILT else ''}"
 
 
-_restrict(os.environ.get("LASTLAYER_BACKEND") or None)
+selection.select_by_environment()

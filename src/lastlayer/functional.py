@@ -7,24 +7,20 @@ written to.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 
-from . import dispatch, problem, shards
+from . import problem, shards
 from .arrays import Array, namespace
-from .dispatch import backend
+from .dispatch import backend, tensor_functions
 from .options import Options
+from .resolving import resolve
 from .row_stats import RowStats
 
 __all__ = [
     "cross_entropy",
     "cross_entropy_grad",
-    "linear_cross_entropy",
-    "linear_cross_entropy_grad",
-    "linear_row_stats",
-    "linear_top_k",
     "log_loss",
     "log_softmax",
     "logsumexp",
@@ -36,10 +32,6 @@ __all__ = [
 ]
 
 _ndarray = np.ndarray
-# Imported at the first call that needs them.
-_heads: Any = None  # lastlayer.linear_arrays
-_calls: Any = None  # lastlayer.backends.torch.entry
-_linear: Any = None  # lastlayer.backends.torch.head
 _ARGMAX = frozenset({"argmax"})
 _NO_TARGETS = frozenset({"argmax", "spread", "square"})
 _ALL = frozenset({"argmax", "nll", "rank", "spread", "square"})
@@ -90,7 +82,7 @@ def softmax(
     >>> ll.softmax([1000.0, 1001.0, 1002.0]).round(4).tolist()
     [0.09, 0.2447, 0.6652]
     """
-    if type(x) is not _ndarray and (tensors := _tensors(x)):
+    if type(x) is not _ndarray and (tensors := tensor_functions(x)):
         return tensors.softmax("softmax", x, axis, where, temperature, out)
     if type(axis) is not int:
         return _over_axes("softmax", x, axis, where, temperature, out)
@@ -133,7 +125,7 @@ def log_softmax(
     >>> ll.log_softmax([0.1, 0.9, 4.0]).round(4).tolist()
     [-3.9632, -3.1632, -0.0632]
     """
-    if type(x) is not _ndarray and (tensors := _tensors(x)):
+    if type(x) is not _ndarray and (tensors := tensor_functions(x)):
         return tensors.softmax("log_softmax", x, axis, where, temperature, out)
     if type(axis) is not int:
         return _over_axes("log_softmax", x, axis, where, temperature, out)
@@ -172,7 +164,7 @@ def logsumexp(x: Any, axis: Any = -1, *, where: Any = None, keepdims: bool = Fal
     >>> float(ll.logsumexp([1.0, 1.1, 2.5]).round(4))
     2.8851
     """
-    if type(x) is not _ndarray and (tensors := _tensors(x)):
+    if type(x) is not _ndarray and (tensors := tensor_functions(x)):
         return tensors.logsumexp(x, axis, where, keepdims)
     if type(axis) is not int:
         x, where, axes = problem.axes("logsumexp", x, where, axis)
@@ -283,11 +275,11 @@ def cross_entropy(
         "cross_entropy", axis, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction,
         denominator, 0,
     )  # fmt: skip
-    if type(logits) is not _ndarray and (tensors := _tensors(logits)):
+    if type(logits) is not _ndarray and (tensors := tensor_functions(logits)):
         return tensors.loss(logits, given, said)
     scores = problem.scores("cross_entropy", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
-    return chosen.cross_entropy(problem.with_targets(scores, chosen, given, said))
+    return chosen.cross_entropy(resolve(scores, chosen, given, said))
 
 
 def cross_entropy_grad(
@@ -347,12 +339,12 @@ z_loss, reduction, denominator
         "cross_entropy_grad", axis, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction,
         denominator, 0,
     )  # fmt: skip
-    if type(logits) is not _ndarray and (tensors := _tensors(logits)):
+    if type(logits) is not _ndarray and (tensors := tensor_functions(logits)):
         found: tuple[Array, Array] = tensors.loss_and_gradient(logits, given, Options(*said))
         return found
     scores = problem.scores("cross_entropy_grad", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
-    return chosen.cross_entropy_grad(problem.with_targets(scores, chosen, given, said))
+    return chosen.cross_entropy_grad(resolve(scores, chosen, given, said))
 
 
 def nll_loss(
@@ -406,11 +398,11 @@ def nll_loss(
     """
     given = targets, class_weight, sample_weight
     said = "nll_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator, 0
-    if type(log_probs) is not _ndarray and (tensors := _tensors(log_probs)):
+    if type(log_probs) is not _ndarray and (tensors := tensor_functions(log_probs)):
         return tensors.loss(log_probs, given, said)
     scores = problem.scores("nll_loss", log_probs, axis)
     chosen = backend(scores)
-    return chosen.pick_loss(problem.with_targets(scores, chosen, given, said), False)
+    return chosen.pick_loss(resolve(scores, chosen, given, said), False)
 
 
 def log_loss(
@@ -465,11 +457,11 @@ def log_loss(
     """
     given = targets, class_weight, sample_weight
     said = "log_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator, 0
-    if type(probs) is not _ndarray and (tensors := _tensors(probs)):
+    if type(probs) is not _ndarray and (tensors := tensor_functions(probs)):
         return tensors.loss(probs, given, said)
     scores = problem.scores("log_loss", probs, axis)
     chosen = backend(scores)
-    return chosen.pick_loss(problem.with_targets(scores, chosen, given, said), True)
+    return chosen.pick_loss(resolve(scores, chosen, given, said), True)
 
 
 def row_stats(
@@ -538,7 +530,7 @@ def row_stats(
     shard = None if class_offset is None and target_logits is None else (class_offset, target_logits)
     given = targets, class_weight, sample_weight
     said = "row_stats", axis, ignore_index, label_smoothing, temperature, softcap, 0.0, "none", None, 0
-    if type(logits) is not _ndarray and (tensors := _tensors(logits)):
+    if type(logits) is not _ndarray and (tensors := tensor_functions(logits)):
         found: RowStats = tensors.row_stats(logits, given, Options(*said), shard)
         return found
     scores = problem.scores("row_stats", logits, axis, None, temperature, softcap)
@@ -548,7 +540,7 @@ def row_stats(
         return shards.row_stats(scores, chosen, fields, shard, given, Options(*said))
     if targets is None:
         return chosen.row_stats(problem.without_targets(scores), _NO_TARGETS)
-    return chosen.row_stats(problem.with_targets(scores, chosen, given, said), _ALL)
+    return chosen.row_stats(resolve(scores, chosen, given, said), _ALL)
 
 
 def predict(
@@ -582,7 +574,7 @@ def predict(
     >>> label.tolist(), prob.round(4).tolist()
     ([2, 0], [0.6804, 0.8695])
     """
-    if type(logits) is not _ndarray and (tensors := _tensors(logits)):
+    if type(logits) is not _ndarray and (tensors := tensor_functions(logits)):
         found: tuple[Array, Array] = tensors.predict(
             logits, Options("predict", axis, temperature=temperature, softcap=softcap)
         )
@@ -620,349 +612,11 @@ def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float = 1.0) -> t
     >>> labels.tolist(), probs.round(4).tolist()
     ([2, 1], [0.9387, 0.0423])
     """
-    if type(logits) is not _ndarray and (tensors := _tensors(logits)):
+    if type(logits) is not _ndarray and (tensors := tensor_functions(logits)):
         found: tuple[Array, Array] = tensors.top_k(logits, k, Options("top_k", axis, temperature=temperature))
         return found
     scores = problem.scores("top_k", logits, axis, None, temperature)
     return backend(scores).top_k(scores, problem.top(scores, k))
-
-
-# --- the linear head ----------------------------------------------------------------------------------------
-
-
-def linear_cross_entropy(
-    x: Any,
-    weight: Any,
-    targets: Any,
-    *,
-    bias: Any = None,
-    max_memory: float | None = None,
-    shift: int = 0,
-    class_weight: Any = None,
-    sample_weight: Any = None,
-    ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    temperature: float = 1.0,
-    softcap: float | None = None,
-    z_loss: float = 0.0,
-    reduction: str = "mean",
-    denominator: float | None = None,
-    return_stats: bool = False,
-) -> Array:
-    """Loss of a linear classifier from its features and weights: the logits never exist as a whole.
-
-    ::
-
-        linear_cross_entropy(x, weight, targets, bias=bias) = cross_entropy(x @ weight.T + bias, targets)
-
-    Parameters
-    ----------
-    x : array, (..., D)
-        Features, D of each row.
-    weight : array, (V, D)
-        A row for each class.
-    targets : array of integers, (...); or array, (..., V); or tuple of arrays, (..., K)
-        Class indices, dense targets or top-k targets, as in `cross_entropy`.
-    bias : array, (V,), optional
-        Added to the logits.
-    max_memory : number of bytes, optional
-        What the call may use beside its arguments and results; by default a 32nd of the machine's memory,
-        within 64 and 512 MiB. It decides how much is computed twice; results depend on it by rounding alone.
-    shift : int, 0 or more
-        How many positions further on, along the last axis of the rows, the target of a position lies: 1 for
-        a causal language model with its tokens as ``targets``. It is the loss of ``x[..., :-shift, :]`` and
-        ``targets[..., shift:]`` (and ``sample_weight[..., shift:]``), without a copy of ``x``; the last
-        positions have no target, and are ignored. Targets of the logits' shape are copied.
-    class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction, \
-denominator
-        As in `cross_entropy`.
-    return_stats : bool
-        Whether to return the statistics of the rows too.
-
-    Returns
-    -------
-    loss : float, or for "none" an array of the shape of ``x`` without its last axis
-        In nats; float64 where one of the arrays is of float64, else float32.
-    stats : RowStats, if ``return_stats``
-        What `linear_row_stats` gives, from the same pass; nothing of it is differentiable. Rows that are left
-        out of the loss are computed for it.
-
-    Raises
-    ------
-    ShapeError, DtypeError, OptionError, TargetError
-
-    See Also
-    --------
-    linear_cross_entropy_grad : the loss and its gradients.
-
-    Notes
-    -----
-    For tensors of PyTorch it is differentiable in ``x``, ``weight`` and ``bias``. Where its memory holds
-    all logits, they are kept for the first backward pass; else the gradients are computed with the loss,
-    and handed out by that pass. Ignored rows take no part in the products. The losses of rows, of "none",
-    are differentiated by computing the tiles again. Where there is no such loop (weights or targets to be
-    differentiated, derivatives of derivatives, tensors on a device, arrays of other libraries) the logits
-    are computed as a whole. 16-bit NumPy arrays are multiplied as float32; a bfloat16 tensor's logits are
-    rounded to bfloat16, as those of ``x @ weight.T`` are.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import lastlayer as ll
-    >>> x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
-    >>> float(ll.linear_cross_entropy(x, weight, [1, 2]).round(6))
-    0.615488
-    >>> float(ll.cross_entropy(x @ weight.T, [1, 2]).round(6))
-    0.615488
-    """
-    given = targets, class_weight, sample_weight
-    options = Options(
-        "linear_cross_entropy", -1, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction,
-        denominator, shift,
-    )  # fmt: skip
-    if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
-        return tensors.loss((x, weight, bias, max_memory), given, options, return_stats)
-    head = problem.head("linear_cross_entropy", x, weight, bias, max_memory)
-    return _heads_of_arrays().loss(head, given, options, return_stats)
-
-
-def linear_cross_entropy_grad(
-    x: Any,
-    weight: Any,
-    targets: Any,
-    *,
-    bias: Any = None,
-    max_memory: float | None = None,
-    shift: int = 0,
-    class_weight: Any = None,
-    sample_weight: Any = None,
-    ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    temperature: float = 1.0,
-    softcap: float | None = None,
-    z_loss: float = 0.0,
-    reduction: str = "mean",
-    denominator: float | None = None,
-    return_stats: bool = False,
-) -> Any:
-    """Loss of a linear classifier and its gradients in features, weight and bias, without its logits.
-
-    ::
-
-        g = dloss/dlogits     dx = g @ weight     dweight = g.T @ x     dbias = sum of g over the rows
-
-    Parameters
-    ----------
-    x, weight, targets, bias, max_memory, shift, class_weight, sample_weight, ignore_index, label_smoothing, \
-temperature, softcap, z_loss, reduction, denominator, return_stats
-        As in `linear_cross_entropy`.
-
-    Returns
-    -------
-    loss : float or array
-        As `linear_cross_entropy` returns it.
-    gradients : tuple of dx, dweight, dbias
-        Each of the shape and dtype of its argument; dbias is None without a bias. Of the reduced loss; for
-        "none", of the sum. 0 in ignored rows and in a mean over nothing.
-    stats : RowStats, if ``return_stats``
-        As `linear_cross_entropy` returns it.
-
-    Raises
-    ------
-    ShapeError, DtypeError, OptionError, TargetError
-
-    Notes
-    -----
-    Sums over tiles of classes are taken in float32, or float64, whatever the dtype of the arrays.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import lastlayer as ll
-    >>> x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
-    >>> loss, (dx, dweight, dbias) = ll.linear_cross_entropy_grad(x, weight, [1, 2])
-    >>> dx.round(4).tolist(), dbias
-    ([[-0.0771, -0.0771], [0.4721, -0.0777]], None)
-    """
-    given = targets, class_weight, sample_weight
-    options = Options(
-        "linear_cross_entropy_grad", -1, ignore_index, label_smoothing, temperature, softcap, z_loss,
-        reduction, denominator, shift,
-    )  # fmt: skip
-    if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
-        return tensors.loss_and_gradients((x, weight, bias, max_memory), given, options, return_stats)
-    head = problem.head("linear_cross_entropy_grad", x, weight, bias, max_memory)
-    return _heads_of_arrays().gradients(head, given, options, return_stats)
-
-
-def linear_row_stats(
-    x: Any,
-    weight: Any,
-    targets: Any = None,
-    *,
-    bias: Any = None,
-    max_memory: float | None = None,
-    shift: int = 0,
-    class_weight: Any = None,
-    sample_weight: Any = None,
-    ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    temperature: float = 1.0,
-    softcap: float | None = None,
-    class_offset: int | None = None,
-) -> RowStats:
-    """What `row_stats` says of ``x @ weight.T + bias``, without these logits.
-
-    Parameters
-    ----------
-    x, weight, targets, bias, max_memory, shift, class_weight, sample_weight, ignore_index, label_smoothing, \
-temperature, softcap
-        As in `linear_cross_entropy`. Without targets, the result has no ``nll``.
-    class_offset : int, 0 or more, optional
-        ``weight`` and ``bias`` are those of a shard of the classes, of which this is the first: see
-        `row_stats`. Such statistics have no ``rank``; their ``correct`` is that of ``argmax``.
-
-    Returns
-    -------
-    RowStats
-        As of `row_stats`, of the shape of ``x`` without its last axis.
-
-    Raises
-    ------
-    ShapeError, DtypeError, OptionError, TargetError
-
-    Notes
-    -----
-    One product and one pass. ``rank`` compares each logit with that of the target, which is computed by
-    itself: a class whose logit is the same up to rounding may count either way. It is 0 where ``argmax`` is
-    the target, and nowhere else.
-
-    For tensors ``nll``, ``lse``, ``entropy`` and ``confidence`` are differentiated by computing the tiles
-    again; ``sum_p2``, and what `linear_cross_entropy` has no loop for, by way of the logits as a whole.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import lastlayer as ll
-    >>> x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
-    >>> stats = ll.linear_row_stats(x, weight, [1, 2])
-    >>> stats.argmax.tolist(), stats.nll.round(4).tolist(), stats.confidence.round(4).tolist()
-    ([1, 1], [0.369, 0.862], [0.6914, 0.4223])
-    """
-    given = targets, class_weight, sample_weight
-    options = Options(
-        "linear_row_stats", -1, ignore_index, label_smoothing, temperature, softcap, 0.0, "none", None, shift
-    )
-    stats: RowStats
-    if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
-        stats = tensors.row_stats((x, weight, bias, max_memory), given, options, class_offset)
-        return stats
-    head = problem.head("linear_row_stats", x, weight, bias, max_memory)
-    stats = _heads_of_arrays().statistics(head, given, options, class_offset)
-    return stats
-
-
-def linear_top_k(
-    x: Any,
-    weight: Any,
-    k: int,
-    *,
-    bias: Any = None,
-    max_memory: float | None = None,
-    temperature: float = 1.0,
-    softcap: float | None = None,
-) -> tuple[Array, Array]:
-    """The k most probable classes of each row of ``x @ weight.T + bias``, best first, without these logits.
-
-    Parameters
-    ----------
-    x, weight, bias, max_memory, temperature, softcap
-        As in `linear_cross_entropy`.
-    k : int in [1, V]
-        How many.
-
-    Returns
-    -------
-    labels : int64 array, the shape of ``x`` with k for its last axis
-        Ties are ordered by class index; -1 in a row with a NaN.
-    probs : array of the same shape, float64 where one of the arrays is of float64, else float32
-        Softmax over all classes, so their sum is below one unless k = V.
-
-    Raises
-    ------
-    ShapeError, DtypeError, OptionError
-
-    See Also
-    --------
-    top_k : the same from logits.
-
-    Notes
-    -----
-    One product and one pass. Beside ``max_memory``'s share for the tiles it takes a hundred bytes for each of
-    the k classes of a row. Tensors on a device and arrays of other libraries have their logits computed as a
-    whole. Nothing of it is differentiable.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import lastlayer as ll
-    >>> x, weight = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.5, 1.0], [-1.0, 1.0]])
-    >>> labels, probs = ll.linear_top_k(x, weight, 2)
-    >>> labels.tolist(), probs.round(4).tolist()
-    ([[1, 0], [1, 2]], [[0.6914, 0.1543], [0.4223, 0.4223]])
-    """
-    options = Options("linear_top_k", temperature=temperature, softcap=softcap, reduction="none")
-    found: tuple[Array, Array]
-    if type(x) is not _ndarray and (tensors := _linear_tensors(x, weight)):
-        found = tensors.top_k((x, weight, bias, max_memory), k, options)
-        return found
-    head = problem.head("linear_top_k", x, weight, bias, max_memory)
-    found = _heads_of_arrays().top_k(head, k, options)
-    return found
-
-
-def _heads_of_arrays() -> Any:
-    """What runs the linear head on arrays."""
-    global _heads
-    if _heads is None:
-        from . import linear_arrays
-
-        _heads = linear_arrays
-    return _heads
-
-
-def _linear_tensors(x: Any, weight: Any) -> Any:
-    """What runs the linear head on ``x`` if it is a tensor of PyTorch."""
-    global _linear
-    tensors = _tensors(x)
-    if tensors is None:
-        return None
-    if tensors.torch.compiler.is_compiling():  # as in `_tensors`
-        from .backends.torch import head as linear
-
-        return linear
-    if _linear is None:
-        from .backends.torch import head as linear  # a statement that takes as long as a small product
-
-        _linear = linear
-    return tensors.functions_for(_linear, x, weight)
-
-
-def _tensors(x: Any) -> Any:
-    """What runs the functions on ``x`` if it is a tensor of PyTorch, which is not imported for it."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(x, torch.Tensor) or dispatch.only == "reference":
-        return None
-    global _calls
-    if torch.compiler.is_compiling():  # which would compile again for the change of the variable
-        from .backends.torch import entry as calls
-
-        return calls
-    if _calls is None:
-        from .backends.torch import entry as calls
-
-        _calls = calls
-    return _calls if type(x) is torch.Tensor else _calls.functions_for(_calls, x)
 
 
 def _into(compute: Any, scores: problem.Scores, out: Array) -> Array:

@@ -13,12 +13,13 @@ import numpy as np
 
 from . import dispatch, problem, shards
 from .arrays import Array, cast, is_foreign, namespace, wide
+from .backends.backend import Backend
 from .backends.core import native
-from .dispatch import Backend
 from .linear import run, small
 from .linear import top_k as best
 from .options import Given, Options
 from .problem import Head, Problem, Scores
+from .resolving import resolve
 from .row_stats import RowStats
 
 __all__ = ["gradients", "loss", "statistics", "top_k"]
@@ -98,7 +99,7 @@ def _small(head: Head, given: Given, options: Options) -> tuple[small.Logits, Pr
     chosen = dispatch.backend(scores)
     if chosen.name != "native":
         return None
-    return made, problem.with_targets(scores, chosen, given, options)
+    return made, resolve(scores, chosen, given, options)
 
 
 def _checked(head: Head, given: Given, options: Options) -> Problem | None:
@@ -116,7 +117,7 @@ def _problem(scores: Scores, backend: Backend, given: Given, options: Options) -
     """The problem of scores, with targets if there are any."""
     if given[0] is None:
         return problem.without_targets(scores)
-    return problem.with_targets(scores, backend, given, options)
+    return resolve(scores, backend, given, options)
 
 
 # --- the specification: with logits -------------------------------------------------------------------------

@@ -13,9 +13,10 @@ import numpy as np
 
 from . import problem
 from .arrays import Array, namespace, wide
-from .dispatch import Backend
+from .backends.backend import Backend
 from .options import Given, Options
 from .problem import Problem, Scores
+from .resolving import resolve
 from .row_stats import RowStats
 
 __all__ = ["placed", "placed_in", "row_stats", "with_ranks", "with_shard"]
@@ -50,7 +51,7 @@ def with_shard(scores: Scores, backend: Backend, first: int, given: Given, optio
     options = options._replace(
         ignore_index=own.ignore_index, label_smoothing=0.0, z_loss=0.0, reduction="none", denominator=None
     )
-    return problem.with_targets(scores, backend, (own.targets, class_weight, own.sample_weight), options)
+    return resolve(scores, backend, (own.targets, class_weight, own.sample_weight), options)
 
 
 def placed_in(stats: RowStats, checked: Problem, first: int) -> RowStats:

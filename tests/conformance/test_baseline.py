@@ -73,7 +73,7 @@ def test_the_objects_hold_no_later_instruction():
 SCRIPT = """
     import numpy as np
     import lastlayer as ll
-    from lastlayer import dispatch
+    from lastlayer import selection
     from lastlayer.backends.core import native
 
     assert native.isas() == ["baseline"], native.isas()
@@ -91,9 +91,9 @@ SCRIPT = """
                         *ll.cross_entropy_grad(a, y, label_smoothing=0.1, z_loss=1e-3, softcap=20.0),
                         *ll.cross_entropy_grad(a, dense), ll.log_loss(dense, y), *ll.top_k(a, 2),
                     )
-                with dispatch.use("native"):
+                with selection.use("native"):
                     found = everything()
-                with dispatch.use("reference"):
+                with selection.use("reference"):
                     expected = everything()
                 for f, e in zip(found, expected, strict=True):
                     bound = {"e": 2e-3, "f": 1e-5}.get(f.dtype.char, 1e-11)

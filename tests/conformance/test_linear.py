@@ -17,6 +17,7 @@ from lastlayer import dispatch, problem
 from lastlayer.linear import run
 from lastlayer.linear.array_ops import NumPyProducts
 from lastlayer.options import Options
+from lastlayer.resolving import resolve
 
 INF, NAN = np.inf, np.nan
 
@@ -356,7 +357,7 @@ def test_work_that_nobody_needs_is_not_done(core, cut):
     head = problem.head("f", numbers(N, D), numbers(V, D))
     scores = problem.head_scores("f", head)
     given = targets_of("index"), None, None
-    checked = problem.with_targets(scores, dispatch.backend(scores), given, Options("f"))
+    checked = resolve(scores, dispatch.backend(scores), given, Options("f"))
     for wanted, expected in (
         ((False, False, False), ["logits"]),
         ((True, False, False), ["logits", "dx"]),

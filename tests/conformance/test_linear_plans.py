@@ -18,6 +18,7 @@ from lastlayer.linear import run
 from lastlayer.linear.array_ops import NumPyProducts
 from lastlayer.linear.row_gradients import row_gradients
 from lastlayer.options import Options
+from lastlayer.resolving import resolve
 
 pytestmark = pytest.mark.usefixtures("core")
 
@@ -75,7 +76,7 @@ def checked_head(x, w, b, y, memory=None):
     if y is None:
         return head, problem.without_targets(scores)
     given, options = (y, None, None), Options("f", reduction="none")
-    return head, problem.with_targets(scores, dispatch.backend(scores), given, options)
+    return head, resolve(scores, dispatch.backend(scores), given, options)
 
 
 @given(heads(), st.sampled_from(["loss", "lse", "entropy", "all"]), st.booleans())

@@ -131,6 +131,7 @@ def test_a_run_without_logits_learns(train, monkeypatch, made):
         lastlayer.torch.deferred_losses.Work, "parts", lambda *args: steps.append(1) or backward(*args)
     )
     monkeypatch.setattr(lastlayer.torch.head, "_WORTH_IT", 128)  # rows, which are as few as the tokens
+    monkeypatch.setattr(lastlayer.torch.head, "is_small", lambda *_: False)  # and so are the logits
     monkeypatch.setitem(train.TASKS, "tokens", (lambda: few_tokens(train), 60))
     result = train.train("tokens", train.LOSSES["lastlayer"](), 40, str)
     assert np.mean(result["losses"][-5:]) < np.mean(result["losses"][:5]) - 0.5

@@ -19,6 +19,7 @@ from lastlayer.blocks import UnreadableError, is_integer, number_family, opened,
 from lastlayer.errors import LastlayerError, OptionError
 from lastlayer.options import Options
 from lastlayer.problem import is_top_k
+from lastlayer.resolving import resolve
 
 from .mistakes import SEVERITIES, Finding, Findings, finding
 from .observation import Observer, Rows
@@ -173,7 +174,7 @@ def _wrong_list(shape: tuple[int, ...], targets: Any, axis: int, ignore_index: A
         listed = tuple(to_host(_as_array(part)) for part in targets)
         scores = problems.scores("check", np.broadcast_to(np.float32(0), shape), axis)
         given = listed, None, None
-        problems.with_targets(scores, reference, given, Options("check", ignore_index=ignore_index))
+        resolve(scores, reference, given, Options("check", ignore_index=ignore_index))
     except LastlayerError as error:
         yield finding("listed-targets", what=str(error).removeprefix("check: "))
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import lastlayer as ll
 from lastlayer.backends import reference
 from lastlayer.options import Options
-from lastlayer.problem import scores, with_targets
+from lastlayer.problem import scores
+from lastlayer.resolving import resolve
 
 from .page import Page, bar_text, class_label, new_table, number_text, open_console, signed_text
 from .usage import UsageError
@@ -236,7 +237,7 @@ def _explain_gradient(
 
 def _effective_target(options: _Options, target: int) -> npt.NDArray[np.float64]:
     """Return t (V,): the one-hot target with the smoothing and the class weights in it."""
-    losses = with_targets(
+    losses = resolve(
         scores("explain", options.logits),
         reference,
         (target, options.class_weight, None),

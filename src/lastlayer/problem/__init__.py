@@ -13,7 +13,7 @@ from .check_numbers import check_defer, class_offset, shift_of, top
 from .check_scores import can_write, out, scores
 from .check_shard import ELSEWHERE, Shard, no_smoothing, own_indices, shard, shard_indices
 from .check_target_arrays import later, target_logits
-from .check_targets import with_targets, without_targets
+from .check_targets import effective_targets, finish, is_mean, without_targets
 from .check_top_k_targets import is_top_k
 from .fold_axes import Axes, axes, folding
 from .target_errors import not_exchanged
@@ -36,11 +36,14 @@ __all__ = [
     "can_write",
     "check_defer",
     "class_offset",
+    "effective_targets",
     "enough_memory",
+    "finish",
     "folding",
     "head",
     "head_scores",
     "is_integral",
+    "is_mean",
     "is_top_k",
     "later",
     "mask",
@@ -58,6 +61,5 @@ __all__ = [
     "top",
     "unfit",
     "unknown_head",
-    "with_targets",
     "without_targets",
 ]

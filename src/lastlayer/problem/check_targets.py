@@ -12,16 +12,15 @@ from lastlayer.arrays import namespace, truth
 from lastlayer.errors import OptionError, TargetError, shown
 from lastlayer.options import Given, Said
 
-from .check_arrays import is_integral
 from .check_numbers import ignore_index_of, number_option, shift_of
 from .check_target_arrays import as_targets, shifted
 from .check_top_k_targets import check_probabilities
 from .check_weights import class_weight_of, sample_weight_of
 from .target_errors import bad_row, bad_target, not_exchanged
-from .types import LEAST, LIMIT, Problem, Scores, Targets, Totals, WholeScores, new_tuple
+from .types import LEAST, LIMIT, Problem, Scores, Targets, WholeScores, new_tuple
 from .wording import REDUCTIONS, bad_reduction
 
-__all__ = ["with_targets", "without_targets"]
+__all__ = ["effective_targets", "finish", "is_mean", "without_targets"]
 
 _INT64 = np.dtype(np.int64)
 
@@ -31,10 +30,10 @@ def without_targets(scores: Scores) -> Problem:
     return Problem(scores, None, 1.0, "none")
 
 
-def with_targets(scores: Scores, backend: Totals, given: Given, options: Said) -> Problem:
-    """The problem of a loss, its targets checked; ``backend`` looks through the class indices."""
+def effective_targets(scores: Scores, given: Given, options: Said) -> Targets:
+    """The targets of a loss, checked but for the numbers in them, which a backend looks through."""
     function, x, axis, _, _, _ = scores
-    _, _, ignore_index, label_smoothing, _, _, z_loss, reduction, denominator, shift = options
+    _, _, ignore_index, label_smoothing, _, _, z_loss, reduction, _, shift = options
     targets, class_weight, sample_weight = given
     shape = x.shape
     rows = shape[:axis] + shape[axis + 1 :]
@@ -67,36 +66,58 @@ def with_targets(scores: Scores, backend: Totals, given: Given, options: Said) -
         z_loss = number_option(function, "z_loss", z_loss)
     if reduction != "mean" and reduction not in REDUCTIONS:
         raise OptionError(bad_reduction(function, reduction))
-    checked = new_tuple(Targets, (kind, targets, on, off, class_weight, sample_weight, ignore_index, z_loss))
-    total: Any = 1.0
-    mean = reduction == "mean" and denominator is None
-    if mean or not dense or is_integral(namespace(targets), targets):
-        position, total = backend.target_totals(scores, checked, mean)
-        if position >= 0:
-            bad = bad_row if dense else bad_target
-            raise TargetError(bad(scores, rows, checked, position, shift))
-    if kind == "sparse":
-        check_probabilities(scores, checked, shift)
-    if denominator is not None:
-        if reduction != "mean":
+    return new_tuple(Targets, (kind, targets, on, off, class_weight, sample_weight, ignore_index, z_loss))
+
+
+def is_mean(options: Said) -> bool:
+    """Whether the loss is divided by the sum of its targets' weights."""
+    return options[7] == "mean" and options[8] is None
+
+
+def finish(scores: Scores, targets: Targets, totals: tuple[int, Any], options: Said) -> Problem:
+    """The problem of a loss, from what a backend has found in its targets.
+
+    ``totals``: the flat position of the first wrong target, or -1, and the sum of the weights for a mean.
+    """
+    function, _, _, _, _, _, _, reduction, denominator, _ = options
+    position, total = totals
+    if position >= 0:
+        raise TargetError(_wrong_target(scores, targets, position, options))
+    if targets.kind == "sparse":
+        check_probabilities(scores, targets, _shift(scores, options))
+    if reduction != "mean":
+        if denominator is not None:
             raise OptionError(
                 f"{function}: denominator is {shown(denominator)}; "
                 f"expected None with reduction={shown(reduction)}"
             )
+        return new_tuple(Problem, (scores, targets, 1.0, reduction))
+    if denominator is not None:
         total = number_option(function, "denominator", denominator)
         if 0.0 < total < LEAST:
             raise OptionError(
                 f"{function}: denominator is {total}; expected 0, or a finite number of at least {LEAST:g}"
             )
-    elif mean and not _divides(total):
+    elif not _divides(total):
         found = f"{total:g}" if isinstance(total, float) else str(total)
         raise OptionError(
             f"{function}: class_weight and sample_weight add up to {found}; "
             f"expected 0, or a finite sum of at least {LEAST:g}"
         )
-    if reduction != "mean":
-        return new_tuple(Problem, (scores, checked, 1.0, reduction))
-    return new_tuple(Problem, (scores, checked, _scale(total), reduction))
+    return new_tuple(Problem, (scores, targets, _scale(total), reduction))
+
+
+def _wrong_target(scores: Scores, targets: Targets, position: int, options: Said) -> str:
+    """What is wrong with the target at a flat position."""
+    shape, axis = scores.array.shape, scores.axis
+    rows = shape[:axis] + shape[axis + 1 :]
+    wrong = bad_row if targets.kind == "dense" else bad_target
+    return wrong(scores, rows, targets, position, _shift(scores, options))
+
+
+def _shift(scores: Scores, options: Said) -> int:
+    shape, axis = scores.array.shape, scores.axis
+    return shift_of(scores.function, shape[:axis] + shape[axis + 1 :], options[9])
 
 
 def _divides(total: Any) -> bool:

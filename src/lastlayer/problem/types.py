@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from lastlayer.arrays import Array
 
@@ -22,7 +22,6 @@ __all__ = [
     "Scores",
     "Targets",
     "TopK",
-    "Totals",
     "WholeScores",
     "new_tuple",
 ]
@@ -68,12 +67,6 @@ class Targets(NamedTuple):
     sample_weight: Array | None  # the rows' shape, float32 or float64, finite, >= 0
     ignore_index: int | None  # index: of rows that are ignored; sparse: of entries that do not count
     z_loss: float  # finite, >= 0
-
-
-class Totals(Protocol):
-    """What checking a loss needs of a backend: it looks through the targets."""
-
-    def target_totals(self, scores: Scores, targets: Targets, mean: bool) -> tuple[int, Any]: ...
 
 
 class Problem(NamedTuple):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from lastlayer import functional
+from lastlayer import linear_functional
 from lastlayer.backends.torch import entry, kernels
 from lastlayer.backends.torch import row_stats as rows
 from lastlayer.backends.torch.head_call import call_of, is_narrow
@@ -49,7 +49,7 @@ def loss(z: Logits, y: Any, w: Any, s: Any, o: Options) -> Tensor | None:
     parts = z.source.parts()
     more = {"z_loss": o.z_loss, "reduction": o.reduction, "denominator": o.denominator}
     options = _of_targets(w, s, o) | more
-    compute = partial(_call, functional.linear_cross_entropy, z, y, canon, options)
+    compute = partial(_call, linear_functional.linear_cross_entropy, z, y, canon, options)
 
     def run() -> Tensor | None:
         if not _is_recorded(z):
@@ -81,7 +81,7 @@ def row_stats(z: Logits, y: Any, w: Any, s: Any, o: Options) -> RowStats | None:
     if canon is None:
         return None
     parts = z.source.parts()
-    compute = partial(_call, functional.linear_row_stats, z, y, canon, _of_targets(w, s, o))
+    compute = partial(_call, linear_functional.linear_row_stats, z, y, canon, _of_targets(w, s, o))
 
     def run() -> RowStats | None:
         if not _is_recorded(z):
@@ -108,7 +108,7 @@ def top_k(z: Logits, k: Any, o: Options) -> tuple[Tensor, Tensor] | None:
     if canon is None:
         return None
     parts = z.source.parts()
-    return _unless_wrong(lambda: _call(functional.linear_top_k, z, k, canon, {}, parts))
+    return _unless_wrong(lambda: _call(linear_functional.linear_top_k, z, k, canon, {}, parts))
 
 
 # --- whether and how the head's functions are called --------------------------------------------------------

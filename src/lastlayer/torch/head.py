@@ -6,12 +6,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
-from lastlayer import dispatch, problem
-from lastlayer.backends.core import core
+from lastlayer import problem
+from lastlayer.backends.torch.choice import may_wait
 from lastlayer.backends.torch.head_call import for_autocast
-from lastlayer.backends.torch.tensors import in_memory, is_watched
 from lastlayer.linear.plan import is_small
 
 from . import deferred_losses as _deferred_losses  # noqa: F401 - which answers for a loss of deferred logits
@@ -119,7 +117,7 @@ class LinearHead(nn.Linear):
         if type(input) is not Tensor and (node := leaf(self, input)) is not None:
             return node  # type: ignore[no-any-return]
         parts: list[Any] = [input, self.weight, self.bias]
-        if not self._is_worth_it(input) or not _can_wait(*parts):
+        if not self._is_worth_it(input) or not (may_wait(*parts) and is_possible()):
             return super().forward(input)
         if torch.is_autocast_enabled(input.device.type):
             parts = [None if t is None else for_autocast(t) for t in parts]
@@ -140,25 +138,3 @@ class LinearHead(nn.Linear):
         recorded = any(t is not None and t.requires_grad for t in (x, self.weight, self.bias))
         rows = x.numel() // max(1, self.in_features)
         return recorded and rows >= _WORTH_IT and not is_small(rows, self.out_features, None)
-
-
-def _can_wait(x: Any, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether a loss of these logits can be computed without them, here and now."""
-    return (
-        isinstance(x, Tensor)
-        and not is_watched(x)
-        and not torch._C._get_tracing_state()  # of torch.jit
-        and forward_ad._current_level < 0
-        and not torch.is_inference_mode_enabled()
-        and core.BUILT
-        and dispatch.only != "reference"
-        and all(t is None or _is_plain(t) for t in (x, weight, bias))
-        and x.ndim > 0
-        and x.shape[-1:] == weight.shape[1:]
-        and is_possible()
-    )
-
-
-def _is_plain(t: Tensor) -> bool:
-    """Whether a tensor is of floats in CPU memory that no other process writes to."""
-    return in_memory(t) and t.is_floating_point() and not t.is_shared()  # type: ignore[no-untyped-call]

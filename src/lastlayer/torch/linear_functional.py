@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lastlayer import functional
+from lastlayer import functional, linear_functional
 from lastlayer.backends.torch import entry, kernels
+from lastlayer.backends.torch.choice import on_core
 from lastlayer.backends.torch.losses import Target
 from lastlayer.backends.torch.number_options import are_read, over, stand_ins
 from lastlayer.backends.torch.tensors import as_tensor, in_memory, in_strides, is_watched, tracks, wide
@@ -228,7 +229,9 @@ def _loss_of(heads: _Heads) -> Callable[..., Any]:
     def linear_cross_entropy(like: Tensor, target: Any, *, axis: int, **options: Any) -> Any:
         x, weight, bias, memory = heads
         if weight.ndim == 2:
-            return functional.linear_cross_entropy(x, weight, target, bias=bias, max_memory=memory, **options)
+            return linear_functional.linear_cross_entropy(
+                x, weight, target, bias=bias, max_memory=memory, **options
+            )
         if prod(like.shape[2:]) == 0:  # no head at all
             return functional.cross_entropy(like + 0 * x.sum(), target, axis=axis, **options)
         return _of_several(heads, like, target, options)
@@ -248,7 +251,7 @@ def _of_several(heads: _Heads, like: Tensor, target: Any, options: dict[str, Any
     else:
         own["denominator"] = total
     losses = torch.stack([
-        functional.linear_cross_entropy(
+        linear_functional.linear_cross_entropy(
             heads.x, w, y, bias=b, max_memory=heads.memory, **(own | {"sample_weight": s})
         )
         for w, b, y, s in _each(heads, like, t)
@@ -282,7 +285,7 @@ def _each(heads: _Heads, like: Tensor, t: Target) -> Any:
 def _denominator(like: Tensor, t: Target, o: Options) -> Tensor | float | None:
     """What a mean over all heads is divided by; None where nothing is divided. The targets are checked."""
     tensors = [like, *(a for a in t if a is not None)]
-    if is_watched(like) or not (kernels.on_core(like) and all(in_memory(a) for a in tensors)):
+    if is_watched(like) or not (on_core(like) and all(in_memory(a) for a in tensors)):
         kernels.form_of(like, t, o)
     else:
         scale = kernels.resolve(like, t, stand_ins(o)).scale

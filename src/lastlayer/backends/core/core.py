@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from lastlayer import selection
+
 try:
     from lastlayer._core import (
         cross_entropy,
@@ -37,6 +39,7 @@ except ImportError as error:
             "this installation was built without a C++ compiler; get one, then run "
             "pip install --force-reinstall --no-cache-dir lastlayer"
         )
+    selection.lack("native", WHY_NOT)
 
 __all__ = [
     "BUILT",

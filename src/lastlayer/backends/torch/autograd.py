@@ -20,6 +20,7 @@ from torch.autograd import Function, forward_ad
 from lastlayer.options import Options
 
 from . import composed, kernels
+from .choice import on_core
 from .composed import Form
 from .losses import Target
 from .tensors import in_memory, is_transformed, tracks, wide
@@ -254,7 +255,7 @@ def _batch_of(size: int, in_dims: Any, args: Any) -> _Batch | None:
         for t, dim in zip((x, y), in_dims[:2], strict=True)
     )
     rows = o._replace(axis=o.axis % (x.ndim - 1) + 1, reduction="none")
-    if y.ndim != x.ndim - 1 or not (kernels.on_core(x) and kernels.in_range(x, y, rows)):
+    if y.ndim != x.ndim - 1 or not (on_core(x) and kernels.in_range(x, y, rows)):
         return None
     if o.reduction != "mean":
         return _Batch(x, y, rows, None)

@@ -25,6 +25,7 @@ from lastlayer.row_stats import RowStats
 from . import composed, fast_path, kernels, number_options, ops, shards
 from . import row_stats as rows
 from .autograd import LogSumExp, Loss, LossBackward, SoftLoss, Softmax, call
+from .choice import on_core
 from .composed import Form
 from .kernels import resolve
 from .lazy import made
@@ -117,7 +118,7 @@ def softmax(
                 return composed.softmax(x, form.axis, where, form.temperature, log)
             return ops.softmax(*arguments)  # type: ignore[no-any-return]
         return call(Softmax, *arguments)  # type: ignore[no-any-return]
-    if kernels.on_core(x) and can_write(out, x, where):
+    if on_core(x) and can_write(out, x, where):
         kernels.softmax(*arguments, out)
         if not out.is_inference():  # which has no version
             torch.autograd.graph.increment_version(out)
@@ -239,7 +240,7 @@ def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
     if not (_only_scores(*target) and number_options.are_read(o)):
         if _learns_dense(x, target, o):
             return SoftLoss.apply(x, *target[:3], o)  # type: ignore[no-any-return, no-untyped-call]
-        if kernels.on_core(x):
+        if on_core(x):
             resolve(x, target, number_options.stand_ins(o))  # what is wrong with the tensors, if anything
         return kernels.composed_loss(x, target, o)
     if is_watched(x):
@@ -261,7 +262,7 @@ def _learns_dense(x: Tensor, target: Target, o: Options) -> bool:
         and y.dtype is x.dtype
         and x.dtype not in _HALVES
         and not (is_watched(x) or is_transformed() or forward_ad._current_level >= 0)
-        and kernels.on_core(x)
+        and on_core(x)
         and in_memory(y)
         and not any(t is not None and (t.requires_grad or not in_memory(t)) for t in (w, s))
     )

@@ -11,21 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
 
 from lastlayer.backends.core import core
 from lastlayer.options import Options
 
 from .autograd import SoftmaxBackward, call, loss_gradient
-from .tensors import is_kept_elsewhere, is_traced, is_transformed, new_like
+from .choice import is_usual
+from .tensors import is_kept_elsewhere, new_like
 
 __all__ = ["loss", "softmax"]
 
-_KINDS = (Tensor, torch.nn.Parameter)
-_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-enabled = core.BUILT
-_compiling = torch.compiler.is_compiling
-_watchers = torch._C._len_torch_dispatch_stack
 _records = torch.is_grad_enabled
 _threads = torch.get_num_threads
 _float32, _float64 = torch.float32, torch.float64
@@ -33,21 +29,6 @@ _float32, _float64 = torch.float32, torch.float64
 _MANY = 65
 # Classes; up to here the gradient is computed with the loss: it costs less than reading everything again.
 _FEW = 4
-
-
-def _is_usual(x: Any) -> bool:
-    """Whether the core can read ``x`` now, and nobody but autograd's backward pass wants to know."""
-    return (
-        type(x) in _KINDS
-        and x.is_cpu
-        and x.dtype in _FLOATS
-        and enabled
-        and not _compiling()
-        and not is_transformed()
-        and not is_traced()
-        and forward_ad._current_level < 0
-        and not _watchers()
-    )
 
 
 class UnusualError(Exception):
@@ -71,7 +52,7 @@ def loss(function: str, x: Tensor, y: Any, axis: Any, ignore_index: Any, reducti
         or type(axis) is not int
         or type(y) is not Tensor
         or y.dtype is torch.bool
-        or not _is_usual(x)
+        or not is_usual(x)
     ):
         return None
     ndim = x.dim()
@@ -146,7 +127,7 @@ class Loss(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, y, peak, rest = ctx.saved_tensors
-        if _records() or not _is_usual(x) or not _is_plain(grad):
+        if _records() or not is_usual(x) or not _is_plain(grad):
             function, axis = ctx.of
             o = Options(function, axis, ctx.ignore_index, reduction=ctx.reduction)
             return loss_gradient(grad, (x, y, None, None), o), None, None, None, None, None
@@ -183,7 +164,7 @@ def _gradient(
 
 def softmax(x: Tensor, axis: Any, log: bool) -> Tensor | None:
     """``lastlayer.softmax`` or ``log_softmax`` along one axis."""
-    if type(axis) is not int or not _is_usual(x):
+    if type(axis) is not int or not is_usual(x):
         return None
     ndim = x.dim()
     if not -ndim <= axis < ndim:
@@ -215,7 +196,7 @@ class Softmax(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         (y,) = ctx.saved_tensors
-        if _records() or not _is_usual(y) or not _is_plain(grad):
+        if _records() or not is_usual(y) or not _is_plain(grad):
             return call(SoftmaxBackward, grad, y, None, ctx.axis, 1.0, ctx.log), None, None
         dx = new_like(y)
         core.softmax_backward(grad, y, ctx.axis, dx, ctx.log, False, _threads())

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lastlayer import problem
-from lastlayer.backends.core import core
+from lastlayer import problem, selection
 from lastlayer.errors import DtypeError
 from lastlayer.linear import run as passes
 from lastlayer.linear.run import Waiting
@@ -24,6 +23,7 @@ from lastlayer.row_stats import RowStats
 from . import entry, kernels, losses
 from . import number_options as numbers
 from .array_ops import TorchProducts
+from .choice import on_core
 from .losses import Target
 from .tensors import as_tensor, from_memory, in_memory, is_autocast, is_transformed, is_watched, shape_of
 
@@ -70,7 +70,7 @@ class Call(NamedTuple):
             return False
         if torch.compiler.is_compiling() or any(is_watched(t) for t in (self.x, *others)):
             return False
-        return kernels.on_core(self.x) and all(in_memory(t) for t in others)
+        return on_core(self.x) and all(in_memory(t) for t in others)
 
     def in_program(self) -> bool:
         """Whether the loss is to be one operation of a program that a compiler, or a mode, looks at."""
@@ -78,7 +78,7 @@ class Call(NamedTuple):
         return (
             any(is_watched(t) for t in tensors)
             and all(t.device.type == "cpu" for t in tensors)
-            and core.BUILT
+            and selection.native_tensors
             and self.target is not None
             and numbers.are_read(self.options)
             and forward_ad._current_level < 0

@@ -18,6 +18,7 @@ from lastlayer.linear import plan
 from lastlayer.options import Options
 
 from . import fast_path, head_autograd, kernels
+from .choice import is_usual
 from .head_call import Call, is_narrow
 from .losses import Target
 from .tensors import in_memory
@@ -27,7 +28,8 @@ __all__ = ["is_small", "loss", "loss_and_gradients", "usual_loss"]
 _linear = torch.nn.functional.linear
 _on_autocast = torch.is_autocast_enabled
 _float16, _int64 = torch.float16, torch.int64
-_is_usual, _records, _KINDS = fast_path._is_usual, fast_path._records, fast_path._KINDS
+_records = torch.is_grad_enabled
+_KINDS = (torch.Tensor, torch.nn.Parameter)
 
 
 def is_small(call: Call) -> bool:
@@ -145,7 +147,7 @@ def usual_loss(
         or shift != 0
         or type(y) is not Tensor
         or y.dtype is not _int64
-        or not _is_usual(x)
+        or not is_usual(x)
         or x.dtype is _float16
         or type(weight) not in _KINDS
         or weight.dtype is not x.dtype
@@ -191,7 +193,7 @@ class _UsualLoss(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, weight, bias, y, z, peak, rest = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        if _records() or not _is_usual(x) or not fast_path._is_plain(grad):
+        if _records() or not is_usual(x) or not fast_path._is_plain(grad):
             o = Options("linear_cross_entropy", -1, ctx.ignore_index, reduction=ctx.reduction)
             call = Call(x, weight, bias, Target(y), o, None)
             return *head_autograd.composed_gradients(call, {"loss": grad}, wanted), None, None, None

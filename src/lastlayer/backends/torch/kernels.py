@@ -13,37 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer import dispatch, problem
+from lastlayer import problem, resolving
 from lastlayer.backends.core import core, native
-from lastlayer.errors import BackendError
 from lastlayer.options import Options
 from lastlayer.row_stats import RowStats
 
 from . import composed, losses, number_options
+from .choice import on_core
 from .composed import Form
 from .losses import Target
 from .tensors import from_memory, in_memory, memory, new_like, shape_of, wide
 
-__all__ = ["form_of", "on_core"]
+__all__ = ["form_of"]
 
 
-class _Unseen:
-    """A backend that has not looked at the targets."""
-
-    @staticmethod
-    def target_totals(*_: Any) -> tuple[int, float]:
-        return -1, 1.0
-
-
-def on_core(x: Tensor) -> bool:
-    """Whether the core computes ``x``."""
-    if torch.compiler.is_compiling():
-        return False
-    if core.BUILT and in_memory(x):
-        return True
-    if dispatch.only == "native":
-        raise BackendError(f"a tensor on {x.device} cannot be run by backend 'native'; expected CPU memory")
-    return False
+_UNSEEN = -1, 1.0  # the totals of targets that nobody has looked at
 
 
 def _in_core(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -62,7 +46,7 @@ def resolve(x: Tensor, target: Target, o: Options) -> problem.Problem:
     """The checked problem of a loss, on the tensors' memory."""
     _, w, s, *_ = target
     given = _given(target, memory), _weights(w), _weights(s)
-    return problem.with_targets(_scores(x, o), native, given, o)
+    return resolving.resolve(_scores(x, o), native, given, o)
 
 
 def _given(target: Target, look: Callable[[Tensor], Any]) -> Any:
@@ -100,9 +84,8 @@ def form_of(x: Tensor, target: Target, o: Options) -> Form:
     given, o = o, number_options.stand_ins(o)
     scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
     w, s = (None if t is None else shape_of(t) for t in (w, s))
-    checked = problem.with_targets(scores, _Unseen, (_given(target, shape_of), w, s), o)
-    t = checked.targets
-    assert t is not None
+    t = problem.effective_targets(scores, (_given(target, shape_of), w, s), o)
+    checked = problem.finish(scores, t, _UNSEEN, o)
     total = None if o.denominator is None else float(o.denominator)
     form = Form(
         scores.axis,

@@ -19,6 +19,7 @@ from lastlayer.row_stats import ARRAYS, RowStats
 
 from . import composed, kernels, losses, number_options
 from .autograd import LogSumExpBackward, Rule, along_rows, call, loss_gradient, ones_of_rows
+from .choice import on_core
 from .composed import Form
 from .losses import Target
 from .tensor_classes import mode_of
@@ -252,7 +253,7 @@ def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> 
     """``lastlayer.row_stats``; ``composing``: where more than the logits may have to be differentiated."""
     form = kernels.scores_form(x, o) if target is None else kernels.form_of(x, target, o)
     source = x, target, o, form
-    state = kernels.row_state(x, target, o) if kernels.on_core(x) and number_options.are_read(o) else None
+    state = kernels.row_state(x, target, o) if on_core(x) and number_options.are_read(o) else None
     if state is None:
         found = {
             key: v if key in _LEARNED else v.detach() for key, v in losses.statistics(x, target, form).items()
