@@ -85,6 +85,8 @@ def finish(scores: Scores, targets: Targets, totals: tuple[int, Any], options: S
         raise TargetError(_wrong_target(scores, targets, position, options))
     if targets.kind == "sparse":
         check_probabilities(scores, targets, _shift(scores, options))
+    if denominator is None and reduction == "mean" and type(total) is float and LEAST <= total < inf:
+        return new_tuple(Problem, (scores, targets, 1.0 / total, reduction))  # the usual case
     if reduction != "mean":
         if denominator is not None:
             raise OptionError(

@@ -61,6 +61,7 @@ __all__ = [
     "isa",
     "isas",
     "large_pages",
+    "readable",
     "row_stats",
     "set_isa",
     "set_num_threads",
@@ -86,12 +87,16 @@ def bits(x: Any) -> Any:
     return x.view(np.uint16) if is_bfloat(x) else x
 
 
+def readable(x: Any) -> tuple[Any, bool]:
+    """``x`` as the buffer protocol can describe it, and whether that is the 16 bits of bfloat16."""
+    if x.dtype.char in "fdel" or not is_bfloat(x):
+        return x, False
+    return x.view(np.uint16), True
+
+
 def contiguous(y: Any) -> Any:
-    """One integer a row, side by side, of native byte order."""
-    y = np.asarray(y)
-    if not (y.flags.c_contiguous and y.flags.aligned and y.dtype.isnative):
-        y = np.ascontiguousarray(y, y.dtype.newbyteorder("="))
-    return y
+    """One integer a row, side by side; the core reads them at any address."""
+    return y if y.flags.c_contiguous else np.ascontiguousarray(y)
 
 
 def doubles(weights: Any) -> Any:

@@ -82,8 +82,9 @@ def softmax_into(scores: Scores, out: Any, log: bool) -> Any:
         out = np.empty(x.shape, x.dtype)
     if x.size == 0:  # the core wants a class
         return out
-    half = core.is_bfloat(x)
-    core.softmax(core.bits(x), axis, core.bits(out), log, where, temperature, softcap or 0.0, half)
+    z, half = core.readable(x)
+    place = core.bits(out) if half else out
+    core.softmax(z, axis, place, log, where, temperature, softcap or 0.0, half)
     return out
 
 
@@ -165,30 +166,16 @@ def top_k(scores: Scores, k: int) -> tuple[Any, Any]:
 
 def _stats(scores: Scores, targets: Targets | None, into: dict[str, Any], k: int = 0) -> None:
     _, x, axis, where, temperature, softcap = scores
-    half, x = core.is_bfloat(x), core.bits(x)
+    x, half = core.readable(x)
     if targets is None:
         core.row_stats(x, axis, half, where, temperature, softcap or 0.0, None, False, False, None, into, k)
         return
-    y, dense = _target(targets)
+    dense = targets.kind == "dense"
+    y, y_half = core.readable(targets.array) if dense else (core.contiguous(targets.array), False)
     core.row_stats(
-        x,
-        axis,
-        half,
-        where,
-        temperature,
-        softcap or 0.0,
-        core.bits(y),
-        dense,
-        core.is_bfloat(y),
-        targets.ignore_index,
-        into,
-        k,
-        0,
-        core.doubles(targets.class_weight),
-        core.doubles(targets.sample_weight),
-        targets.on,
-        targets.off,
-    )
+        x, axis, half, where, temperature, softcap or 0.0, y, dense, y_half, targets.ignore_index, into, k, 0,
+        core.doubles(targets.class_weight), core.doubles(targets.sample_weight), targets.on, targets.off,
+    )  # fmt: skip
 
 
 # --- losses ---
@@ -199,11 +186,10 @@ def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, fl
     kind, y, _, _, class_weight, sample_weight, ignore_index, _ = targets
     classes = scores.array.shape[scores.axis]
     if kind == "index":
-        if not mean:
-            class_weight = sample_weight = None
-        return core.target_totals(
-            core.contiguous(y), classes, ignore_index, core.doubles(class_weight), core.doubles(sample_weight)
-        )
+        if not mean or (class_weight is None and sample_weight is None):
+            return core.target_totals(core.contiguous(y), classes, ignore_index, None, None)
+        w, s = core.doubles(class_weight), core.doubles(sample_weight)
+        return core.target_totals(core.contiguous(y), classes, ignore_index, w, s)
     if kind == "sparse":
         position, _ = core.target_totals(core.contiguous(y.indices), classes, ignore_index, None, None)
         if position >= 0:
@@ -258,26 +244,16 @@ def losses_of(problem: Problem, kind: int, grad: Any) -> Any:
         return _sparse_losses(problem, grad)
     target_kind, y, on, off, class_weight, sample_weight, ignore_index, z_loss = targets
     losses = np.empty(_rows(problem.scores), _result(x)) if reduction == "none" else None
+    dense = target_kind == "dense"
+    y, y_half = core.readable(y) if dense else (core.contiguous(y), False)
+    z, half = core.readable(x)
     total = core.cross_entropy(
-        core.bits(x),
-        axis,
-        core.is_bfloat(x),
-        temperature,
-        softcap or 0.0,
-        core.contiguous(y) if target_kind == "index" else core.bits(y),
-        target_kind != "index",
-        core.is_bfloat(y),
-        core.doubles(class_weight),
-        core.doubles(sample_weight),
-        ignore_index,
-        on,
-        off,
-        z_loss,
-        scale,
-        kind,
-        losses,
-        None if grad is None else core.bits(grad),
-    )
+        z, axis, half, temperature, softcap or 0.0, y, dense, y_half,
+        None if class_weight is None else core.doubles(class_weight),
+        None if sample_weight is None else core.doubles(sample_weight),
+        ignore_index, on, off, z_loss, scale, kind, losses,
+        grad if grad is None or not half else core.bits(grad),
+    )  # fmt: skip
     return losses[()] if losses is not None else _result(x).type(total)
 
 
@@ -350,12 +326,6 @@ def _rows(scores: Scores) -> tuple[int, ...]:
 def _result(x: Any) -> np.dtype[Any]:
     """The dtype of losses and logarithms: float64 for float64, else float32."""
     return _FLOAT64 if x.dtype is _FLOAT64 or x.dtype == _FLOAT64 else _FLOAT32
-
-
-def _target(targets: Targets) -> tuple[Any, bool]:
-    if targets.kind == "index":
-        return core.contiguous(targets.array), False
-    return targets.array, True
 
 
 if core.BUILT and environ.get("LASTLAYER_ISA"):
