@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd import Function, forward_ad
 
 from lastlayer import linear_functional
-from lastlayer.backends.torch import entry, kernels
+from lastlayer.backends.torch import canonical, entry, kernels
 from lastlayer.backends.torch import row_stats as rows
 from lastlayer.backends.torch.head_call import call_of, is_narrow
 from lastlayer.backends.torch.lazy import Snapshot, Values, made, with_numbers
@@ -304,7 +304,7 @@ def _of_plain(name: str, z: Tensor, target: Target | None, o: Options) -> Tensor
     if name == "loss":
         assert target is not None
         return entry.loss_of(z, target, o)
-    form = kernels.scores_form(z, o) if target is None else kernels.form_of(z, target, o)
+    form = canonical.scores_form(z, o) if target is None else canonical.form_of(z, target, o)
     return rows.value(name, z, target, o, form)
 
 
@@ -315,7 +315,7 @@ def _of_logits(ctx: Any, z: Tensor, target: Target | None, grad: Tensor) -> Tens
         assert target is not None
         dz = kernels.loss_gradient(grad, z, target, o)
     else:
-        form = kernels.scores_form(z, o) if target is None else kernels.form_of(z, target, o)
+        form = canonical.scores_form(z, o) if target is None else canonical.form_of(z, target, o)
         dz = rows.value_gradient(grad, (z, *(target or ())), name, o, form)
     return dz.to(ctx.dtype).contiguous()
 

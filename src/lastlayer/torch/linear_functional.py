@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lastlayer import functional, linear_functional
-from lastlayer.backends.torch import entry, kernels
+from lastlayer.backends.torch import canonical, entry
 from lastlayer.backends.torch.choice import on_core
 from lastlayer.backends.torch.losses import Target
 from lastlayer.backends.torch.number_options import are_read, over, stand_ins
@@ -286,9 +286,9 @@ def _denominator(like: Tensor, t: Target, o: Options) -> Tensor | float | None:
     """What a mean over all heads is divided by; None where nothing is divided. The targets are checked."""
     tensors = [like, *(a for a in t if a is not None)]
     if is_watched(like) or not (on_core(like) and all(in_memory(a) for a in tensors)):
-        kernels.form_of(like, t, o)
+        canonical.form_of(like, t, o)
     else:
-        scale = kernels.resolve(like, t, stand_ins(o)).scale
+        scale = canonical.resolve(like, t, stand_ins(o)).scale
         if are_read(o) and not tracks(t.class_weight, t.sample_weight):
             return (1.0 / scale if scale else 0.0) if o.reduction == "mean" else None
     if o.reduction != "mean" or o.denominator is not None:

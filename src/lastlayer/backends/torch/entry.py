@@ -22,14 +22,16 @@ from lastlayer.errors import DtypeError, OptionError, ShapeError, quoted
 from lastlayer.options import Given, Options, Said
 from lastlayer.row_stats import RowStats
 
-from . import composed, fast_path, kernels, number_options, ops, shards
+from . import canonical, composed, fast_path, kernels, number_options, ops, shards
 from . import row_stats as rows
-from .autograd import LogSumExp, Loss, LossBackward, SoftLoss, Softmax, call
+from .canonical import resolve
 from .choice import on_core
 from .composed import Form
-from .kernels import resolve
 from .lazy import made
+from .loss_rules import Loss, LossBackward, SoftLoss
 from .losses import Target
+from .rule import call
+from .softmax_rules import LogSumExp, Softmax
 from .tensor_classes import functions_for
 from .tensors import (
     as_tensor,
@@ -105,7 +107,7 @@ def softmax(
         y = _unfolded(softmax(function, x, -1, where, temperature, None), folding)
         return y if out is None else out.copy_(y)
     options = number_options.read(Options(function, axis, temperature=temperature), x)
-    form = kernels.scores_form(x, options)
+    form = canonical.scores_form(x, options)
     where = None if where is None else _where(function, x, where)
     log = function == "log_softmax"
     if isinstance(form.temperature, Tensor):
@@ -134,7 +136,7 @@ def logsumexp(x: Tensor, axis: Any, where: Any, keepdims: bool) -> Tensor:
         shape = [1 if i in folding.axes else n for i, n in enumerate(folding.shape)]
         folded = logsumexp(x, -1, where, False)
         return folded.reshape(shape) if keepdims else folded
-    axis = kernels.scores_form(x, Options("logsumexp", axis)).axis
+    axis = canonical.scores_form(x, Options("logsumexp", axis)).axis
     where = None if where is None else _where("logsumexp", x, where)
     lse: Tensor
     if not is_watched(x):
@@ -317,7 +319,7 @@ def _row_stats_of_shard(x: Tensor, given: Given, o: Options, offset: Any, target
     if target_logits is not None:
         z_y = as_tensor(o.function, "target_logits", target_logits, x)
         if not torch.compiler.is_compiling():
-            problem.target_logits(kernels.scores_of(x, o), shape_of(z_y))
+            problem.target_logits(canonical.scores_of(x, o), shape_of(z_y))
     own = None if target is None else shards.own_targets(x, target, o, first)
     stats = row_stats_of(x, own, shards.own_options(own, x, o))
     stats = shards.placed(stats, own, first, x, o.axis)

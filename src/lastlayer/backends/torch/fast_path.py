@@ -16,8 +16,10 @@ from torch.autograd import Function
 from lastlayer.backends.core import core
 from lastlayer.options import Options
 
-from .autograd import SoftmaxBackward, call, loss_gradient
 from .choice import is_usual
+from .loss_rules import loss_gradient
+from .rule import call
+from .softmax_rules import SoftmaxBackward
 from .tensors import is_kept_elsewhere, new_like
 
 __all__ = ["loss", "softmax"]

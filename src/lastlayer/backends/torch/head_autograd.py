@@ -20,7 +20,7 @@ from lastlayer.linear.run import loss_and_gradients, with_row_stats
 from lastlayer.problem import Problem, Targets
 from lastlayer.row_stats import RowStats
 
-from . import entry, kernels
+from . import canonical, entry
 from .row_stats import TensorRowStats, tensors_of, value
 from .tensors import from_memory, in_memory, memory, unchanged, versions_of, wide
 
@@ -94,7 +94,7 @@ def composed(call: Any, names: tuple[str, ...]) -> tuple[Tensor, ...]:
     z, target, o = call.logits(), call.target, call.options
     if names == ("loss",):
         return (entry.loss_of(z, target, o),)
-    form = kernels.scores_form(z, o) if target is None else kernels.form_of(z, target, o)
+    form = canonical.scores_form(z, o) if target is None else canonical.form_of(z, target, o)
     return tuple(value(name, z, target, o, form) for name in names)
 
 

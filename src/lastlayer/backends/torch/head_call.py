@@ -20,7 +20,7 @@ from lastlayer.options import Given, Options
 from lastlayer.problem import Head, Problem
 from lastlayer.row_stats import RowStats
 
-from . import entry, kernels, losses
+from . import canonical, entry, kernels, losses
 from . import number_options as numbers
 from .array_ops import TorchProducts
 from .choice import on_core
@@ -103,8 +103,8 @@ class Call(NamedTuple):
     def checked(self) -> Problem:
         """The problem, in canonical form."""
         if self.target is None:
-            return problem.without_targets(kernels._scores(self.like_logits, self.options))
-        return kernels.resolve(self.like_logits, self.target, self.options)
+            return problem.without_targets(canonical.scores_in_memory(self.like_logits, self.options))
+        return canonical.resolve(self.like_logits, self.target, self.options)
 
     def parts(self) -> tuple[Head, TorchProducts]:
         """What the loop works on."""
@@ -142,7 +142,7 @@ class Call(NamedTuple):
                 inactive.append((s == 0).expand(x.shape[:-1]))
             if w is not None or y.ndim == x.ndim:  # t may be 0 throughout
                 like, o = self.like_logits, self.options
-                e = losses.effective(like, self.target, kernels.form_of(like, self.target, o))
+                e = losses.effective(like, self.target, canonical.form_of(like, self.target, o))
                 if e.empty is not None:
                     inactive.append(e.empty.squeeze(-1) & (o.z_loss == 0))
             for rows in inactive:
@@ -181,7 +181,7 @@ class Call(NamedTuple):
         if self.in_loop():
             self.checked()  # what is wrong is said of the targets as they were given
         elif not torch.compiler.is_compiling():
-            kernels.form_of(self.like_logits, target, o._replace(shift=0))
+            canonical.form_of(self.like_logits, target, o._replace(shift=0))
         y, w, s, p, rest = target
         rows = self.x.shape[:-1]
         shift = problem.shift_of(o.function, rows, o.shift)

@@ -1,8 +1,6 @@
 """Values and gradients without autograd. In: tensors and the options of a call. Out: tensors.
 
-A tensor in CPU memory is read by the core where it lies; any other is computed by `composed`. A call is
-checked by `problem`, on the tensors' memory; without looking at numbers (`form_of`) where those may not be
-had: looking at them would make a device wait, and inside `torch.func` there are none.
+A tensor in CPU memory is read by the core where it lies; any other is computed by `composed`.
 """
 
 from __future__ import annotations
@@ -13,21 +11,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer import problem, resolving
+from lastlayer import problem
 from lastlayer.backends.core import core, native
 from lastlayer.options import Options
 from lastlayer.row_stats import RowStats
 
 from . import composed, losses, number_options
+from .canonical import form_of, resolve, scores_form, scores_in_memory
 from .choice import on_core
 from .composed import Form
 from .losses import Target
 from .tensors import from_memory, in_memory, memory, new_like, shape_of, wide
 
-__all__ = ["form_of"]
-
-
-_UNSEEN = -1, 1.0  # the totals of targets that nobody has looked at
+__all__ = [
+    "composed_gradient",
+    "composed_loss",
+    "in_range",
+    "logsumexp",
+    "logsumexp_backward",
+    "loss",
+    "loss_and_gradient",
+    "loss_curvature",
+    "loss_gradient",
+    "loss_hessian",
+    "predict",
+    "ranks",
+    "row_state",
+    "soft_gradients",
+    "softmax",
+    "softmax_backward",
+    "top_k",
+]
 
 
 def _in_core(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -39,124 +53,12 @@ def _in_core(function: Callable[..., Any], *arguments: Any) -> Any:
         core.use_threads(before)
 
 
-# --- checks -------------------------------------------------------------------------------------------------
-
-
-def resolve(x: Tensor, target: Target, o: Options) -> problem.Problem:
-    """The checked problem of a loss, on the tensors' memory."""
-    _, w, s, *_ = target
-    given = _given(target, memory), _weights(w), _weights(s)
-    return resolving.resolve(_scores(x, o), native, given, o)
-
-
-def _given(target: Target, look: Callable[[Tensor], Any]) -> Any:
-    """The targets as a caller passes them, each tensor as ``look`` sees it."""
-    if not target.is_top_k:
-        return look(target.y)
-    parts = [t.float() if t.dtype is torch.bfloat16 else t for t in target[3:] if t is not None]
-    return look(target.y), *(look(t) for t in parts)
-
-
-def _weights(w: Tensor | None) -> Any:
-    """Weights as NumPy knows them."""
-    if w is None:
-        return None
-    return memory(w.float() if w.dtype is torch.bfloat16 else w)
-
-
-def form_of(x: Tensor, target: Target, o: Options) -> Form:
-    """The options of a loss in canonical form, checked by the tensors' shapes and dtypes alone."""
-    if torch.compiler.is_compiling():  # shapes are symbols there: what is wrong is said by their use
-        smoothing = o.label_smoothing
-        off = smoothing / x.shape[o.axis]
-        return Form(
-            o.axis % x.ndim,
-            o.temperature,
-            o.softcap,
-            1.0 - smoothing,
-            off,
-            o.ignore_index if target.is_top_k or target.y.shape != x.shape else None,
-            o.z_loss,
-            o.reduction,
-            o.denominator,
-        )
-    _, w, s, *_ = target
-    given, o = o, number_options.stand_ins(o)
-    scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
-    w, s = (None if t is None else shape_of(t) for t in (w, s))
-    t = problem.effective_targets(scores, (_given(target, shape_of), w, s), o)
-    checked = problem.finish(scores, t, _UNSEEN, o)
-    total = None if o.denominator is None else float(o.denominator)
-    form = Form(
-        scores.axis,
-        scores.temperature,
-        scores.softcap,
-        t.on,
-        t.off,
-        t.ignore_index,
-        t.z_loss,
-        checked.reduction,
-        total,
-    )
-    return form if given is o else _with_tensors(form, given, x.shape[scores.axis])
-
-
-def _with_tensors(form: Form, o: Options, classes: int) -> Form:
-    """The canonical form with the numbers that stay tensors."""
-    found: dict[str, Any] = {
-        name: number
-        for name in ("temperature", "softcap", "z_loss", "denominator")
-        if isinstance(number := getattr(o, name), Tensor)
-    }
-    if isinstance(smoothing := o.label_smoothing, Tensor):
-        found |= {"on": 1.0 - smoothing, "off": smoothing / classes}
-    return form._replace(**found)
-
-
-def scores_of(x: Tensor, o: Options) -> problem.Scores:
-    """The scores, checked by the tensor's shape and dtype, without its numbers."""
-    o = number_options.stand_ins(o)
-    return problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
-
-
-def shard_of(x: Tensor, target: Target, o: Options, first: int) -> None:
-    """Check the targets of a shard of the classes; their numbers where they are at hand."""
-    look = memory if on_core(x) and all(t is None or in_memory(t) for t in target) else shape_of
-    if isinstance(o.label_smoothing, Tensor):
-        raise problem.no_smoothing(o.function, "a tensor")
-    s = target.sample_weight
-    given = _given(target, look), None if s is None else shape_of(s)
-    problem.shard(scores_of(x, o), first, *given, o.ignore_index, o.label_smoothing)
-
-
 def ranks(x: Tensor, y: Tensor, target_logits: Tensor, o: Options) -> Tensor:
     """See `lastlayer.backends.reference.ranks`."""
     if not (on_core(x) and in_memory(y) and in_memory(target_logits) and number_options.are_read(o)):
         return losses.ranks(x, y, target_logits, scores_form(x, o))
     rows = memory(target_logits.double().expand(y.shape))
-    return from_memory(_in_core(native.ranks, _scores(x, o), memory(y), rows))
-
-
-def scores_form(x: Tensor, o: Options) -> Form:
-    """The options of scores without targets in canonical form, checked by the tensor's shape and dtype."""
-    if torch.compiler.is_compiling():
-        return Form(o.axis % x.ndim, o.temperature, o.softcap, reduction="none")
-    given, o = o, number_options.stand_ins(o)
-    _, _, axis, _, temperature, softcap = problem.scores(
-        o.function, shape_of(x), o.axis, None, o.temperature, o.softcap
-    )
-    form = Form(axis, temperature, softcap, reduction="none")
-    return (
-        form
-        if given is o
-        else form._replace(
-            temperature=given.temperature if isinstance(given.temperature, Tensor) else temperature,
-            softcap=given.softcap if isinstance(given.softcap, Tensor) else softcap,
-        )
-    )
-
-
-# --- softmax ------------------------------------------------------------------------------------------------
+    return from_memory(_in_core(native.ranks, scores_in_memory(x, o), memory(y), rows))
 
 
 def softmax(
@@ -207,9 +109,6 @@ def logsumexp_backward(grad: Tensor, x: Tensor, where: Tensor | None, form: Form
     dx = softmax(x, where, form.axis, temperature, False)
     height = grad.unsqueeze(form.axis)
     return dx.mul_(height if temperature == 1.0 else height / temperature)
-
-
-# --- losses -------------------------------------------------------------------------------------------------
 
 
 def loss(x: Tensor, target: Target, o: Options) -> Tensor:
@@ -363,15 +262,13 @@ def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Te
     return from_memory(value), dx
 
 
-# --- rows ---------------------------------------------------------------------------------------------------
-
 _ARGMAX = frozenset({"argmax"})
 _ALL = frozenset({"argmax", "nll", "rank", "spread", "square"})
 
 
 def row_state(x: Tensor, target: Target | None, o: Options) -> RowStats:
     """The statistics of every row, in NumPy arrays."""
-    checked = problem.without_targets(_scores(x, o)) if target is None else resolve(x, target, o)
+    checked = problem.without_targets(scores_in_memory(x, o)) if target is None else resolve(x, target, o)
     found: RowStats = _in_core(native.row_stats, checked, _ALL)
     return found
 
@@ -380,7 +277,7 @@ def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
     """The most probable class of each row, and its probability."""
     if not (on_core(x) and number_options.are_read(o)):
         return composed.predict(x, scores_form(x, o))
-    checked = problem.without_targets(_scores(x, o))
+    checked = problem.without_targets(scores_in_memory(x, o))
     stats = _in_core(native.row_stats, checked, _ARGMAX)
     return from_memory(stats.argmax), from_memory(stats.confidence)
 
@@ -392,11 +289,7 @@ def top_k(x: Tensor, k: Any, o: Options) -> tuple[Tensor, Tensor]:
         if not torch.compiler.is_compiling():
             k = problem.top(problem.scores(o.function, shape_of(x), form.axis), k)
         return composed.top_k(x, k, form)
-    scores = _scores(x, o)
+    scores = scores_in_memory(x, o)
     count = problem.top(scores, k)
     labels, probabilities = _in_core(native.top_k, scores, count)
     return from_memory(labels), from_memory(probabilities)
-
-
-def _scores(x: Tensor, o: Options) -> problem.Scores:
-    return problem.scores(o.function, memory(x), o.axis, None, o.temperature, o.softcap)

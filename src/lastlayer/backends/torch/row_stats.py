@@ -17,11 +17,13 @@ from torch import Tensor
 from lastlayer.options import Options
 from lastlayer.row_stats import ARRAYS, RowStats
 
-from . import composed, kernels, losses, number_options
-from .autograd import LogSumExpBackward, Rule, along_rows, call, loss_gradient, ones_of_rows
+from . import canonical, composed, kernels, losses, number_options
 from .choice import on_core
 from .composed import Form
+from .loss_rules import loss_gradient
 from .losses import Target
+from .rule import Rule, along_rows, call, ones_of_rows
+from .softmax_rules import LogSumExpBackward
 from .tensor_classes import mode_of
 from .tensors import from_memory, tracks, unchanged, versions_of, wide
 
@@ -251,7 +253,7 @@ def value_gradient(grad: Tensor, tensors: Any, name: str, o: Options, form: Form
 
 def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> TensorRowStats:
     """``lastlayer.row_stats``; ``composing``: where more than the logits may have to be differentiated."""
-    form = kernels.scores_form(x, o) if target is None else kernels.form_of(x, target, o)
+    form = canonical.scores_form(x, o) if target is None else canonical.form_of(x, target, o)
     source = x, target, o, form
     state = kernels.row_state(x, target, o) if on_core(x) and number_options.are_read(o) else None
     if state is None:

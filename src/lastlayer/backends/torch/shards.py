@@ -16,7 +16,7 @@ from lastlayer import problem, shards
 from lastlayer.options import Options
 from lastlayer.row_stats import RowStats
 
-from . import kernels, losses
+from . import canonical, kernels, losses
 from .losses import Target
 from .tensors import memory, wide
 
@@ -26,7 +26,7 @@ __all__ = ["own_options", "own_targets", "placed", "with_ranks"]
 def own_targets(x: Tensor, target: Target, o: Options, first: int) -> Target:
     """The targets in the terms of the shard's classes; those of other shards `problem.ELSEWHERE`."""
     if not torch.compiler.is_compiling():
-        kernels.shard_of(x, target, o, first)
+        canonical.shard_of(x, target, o, first)
     if not _has_indices(target, x):  # a part of a one-hot row is one-hot or 0
         return target if target.y.is_floating_point() else target._replace(y=target.y.to(wide(x.dtype)))
     y, classes = losses._signed(target.y), x.shape[o.axis]

@@ -1,0 +1,138 @@
+"""Tensors -> a checked problem, or a canonical form without numbers; or an error.
+
+A call is checked by `problem`, on the tensors' memory. Where looking at numbers would make a device wait, and
+inside `torch.func`, where there are none, it is checked by shapes and dtypes alone (`form_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lastlayer import problem, resolving
+from lastlayer.backends.core import native
+from lastlayer.options import Options
+
+from . import number_options
+from .choice import on_core
+from .composed import Form
+from .losses import Target
+from .tensors import in_memory, memory, shape_of
+
+__all__ = ["form_of", "resolve", "scores_form", "scores_in_memory", "scores_of", "shard_of"]
+
+_UNSEEN = -1, 1.0  # the totals of targets that nobody has looked at
+
+
+def resolve(x: Tensor, target: Target, o: Options) -> problem.Problem:
+    """The checked problem of a loss, on the tensors' memory."""
+    _, w, s, *_ = target
+    given = _given(target, memory), _weights(w), _weights(s)
+    return resolving.resolve(scores_in_memory(x, o), native, given, o)
+
+
+def _given(target: Target, look: Callable[[Tensor], Any]) -> Any:
+    """The targets as a caller passes them, each tensor as ``look`` sees it."""
+    if not target.is_top_k:
+        return look(target.y)
+    parts = [t.float() if t.dtype is torch.bfloat16 else t for t in target[3:] if t is not None]
+    return look(target.y), *(look(t) for t in parts)
+
+
+def _weights(w: Tensor | None) -> Any:
+    """Weights as NumPy knows them."""
+    if w is None:
+        return None
+    return memory(w.float() if w.dtype is torch.bfloat16 else w)
+
+
+def form_of(x: Tensor, target: Target, o: Options) -> Form:
+    """The options of a loss in canonical form, checked by the tensors' shapes and dtypes alone."""
+    if torch.compiler.is_compiling():  # shapes are symbols there: what is wrong is said by their use
+        smoothing = o.label_smoothing
+        off = smoothing / x.shape[o.axis]
+        return Form(
+            o.axis % x.ndim,
+            o.temperature,
+            o.softcap,
+            1.0 - smoothing,
+            off,
+            o.ignore_index if target.is_top_k or target.y.shape != x.shape else None,
+            o.z_loss,
+            o.reduction,
+            o.denominator,
+        )
+    _, w, s, *_ = target
+    given, o = o, number_options.stand_ins(o)
+    scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
+    w, s = (None if t is None else shape_of(t) for t in (w, s))
+    t = problem.effective_targets(scores, (_given(target, shape_of), w, s), o)
+    checked = problem.finish(scores, t, _UNSEEN, o)
+    total = None if o.denominator is None else float(o.denominator)
+    form = Form(
+        scores.axis,
+        scores.temperature,
+        scores.softcap,
+        t.on,
+        t.off,
+        t.ignore_index,
+        t.z_loss,
+        checked.reduction,
+        total,
+    )
+    return form if given is o else _with_tensors(form, given, x.shape[scores.axis])
+
+
+def _with_tensors(form: Form, o: Options, classes: int) -> Form:
+    """The canonical form with the numbers that stay tensors."""
+    found: dict[str, Any] = {
+        name: number
+        for name in ("temperature", "softcap", "z_loss", "denominator")
+        if isinstance(number := getattr(o, name), Tensor)
+    }
+    if isinstance(smoothing := o.label_smoothing, Tensor):
+        found |= {"on": 1.0 - smoothing, "off": smoothing / classes}
+    return form._replace(**found)
+
+
+def scores_of(x: Tensor, o: Options) -> problem.Scores:
+    """The scores, checked by the tensor's shape and dtype, without its numbers."""
+    o = number_options.stand_ins(o)
+    return problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
+
+
+def shard_of(x: Tensor, target: Target, o: Options, first: int) -> None:
+    """Check the targets of a shard of the classes; their numbers where they are at hand."""
+    look = memory if on_core(x) and all(t is None or in_memory(t) for t in target) else shape_of
+    if isinstance(o.label_smoothing, Tensor):
+        raise problem.no_smoothing(o.function, "a tensor")
+    s = target.sample_weight
+    given = _given(target, look), None if s is None else shape_of(s)
+    problem.shard(scores_of(x, o), first, *given, o.ignore_index, o.label_smoothing)
+
+
+def scores_form(x: Tensor, o: Options) -> Form:
+    """The options of scores without targets in canonical form, checked by the tensor's shape and dtype."""
+    if torch.compiler.is_compiling():
+        return Form(o.axis % x.ndim, o.temperature, o.softcap, reduction="none")
+    given, o = o, number_options.stand_ins(o)
+    _, _, axis, _, temperature, softcap = problem.scores(
+        o.function, shape_of(x), o.axis, None, o.temperature, o.softcap
+    )
+    form = Form(axis, temperature, softcap, reduction="none")
+    return (
+        form
+        if given is o
+        else form._replace(
+            temperature=given.temperature if isinstance(given.temperature, Tensor) else temperature,
+            softcap=given.softcap if isinstance(given.softcap, Tensor) else softcap,
+        )
+    )
+
+
+def scores_in_memory(x: Tensor, o: Options) -> problem.Scores:
+    """The scores, on the tensor's memory."""
+    return problem.scores(o.function, memory(x), o.axis, None, o.temperature, o.softcap)
