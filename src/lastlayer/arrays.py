@@ -58,10 +58,9 @@ def namespace(x: Any, function: str = "lastlayer") -> Any:
     try:
         import array_api_compat
     except ImportError:
-        raise BackendError(
-            f"{function}: an argument is a {library(x)}.{type(x).__qualname__}; expected a NumPy array, or "
-            "array-api-compat to be installed (pip install array-api-compat)"
-        ) from None
+        found = f"a {library(x)}.{type(x).__qualname__}"
+        rule = "a NumPy array, or array-api-compat to be installed (pip install array-api-compat)"
+        raise BackendError(function, "an argument", found, rule) from None
     return array_api_compat.array_namespace(x)
 
 

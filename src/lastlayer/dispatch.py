@@ -34,7 +34,7 @@ def backend(scores: Scores) -> Backend:
             return candidate
     allowed = [b for b in _ORDER if getattr(selection, b.name)]
     reasons = [f"{candidate.name}: {candidate.why_not(scores)}" for candidate in allowed]
-    raise BackendError(f"{scores.function}: no backend can run this ({'; '.join(reasons)})")
+    raise BackendError(scores.function, "no backend", f"this ({'; '.join(reasons)})", verb="can run")
 
 
 def tensor_functions(x: Any) -> Any:

@@ -1,14 +1,15 @@
-"""What a wrong call raises. Every message reads ``function: argument is value; expected rule``.
+"""What a wrong call raises. In: function, argument, what was found, rule, remedy. Out: an exception.
 
-A value in it is what the user gave, in whatever words: `quoted` marks it, so that who translates a message's
-argument names (the drop-ins of PyTorch) leaves it alone. The marks are not part of the text that is shown.
+Its text reads ``function: argument is value; expected rule; remedy``. Two sets of functions may call the same
+argument differently: ``targets`` of the common functions is ``target`` of PyTorch's. So `named` and `phrase`
+mark such words where a message is written, and a table says what each is called. Nothing else is looked up,
+so what the user gave always stays as it is.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 __all__ = [
     "BackendError",
@@ -18,37 +19,114 @@ __all__ = [
     "ShapeError",
     "TargetError",
     "TensorClassError",
-    "quoted",
-    "reworded",
-    "shown",
+    "Text",
+    "named",
+    "phrase",
 ]
 
-_OPEN, _CLOSE, _VALUE = "\x02", "\x03", "\x00"  # which repr() escapes
-_QUOTED = re.compile(f"{_OPEN}([^{_CLOSE}]*){_CLOSE}")
+Names = Mapping[str, str]  # a name or phrase of the common functions -> what others call it
+_COMMON: Names = {}
 
 
-def quoted(value: Any) -> str:
-    """What a user gave, for a message."""
-    return _OPEN + re.sub(f"[{_OPEN}{_CLOSE}{_VALUE}]", "", str(value)) + _CLOSE
+class _Word(NamedTuple):
+    """A name or a phrase that the table may have; ``values`` fill its braces."""
+
+    key: str
+    values: tuple[Any, ...]
+
+    def render(self, names: Names) -> str:
+        word = names.get(self.key, self.key)
+        values = (v.render(names) if isinstance(v, Text) else v for v in self.values)
+        return word.format(*values) if self.values else word
 
 
-def shown(value: Any) -> str:
-    """What a user gave, for a message, as Python writes it."""
-    return quoted(repr(value))
+class Text(NamedTuple):
+    """A part of a message: strings, and words that the table may have. ``+`` joins it to strings."""
+
+    parts: tuple[str | _Word, ...]
+
+    def __add__(self, other: str | Text) -> Text:  # type: ignore[override]
+        return Text((*self.parts, *(other.parts if isinstance(other, Text) else (other,))))
+
+    def __radd__(self, other: str) -> Text:
+        return Text((other, *self.parts))
+
+    def __str__(self) -> str:
+        return self.render(_COMMON)
+
+    def render(self, names: Names) -> str:
+        """The text with the words of a table."""
+        return "".join(p if isinstance(p, str) else p.render(names) for p in self.parts)
 
 
-def reworded(error: LastlayerError, change: Callable[[str], str]) -> str:
-    """An error's text after a ``change`` that sees no value, only a NUL in the place of each."""
-    values = iter(_QUOTED.findall(error.text))
-    return re.sub(_VALUE, lambda _: quoted(next(values)), change(_QUOTED.sub(_VALUE, error.text)))
+def named(name: str) -> Text:
+    """The name of an argument, or of an element such as ``targets[1]``, within a message."""
+    name, bracket, index = name.partition("[")
+    return Text((_Word(name, ()), bracket + index))
+
+
+def phrase(words: str, *values: Any) -> Text:
+    """Words that read differently in another table, with braces for the values."""
+    return Text((_Word(words, values),))
 
 
 class LastlayerError(Exception):
-    """The base of every error this package raises on purpose."""
+    """The base of every error this package raises on purpose.
 
-    def __init__(self, text: str = "") -> None:
-        super().__init__(_QUOTED.sub(r"\1", text))
-        self.text = text  # with the marks of `quoted`
+    An error of one string has this text. Otherwise the text is made of the parts, which are attributes too,
+    each a string:
+
+    Attributes
+    ----------
+    function : str
+        The function that was called.
+    argument : str
+        The argument that is wrong, or its element: ``targets[1]``.
+    found : str
+        What it is: ``7``, ``of shape (3,)``.
+    rule : str
+        What was expected: ``a class in [0, 4)``.
+    remedy : str
+        What to write instead; "" where there is no advice.
+
+    Examples
+    --------
+    >>> error = TargetError("cross_entropy", "targets[1]", "7", "a class in [0, 4)")
+    >>> error
+    TargetError('cross_entropy: targets[1] is 7; expected a class in [0, 4)')
+    >>> error.argument
+    'targets[1]'
+    """
+
+    def __init__(
+        self,
+        function: str = "",
+        argument: str | Text = "",
+        found: str | Text = "",
+        rule: str | Text = "",
+        remedy: str | Text = "",
+        *,
+        verb: str = "is",
+        names: Names = _COMMON,
+    ) -> None:
+        self._parts = function, argument, found, rule, remedy
+        self._verb = verb
+        argument = named(argument) if isinstance(argument, str) else argument
+        self.argument, self.found, self.rule, self.remedy = (
+            part.render(names) if isinstance(part, Text) else part for part in (argument, found, rule, remedy)
+        )
+        self.function = function if self.argument else ""
+        super().__init__(self._text() if self.argument else function)
+
+    def _text(self) -> str:
+        text = f"{self.argument} {self._verb} {self.found}"
+        text = f"{self.function}: {text}" if self.function else text
+        text += f"; expected {self.rule}" if self.rule else ""
+        return f"{text}; {self.remedy}" if self.remedy else text
+
+    def as_kind(self, kind: type[LastlayerError], names: Names) -> LastlayerError:
+        """The same error of another kind, with the words of a table."""
+        return kind(*self._parts, verb=self._verb, names=names)
 
 
 class ShapeError(LastlayerError, ValueError):

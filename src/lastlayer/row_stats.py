@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -392,36 +392,33 @@ def _common_ranges(a: RowStats, b: Any) -> Ranges:
     """The ranges of classes of two parts together, if these can be merged."""
     name = "RowStats.merge"
     if not isinstance(b, RowStats):
-        raise DtypeError(f"{name}: other is a {type(b).__name__}; expected RowStats")
+        raise DtypeError(name, "other", f"a {type(b).__name__}", "RowStats")
     if a.classes == () or b.classes == ():
         if tuple(a.peak.shape) != tuple(b.peak.shape):
-            raise ShapeError(_other_shape(name, a, b))
+            _other_shape(name, a, b)
         return ()
-    for which, part in (("the statistics are", a), ("other is", b)):
+    for which, verb, part in (("the statistics", "are", a), ("other", "is", b)):
         if part.classes is None:
-            raise OptionError(
-                f"{name}: {which} of whole rows; expected shards, made with class_offset=; {_ROWS}"
-            )
+            rule = "shards, made with class_offset="
+            raise OptionError(name, which, "of whole rows", rule, _ROWS, verb=verb)
     if tuple(a.peak.shape) != tuple(b.peak.shape):
-        raise ShapeError(_other_shape(name, a, b))
+        _other_shape(name, a, b)
     _same_arrays(name, a, b)
     if (
         a.weight is not None
         and b.weight is not None
         and (a.target_weight is None) != (b.target_weight is None)
     ):
-        raise DtypeError(
-            f"{name}: one of them has index targets and the other has not; expected targets of one kind"
-        )
+        has = "index targets and the other has not"
+        raise DtypeError(name, "one of them", has, "targets of one kind", verb="has")
     ranges = sorted((*(a.classes or ()), *(b.classes or ())))
     found = [ranges[0]]
     for start, stop in ranges[1:]:
         last = found[-1]
         if start < last[1]:
             both = ", ".join(f"[{i}, {j})" for i, j in ranges)
-            raise OptionError(
-                f"{name}: the ranges of classes are {both}; expected ranges that do not overlap; {_ROWS}"
-            )
+            rule = "ranges that do not overlap"
+            raise OptionError(name, "the ranges of classes", both, rule, _ROWS, verb="are")
         if start == last[1]:
             found[-1] = (last[0], stop)
         else:
@@ -429,10 +426,10 @@ def _common_ranges(a: RowStats, b: Any) -> Ranges:
     return tuple(found)
 
 
-def _other_shape(name: str, a: RowStats, b: RowStats) -> str:
+def _other_shape(name: str, a: RowStats, b: RowStats) -> NoReturn:
     shapes = [tuple(int(n) for n in part.peak.shape) for part in (a, b)]
-    rule = f"expected {shapes[0]}, shards of the same rows"
-    return f"{name}: other is of rows of shape {shapes[1]}; {rule}; {_ROWS}"
+    rule = f"{shapes[0]}, shards of the same rows"
+    raise ShapeError(name, "other", f"of rows of shape {shapes[1]}", rule, _ROWS)
 
 
 def _rows(shape: tuple[int, ...]) -> str:
@@ -444,38 +441,33 @@ def _same_arrays(name: str, a: RowStats, b: RowStats) -> None:
     """Whether two parts are of one library, and their results of one dtype."""
     kinds = [f"{type(part.peak).__module__.partition('.')[0]}" for part in (a, b)]
     if kinds[0] != kinds[1]:
-        raise DtypeError(
-            f"{name}: one of them has arrays of {kinds[0]}, another of {kinds[1]}; expected one library"
-        )
+        found = f"arrays of {kinds[0]}, another of {kinds[1]}"
+        raise DtypeError(name, "one of them", found, "one library", verb="has")
     dtypes = [part.peak.dtype if part.dtype is None else part.dtype for part in (a, b)]
     if dtypes[0] != dtypes[1]:
-        raise DtypeError(
-            f"{name}: one of them has results of {dtypes[0]}, another of {dtypes[1]}; expected one dtype"
-        )
+        found = f"results of {dtypes[0]}, another of {dtypes[1]}"
+        raise DtypeError(name, "one of them", found, "one dtype", verb="has")
 
 
 def _same_kind(parts: list[Any]) -> None:
     """Whether blocks of rows can be joined."""
     name = "RowStats.concat"
     if not parts:
-        raise ShapeError(f"{name}: parts is empty; expected at least one RowStats")
+        raise ShapeError(name, "parts", "empty", "at least one RowStats")
     for i, part in enumerate(parts):
         if not isinstance(part, RowStats):
-            raise DtypeError(f"{name}: parts[{i}] is a {type(part).__name__}; expected RowStats")
+            raise DtypeError(name, f"parts[{i}]", f"a {type(part).__name__}", "RowStats")
         shape, first = (tuple(int(n) for n in p.peak.shape) for p in (part, parts[0]))
         if not shape:
-            raise ShapeError(f"{name}: parts[{i}] is of a single row; expected at least one row axis")
+            raise ShapeError(name, f"parts[{i}]", "of a single row", "at least one row axis")
         if shape[1:] != first[1:]:
-            raise ShapeError(f"{name}: parts[{i}] is of rows of shape {shape}; expected {_rows(first)}")
+            raise ShapeError(name, f"parts[{i}]", f"of rows of shape {shape}", _rows(first))
         _same_arrays(name, parts[0], part)
         if part.classes != parts[0].classes:
-            raise OptionError(
-                f"{name}: parts[{i}] is of other classes than parts[0]; expected the same classes"
-            )
+            raise OptionError(name, f"parts[{i}]", "of other classes than parts[0]", "the same classes")
         if any((getattr(part, field) is None) != (getattr(parts[0], field) is None) for field in ARRAYS):
-            raise DtypeError(
-                f"{name}: parts[{i}] has other fields than parts[0]; expected targets of one kind, or none"
-            )
+            found, rule = "other fields than parts[0]", "targets of one kind, or none"
+            raise DtypeError(name, f"parts[{i}]", found, rule, verb="has")
 
 
 # --- for statistics in NumPy arrays ---

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from .errors import BackendError
 
-__all__ = ["lack", "missing", "select", "use"]
+__all__ = ["lack", "missing", "refuse_tensor", "select", "use"]
 
 # What each switch allows. Plain variables: a call of three logits reads them too.
 native = True  # the core, for arrays
@@ -46,10 +47,15 @@ def lack(name: str, why_not: str) -> None:
 def select(name: str | None) -> None:
     """Leave only the backend of this name; None: every one."""
     if name in missing:
-        raise BackendError(f"backend is {name!r}; expected one that is available ({missing[name]})")
+        raise BackendError("", "backend", repr(name), f"one that is available ({missing[name]})")
     if name not in _ALLOWED:
-        raise BackendError(f"backend is {name!r}; expected 'native' or 'reference'")
+        raise BackendError("", "backend", repr(name), "'native' or 'reference'")
     _switch(_ALLOWED[name])
+
+
+def refuse_tensor(device: object) -> NoReturn:
+    """Refuse a tensor that the native backend cannot read, where only this is left."""
+    raise BackendError("", f"a tensor on {device}", "backend 'native'", "CPU memory", verb="cannot be run by")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from .errors import OptionError
 __all__ = ["get_num_threads", "set_num_threads"]
 
 _MOST = 4095
-_RULE = f"expected an int in [1, {_MOST}]"
+_RULE = f"an int in [1, {_MOST}]"
 
 
 def get_num_threads() -> int:
@@ -72,7 +72,7 @@ def set_num_threads(n: int) -> None:
     except TypeError:
         number = 0
     if not 1 <= number <= _MOST:
-        raise OptionError(f"set_num_threads: n is {n!r}; {_RULE}")
+        raise OptionError("set_num_threads", "n", repr(n), _RULE)
     if core.BUILT:
         core.set_num_threads(number)
 
@@ -81,7 +81,7 @@ def check_environment(environment: Any) -> None:
     """Raise an OptionError if ``LASTLAYER_NUM_THREADS`` is set to something else than a number of threads."""
     text = environment.get("LASTLAYER_NUM_THREADS", "").strip()
     if text and not (text.isdecimal() and text.isascii() and 1 <= int(text[:10]) <= _MOST):
-        raise OptionError(f"LASTLAYER_NUM_THREADS is {text!r}; {_RULE}, or unset it")
+        raise OptionError("", "LASTLAYER_NUM_THREADS", repr(text), f"{_RULE}, or unset it")
 
 
 check_environment(os.environ)

@@ -73,11 +73,11 @@ def check(
     no findings
     """
     if kind not in _KINDS:
-        raise OptionError(f"check: kind is {kind!r}; expected one of {', '.join(map(repr, _KINDS))}")
+        raise OptionError("check", "kind", repr(kind), f"one of {', '.join(map(repr, _KINDS))}")
     if ignore_index is not None and not is_integer(ignore_index):
-        raise OptionError(f"check: ignore_index is {ignore_index!r}; expected an integer or None")
+        raise OptionError("check", "ignore_index", repr(ignore_index), "an integer or None")
     if not is_integer(axis):
-        raise OptionError(f"check: axis is {axis!r}; expected an integer: scores have one class axis here")
+        raise OptionError("check", "axis", repr(axis), "an integer: scores have one class axis here")
 
     scores, problem = _open("scores", scores)
     if problem:
@@ -86,7 +86,7 @@ def check(
     if not shape:
         return Findings([finding("no-class-axis", value=scores)])
     if not -len(shape) <= axis < len(shape):
-        raise OptionError(f"check: axis is {axis}; expected an integer in [{-len(shape)}, {len(shape)})")
+        raise OptionError("check", "axis", f"{axis}", f"an integer in [{-len(shape)}, {len(shape)})")
     axis = int(axis) % len(shape)
     if 0 in shape:
         return Findings([finding("no-classes" if shape[axis] == 0 else "no-rows", shape=shape, axis=axis)])

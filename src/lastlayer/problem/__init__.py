@@ -8,17 +8,19 @@ microseconds.
 """
 
 from .check_arrays import is_integral, mask, to_numpy
-from .check_head import enough_memory, head, head_scores
-from .check_numbers import check_defer, class_offset, shift_of, top
-from .check_scores import can_write, out, scores
+from .check_head import enough_memory, head, head_scores, shape_of_heads
+from .check_numbers import check_defer, class_offset, no_ignore_index, shift_of, top
+from .check_out import can_write, check_tensor_out, out
+from .check_scores import scores
 from .check_shard import ELSEWHERE, Shard, no_smoothing, own_indices, shard, shard_indices
 from .check_target_arrays import later, target_logits
 from .check_targets import effective_targets, finish, is_mean, without_targets
 from .check_top_k_targets import is_top_k
+from .check_weights import class_weight_shape
 from .fold_axes import Axes, axes, folding
-from .target_errors import not_exchanged
+from .target_errors import not_exchanged, not_indices
 from .types import LEAST, ROUNDED, Head, Problem, Scores, Targets, TopK
-from .wording import bad_number, name_of, unfit, unknown_head
+from .wording import bad_number, other_library, unfit, unknown_head
 
 __all__ = [
     "ELSEWHERE",
@@ -35,7 +37,9 @@ __all__ = [
     "bad_number",
     "can_write",
     "check_defer",
+    "check_tensor_out",
     "class_offset",
+    "class_weight_shape",
     "effective_targets",
     "enough_memory",
     "finish",
@@ -47,12 +51,15 @@ __all__ = [
     "is_top_k",
     "later",
     "mask",
-    "name_of",
+    "no_ignore_index",
     "no_smoothing",
     "not_exchanged",
+    "not_indices",
+    "other_library",
     "out",
     "own_indices",
     "scores",
+    "shape_of_heads",
     "shard",
     "shard_indices",
     "shift_of",

@@ -9,10 +9,10 @@ import numpy as np
 from numpy import ndarray
 
 from lastlayer.arrays import BFLOAT16, Array, cast, device, integer, is_foreign, library, namespace, truth
-from lastlayer.errors import DtypeError, LastlayerError, OptionError, ShapeError, quoted
+from lastlayer.errors import DtypeError, OptionError, ShapeError, Text, named
 
 from .types import LIMIT, Scores
-from .wording import element, name_of, shape_text, unfit
+from .wording import element, name_of, of_shape, other_library, shape_text, unfit
 
 __all__ = [
     "FLOAT32",
@@ -35,6 +35,7 @@ __all__ = [
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
+_NUMBERS = "an array of numbers"
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -47,20 +48,20 @@ def floating(function: str, x: Any, name: str = "") -> Array:
             return x
         if xp.isdtype(x.dtype, ("bool", "integral")):
             return xp.astype(x, xp.asarray(0.0).dtype)
-        raise DtypeError(f"{function}: {name} is of dtype {quoted(x.dtype)}; expected real numbers")
+        raise DtypeError(function, name, f"of dtype {x.dtype}", "real numbers")
     x = to_numpy(function, name, x)
     dtype = x.dtype
     if is_float(dtype):
         return native_form(x)
     if dtype.kind in "biu":
         return x.astype(np.float64)
-    remedy = f"; use {name}.astype(np.float64)"
+    remedy: str | Text = "use " + named(name) + ".astype(np.float64)"
     if dtype.kind == "c":
-        remedy = f"; use {name}.real or abs({name})"
+        remedy = "use " + named(name) + ".real or abs(" + named(name) + ")"
     elif dtype.kind in "SU":
         remedy = ""
-    rule = f"expected {', '.join(_FLOATS)}, integers or bools"
-    raise DtypeError(f"{function}: {name} is of dtype {quoted(dtype)}; {rule}{remedy}")
+    rule = f"{', '.join(_FLOATS)}, integers or bools"
+    raise DtypeError(function, name, f"of dtype {dtype}", rule, remedy)
 
 
 def to_numpy(function: str, name: str, x: Any) -> Any:
@@ -68,18 +69,16 @@ def to_numpy(function: str, name: str, x: Any) -> Any:
     if type(x) is ndarray:
         return x
     if isinstance(x, np.ma.MaskedArray):
-        raise DtypeError(
-            f"{function}: {name} is a masked array; expected a plain one: {name}.data, "
-            f"with its mask in where= or sample_weight="
-        )
+        rule = "a plain one: " + named(name) + ".data, with its mask in where= or sample_weight="
+        raise DtypeError(function, name, "a masked array", rule)
     if x is None:
-        raise DtypeError(f"{function}: {name} is None; expected an array of numbers")
+        raise DtypeError(function, name, "None", _NUMBERS)
     try:
         found = np.from_dlpack(x) if _has_only_dlpack(x) else np.asarray(x)
     except (ValueError, TypeError, RuntimeError, BufferError) as error:
-        raise _no_array(function, name, x) from error
+        _no_array(function, name, x, error)
     if found.ndim == 0 and found.dtype == object and not isinstance(x, (dict, np.ndarray, np.generic)):
-        raise _no_array(function, name, x)
+        _no_array(function, name, x)
     return found
 
 
@@ -90,27 +89,23 @@ def _has_only_dlpack(x: Any) -> bool:
     return not (hasattr(x, "__array__") or hasattr(x, "__array_interface__"))
 
 
-def _no_array(function: str, name: str, x: Any) -> LastlayerError:
-    """What is wrong with an argument that makes no array."""
-    kind = quoted(type(x).__name__)
-    rule = "expected an array of numbers"
+def _no_array(function: str, name: str, x: Any, error: Exception | None = None) -> NoReturn:
+    """Refuse an argument that makes no array; ``error`` is what NumPy said."""
+    argument, found, remedy = named(name), f"a {type(x).__name__}", Text(())
     if library(x) == "torch":
+        found = f"a tensor of {x.dtype} on {x.device}"
+        write = ".float()" if "cpu" in str(x.device) else ".cpu()"
         if getattr(x, "requires_grad", False):
-            return DtypeError(
-                f"{function}: {name} is a tensor that requires grad; {rule}; write {name}.detach()"
-            )
-        remedy = f"{name}.float()" if "cpu" in str(x.device) else f"{name}.cpu()"
-        return DtypeError(
-            f"{function}: {name} is a tensor of {x.dtype} on {x.device}; {rule}; write {remedy}"
-        )
-    if isinstance(x, (list, tuple)):
-        if any(library(part) == "torch" for part in x):
-            return DtypeError(f"{function}: {name} is a {kind} of tensors; {rule}; write torch.stack({name})")
-        return ShapeError(
-            f"{function}: {name} is a {kind} that makes no array; expected rows of equal length"
-        )
-    remedy = f"; write list({name})" if hasattr(x, "__iter__") and not hasattr(x, "__dlpack__") else ""
-    return DtypeError(f"{function}: {name} is a {kind}; {rule}{remedy}")
+            found, write = "a tensor that requires grad", ".detach()"
+        remedy = "write " + argument + write
+    elif isinstance(x, (list, tuple)):
+        if not any(library(part) == "torch" for part in x):
+            found = f"{found} that makes no array"
+            raise ShapeError(function, name, found, "rows of equal length") from error
+        found, remedy = f"{found} of tensors", "write torch.stack(" + argument + ")"
+    elif hasattr(x, "__iter__") and not hasattr(x, "__dlpack__"):
+        remedy = "write list(" + argument + ")"
+    raise DtypeError(function, name, found, _NUMBERS, remedy) from error
 
 
 def native_form(x: Any) -> Any:
@@ -125,18 +120,14 @@ def mask(function: str, x: Array, where: Any) -> Array:
     xp = namespace(x)
     where = like(xp, function, "where", where, x)
     if where.dtype != (np.bool_ if xp is np else xp.bool):
-        raise DtypeError(
-            f"{function}: where is of dtype {quoted(where.dtype)}; expected bools, True for possible classes"
-        )
+        raise DtypeError(function, "where", f"of dtype {where.dtype}", "bools, True for possible classes")
     if where.shape == x.shape:
         return where
     try:
         return xp.broadcast_to(where, x.shape)
     except (ValueError, RuntimeError):
-        raise ShapeError(
-            f"{function}: where is of shape {shape_text(where)}; "
-            f"expected a shape that broadcasts to {shape_text(x)}"
-        ) from None
+        rule = f"a shape that broadcasts to {shape_text(x)}"
+        raise ShapeError(function, "where", of_shape(where), rule) from None
 
 
 def as_int64(xp: Any, y: Array) -> Array:
@@ -161,20 +152,18 @@ def of_rows(function: str, name: str, value: Array, rows: tuple[int, ...], rule:
     try:
         return namespace(value).broadcast_to(value, rows)
     except (ValueError, RuntimeError):
-        raise ShapeError(
-            f"{function}: {name} is of shape {shape_text(value)}; expected {shape_text(rows)}, {rule}"
-        ) from None
+        raise ShapeError(function, name, of_shape(value), f"{shape_text(rows)}, {rule}") from None
 
 
 def floats(scores: Scores, name: str, value: Any) -> Array:
     """``value`` as an array of float32 or float64, of the scores' library."""
     function, xp = scores.function, namespace(scores.array)
     if isinstance(value, dict):
-        raise unfit(function, name, value, None)
+        unfit(function, name, value, None)
     value = like(xp, function, name, value, scores.array)
     dtype = value.dtype
     if kind_of(xp, dtype) not in "biuf":
-        raise unfit(function, name, value, dtype)
+        unfit(function, name, value, dtype)
     if xp is not np:
         return value if dtype in (xp.float32, xp.float64) else xp.astype(value, xp.float32)
     if not (dtype is FLOAT64 or dtype is FLOAT32) or not value.flags.aligned:
@@ -184,15 +173,16 @@ def floats(scores: Scores, name: str, value: Any) -> Array:
 
 
 def bad_element(
-    function: str, name: str, value: Array, good: Array, rule: str, axis: int = 0, shift: int = 0
-) -> NoReturn:
-    """The first number that is not ``good`` and finite."""
+    function: str, name: str, value: Array, good: Array, rule: str | Text, remedy: str | Text = "",
+    axis: int = 0, shift: int = 0,
+) -> NoReturn:  # fmt: skip
+    """Refuse the first number that is not ``good`` and finite."""
     xp = namespace(value)
     good = xp.reshape(good & (value < inf), (-1,))
     first = int(xp.argmin(cast(xp, good, xp.int8)))
     number = float(xp.reshape(value, (-1,))[first])
     argument = element(name, first, value.shape, axis, shift)
-    raise OptionError(f"{function}: {argument} is {number}; expected {rule}")
+    raise OptionError(function, argument, f"{number}", rule, remedy)
 
 
 def like(xp: Any, function: str, name: str, value: Any, scores: Array) -> Array:
@@ -203,10 +193,7 @@ def like(xp: Any, function: str, name: str, value: Any, scores: Array) -> Array:
         return xp.asarray(to_numpy(function, name, value), device=device(scores))
     if namespace(value, function) is xp:
         return value
-    raise DtypeError(
-        f"{function}: {name} is a {quoted(library(value))} array; "
-        f"expected a {quoted(library(scores))} array, as {name_of(function)} is"
-    )
+    other_library(function, name, value, library(scores))
 
 
 def is_float(dtype: Any) -> bool:

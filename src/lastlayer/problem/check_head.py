@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from lastlayer.arrays import Array, device, is_foreign, library, namespace
-from lastlayer.errors import DtypeError, OptionError, ShapeError, quoted
+from lastlayer.errors import OptionError, ShapeError, Text, named
 
 from .check_arrays import FLOAT32, FLOAT64, floating, to_numpy
 from .check_numbers import number_option
 from .check_scores import scores
 from .types import Head, Scores
-from .wording import shape_text
+from .wording import of_shape, other_library
 
-__all__ = ["enough_memory", "head", "head_scores"]
+__all__ = ["enough_memory", "head", "head_scores", "shape_of_heads"]
 
 
 def head(function: str, x: Any, weight: Any, bias: Any = None, max_memory: Any = None) -> Head:
@@ -24,37 +24,55 @@ def head(function: str, x: Any, weight: Any, bias: Any = None, max_memory: Any =
     weight = _part_of_head(function, "weight", weight, x)
     bias = None if bias is None else _part_of_head(function, "bias", bias, x)
     if x.ndim == 0:
-        raise ShapeError(f"{function}: x is a single number; expected at least one axis, of features")
+        raise ShapeError(function, "x", "a single number", "at least one axis, of features")
     if weight.ndim != 2 or weight.shape[1] != x.shape[-1]:
         turned = weight.ndim == 2 and weight.shape[0] == x.shape[-1]
-        raise ShapeError(
-            f"{function}: weight is of shape {shape_text(weight)}; expected (V, {x.shape[-1]}), "
-            f"a row for each class, for x of shape {shape_text(x)}{'; use weight.T' if turned else ''}"
-        )
+        rule = f"(V, {x.shape[-1]}), a row for each class, for " + named("x") + f" {of_shape(x)}"
+        raise ShapeError(function, "weight", of_shape(weight), rule, _turn(turned))
     if weight.shape[0] == 0:
-        raise ShapeError(f"{function}: weight is of shape {shape_text(weight)}; expected at least one class")
+        raise ShapeError(function, "weight", of_shape(weight), "at least one class")
     if bias is not None and tuple(bias.shape) != (weight.shape[0],):
-        raise ShapeError(
-            f"{function}: bias is of shape {shape_text(bias)}; "
-            f"expected ({weight.shape[0]},), one number for each class"
-        )
+        raise ShapeError(function, "bias", of_shape(bias), f"({weight.shape[0]},), one number for each class")
     if max_memory is not None:
         max_memory = int(number_option(function, "max_memory", max_memory, strict=True))
     return Head(x, weight, bias, max_memory)
+
+
+def _turn(turned: bool) -> str | Text:
+    """The remedy where the classes of a weight are its columns."""
+    return "use " + named("weight") + ".T" if turned else ""
+
+
+def shape_of_heads(function: str, x: Any, weight: Any, bias: Any) -> tuple[int, ...]:
+    """The shape of the logits of PyTorch's heads: (C,), (N, C) or (N, C, d1, ...); the shapes are looked at.
+
+    ``x`` is (D,) or (N, D), ``weight`` (C, D) or (C, d1, ..., D): several heads on the same features.
+    """
+    if not 1 <= x.ndim <= 2:
+        remedy = "write " + named("x") + ".flatten(0, -2) and " + named("targets") + ".flatten()"
+        raise ShapeError(function, "x", of_shape(x), "(D,) or (N, D)", remedy if x.ndim else "")
+    own, features = tuple(weight.shape), x.shape[-1]
+    if len(own) < 2 or own[-1] != features:
+        rule = f"(C, {features}) or (C, d1, ..., {features}), for " + named("x") + f" {of_shape(x)}"
+        raise ShapeError(
+            function, "weight", of_shape(weight), rule, _turn(len(own) == 2 and own[0] == features)
+        )
+    if bias is not None and tuple(bias.shape) != own[:-1]:
+        rule = f"{own[:-1]}, for " + named("weight") + f" {of_shape(weight)}"
+        raise ShapeError(function, "bias", of_shape(bias), rule)
+    if len(own) > 2 and x.ndim == 1:
+        rule = f"(N, {features}), for " + named("weight") + f" {of_shape(weight)}, which has several heads"
+        raise ShapeError(function, "x", of_shape(x), rule, "write " + named("x") + "[None]")
+    return (*x.shape[:-1], *own[:-1])
 
 
 def _part_of_head(function: str, name: str, value: Any, x: Array) -> Array:
     """``weight`` or ``bias``, of the library of ``x``."""
     xp = namespace(x)
     if xp is np and is_foreign(value):
-        raise DtypeError(
-            f"{function}: {name} is a {quoted(library(value))} array; expected a numpy array, as x is"
-        )
+        other_library(function, name, value, "numpy", "x")
     if xp is not np and is_foreign(value) and namespace(value, function) is not xp:
-        raise DtypeError(
-            f"{function}: {name} is a {quoted(library(value))} array; "
-            f"expected a {quoted(library(x))} array, as x is"
-        )
+        other_library(function, name, value, library(x), "x")
     if xp is not np and not is_foreign(value):
         value = xp.asarray(to_numpy(function, name, value), device=device(x))
     return floating(function, value, name)
@@ -72,7 +90,6 @@ def head_scores(function: str, head: Head, temperature: float = 1.0, softcap: fl
 def enough_memory(function: str, head: Head, needed: int) -> None:
     """Whether ``max_memory`` allows what the smallest plan needs."""
     if head.memory is not None and needed > head.memory:
-        raise OptionError(
-            f"{function}: max_memory is {head.memory}; expected at least {needed} bytes "
-            f"for x of shape {shape_text(head.x)} and weight of shape {shape_text(head.weight)}"
-        )
+        rule = f"at least {needed} bytes for " + named("x") + f" {of_shape(head.x)} and "
+        rule += named("weight") + f" {of_shape(head.weight)}"
+        raise OptionError(function, "max_memory", f"{head.memory}", rule)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from lastlayer.arrays import Array, cast, device, namespace, truth, wide
 from lastlayer.errors import OptionError, TargetError
@@ -36,7 +36,7 @@ def shard(
     function, x = scores.function, scores.array
     rows = x.shape[: scores.axis] + x.shape[scores.axis + 1 :]
     if number_option(function, "label_smoothing", label_smoothing, high=1.0):
-        raise no_smoothing(function, label_smoothing)
+        no_smoothing(function, label_smoothing)
     targets, kind = as_targets(scores, rows, targets)
     ignore_index = ignore_index_of(function, ignore_index, kind == "dense")
     if kind == "dense":
@@ -46,10 +46,7 @@ def shard(
     if sample_weight is not None:
         sample_weight = sample_weight_of(scores, rows, sample_weight)
     if kind == "sparse" and targets.rest is not None:
-        raise OptionError(
-            f"{function}: targets[2] is not 0; expected no rest with class_offset: "
-            "it depends on how many classes all shards have"
-        )
+        raise OptionError(function, "targets[2]", "not 0", f"no rest with class_offset: {_OF_ALL}")
     xp = namespace(x)
     y = as_int64(xp, targets.indices if kind == "sparse" else targets)
     local, ignored = own_indices(xp, y, first, x.shape[scores.axis], ignore_index)
@@ -58,19 +55,19 @@ def shard(
         place = int(xp.argmax(cast(xp, bad, xp.int8)))
         name = element("targets[0]" if kind == "sparse" else "targets", place, y.shape)
         rule = "a class of 0 or more" + ("" if ignore_index is None else f" or ignore_index={ignore_index}")
-        raise TargetError(f"{function}: {name} is {int(xp.reshape(y, (-1,))[place])}; expected {rule}")
+        raise TargetError(function, name, f"{int(xp.reshape(y, (-1,))[place])}", rule)
     if kind == "sparse":
         return Shard(first, (local, targets.probabilities), sample_weight, ELSEWHERE)
     ones = xp.ones(rows, dtype=xp.float32, device=device(x)) if sample_weight is None else sample_weight
     return Shard(first, local, xp.where(ignored, xp.zeros_like(ones), ones), ELSEWHERE)
 
 
-def no_smoothing(function: str, label_smoothing: Any) -> OptionError:
-    """What is wrong with smoothed targets of a shard."""
-    return OptionError(
-        f"{function}: label_smoothing is {label_smoothing}; expected 0 with class_offset: "
-        "it depends on how many classes all shards have"
-    )
+_OF_ALL = "it depends on how many classes all shards have"
+
+
+def no_smoothing(function: str, label_smoothing: Any) -> NoReturn:
+    """Refuse smoothed targets of a shard."""
+    raise OptionError(function, "label_smoothing", f"{label_smoothing}", f"0 with class_offset: {_OF_ALL}")
 
 
 def own_indices(xp: Any, y: Any, first: int, classes: int, ignore_index: int | None) -> tuple[Any, Any]:

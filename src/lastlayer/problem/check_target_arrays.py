@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from lastlayer.arrays import Array, device, namespace
-from lastlayer.errors import DtypeError, ShapeError, quoted
 
 from .check_arrays import floats, is_float, kind_of, like, native_form, of_rows
 from .check_top_k_targets import as_top_k, is_top_k
-from .target_errors import bad_target_shape
+from .target_errors import bad_target_shape, not_indices
 from .types import Scores, TopK
 from .wording import unfit
 
@@ -33,18 +32,14 @@ def as_targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Any
             targets = targets.astype(np.float64)
         targets = native_form(targets)
     if kind not in "biuf":
-        raise unfit(function, "targets", targets, targets.dtype)
+        unfit(function, "targets", targets, targets.dtype)
     if tuple(targets.shape) == tuple(x.shape):
         return targets, "dense"
     if tuple(targets.shape) != tuple(rows):
-        raise ShapeError(bad_target_shape(scores, rows, tuple(targets.shape)))
+        bad_target_shape(scores, rows, tuple(targets.shape))
     if kind in "bf":
-        remedy, holds = "use targets.astype(np.int64)" if xp is np else "convert them to int64", ""
-        if xp is np and kind == "f" and np.isnan(targets.astype(np.float64)).any():
-            remedy = "use np.where(np.isnan(targets), -100, targets).astype(np.int64)"
-            holds = " and holds NaN"
-        rule = "expected integers as class indices"
-        raise DtypeError(f"{function}: targets is of dtype {quoted(targets.dtype)}{holds}; {rule}; {remedy}")
+        nan = xp is np and kind == "f" and bool(np.isnan(targets.astype(np.float64)).any())
+        not_indices(function, "targets", targets, nan)
     return targets, "index"
 
 

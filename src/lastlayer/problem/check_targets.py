@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy import ndarray
 
 from lastlayer.arrays import namespace, truth
-from lastlayer.errors import OptionError, TargetError, shown
+from lastlayer.errors import OptionError, named
 from lastlayer.options import Given, Said
 
 from .check_numbers import ignore_index_of, number_option, shift_of
@@ -65,7 +65,7 @@ def effective_targets(scores: Scores, given: Given, options: Said) -> Targets:
     if type(z_loss) is not float or z_loss != 0.0:
         z_loss = number_option(function, "z_loss", z_loss)
     if reduction != "mean" and reduction not in REDUCTIONS:
-        raise OptionError(bad_reduction(function, reduction))
+        bad_reduction(function, reduction)
     return new_tuple(Targets, (kind, targets, on, off, class_weight, sample_weight, ignore_index, z_loss))
 
 
@@ -82,39 +82,35 @@ def finish(scores: Scores, targets: Targets, totals: tuple[int, Any], options: S
     function, _, _, _, _, _, _, reduction, denominator, _ = options
     position, total = totals
     if position >= 0:
-        raise TargetError(_wrong_target(scores, targets, position, options))
+        _wrong_target(scores, targets, position, options)
     if targets.kind == "sparse":
         check_probabilities(scores, targets, _shift(scores, options))
     if denominator is None and reduction == "mean" and type(total) is float and LEAST <= total < inf:
         return new_tuple(Problem, (scores, targets, 1.0 / total, reduction))  # the usual case
     if reduction != "mean":
         if denominator is not None:
-            raise OptionError(
-                f"{function}: denominator is {shown(denominator)}; "
-                f"expected None with reduction={shown(reduction)}"
-            )
+            rule = f"None with reduction={reduction!r}"
+            raise OptionError(function, "denominator", repr(denominator), rule)
         return new_tuple(Problem, (scores, targets, 1.0, reduction))
     if denominator is not None:
         total = number_option(function, "denominator", denominator)
         if 0.0 < total < LEAST:
-            raise OptionError(
-                f"{function}: denominator is {total}; expected 0, or a finite number of at least {LEAST:g}"
-            )
+            rule = f"0, or a finite number of at least {LEAST:g}"
+            raise OptionError(function, "denominator", f"{total}", rule)
     elif not _divides(total):
         found = f"{total:g}" if isinstance(total, float) else str(total)
-        raise OptionError(
-            f"{function}: class_weight and sample_weight add up to {found}; "
-            f"expected 0, or a finite sum of at least {LEAST:g}"
-        )
+        weights = named("class_weight") + " and sample_weight"
+        rule = f"0, or a finite sum of at least {LEAST:g}"
+        raise OptionError(function, weights, found, rule, verb="add up to")
     return new_tuple(Problem, (scores, targets, _scale(total), reduction))
 
 
-def _wrong_target(scores: Scores, targets: Targets, position: int, options: Said) -> str:
-    """What is wrong with the target at a flat position."""
+def _wrong_target(scores: Scores, targets: Targets, position: int, options: Said) -> NoReturn:
+    """Refuse the target at a flat position."""
     shape, axis = scores.array.shape, scores.axis
     rows = shape[:axis] + shape[axis + 1 :]
     wrong = bad_row if targets.kind == "dense" else bad_target
-    return wrong(scores, rows, targets, position, _shift(scores, options))
+    wrong(scores, rows, targets, position, _shift(scores, options))
 
 
 def _shift(scores: Scores, options: Said) -> int:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from lastlayer.arrays import Array, namespace, truth
-from lastlayer.errors import DtypeError, ShapeError, quoted
+from lastlayer.errors import DtypeError, ShapeError, Text, named
 
 from .check_arrays import bad_element, floats, kind_of, like, native_form, of_rows, within
+from .target_errors import not_indices
 from .types import ROUNDED, Scores, Targets, TopK
-from .wording import shape_text
+from .wording import of_shape, shape_text
 
 __all__ = ["as_top_k", "check_probabilities", "is_top_k"]
 
@@ -35,10 +36,8 @@ def as_top_k(
     """Listed targets as arrays that fit the scores; their numbers are looked at later."""
     function, x = scores.function, scores.array
     if function in ("nll_loss", "log_loss"):
-        raise DtypeError(
-            f"{function}: targets is a tuple; expected class indices or probabilities of every class; "
-            "those of a few are for cross_entropy"
-        )
+        rule, remedy = "class indices or probabilities of every class", "those of a few are for cross_entropy"
+        raise DtypeError(function, "targets", "a tuple", rule, remedy)
     xp = namespace(x)
     indices = like(xp, function, "targets[0]", indices, x)
     kind = kind_of(xp, indices.dtype)
@@ -47,22 +46,14 @@ def as_top_k(
             indices, kind = indices.astype(np.int64), "i"  # [] has no dtype of its own
         indices = native_form(indices)
     if kind not in "iu":
-        remedy = f"; {'use targets[0].astype(np.int64)' if xp is np else 'convert them to int64'}"
-        raise DtypeError(
-            f"{function}: targets[0] is of dtype {quoted(indices.dtype)}; expected integers as class indices"
-            f"{remedy if kind in 'bf' else ''}"
-        )
+        not_indices(function, "targets[0]", indices, remedy=kind in "bf")
     if indices.ndim != len(rows) + 1 or tuple(indices.shape[:-1]) != tuple(rows):
         k = f"{shape_text(rows)[:-1].rstrip(',')}, K)" if rows else "(K,)"
-        raise ShapeError(
-            f"{function}: targets[0] is of shape {shape_text(indices)}; expected {k}, K classes for each row"
-        )
+        raise ShapeError(function, "targets[0]", of_shape(indices), f"{k}, K classes for each row")
     probabilities = floats(scores, "targets[1]", probabilities)
     if tuple(probabilities.shape) != tuple(indices.shape):
-        raise ShapeError(
-            f"{function}: targets[1] is of shape {shape_text(probabilities)}; "
-            f"expected {shape_text(indices)}, a probability for each index in targets[0]"
-        )
+        each = f"{shape_text(indices)}, a probability for each index in " + named("targets[0]")
+        raise ShapeError(function, "targets[1]", of_shape(probabilities), each)
     return TopK(indices, probabilities, None if rest is None else _rest(scores, rows, rest))
 
 
@@ -91,7 +82,9 @@ def check_probabilities(scores: Scores, targets: Targets, shift: int) -> None:
     good = (p >= 0) | ~counts
     if truth(xp.all(good & ((p < inf) | ~counts))) is False:
         p = xp.where(counts, p, 0)
-        places, rule = (p.ndim - 2, shift), "a finite probability, 0 or more"
+        remedy: str | Text = ""
         if xp.all((p < 0) | ~counts):
-            rule += "; log-probabilities? pass np.exp(targets[1]), or of a tensor targets[1].exp()"
-        bad_element(scores.function, "targets[1]", p, good, rule, *places)
+            name = named("targets[1]")
+            remedy = "log-probabilities? pass np.exp(" + name + "), or of a tensor " + name + ".exp()"
+        rule = "a finite probability, 0 or more"
+        bad_element(scores.function, "targets[1]", p, good, rule, remedy, p.ndim - 2, shift)

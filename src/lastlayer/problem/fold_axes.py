@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from lastlayer.arrays import Array, namespace
-from lastlayer.errors import OptionError, shown
+from lastlayer.errors import OptionError
 
 from .check_arrays import floating, mask
 from .check_numbers import class_axis
@@ -57,6 +57,6 @@ def folding(function: str, x: Array, axis: Any) -> Axes:
     given = range(x.ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
     chosen = tuple(sorted(class_axis(function, x, a) for a in given))
     if not chosen or len(set(chosen)) != len(chosen):
-        raise OptionError(f"{function}: axis is {shown(axis)}; expected one or more different axes")
+        raise OptionError(function, "axis", repr(axis), "one or more different axes")
     rows = tuple(i for i in range(x.ndim) if i not in chosen)
     return Axes(chosen, tuple(x.shape), (*rows, *chosen))

@@ -7,15 +7,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from lastlayer.errors import DtypeError, OptionError, quoted, shown
+from lastlayer.arrays import library
+from lastlayer.errors import DtypeError, OptionError, Text, named
 
 __all__ = [
-    "NUMBER_THE_LABELS",
     "REDUCTIONS",
     "bad_number",
     "bad_reduction",
     "element",
     "name_of",
+    "of_shape",
+    "other_library",
     "shape_text",
     "two_columns",
     "unfit",
@@ -34,18 +36,15 @@ _NAMES = {
     "linear_row_stats": "x @ weight.T",
     "linear_top_k": "x @ weight.T",
 }
-NUMBER_THE_LABELS = (
-    "number the labels with pd.Categorical(targets).codes, and pass ignore_index=-1 for missing ones"
-)
 
 
-def two_columns(function: str) -> str:
+def two_columns(function: str) -> Text:
     """What to do about one score for two classes."""
     name, columns = {
         "log_loss": ("probs", "1 - p, p"),
         "nll_loss": ("log_probs", "log(1 - p), log(p)"),
     }.get(function, ("logits", "0, x"))
-    return f"; two classes need two columns of {name}: [{columns}]"
+    return "two classes need two columns of " + named(name) + f": [{columns}]"
 
 
 def element(name: str, position: int, shape: Any, axis: int = 0, shift: int = 0) -> str:
@@ -58,46 +57,53 @@ def element(name: str, position: int, shape: Any, axis: int = 0, shift: int = 0)
 
 
 def bad_number(function: str, name: str, value: Any, high: float, strict: bool) -> NoReturn:
-    """What is wrong with a number option."""
+    """Refuse the value of a number option."""
     given = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
     if getattr(value, "ndim", 1) == 0:
         given = str(value)
     bounds = f"in [0, {high:g}]" if high < inf else "above 0" if strict else "of 0 or more"
-    raise OptionError(f"{function}: {name} is {quoted(given)}; expected a finite number {bounds}")
+    raise OptionError(function, name, given, f"a finite number {bounds}")
 
 
-def bad_reduction(function: str, reduction: Any) -> str:
-    """What is wrong with a reduction."""
+def bad_reduction(function: str, reduction: Any) -> NoReturn:
+    """Refuse a reduction."""
     near = {"avg": "mean", "average": "mean", "batchmean": "mean", "total": "sum"}
     text = str(reduction).strip().lower()
     meant = near.get(text, text)
-    remedy = f"; did you mean {shown(meant)}?" if meant in REDUCTIONS else ""
-    return f"{function}: reduction is {shown(reduction)}; expected 'mean', 'sum' or 'none'{remedy}"
+    remedy = f"did you mean {meant!r}?" if meant in REDUCTIONS else ""
+    raise OptionError(function, "reduction", repr(reduction), "'mean', 'sum' or 'none'", remedy)
 
 
-def unfit(function: str, name: str, value: Any, dtype: Any) -> DtypeError:
-    """What is wrong with an argument that holds no real numbers."""
+def unfit(function: str, name: str, value: Any, dtype: Any) -> NoReturn:
+    """Refuse an argument that holds no real numbers."""
+    found, rule, remedy = f"of dtype {dtype}", "real numbers", Text(())
     if name == "targets":
-        remedy = f"; {NUMBER_THE_LABELS}" if getattr(dtype, "kind", "-") in "OSUTMm" else ""
-        rule = "expected class indices or probabilities"
-        return DtypeError(f"{function}: targets is of dtype {quoted(dtype)}; {rule}{remedy}")
-    if isinstance(value, dict):
-        rule = "expected an array, one weight for each class in order"
-        return DtypeError(f"{function}: {name} is a dict; {rule}")
-    return DtypeError(f"{function}: {name} is of dtype {quoted(dtype)}; expected real numbers")
+        rule = "class indices or probabilities"
+        if getattr(dtype, "kind", "-") in "OSUTMm":
+            remedy = "number the labels with pd.Categorical(" + named(name) + ").codes"
+            remedy += ", and pass ignore_index=-1 for missing ones"
+    elif isinstance(value, dict):
+        found, rule = "a dict", "an array, one weight for each class in order"
+    raise DtypeError(function, name, found, rule, remedy)
 
 
-def unknown_head(function: str, owner: str, head: Any) -> DtypeError:
-    """What is wrong with a layer that is no linear head, or not only that."""
+def other_library(function: str, name: str, value: Any, wanted: str, like: str = "") -> NoReturn:
+    """Refuse an array of another library than ``wanted``, which that of ``like`` is of: of the scores."""
+    rule = f"a {wanted} array, as " + named(like or name_of(function)) + " is"
+    raise DtypeError(function, name, f"a {library(value)} array", rule)
+
+
+def unknown_head(function: str, owner: str, head: Any) -> NoReturn:
+    """Refuse a layer that is no linear head, or not only that."""
+    rule = "a torch.nn.Linear"
     if head is None:
-        return DtypeError(f"{function}: {owner} is None; expected a torch.nn.Linear")
+        raise DtypeError(function, owner, "None", rule)
     name, module = type(head).__name__, type(head).__module__
     if name == "Linear" and not module.startswith("torch."):  # another layer of this name
         name = f"{module}.{name}"
-    kind = f"a {quoted(name)}"
-    kind += " whose forward is replaced" if "forward" in getattr(head, "__dict__", {}) else ""
-    remedy = f"; call {function} before get_peft_model" if hasattr(head, "base_layer") else ""
-    return DtypeError(f"{function}: {owner} is {kind}; expected a torch.nn.Linear{remedy}")
+    found = f"a {name}" + (" whose forward is replaced" if "forward" in getattr(head, "__dict__", {}) else "")
+    remedy = f"call {function} before get_peft_model" if hasattr(head, "base_layer") else ""
+    raise DtypeError(function, owner, found, rule, remedy)
 
 
 def name_of(function: str) -> str:
@@ -108,3 +114,8 @@ def name_of(function: str) -> str:
 def shape_text(x: Any) -> str:
     """A shape as Python writes it."""
     return str(tuple(int(n) for n in (x if isinstance(x, tuple) else x.shape)))
+
+
+def of_shape(x: Any) -> str:
+    """What is said of an argument whose shape does not fit."""
+    return f"of shape {shape_text(x)}"

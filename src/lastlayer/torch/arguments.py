@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from lastlayer.backends.torch.number_options import differs, over
-from lastlayer.backends.torch.tensors import is_autocast, missing
-from lastlayer.errors import DtypeError, LastlayerError, OptionError, TensorClassError
+from lastlayer.backends.torch.tensors import class_of, is_autocast
+from lastlayer.errors import LastlayerError, OptionError, TensorClassError
+from lastlayer.problem import tensor_errors
 
-from .errors import DropInDtypeError, in_torch_terms
+from .errors import raise_in_torch_terms
 
 __all__ = [
     "FLOATS",
@@ -37,28 +38,20 @@ FLOATS = FULL | {torch.float16, torch.bfloat16}
 
 def as_input(function: str, x: Any, dtype: torch.dtype | None = None) -> Tensor:
     """``x``, a floating tensor, or converted to ``dtype``."""
-    if not isinstance(x, Tensor):
-        raise DropInDtypeError(_not_a_tensor(function, x))
-    if dtype is None:
+    try:
+        if not isinstance(x, Tensor):
+            remedy = f"write torch.as_tensor(input), or call lastlayer.{function}"
+            kind = class_of(x).removeprefix("builtins.")
+            tensor_errors.not_tensor(function, "input", kind, "" if x is None else remedy)
+        if dtype is not None:
+            if dtype not in FLOATS:
+                tensor_errors.no_float(function, dtype)
+            return x.to(dtype)
         if x.dtype not in FLOATS:
-            remedy = "input.abs() or input.real" if x.is_complex() else "input.float()"
-            rule = "float16, bfloat16, float32 or float64" if x.is_floating_point() else "a floating one"
-            raise DropInDtypeError(
-                f"{function}: input is of dtype {x.dtype}; expected {rule}; write {remedy}"
-            )
-        return x
-    if dtype not in FLOATS:
-        raise DropInDtypeError(
-            f"{function}: dtype is {dtype}; expected a floating one, such as torch.float32"
-        )
-    return x.to(dtype)
-
-
-def _not_a_tensor(function: str, x: Any) -> str:
-    kind = type(x)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    remedy = f"; write torch.as_tensor(input), or call lastlayer.{function}"
-    return f"{function}: input is a {name}; expected a torch.Tensor{'' if x is None else remedy}"
+            tensor_errors.not_floating_input(function, x)
+    except LastlayerError as error:
+        raise_in_torch_terms(error)
+    return x
 
 
 def implicit_dim(function: str, x: Tensor, stacklevel: int) -> int:
@@ -111,16 +104,10 @@ def as_torch_takes_it(
         if lone or unheeded:
             options["ignore_index"] = -100 if unheeded else index
             return _again(loss, x, target[0] if lone else target, options)
-        if isinstance(error, DtypeError) and target.dtype in FLOATS | {torch.bool} and not dense:
-            holds, remedy = missing(target, "target")
-            raise DropInDtypeError(
-                f"{loss.__name__}: target is of dtype {target.dtype} with shape {tuple(target.shape)}"
-                f"{holds}; expected class indices of an integer dtype; write {remedy}"
-            ) from None
     weight = options["class_weight"]
     if isinstance(error, OptionError) and isinstance(weight, Tensor) and bool((weight < 0).any()):
         return _with_negative_weights(loss, x, target, options)
-    raise in_torch_terms(error) from None
+    raise_in_torch_terms(error)
 
 
 def by_torch(name: str, error: LastlayerError, x: Any, target: Any, options: dict[str, Any]) -> Tensor:
@@ -129,7 +116,7 @@ def by_torch(name: str, error: LastlayerError, x: Any, target: Any, options: dic
     del given["axis"]
     own = _OWN | ({"label_smoothing": 0.0} if name == "nll_loss" else {})
     if any(is_given(given.pop(option, default), default) for option, default in own.items()):
-        raise in_torch_terms(error) from error.__cause__
+        raise_in_torch_terms(error)
     found: Tensor = getattr(torch.nn.functional, name)(x, target, **given)
     return found
 

@@ -6,7 +6,7 @@ kind that PyTorch uses in its place.
 
 from __future__ import annotations
 
-import re
+from typing import NoReturn
 
 from lastlayer.errors import (
     BackendError,
@@ -16,7 +16,6 @@ from lastlayer.errors import (
     ShapeError,
     TargetError,
     TensorClassError,
-    reworded,
 )
 
 __all__ = [
@@ -25,7 +24,7 @@ __all__ = [
     "DropInOptionError",
     "DropInShapeError",
     "DropInTargetError",
-    "in_torch_terms",
+    "raise_in_torch_terms",
 ]
 
 
@@ -52,57 +51,51 @@ class DropInOptionError(OptionError, RuntimeError):
     """An option without meaning: a `lastlayer.OptionError` that ``except RuntimeError`` catches too."""
 
 
-_KINDS: tuple[tuple[type[LastlayerError], type[LastlayerError]], ...] = (
-    (ShapeError, DropInShapeError),
-    (DtypeError, DropInDtypeError),
-    (TargetError, DropInTargetError),
-    (OptionError, DropInOptionError),
-    (BackendError, BackendError),
-    (TensorClassError, TensorClassError),
-)
+_KINDS: dict[type[LastlayerError], type[LastlayerError]] = {
+    ShapeError: DropInShapeError,
+    DtypeError: DropInDtypeError,
+    TargetError: DropInTargetError,
+    OptionError: DropInOptionError,
+    BackendError: BackendError,
+    TensorClassError: TensorClassError,
+}
 
-_CLASSES_LAST = r"are its classes last? write input.movedim(\1, 1)"
+# What the common functions call it -> what PyTorch calls it.
+_WORDS = {
+    "x": "input",
+    "logits": "input",
+    "log_probs": "input",
+    "targets": "target",
+    "class_weight": "weight",
+    "axis": "dim",
+    "on axis {}": "in dimension {}",
+    "they fit axis={}: is that the class axis of {}?": "are its classes last? write input.movedim({}, 1)",
+    "dense targets": "probabilities",
+    "no such option with dense targets": "no such option with probabilities",
+    "integers as class indices": "class indices of an integer dtype",
+    "of dtype {0}{2}": "of dtype {0} with shape {1}{2}",
+    "a finite weight, 0 or more": "a finite weight",
+}
 
-# What the common functions call it -> what PyTorch calls it; the first that matches at a place counts.
-_WORDS = (
-    (r"(?<=: )axis is (-?\d+); expected (-?\d+) <= axis <", r"dim is \1; expected \2 <= dim <"),
-    (r"\baxis is\b", "dim is"),
-    (r"they fit axis=(\d+): is that the class axis of \w+\?", _CLASSES_LAST),
-    (r"\bon axis (\d+)", r"in dimension \1"),
-    (r"\b(?:logits|log_probs)\b", "input"),
-    (r"(?<=: )x(?= is )|(?<= for )x(?= of )|(?<=write )x(?=\.)", "input"),
-    (r"\bdense targets\b", "probabilities"),
-    (r"\btargets\b", "target"),
-    (r"\bclass_weight(.*); expected a finite weight, 0 or more", r"weight\1; expected a finite weight"),
-    (r"\bclass_weight\b", "weight"),
-)
-
-# The same for the linear head, where ``weight`` is another; first.
-_WORDS_OF_HEADS = (
-    (r"\bx @ weight\.T", "input @ linear_weight.T"),
-    (r"(?<=: )weight(?= is )|(?<= and )weight(?= of )|\bweight(?=\.T)", "linear_weight"),
-    (r"(?<=: )bias(?= is )", "linear_bias"),
-    (r"(?<= as )x(?= is\b)", "input"),
-)
+# The same for the linear head, where ``weight`` is another.
+_WORDS_OF_HEADS = _WORDS | {
+    "x @ weight.T": "input @ linear_weight.T",
+    "weight": "linear_weight",
+    "bias": "linear_bias",
+    "no such option with dense targets": "None with probabilities",
+}
 
 
-def in_torch_terms(error: LastlayerError) -> LastlayerError:
-    """The error to raise in place of one from a common function.
+def raise_in_torch_terms(error: LastlayerError) -> NoReturn:
+    """Raise the error in the place of one from a common function.
 
-    >>> from lastlayer import TargetError
-    >>> in_torch_terms(TargetError("cross_entropy: targets[1] is 7; expected a class in [0, 4)"))
-    DropInTargetError('cross_entropy: target[1] is 7; expected a class in [0, 4)')
+    >>> raise_in_torch_terms(TargetError("cross_entropy", "targets[1]", "7", "a class in [0, 4)"))
+    Traceback (most recent call last):
+    lastlayer.torch.errors.DropInTargetError: cross_entropy: target[1] is 7; expected a class in [0, 4)
     """
-    text = reworded(error, _in_torch_words)
-    if "dim is" in text and isinstance(error, ShapeError):
-        return DropInDimensionError(text)
-    for common, kind in _KINDS:
-        if type(error) is common:
-            return kind(text)
-    return error
-
-
-def _in_torch_words(text: str) -> str:
-    for word, ours in (*_WORDS_OF_HEADS, *_WORDS) if text.startswith("linear") else _WORDS:
-        text = re.sub(word, ours, text)
-    return text
+    kind = _KINDS.get(type(error), type(error))
+    if kind is DropInShapeError and error.argument == "axis":
+        kind = DropInDimensionError
+    words = _WORDS_OF_HEADS if error.function.startswith("linear") else _WORDS
+    cause = error.__cause__ if isinstance(error, TensorClassError) else None
+    raise error.as_kind(kind, words) from cause

@@ -27,7 +27,7 @@ from .arguments import (
     is_given,
     named_reduction,
 )
-from .errors import in_torch_terms
+from .errors import raise_in_torch_terms
 
 __all__ = ["cross_entropy", "log_softmax", "logsumexp", "nll_loss", "softmax"]
 
@@ -141,10 +141,10 @@ def _softmax(
         return function(x, dim, where=where, temperature=temperature)
     except TensorClassError as error:
         if where is not None or is_given(temperature, 1.0):
-            raise in_torch_terms(error) from error.__cause__
+            raise_in_torch_terms(error)
         return getattr(torch.nn.functional, name)(x, dim)  # type: ignore[no-any-return]
     except LastlayerError as error:
-        raise in_torch_terms(error) from None
+        raise_in_torch_terms(error)
 
 
 def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) -> Tensor:  # noqa: A002
@@ -188,7 +188,7 @@ def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) 
     except TensorClassError:
         return torch.logsumexp(x, dim, keepdim)
     except LastlayerError as error:
-        raise in_torch_terms(error) from None
+        raise_in_torch_terms(error)
     return result.to(x.dtype)
 
 

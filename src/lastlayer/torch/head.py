@@ -107,7 +107,7 @@ class LinearHead(nn.Linear):
         """A head with the parameters, hooks and everything else of a ``torch.nn.Linear``."""
         problem.check_defer("LinearHead.of", defer)
         if type(linear) not in (nn.Linear, cls) or "forward" in vars(linear):
-            raise problem.unknown_head("LinearHead.of", "linear", linear)
+            problem.unknown_head("LinearHead.of", "linear", linear)
         head = cls.__new__(cls)
         head.__dict__ = vars(linear) | {"max_memory": max_memory, "defer": defer}
         return head

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lastlayer import functional, linear_functional
+from lastlayer import functional, linear_functional, problem
 from lastlayer.backends.torch import canonical, entry
 from lastlayer.backends.torch.choice import on_core
 from lastlayer.backends.torch.losses import Target
@@ -22,10 +22,10 @@ from lastlayer.backends.torch.number_options import are_read, over, stand_ins
 from lastlayer.backends.torch.tensors import as_tensor, in_memory, in_strides, is_watched, tracks, wide
 from lastlayer.errors import LastlayerError, TensorClassError
 from lastlayer.options import Options
-from lastlayer.problem import is_top_k
+from lastlayer.problem import tensor_errors
 
 from .arguments import FULL, as_input, as_torch_takes_it, by_torch, dtype_of_loss, weight_of_rows
-from .errors import DropInDtypeError, DropInOptionError, DropInShapeError, in_torch_terms
+from .errors import raise_in_torch_terms
 
 __all__ = ["linear_cross_entropy"]
 
@@ -118,12 +118,19 @@ def linear_cross_entropy(
     input = as_input(_NAME, input)  # noqa: A001
     try:
         input = in_strides(_NAME, "x", input)  # noqa: A001
+        for name, part in (("weight", linear_weight), ("bias", linear_bias)):
+            if not isinstance(part, Tensor) and not (part is None and name == "bias"):
+                tensor_errors.not_tensor(_NAME, name, type(part).__name__)
+        shape = problem.shape_of_heads(_NAME, input, linear_weight, linear_bias)
+        if max_memory is None and options is not None:
+            max_memory = _memory_of(options, input, shape)
+        if not problem.is_top_k(target):
+            target = as_tensor(_NAME, "targets", target, input)
+        if ignore_index is not None and isinstance(target, Tensor) and target.shape == shape:
+            problem.no_ignore_index(_NAME, ignore_index)
     except LastlayerError as error:
-        raise in_torch_terms(error) from None
-    shape = _shape_of_logits(input, linear_weight, linear_bias)
+        raise_in_torch_terms(error)
     like = input.new_zeros(()).expand(shape)  # in no memory
-    if max_memory is None and options is not None:
-        max_memory = _memory_of(options, input, shape)
     heads = _Heads(input, linear_weight, linear_bias, max_memory)
     loss = _loss_of(heads)
     given: dict[str, Any] = {
@@ -138,22 +145,12 @@ def linear_cross_entropy(
         "reduction": reduction,
         "denominator": denominator,
     }
-    try:
-        if not is_top_k(target):
-            target = as_tensor(_NAME, "targets", target, input)
-    except LastlayerError as error:
-        raise in_torch_terms(error) from None
-    if ignore_index is not None and isinstance(target, Tensor) and target.shape == shape:
-        raise DropInOptionError(
-            f"{_NAME}: ignore_index is {ignore_index}; expected None with probabilities; "
-            "leave rows out with sample_weight=0"
-        )
     value: Tensor
     try:
         value = loss(like, target, **given)
     except TensorClassError as error:
         if linear_weight.ndim != 2 or max_memory is not None:
-            raise in_torch_terms(error) from error.__cause__
+            raise_in_torch_terms(error)
         logits = torch.nn.functional.linear(input, linear_weight, linear_bias)
         value = by_torch("cross_entropy", error, logits, target, given)
     except LastlayerError as error:
@@ -161,47 +158,10 @@ def linear_cross_entropy(
     return value if input.dtype in FULL else value.to(dtype_of_loss(input))
 
 
-# --- checks -------------------------------------------------------------------------------------------------
-
-
-def _shape_of_logits(x: Tensor, weight: Any, bias: Any) -> tuple[int, ...]:
-    """(C,), (N, C) or (N, C, d1, ...)."""
-    for name, part in (("linear_weight", weight), ("linear_bias", bias)):
-        if not isinstance(part, Tensor) and not (part is None and name == "linear_bias"):
-            raise DropInDtypeError(f"{_NAME}: {name} is a {type(part).__name__}; expected a torch.Tensor")
-    if not 1 <= x.ndim <= 2:
-        remedy = "; write input.flatten(0, -2) and target.flatten()" if x.ndim else ""
-        raise DropInShapeError(
-            f"{_NAME}: input is of shape {tuple(x.shape)}; expected (D,) or (N, D){remedy}"
-        )
-    own, features = tuple(weight.shape), x.shape[-1]
-    if len(own) < 2 or own[-1] != features:
-        turned = len(own) == 2 and own[0] == features
-        remedy = "; use linear_weight.T" if turned else ""
-        raise DropInShapeError(
-            f"{_NAME}: linear_weight is of shape {own}; expected (C, {features}) or "
-            f"(C, d1, ..., {features}), for input of shape {tuple(x.shape)}{remedy}"
-        )
-    if bias is not None and tuple(bias.shape) != own[:-1]:
-        raise DropInShapeError(
-            f"{_NAME}: linear_bias is of shape {tuple(bias.shape)}; expected {own[:-1]}, "
-            f"for linear_weight of shape {own}"
-        )
-    if len(own) > 2 and x.ndim == 1:
-        raise DropInShapeError(
-            f"{_NAME}: input is of shape {tuple(x.shape)}; expected (N, {features}), "
-            f"for linear_weight of shape {own}, which has several heads; write input[None]"
-        )
-    return (*x.shape[:-1], *own[:-1])
-
-
 def _memory_of(options: Any, x: Tensor, shape: tuple[int, ...]) -> float | None:
     """Bytes for a chunk of so many rows as PyTorch's options say, and for what depends on all rows."""
     if not hasattr(options, "batch_chunk_size"):
-        raise DropInOptionError(
-            f"{_NAME}: options is a {type(options).__name__}; "
-            "expected a torch.nn.LinearCrossEntropyOptions or None"
-        )
+        tensor_errors.no_options(_NAME, options)
     rows = options.batch_chunk_size
     if rows is None:
         return None

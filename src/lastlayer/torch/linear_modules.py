@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.modules.loss import _WeightedLoss
 
-from .errors import DropInOptionError, DropInShapeError
+from lastlayer import problem
+from lastlayer.errors import LastlayerError
+
+from .errors import raise_in_torch_terms
 from .linear_functional import linear_cross_entropy
 from .modules import _shown
 from .tracing import leaf
@@ -89,15 +92,13 @@ class LinearCrossEntropyLoss(_Base):  # type: ignore[misc]
         max_memory: float | None = None,
     ) -> None:
         name = type(self).__name__
-        if weight is not None and tuple(weight.shape) != (num_classes,):
-            raise DropInShapeError(
-                f"{name}: weight is of shape {tuple(weight.shape)}; "
-                f"expected ({num_classes},), one weight for each class"
-            )
-        if not 0 <= label_smoothing <= 1:
-            raise DropInOptionError(
-                f"{name}: label_smoothing is {label_smoothing}; expected a finite number in [0, 1]"
-            )
+        try:
+            if weight is not None:
+                problem.class_weight_shape(name, weight, num_classes)
+            if not 0 <= label_smoothing <= 1:
+                problem.bad_number(name, "label_smoothing", label_smoothing, 1.0, False)
+        except LastlayerError as error:
+            raise_in_torch_terms(error)
         _WeightedLoss.__init__(self, weight, None, None, reduction)
         self.num_classes = num_classes
         self.out_features = out_features

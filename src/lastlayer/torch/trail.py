@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lastlayer.backends.core import core
 from lastlayer.backends.torch.lazy import LazyTensor
-from lastlayer.errors import BackendError
+from lastlayer.problem import deferred_errors
 
 __all__ = ["STEPS", "VIEWS", "Source", "Step", "Zeros", "canon_of", "digest", "pulled_back", "rows_of"]
 
@@ -61,12 +61,9 @@ class Source:
         """x, weight and bias, if they are what they were bit for bit."""
         for name, t, noted in zip(("x", "weight", "bias"), self._parts, self.digests, strict=True):
             if t is not None and t.untyped_storage().nbytes() == 0 < t.numel():
-                raise BackendError(
-                    f"Logits: {name} has been freed since; expected it to stay until a loss is taken; "
-                    "write fully_shard(head, reshard_after_forward=False)"
-                )
+                deferred_errors.freed(name)
             if digest(t) != noted:
-                raise written(name)
+                deferred_errors.written(name)
         return self._parts
 
     def product(self) -> Tensor:
@@ -74,14 +71,6 @@ class Source:
         parts = self.parts()
         with torch.autocast("cpu", enabled=False):
             return torch.nn.functional.linear(*parts).contiguous()
-
-
-def written(name: str) -> BackendError:
-    """What is wrong if one of the tensors of a head has changed."""
-    return BackendError(
-        f"Logits: {name} has been written to since; expected it as it was when the logits were asked for; "
-        "write logits.clone() before"
-    )
 
 
 # --- steps --------------------------------------------------------------------------------------------------

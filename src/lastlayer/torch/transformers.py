@@ -66,7 +66,7 @@ def without_logits(model: Model, *, max_memory: float | None = None, defer: Defe
     get: Any = getattr(model, "get_output_embeddings", None)
     head: Any = None if get is None else get()
     if type(head) not in (nn.Linear, LinearHead) or "forward" in vars(head):
-        raise problem.unknown_head("without_logits", f"the head of {type(model).__name__}", head)
+        problem.unknown_head("without_logits", f"the head of {type(model).__name__}", head)
     put: Any = model.set_output_embeddings
     put(LinearHead.of(head, max_memory=max_memory, defer=defer))
     return model

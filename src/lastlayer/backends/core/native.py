@@ -57,9 +57,8 @@ def use_isa(isa: str) -> Iterator[None]:
 
 def _set_isa(isa: str) -> None:
     if not core.set_isa(isa):
-        raise BackendError(
-            f"LASTLAYER_ISA is {isa!r}; expected one that this machine can run: {', '.join(isas())}"
-        )
+        rule = f"one that this machine can run: {', '.join(isas())}"
+        raise BackendError("", "LASTLAYER_ISA", repr(isa), rule)
 
 
 # --- softmax ---

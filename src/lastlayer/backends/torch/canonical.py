@@ -108,7 +108,7 @@ def shard_of(x: Tensor, target: Target, o: Options, first: int) -> None:
     """Check the targets of a shard of the classes; their numbers where they are at hand."""
     look = memory if on_core(x) and all(t is None or in_memory(t) for t in target) else shape_of
     if isinstance(o.label_smoothing, Tensor):
-        raise problem.no_smoothing(o.function, "a tensor")
+        problem.no_smoothing(o.function, "a tensor")
     s = target.sample_weight
     given = _given(target, look), None if s is None else shape_of(s)
     problem.shard(scores_of(x, o), first, *given, o.ignore_index, o.label_smoothing)

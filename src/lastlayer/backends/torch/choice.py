@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lastlayer import selection
-from lastlayer.errors import BackendError
 
 from .tensors import in_memory, is_traced, is_transformed, is_watched
 
@@ -31,7 +30,7 @@ def on_core(x: Tensor) -> bool:
     if selection.native_tensors and in_memory(x):
         return True
     if not selection.composed:
-        raise BackendError(f"a tensor on {x.device} cannot be run by backend 'native'; expected CPU memory")
+        selection.refuse_tensor(x.device)
     return False
 
 

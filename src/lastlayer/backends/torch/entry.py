@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lastlayer import problem
-from lastlayer.arrays import overlaps_itself
-from lastlayer.errors import DtypeError, OptionError, ShapeError, quoted
 from lastlayer.options import Given, Options, Said
+from lastlayer.problem import tensor_errors
 from lastlayer.row_stats import RowStats
 
 from . import canonical, composed, fast_path, kernels, number_options, ops, shards
@@ -36,13 +35,13 @@ from .tensor_classes import functions_for
 from .tensors import (
     as_tensor,
     can_write,
+    holds_nan,
     in_memory,
     in_strides,
     is_autocast,
     is_transformed,
     is_watched,
     memory,
-    missing,
     shape_of,
     tracks,
 )
@@ -70,21 +69,16 @@ DEFERRED: dict[type, Any] = {}
 
 def _scores(function: str, x: Tensor) -> Tensor:
     """``x`` as a floating tensor of no subclass."""
-    name = "x" if function.startswith("linear") else problem.name_of(function)
+    name = tensor_errors.scores_name(function)
     x = in_strides(function, name, made(x))
     if type(x) is not Tensor and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__:
         x = x.as_subclass(Tensor)
     if not x.is_floating_point():
         if x.is_complex():
-            raise DtypeError(
-                f"{function}: {name} is of dtype {x.dtype}; expected real numbers; write .real or .abs()"
-            )
+            tensor_errors.not_floating(function, name, x)
         x = x.to(torch.get_default_dtype())
     if x.dtype not in _FLOATS:
-        raise DtypeError(
-            f"{function}: {name} is of dtype {x.dtype}; expected float16, bfloat16, "
-            "float32, float64, integers or bools; write .float()"
-        )
+        tensor_errors.not_floating(function, name, x)
     return x
 
 
@@ -181,29 +175,10 @@ def _where(function: str, x: Tensor, where: Any) -> Tensor:
 
 def _check_out(function: str, x: Tensor, out: Any, temperature: Any) -> None:
     """Whether ``out`` can hold the result."""
-    if not isinstance(out, Tensor):
-        raise DtypeError(f"{function}: out is a {quoted(type(out).__name__)}; expected a tensor")
-    if out.shape != x.shape:
-        raise ShapeError(
-            f"{function}: out is of shape {tuple(out.shape)}; expected the result's, {tuple(x.shape)}"
-        )
-    if out.dtype != x.dtype:
-        raise DtypeError(
-            f"{function}: out is of dtype {quoted(out.dtype)}; expected the result's, {quoted(x.dtype)}"
-        )
-    if out.device != x.device:
-        raise DtypeError(f"{function}: out is on device {out.device}; expected {x.device}, as x is")
-    if out.layout is not torch.strided:
-        raise DtypeError(f"{function}: out is of layout {out.layout}; expected torch.strided")
-    if not torch.compiler.is_compiling() and overlaps_itself(out.shape, out.stride()):
-        raise OptionError(
-            f"{function}: out is of shape {tuple(out.shape)} and strides {out.stride()}, so some of its "
-            "elements share memory; expected a place for each; write torch.empty(x.shape)"
-        )
-    if tracks(x, out, temperature if isinstance(temperature, Tensor) else None):
-        raise OptionError(
-            f"{function}: out is given while gradients are recorded; expected None, or torch.no_grad()"
-        )
+    known = isinstance(out, Tensor) and not torch.compiler.is_compiling() and out.layout is torch.strided
+    learned = temperature if isinstance(temperature, Tensor) else None
+    records = isinstance(out, Tensor) and tracks(x, out, learned)
+    problem.check_tensor_out(function, x, out, out.stride() if known else None, records)
 
 
 # --- losses -------------------------------------------------------------------------------------------------
@@ -387,10 +362,7 @@ def _top_k(function: str, y: Any, x: Tensor) -> list[Tensor]:
     parts = [as_tensor(function, f"targets[{i}]", part, x) for i, part in enumerate(y) if part is not None]
     dtype = parts[0].dtype
     if (dtype.is_floating_point and parts[0].numel()) or dtype is torch.bool:
-        raise DtypeError(
-            f"{function}: targets[0] is of dtype {dtype}; expected integers as class indices; "
-            "write targets[0].long()"
-        )
+        problem.not_indices(function, "targets[0]", parts[0])
     return [parts[0].long() if dtype.is_floating_point else parts[0], *parts[1:]]
 
 
@@ -401,11 +373,7 @@ def _targets(function: str, y: Any, x: Tensor, o: Options) -> Tensor:
         rows = x.shape[: o.axis % x.ndim] + x.shape[o.axis % x.ndim + 1 :] if _is_axis(o.axis, x) else None
         if y.shape == rows and y.shape != x.shape:
             if y.numel() or not y.is_floating_point():
-                holds, remedy = missing(y, "targets")
-                raise DtypeError(
-                    f"{function}: targets is of dtype {y.dtype}{holds}; expected integers as class indices; "
-                    f"write {remedy}"
-                )
+                problem.not_indices(function, "targets", y, holds_nan(y))
             y = y.long()  # torch.tensor([]) has no dtype of its own
     return y  # type: ignore[no-any-return]
 

@@ -13,11 +13,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lastlayer import problem, selection
-from lastlayer.errors import DtypeError
 from lastlayer.linear import run as passes
 from lastlayer.linear.run import Waiting
 from lastlayer.options import Given, Options
-from lastlayer.problem import Head, Problem
+from lastlayer.problem import Head, Problem, tensor_errors
 from lastlayer.row_stats import RowStats
 
 from . import canonical, entry, kernels, losses
@@ -212,8 +211,8 @@ def call_of(arrays: HeadArrays, given: Given, options: Options) -> Call:
         x, weight = for_autocast(x), for_autocast(weight)
         bias = None if bias is None else for_autocast(bias)
     for name, part in (("weight", weight), ("bias", bias)):
-        if part is not None and part.dtype is not x.dtype:
-            raise DtypeError(f"{function}: {name} is of dtype {part.dtype}; expected {x.dtype}, as x is")
+        if part is not None:
+            tensor_errors.same_dtype(function, name, part, x)
     memory = max_memory
     if not torch.compiler.is_compiling():
         b = None if bias is None else shape_of(bias)

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from lastlayer.errors import BackendError
+from lastlayer.problem import deferred_errors
 
 __all__ = ["LazyTensor", "Snapshot", "Values", "made", "with_numbers"]
 
@@ -102,10 +102,7 @@ class _NotTraceable:
 
     def __get__(self, _: Any, owner: type) -> Any:
         if _compiles_one_graph():
-            raise BackendError(
-                f"{owner.__name__}: deferred logits enter a graph compiled with fullgraph=True; "
-                "expected a tensor with numbers; write logits.clone() before"
-            )
+            deferred_errors.traced_whole(owner.__name__)
         raise AttributeError
 
 
@@ -178,10 +175,7 @@ def _of_numbers(func: Any, args: Any, kwargs: Any) -> Any:
     """An operation on the numbers of lazy tensors."""
     lazy = [t for t in tree_leaves((args, kwargs)) if isinstance(t, LazyTensor)]
     if torch.Tag.inplace_view in func.tags and isinstance(args[0], LazyTensor):
-        raise BackendError(
-            f"Logits: {func._overloadpacket.__name__} changes them in place; expected an operation that "
-            "returns others; write logits.clone() before"
-        )
+        deferred_errors.changed_in_place(func._overloadpacket.__name__)
     numbers = {id(t): t.materialize() for t in lazy}  # by identity: tensors compare their elements
     if func._schema.is_mutable:
         for t in lazy:
@@ -296,10 +290,7 @@ def _with_numbers(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _refuse_data(func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001
-    raise BackendError(
-        "Logits: data is set; expected it as it is; write logits.copy_(data) under torch.no_grad(), or "
-        "logits.clone() before"
-    )
+    deferred_errors.data_set()
 
 
 def _share_memory(func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lastlayer import problem
-from lastlayer.errors import DtypeError, OptionError
 from lastlayer.options import Options
+from lastlayer.problem import tensor_errors
 
 from .tensors import in_memory, is_watched, wide
 
@@ -76,9 +76,7 @@ def integer(function: str, name: str, value: Any) -> Any:
         return value  # the rest is checked with the other arguments
     if _is_at_hand(value):
         return value.item()
-    raise OptionError(
-        f"{function}: {name} is a tensor whose value is not at hand; expected a number; write {name}.item()"
-    )
+    tensor_errors.no_number(function, name)
 
 
 def differs(value: Any, default: Any) -> bool:
@@ -101,11 +99,8 @@ def _number(o: Any, name: str, value: Tensor, x: Tensor) -> Number:
         if _is_at_hand(value):
             return float(value)
         value = value.detach() if value.requires_grad else value
-    if value.device != x.device and value.device.type != "cpu":
-        raise DtypeError(
-            f"{o.function}: {name} is on device {value.device}; expected {x.device}, as the scores are; "
-            f"write {name}.to({str(x.device)!r})"
-        )
+    if value.device.type != "cpu":
+        tensor_errors.same_device(o.function, name, value, x.device)
     value = value.reshape(()).to(x.device, wide(x.dtype))
     good = (value >= problem.LEAST if strict else value >= 0) & (value <= high) & (value < inf)
     return torch.where(good, value, nan)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import wraps
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import Parameter
 
-from lastlayer.errors import LastlayerError, TensorClassError, quoted
+from lastlayer.errors import LastlayerError
 from lastlayer.options import Options
-from lastlayer.problem import name_of
+from lastlayer.problem.tensor_errors import lacks_operation
 
 from .tensors import class_of, is_own
 
@@ -60,7 +60,7 @@ class _Functions:
             except LastlayerError:
                 raise
             except (RuntimeError, TypeError, AttributeError) as error:
-                _refuse(_named(name, arguments), x, error)
+                lacks_operation(_named(name, arguments), x, class_of(x), error)
 
         return run
 
@@ -71,13 +71,3 @@ def _named(name: str, arguments: Any) -> str:
         return arguments[0]
     options = (a for a in arguments if isinstance(a, tuple) and len(a) == len(Options._fields))
     return next((function for function, *_ in options), name)
-
-
-def _refuse(function: str, x: Tensor, error: Exception) -> NoReturn:
-    name = "x" if function.startswith("linear") else name_of(function)
-    said = str(error).strip().partition("\n")[0]
-    plain = "full_tensor()" if hasattr(x, "full_tensor") else "to_padded_tensor(0)" if x.is_nested else ""
-    raise TensorClassError(
-        f"{function}: {name} is a {quoted(class_of(x))}; expected a torch.Tensor, or a class with every "
-        f"operation of this call (its own error: {quoted(said)}){f'; write {name}.{plain}' if plain else ''}"
-    ) from error

@@ -14,10 +14,10 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
 
-from lastlayer.arrays import BFLOAT16, is_foreign, library
+from lastlayer import problem
+from lastlayer.arrays import BFLOAT16, is_foreign
 from lastlayer.backends.core import core
-from lastlayer.errors import BackendError, DtypeError, TensorClassError, quoted
-from lastlayer.problem import name_of, to_numpy, unfit
+from lastlayer.problem import tensor_errors
 
 from .lazy import made
 
@@ -27,6 +27,7 @@ __all__ = [
     "class_of",
     "from_memory",
     "hidden",
+    "holds_nan",
     "in_memory",
     "in_strides",
     "is_autocast",
@@ -35,7 +36,6 @@ __all__ = [
     "is_transformed",
     "is_watched",
     "memory",
-    "missing",
     "new_like",
     "shape_of",
     "tracks",
@@ -108,20 +108,8 @@ def in_strides(function: str, name: str, x: Tensor) -> Tensor:
         return x
     if x._is_zerotensor():
         return x.clone()  # zeros in memory
-    if x.is_nested and x.layout is torch.strided:
-        raise TensorClassError(
-            f"{function}: {name} is a nested tensor; expected rows of equal length; "
-            f"write {name}.to_padded_tensor(0)"
-        )
-    if x.layout not in _STRIDED:
-        kind = TensorClassError if x.is_mkldnn else DtypeError
-        raise kind(
-            f"{function}: {name} is of layout {x.layout}; expected torch.strided; write {name}.to_dense()"
-        )
-    if x.is_quantized:
-        raise DtypeError(
-            f"{function}: {name} is of dtype {x.dtype}; expected real numbers; write {name}.dequantize()"
-        )
+    if (x.is_nested and x.layout is torch.strided) or x.layout not in _STRIDED or x.is_quantized:
+        tensor_errors.not_strided(function, name, x)
     return x
 
 
@@ -133,10 +121,7 @@ def _is_allocated(x: Tensor) -> bool:
         count = 1 + sum(step * (n - 1) for step, n in zip(x.stride(), x.shape, strict=True))
     needed = (place + count) * x.element_size() if count else 0
     if size < needed:
-        raise BackendError(
-            f"a tensor of shape {tuple(x.shape)} has a storage of {size} bytes; expected at least {needed}; "
-            "its memory was freed by untyped_storage().resize_"
-        )
+        tensor_errors.freed_memory(x, size, needed)
     return True
 
 
@@ -233,34 +218,24 @@ def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
     if isinstance(value, Tensor):
         tensor = in_strides(function, name, value)
         if is_own(tensor) and not is_own(scores):
-            raise TensorClassError(
-                f"{function}: {name} is a {quoted(class_of(tensor))}; "
-                f"expected a torch.Tensor, as {name_of(function)} is"
-            )
+            tensor_errors.other_class(function, name, class_of(tensor))
         if tensor.dtype not in _NUMPY:
-            raise DtypeError(f"{function}: {name} is of dtype {tensor.dtype}; expected real numbers")
-        if tensor.device != scores.device:
-            raise DtypeError(
-                f"{function}: {name} is on device {tensor.device}; expected {scores.device}, "
-                f"as the scores are; write {name}.to({str(scores.device)!r})"
-            )
+            tensor_errors.not_real(function, name, tensor.dtype)
+        tensor_errors.same_device(function, name, tensor, scores.device)
         return tensor
     if is_foreign(value):
-        raise DtypeError(
-            f"{function}: {name} is a {quoted(library(value))} array; "
-            f"expected a torch array, as {name_of(function)} is"
-        )
-    array = to_numpy(function, name, value)
+        problem.other_library(function, name, value, "torch")
+    array = problem.to_numpy(function, name, value)
     if array.dtype.kind not in "biuf":
-        raise unfit(function, name, value, array.dtype)
+        problem.unfit(function, name, value, array.dtype)
     return torch.tensor(array, device=scores.device)
 
 
-def missing(y: Tensor, name: str) -> tuple[str, str]:
-    """What else there is to say of float class indices, and how to write them as integers."""
-    if y.is_floating_point() and not torch.compiler.is_compiling() and in_memory(y) and bool(y.isnan().any()):
-        return " and holds NaN", f"torch.where({name}.isnan(), -100, {name}).long()"
-    return "", f"{name}.long()"
+def holds_nan(y: Tensor) -> bool:
+    """Whether a tensor is seen to hold NaN."""
+    return (
+        y.is_floating_point() and not torch.compiler.is_compiling() and in_memory(y) and bool(y.isnan().any())
+    )
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

@@ -1,0 +1,125 @@
+"""What a tensor of PyTorch may be that an array is not. In: tensors, looked at without PyTorch. Out: errors.
+
+Which tensors a call can take depends on how it is computed, so most of the functions only refuse: their
+callers in the backend and the drop-ins decide.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from lastlayer.errors import BackendError, DtypeError, OptionError, TensorClassError, named
+
+from .wording import name_of, of_shape
+
+__all__ = [
+    "freed_memory",
+    "lacks_operation",
+    "no_float",
+    "no_number",
+    "no_options",
+    "not_floating",
+    "not_floating_input",
+    "not_real",
+    "not_strided",
+    "not_tensor",
+    "other_class",
+    "same_device",
+    "same_dtype",
+    "scores_name",
+]
+
+
+def scores_name(function: str) -> str:
+    """What a function calls the tensor that it is given in the place of scores."""
+    return "x" if function.startswith("linear") else name_of(function)
+
+
+def not_tensor(function: str, name: str, kind: str, remedy: str = "") -> NoReturn:
+    """Refuse an argument of a class that is no tensor's."""
+    raise DtypeError(function, name, f"a {kind}", "a torch.Tensor", remedy)
+
+
+def not_strided(function: str, name: str, x: Any) -> NoReturn:
+    """Refuse a tensor that holds no real numbers by strides."""
+    layout, write = str(x.layout), "write " + named(name)
+    if layout == "torch.strided" and x.is_nested:
+        padded = write + ".to_padded_tensor(0)"
+        raise TensorClassError(function, name, "a nested tensor", "rows of equal length", padded)
+    if layout == "torch.strided":  # and so it is quantized
+        raise DtypeError(function, name, f"of dtype {x.dtype}", "real numbers", write + ".dequantize()")
+    kind = TensorClassError if x.is_mkldnn else DtypeError
+    raise kind(function, name, f"of layout {layout}", "torch.strided", write + ".to_dense()")
+
+
+def not_real(function: str, name: str, dtype: Any) -> NoReturn:
+    """Refuse a dtype of tensors that is not one of real numbers."""
+    raise DtypeError(function, name, f"of dtype {dtype}", "real numbers")
+
+
+def not_floating(function: str, name: str, x: Any) -> NoReturn:
+    """Refuse scores whose dtype cannot be computed in."""
+    found = f"of dtype {x.dtype}"
+    if x.is_complex():
+        raise DtypeError(function, name, found, "real numbers", "write .real or .abs()")
+    rule = "float16, bfloat16, float32, float64, integers or bools"
+    raise DtypeError(function, name, found, rule, "write .float()")
+
+
+def not_floating_input(function: str, x: Any) -> NoReturn:
+    """Refuse the input of a function of PyTorch, which converts none, if it is not floating."""
+    remedy = "write input.abs() or input.real" if x.is_complex() else "write input.float()"
+    rule = "float16, bfloat16, float32 or float64" if x.is_floating_point() else "a floating one"
+    raise DtypeError(function, "input", f"of dtype {x.dtype}", rule, remedy)
+
+
+def no_float(function: str, dtype: Any) -> NoReturn:
+    """Refuse the dtype to convert to."""
+    raise DtypeError(function, "dtype", f"{dtype}", "a floating one, such as torch.float32")
+
+
+def no_options(function: str, options: Any) -> NoReturn:
+    """Refuse what is given as the options of PyTorch's linear head."""
+    rule = "a torch.nn.LinearCrossEntropyOptions or None"
+    raise OptionError(function, "options", f"a {type(options).__name__}", rule)
+
+
+def same_device(function: str, name: str, x: Any, device: Any) -> None:
+    """Refuse a tensor elsewhere than on the scores' device."""
+    if x.device != device:
+        remedy = "write " + named(name) + f".to({str(device)!r})"
+        raise DtypeError(function, name, f"on device {x.device}", f"{device}, as the scores are", remedy)
+
+
+def same_dtype(function: str, name: str, part: Any, x: Any) -> None:
+    """Refuse a part of a head whose dtype is not that of ``x``."""
+    if part.dtype != x.dtype:
+        raise DtypeError(function, name, f"of dtype {part.dtype}", f"{x.dtype}, as " + named("x") + " is")
+
+
+def other_class(function: str, name: str, kind: str) -> NoReturn:
+    """Refuse a tensor of a class of its own beside scores that are a plain tensor."""
+    rule = "a torch.Tensor, as " + named(name_of(function)) + " is"
+    raise TensorClassError(function, name, f"a {kind}", rule)
+
+
+def lacks_operation(function: str, x: Any, kind: str, error: Exception) -> NoReturn:
+    """Refuse scores whose class lacks an operation of the call; ``error`` is its own."""
+    name = scores_name(function)
+    said = str(error).strip().partition("\n")[0]
+    rule = f"a torch.Tensor, or a class with every operation of this call (its own error: {said})"
+    plain = "full_tensor()" if hasattr(x, "full_tensor") else "to_padded_tensor(0)" if x.is_nested else ""
+    remedy = "write " + named(name) + f".{plain}" if plain else ""
+    raise TensorClassError(function, name, f"a {kind}", rule, remedy) from error
+
+
+def freed_memory(x: Any, size: Any, needed: Any) -> NoReturn:
+    """Refuse a tensor whose memory was freed under it."""
+    tensor, remedy = f"a tensor {of_shape(x)}", "its memory was freed by untyped_storage().resize_"
+    raise BackendError("", tensor, f"a storage of {size} bytes", f"at least {needed}", remedy, verb="has")
+
+
+def no_number(function: str, name: str) -> NoReturn:
+    """Refuse a tensor in the place of a number that cannot be read."""
+    remedy = "write " + named(name) + ".item()"
+    raise OptionError(function, name, "a tensor whose value is not at hand", "a number", remedy)
