@@ -27,11 +27,11 @@ def row_stats(
 ) -> RowStats:
     """``lastlayer.row_stats`` of a shard: (class_offset, target_logits). The targets may be None."""
     offset, target_logits = shard
-    function, classes = scores.function, scores.array.shape[scores.axis]
+    function, held = scores.function, problem.held_classes(scores)
     if given[0] is None:
         first = problem.class_offset(function, offset, target_logits, False)
         found = backend.row_stats(problem.without_targets(scores), fields)
-        return placed(found, namespace(scores.array), first, classes)
+        return placed(found, namespace(scores.array), first, held)
     first = problem.class_offset(function, offset, target_logits)
     checked = with_shard(scores, backend, first, given, options)
     assert checked.targets is not None
@@ -57,15 +57,15 @@ def with_shard(scores: Scores, backend: Backend, first: int, given: Given, optio
 def placed_in(stats: RowStats, checked: Problem, first: int) -> RowStats:
     """`placed`, for the targets of a checked problem."""
     scores, t = checked.scores, checked.targets
-    xp, classes = namespace(stats.peak), scores.array.shape[scores.axis]
+    xp, held = namespace(stats.peak), problem.held_classes(scores)
     if t is None or t.kind != "index":
-        return placed(stats, xp, first, classes)
-    return placed(stats, xp, first, classes, t.array, wide(xp, t.sample_weight))
+        return placed(stats, xp, first, held)
+    return placed(stats, xp, first, held, t.array, wide(xp, t.sample_weight))
 
 
-def placed(stats: RowStats, xp: Any, first: int, classes: int, y: Any = None, weight: Any = None) -> RowStats:
+def placed(stats: RowStats, xp: Any, first: int, held: int, y: Any = None, weight: Any = None) -> RowStats:
     """The statistics of a shard's classes, among all; ``y`` and ``weight`` as `problem.Shard` has them."""
-    found: dict[str, Any] = {"rank": None, "classes": ((first, first + classes),)}
+    found: dict[str, Any] = {"rank": None, "classes": ((first, first + held),)}
     if stats.argmax is not None:
         found["argmax"] = xp.where(stats.argmax < 0, stats.argmax, stats.argmax + first)
     if y is not None:

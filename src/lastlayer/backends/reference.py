@@ -32,7 +32,7 @@ from lastlayer.arrays import (
     wide,
     widest,
 )
-from lastlayer.problem import Problem, Scores, Targets, is_integral
+from lastlayer.problem import Problem, Scores, Targets, all_classes, held_classes, is_integral
 from lastlayer.row_stats import RowStats
 
 name = "reference"
@@ -171,11 +171,7 @@ def _weights(xp: Any, scores: Scores, targets: Targets) -> dict[str, Array]:
     if targets.kind != "index":
         return {"weight": s}
     w = targets.class_weight
-    w = (
-        xp.ones(scores.array.shape[scores.axis], dtype=s.dtype, device=device(s))
-        if w is None
-        else wide(xp, w)
-    )
+    w = xp.ones(held_classes(scores), dtype=s.dtype, device=device(s)) if w is None else wide(xp, w)
     chosen = numbers(xp, scores.array, w.shape[0]) == _classes(xp, targets.array)[..., None]
     ignored = _ignored(xp, targets)
     of_class = xp.where(ignored, 0.0, xp.sum(xp.where(chosen, w, 0.0), axis=-1))
@@ -190,7 +186,7 @@ def _wrong(xp: Any, scores: Scores, targets: Targets) -> Array:
             return weighed & ~weighed
         return weighed & ~one_hot(xp, targets.array, scores.axis)
     y = _classes(xp, targets.array if targets.kind == "index" else targets.array.indices)
-    return ((y < 0) | (y >= scores.array.shape[scores.axis])) & ~_ignored(xp, targets)
+    return ((y < 0) | (y >= held_classes(scores))) & ~_ignored(xp, targets)
 
 
 def effective_targets(problem: Problem) -> tuple[Array, Array]:
@@ -198,7 +194,7 @@ def effective_targets(problem: Problem) -> tuple[Array, Array]:
     scores, targets = problem.scores, problem.targets
     assert targets is not None
     xp = namespace(scores.array)
-    classes = scores.array.shape[scores.axis]
+    classes = held_classes(scores)
     s = _sample_weights(xp, scores, targets)
     wrong = _wrong(xp, scores, targets)
     if targets.kind == "index":
@@ -226,13 +222,13 @@ def _sample_weights(xp: Any, scores: Scores, targets: Targets) -> Array:
 def _listed(xp: Any, scores: Scores, targets: Targets) -> Array:
     """q_j = sum_k p_k [index_k = j] + rest / V, over the entries that count."""
     indices, p, rest = targets.array
-    classes = scores.array.shape[scores.axis]
+    classes = held_classes(scores)
     j, indices, ignored = numbers(xp, scores.array, classes), _classes(xp, indices), _ignored(xp, targets)
     q = xp.zeros((*indices.shape[:-1], classes), dtype=widest(xp), device=device(scores.array))
     for k in range(indices.shape[-1]):
         here = (j == indices[..., k : k + 1]) & ~ignored[..., k : k + 1]
         q = q + xp.where(here, wide(xp, p[..., k : k + 1]), 0.0)
-    return q if rest is None else q + wide(xp, rest)[..., None] / classes
+    return q if rest is None else q + wide(xp, rest)[..., None] / all_classes(scores)
 
 
 def _ignored(xp: Any, targets: Targets) -> Array:

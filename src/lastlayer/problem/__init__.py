@@ -19,7 +19,7 @@ from .check_top_k_targets import is_top_k
 from .check_weights import class_weight_shape
 from .fold_axes import Axes, axes, folding
 from .target_errors import not_exchanged, not_indices
-from .types import LEAST, ROUNDED, Head, Problem, Scores, Targets, TopK
+from .types import LEAST, ROUNDED, Head, Problem, Scores, Targets, TopK, all_classes, held_classes
 from .wording import bad_number, other_library, unfit, unknown_head
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Shard",
     "Targets",
     "TopK",
+    "all_classes",
     "axes",
     "bad_number",
     "can_write",
@@ -46,6 +47,7 @@ __all__ = [
     "folding",
     "head",
     "head_scores",
+    "held_classes",
     "is_integral",
     "is_mean",
     "is_top_k",

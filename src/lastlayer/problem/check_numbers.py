@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from lastlayer.arrays import Array
 from lastlayer.errors import OptionError, ShapeError, named, phrase
 
-from .types import LEAST, LIMIT, Scores
+from .types import LEAST, LIMIT, Scores, held_classes
 from .wording import bad_number, name_of, of_shape
 
 __all__ = [
@@ -92,7 +92,7 @@ def no_ignore_index(function: str, index: Any) -> NoReturn:
 
 def top(scores: Scores, k: Any) -> int:
     """``k`` of top-k, checked."""
-    classes = scores.array.shape[scores.axis]
+    classes = held_classes(scores)
     try:
         count = operator.index(k)
     except TypeError:

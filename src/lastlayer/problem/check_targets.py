@@ -17,7 +17,7 @@ from .check_target_arrays import as_targets, shifted
 from .check_top_k_targets import check_probabilities
 from .check_weights import class_weight_of, sample_weight_of
 from .target_errors import bad_row, bad_target, not_exchanged
-from .types import LEAST, LIMIT, Problem, Scores, Targets, WholeScores, new_tuple
+from .types import LEAST, LIMIT, Problem, Scores, Targets, WholeScores, all_classes, new_tuple
 from .wording import REDUCTIONS, bad_reduction
 
 __all__ = ["effective_targets", "finish", "is_mean", "without_targets"]
@@ -61,7 +61,7 @@ def effective_targets(scores: Scores, given: Given, options: Said) -> Targets:
     on, off = 1.0, 0.0
     if type(label_smoothing) is not float or label_smoothing != 0.0:
         smoothing = number_option(function, "label_smoothing", label_smoothing, high=1.0)
-        on, off = 1.0 - smoothing, smoothing / shape[axis]
+        on, off = 1.0 - smoothing, smoothing / all_classes(scores)
     if type(z_loss) is not float or z_loss != 0.0:
         z_loss = number_option(function, "z_loss", z_loss)
     if reduction != "mean" and reduction not in REDUCTIONS:

@@ -9,7 +9,7 @@ from lastlayer.arrays import Array, namespace
 from lastlayer.errors import ShapeError, Text, phrase
 
 from .check_arrays import bad_element, floats, of_rows, within
-from .types import MOST, Scores
+from .types import MOST, Scores, held_classes
 from .wording import of_shape
 
 __all__ = ["class_weight_of", "class_weight_shape", "sample_weight_of"]
@@ -19,7 +19,7 @@ _RULE = "a finite weight, 0 or more"
 
 def class_weight_of(scores: Scores, weight: Any) -> Array:
     """``class_weight``, one number for each class."""
-    function, classes = scores.function, scores.array.shape[scores.axis]
+    function, classes = scores.function, held_classes(scores)
     weight = _weight(scores, "class_weight", weight, phrase(_RULE))
     class_weight_shape(function, weight, classes)
     return weight

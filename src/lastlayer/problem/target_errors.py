@@ -10,7 +10,7 @@ from lastlayer.arrays import Array, cast, is_foreign, library, namespace, one_ho
 from lastlayer.errors import DtypeError, ShapeError, TargetError, Text, named, phrase
 
 from .check_arrays import is_integral, on_cpu
-from .types import Scores, Targets
+from .types import Scores, Targets, held_classes
 from .wording import element, name_of, of_shape, shape_text, two_columns
 
 __all__ = ["bad_row", "bad_target", "bad_target_shape", "not_exchanged", "not_indices"]
@@ -56,7 +56,7 @@ def bad_target(
     """Refuse the first index that is no class, and say what the usual mistake is."""
     sparse = targets.kind == "sparse"
     indices, name = (targets.array.indices, "targets[0]") if sparse else (targets.array, "targets")
-    xp, classes, ignore = namespace(indices), scores.array.shape[scores.axis], targets.ignore_index
+    xp, classes, ignore = namespace(indices), held_classes(scores), targets.ignore_index
     flat = xp.reshape(indices, (-1,))
     value = int(flat[position])
     seen = np.asarray(flat if on_cpu(flat) else [value])

@@ -23,6 +23,8 @@ __all__ = [
     "Targets",
     "TopK",
     "WholeScores",
+    "all_classes",
+    "held_classes",
     "new_tuple",
 ]
 
@@ -85,3 +87,13 @@ class Head(NamedTuple):
     weight: Array  # floating, (V, D), V > 0
     bias: Array | None  # floating, (V,)
     memory: int | None  # bytes that may be used meanwhile, > 0
+
+
+def held_classes(scores: Scores) -> int:
+    """How many classes the scores hold: all V, or those of a shard."""
+    return scores.array.shape[scores.axis]  # type: ignore[no-any-return]  # a number, of any library
+
+
+def all_classes(scores: Scores) -> int:
+    """V, which even shares are divided by. A shard does not know it, and has no option that needs it."""
+    return held_classes(scores)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lastlayer.errors import BackendError
-from lastlayer.problem import Problem, Scores, Targets
+from lastlayer.problem import Problem, Scores, Targets, held_classes
 from lastlayer.row_stats import RowStats, pulled, weights, z_losses
 
 from . import core
@@ -183,7 +183,7 @@ def _stats(scores: Scores, targets: Targets | None, into: dict[str, Any], k: int
 def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, float]:
     """See `reference.target_totals`."""
     kind, y, _, _, class_weight, sample_weight, ignore_index, _ = targets
-    classes = scores.array.shape[scores.axis]
+    classes = held_classes(scores)
     if kind == "index":
         if not mean or (class_weight is None and sample_weight is None):
             return core.target_totals(core.contiguous(y), classes, ignore_index, None, None)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lastlayer.arrays import from_bfloat, to_bfloat
-from lastlayer.problem import Problem
+from lastlayer.problem import Problem, all_classes, held_classes
 from lastlayer.row_stats import RowStats
 
 __all__ = ["Listed", "memory_of"]
@@ -62,7 +62,7 @@ class Listed:
         self.temperature, self.cap = scores.temperature, scores.softcap
         scaled = self.cap is not None or self.temperature != 1.0
         self.near = _NEAR * 2.0 ** (-52 if double else -23) if scaled else 0.0
-        self.v = int(scores.array.shape[scores.axis])
+        self.held = held_classes(scores)
         self.w = None if t.class_weight is None else np.asarray(t.class_weight, np.float64)
         indices, p, rest = t.array
         flat = (math.prod(indices.shape[:-1]), indices.shape[-1])
@@ -71,7 +71,7 @@ class Listed:
         if index is not None:
             indices, p, rest = indices[index], p[index], None if rest is None else rest[index]
         self.n = len(indices)
-        even = np.full(self.n, t.off) if rest is None else t.on / self.v * rest + t.off
+        even = np.full(self.n, t.off) if rest is None else t.on / all_classes(scores) * rest + t.off
         self.even = even if s is None else np.where(s == 0, 0.0, s * even)
         self.off = float(self.even.any())  # of the core: 0 spares it a pass
         self._list(indices, p)
@@ -104,8 +104,8 @@ class Listed:
 
     def _sort(self, height: int, width: int) -> None:
         """The entries of each tile side by side, ``starts`` where; within a tile by row."""
-        self.tile = max(1, height), width, -(-self.v // width)  # and how many are beside each other
-        if self.n <= height and self.v <= width:
+        self.tile = max(1, height), width, -(-self.held // width)  # and how many are beside each other
+        if self.n <= height and self.held <= width:
             self.starts = np.array([0, len(self.q)])
             return
         number = self.row // height * self.tile[2] + self.column // width
@@ -158,7 +158,7 @@ class Listed:
                 np.add.at(gap, row, np.where((t == 0) | (fall == 0), 0.0, -t * fall))
         if self.s is not None:
             gap, mass = (np.where(self.s == 0, 0.0, self.s * a) for a in (gap, mass))
-        mass += self.even * (self.v if self.w is None else self.w.sum())
+        mass += self.even * (self.held if self.w is None else self.w.sum())
         return replace(stats, gap=gap + np.asarray(stats.gap), mass=mass)
 
     def _gradients(self, part: slice, stats: RowStats, tilt: Any) -> Any:
