@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from lastlayer.arrays import namespace, truth
 from lastlayer.errors import OptionError, named
-from lastlayer.options import Given, Said
+from lastlayer.options import DENOMINATOR, REDUCTION, SHIFT, Given, Options, Said, shares
 
 from .check_numbers import ignore_index_of, number_option, shift_of
 from .check_target_arrays import as_targets, shifted
@@ -61,7 +61,7 @@ def effective_targets(scores: Scores, given: Given, options: Said) -> Targets:
     on, off = 1.0, 0.0
     if type(label_smoothing) is not float or label_smoothing != 0.0:
         smoothing = number_option(function, "label_smoothing", label_smoothing, high=1.0)
-        on, off = 1.0 - smoothing, smoothing / all_classes(scores)
+        on, off = shares(Options(*options)._replace(label_smoothing=smoothing), all_classes(scores))
     if type(z_loss) is not float or z_loss != 0.0:
         z_loss = number_option(function, "z_loss", z_loss)
     if reduction != "mean" and reduction not in REDUCTIONS:
@@ -71,7 +71,7 @@ def effective_targets(scores: Scores, given: Given, options: Said) -> Targets:
 
 def is_mean(options: Said) -> bool:
     """Whether the loss is divided by the sum of its targets' weights."""
-    return options[7] == "mean" and options[8] is None
+    return options[REDUCTION] == "mean" and options[DENOMINATOR] is None
 
 
 def finish(scores: Scores, targets: Targets, totals: tuple[int, Any], options: Said) -> Problem:
@@ -115,7 +115,7 @@ def _wrong_target(scores: Scores, targets: Targets, position: int, options: Said
 
 def _shift(scores: Scores, options: Said) -> int:
     shape, axis = scores.array.shape, scores.axis
-    return shift_of(scores.function, shape[:axis] + shape[axis + 1 :], options[9])
+    return shift_of(scores.function, shape[:axis] + shape[axis + 1 :], options[SHIFT])
 
 
 def _divides(total: Any) -> bool:

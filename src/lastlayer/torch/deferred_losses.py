@@ -27,7 +27,7 @@ from lastlayer.backends.torch.losses import Target
 from lastlayer.backends.torch.row_stats import TensorRowStats
 from lastlayer.backends.torch.tensors import in_memory, is_kept_elsewhere, is_transformed, tracks, unchanged
 from lastlayer.errors import LastlayerError
-from lastlayer.options import Options
+from lastlayer.options import AMONG, OF_TARGETS, Options
 from lastlayer.row_stats import RowStats
 
 from .arguments import dtype_of_loss
@@ -122,8 +122,7 @@ def _canon(z: Logits, o: Options) -> Canon | None:
         return None
     if torch._C._len_torch_dispatch_stack() > 0:  # a mode, which has to see operations
         return None
-    numbers = o.temperature, o.softcap, o.z_loss, o.denominator, o.label_smoothing
-    if tracks(*(t for t in numbers if isinstance(t, Tensor))):
+    if tracks(*(t for t in o[AMONG] if isinstance(t, Tensor))):
         return None
     canon = canon_of(z.trail)
     if canon == (1.0, None):
@@ -152,12 +151,7 @@ _FAR = 64  # nodes; no model does more to its logits
 
 def _of_targets(w: Any, s: Any, o: Options) -> dict[str, Any]:
     """What every function of targets takes."""
-    return {
-        "class_weight": w,
-        "sample_weight": s,
-        "ignore_index": o.ignore_index,
-        "label_smoothing": o.label_smoothing,
-    }
+    return {"class_weight": w, "sample_weight": s} | {name: getattr(o, name) for name in OF_TARGETS}
 
 
 def _call(

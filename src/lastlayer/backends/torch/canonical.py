@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lastlayer import problem, resolving
 from lastlayer.backends.core import native
-from lastlayer.options import Options
+from lastlayer.options import Options, shares
 
 from . import number_options
 from .choice import on_core
@@ -52,14 +52,11 @@ def _weights(w: Tensor | None) -> Any:
 def form_of(x: Tensor, target: Target, o: Options) -> Form:
     """The options of a loss in canonical form, checked by the tensors' shapes and dtypes alone."""
     if torch.compiler.is_compiling():  # shapes are symbols there: what is wrong is said by their use
-        smoothing = o.label_smoothing
-        off = smoothing / x.shape[o.axis]
         return Form(
             o.axis % x.ndim,
             o.temperature,
             o.softcap,
-            1.0 - smoothing,
-            off,
+            *shares(o, x.shape[o.axis]),
             o.ignore_index if target.is_top_k or target.y.shape != x.shape else None,
             o.z_loss,
             o.reduction,
@@ -93,9 +90,8 @@ def _with_tensors(form: Form, o: Options, classes: int) -> Form:
         for name in ("temperature", "softcap", "z_loss", "denominator")
         if isinstance(number := getattr(o, name), Tensor)
     }
-    if isinstance(smoothing := o.label_smoothing, Tensor):
-        found |= {"on": 1.0 - smoothing, "off": smoothing / classes}
-    return form._replace(**found)
+    on, off = shares(o, classes)
+    return form._replace(**found, **({"on": on, "off": off} if isinstance(off, Tensor) else {}))
 
 
 def scores_of(x: Tensor, o: Options) -> problem.Scores:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lastlayer import problem
-from lastlayer.options import Given, Options, Said
+from lastlayer.options import AXIS, IGNORE_INDEX, REDUCTION, Given, Options, Said, has_defaults
 from lastlayer.problem import tensor_errors
 from lastlayer.row_stats import RowStats
 
@@ -186,18 +186,13 @@ def _check_out(function: str, x: Tensor, out: Any, temperature: Any) -> None:
 
 def loss(x: Tensor, given: Given, said: Said) -> Tensor:
     """``lastlayer.cross_entropy``, ``nll_loss`` or ``log_loss``, whichever the options name."""
-    function, axis, ignore_index, smoothing, temperature, softcap, z_loss, reduction, denominator, _ = said
     y, w, s = given
+    function, ignore_index, reduction = said[0], said[IGNORE_INDEX], said[REDUCTION]
     if (
         w is None
         and s is None
-        and softcap is None
-        and denominator is None
-        and type(smoothing) is type(temperature) is type(z_loss) is float
-        and smoothing == 0.0
-        and temperature == 1.0
-        and z_loss == 0.0
-        and (found := fast_path.loss(function, x, y, axis, ignore_index, reduction)) is not None
+        and has_defaults(said)
+        and (found := fast_path.loss(function, x, y, said[AXIS], ignore_index, reduction)) is not None
     ):
         return found
     o = Options(*said)

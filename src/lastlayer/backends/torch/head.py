@@ -19,7 +19,7 @@ from torch.autograd import Function, forward_ad
 from lastlayer import problem
 from lastlayer.linear import run
 from lastlayer.linear import top_k as best
-from lastlayer.options import Given, Options
+from lastlayer.options import Given, Options, has_defaults
 from lastlayer.problem import Problem
 from lastlayer.row_stats import RowStats
 
@@ -90,18 +90,13 @@ def loss(arrays: HeadArrays, given: Given, options: Options, with_stats: bool = 
     """``lastlayer.linear_cross_entropy``."""
     x, weight, bias, max_memory = arrays
     y, w, s = given
-    _, _, ignore_index, smoothing, temperature, softcap, z_loss, reduction, denominator, shift = options
+    ignore_index, reduction, shift = options.ignore_index, options.reduction, options.shift
     if (
         w is None
         and s is None
-        and softcap is None
-        and denominator is None
         and max_memory is None
         and not with_stats
-        and type(smoothing) is type(temperature) is type(z_loss) is float
-        and smoothing == 0.0
-        and temperature == 1.0
-        and z_loss == 0.0
+        and has_defaults(options)
         and (found := head_small.usual_loss(x, weight, y, bias, ignore_index, reduction, shift)) is not None
     ):
         return found

@@ -91,12 +91,10 @@ class Call(NamedTuple):
         recorded = torch.is_grad_enabled() and not torch.compiler.is_exporting()  # most never train
         recorded &= o.reduction != "none" and not is_narrow(self.x)  # the backward pass knows more
         wanted = [recorded and t is not None and t.requires_grad for t in self[:3]]
-        numbers = [None if v is None else float(v) for v in (o.softcap, o.z_loss, o.denominator, self.memory)]
-        softcap, z_loss, total, memory = numbers
+        memory = None if self.memory is None else float(self.memory)
         found: Tensor = torch.ops.lastlayer.linear_loss.default(
-            *self[:3], *self.target, o.function, o.axis, o.ignore_index, float(o.label_smoothing),
-            float(o.temperature), softcap, z_loss, o.reduction, total, o.shift, memory, wanted,
-        )[0]  # fmt: skip
+            *self[:3], *self.target, *numbers.as_floats(o), memory, wanted
+        )[0]
         return found
 
     def checked(self) -> Problem:
