@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import copy
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 from assertions import raises
@@ -568,3 +573,53 @@ def test_other_numbers_as_options():
         ignore_index=np.int16(-100),
     )
     assert plain == other
+
+
+# --- errors as data -----------------------------------------------------------------------------------------
+
+
+def error_of(call):
+    with pytest.raises(ll.LastlayerError) as caught:
+        call()
+    return caught.value
+
+
+def test_parts_of_an_error():
+    error = error_of(ce(X, [1, -1], ignore_index=None))
+    assert (error.function, error.argument, error.found) == ("cross_entropy", "targets[1]", "-1")
+    assert error.rule == "a class in [0, 4)"
+    assert error.remedy == "to leave such rows out pass ignore_index=-1"
+    error = error_of(ce(X, np.ones((2, 3))))
+    assert (error.argument, error.found) == ("targets", "of shape (2, 3)")
+    assert error.rule == "(2,) for class indices or (2, 4) for dense targets"
+    assert error.remedy == "logits has 4 classes, targets has 3"
+
+
+@pytest.mark.parametrize("form", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
+def test_an_error_is_copied_whole(form):
+    error = error_of(ce(X, np.ones((2, 3))))
+    other = form(error)
+    assert type(other) is type(error)
+    assert vars(other) == vars(error)
+    assert str(other) == str(error)
+    assert repr(other) == repr(error) == f"ShapeError({str(error)!r})"
+
+
+def test_an_error_of_one_text():
+    error = ll.TargetError("nothing fits")
+    assert (str(error), repr(error)) == ("nothing fits", "TargetError('nothing fits')")
+    assert (error.function, error.argument, error.found, error.rule, error.remedy) == ("",) * 5
+    assert str(ll.LastlayerError()) == ""
+
+
+ERRORS = {n for n in ll.errors.__all__ if n.endswith("Error")}
+
+
+@pytest.mark.parametrize("folder", ["backends/torch", "linear", "torch"])
+def test_no_error_is_raised_beside_the_checks(folder):
+    """Those of a user's call are raised in ``problem/`` and the few places that ``docs/design.md`` names."""
+    for path in (Path(ll.__file__).parent / folder).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                raised = node.func.id.removeprefix("DropIn")
+                assert raised not in ERRORS, f"{path.name}:{node.lineno}"

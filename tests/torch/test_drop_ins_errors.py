@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -232,6 +233,16 @@ def test_modules_say_the_same():
     with pytest.raises(ll.TargetError) as caught:
         ours.CrossEntropyLoss()(X, torch.tensor([1, 7]))
     assert str(caught.value) == WRONG["out of range"][3]
+
+
+def test_parts_of_an_error():
+    """A drop-in's error names its own arguments, in each part."""
+    with pytest.raises(ll.ShapeError) as caught:
+        ours.cross_entropy(torch.zeros(2, 0), Y)
+    error = caught.value
+    assert (error.function, error.argument, error.found) == ("cross_entropy", "input", "of shape (2, 0)")
+    assert error.rule == "at least one class in dimension 1"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 # --- values that look like names ----------------------------------------------------------------------------

@@ -111,5 +111,6 @@ def not_indices(function: str, argument: str, y: Any, nan: bool = False, remedy:
     elif library(y.dtype) == "torch":
         write = "torch.where(" + name + ".isnan(), -100, " + name + ")" if nan else name
         write = "write " + write + ".long()"
+    # A drop-in shows the shape too, the second of these.
     found = phrase("of dtype {0}{2}", y.dtype, shape_text(y), " and holds NaN" if nan else "")
     raise DtypeError(function, argument, found, phrase("integers as class indices"), write if remedy else "")

@@ -60,7 +60,7 @@ _KINDS: dict[type[LastlayerError], type[LastlayerError]] = {
     TensorClassError: TensorClassError,
 }
 
-# What the common functions call it -> what PyTorch calls it.
+# What the common functions call it -> what PyTorch calls it; braces hold what the message is about.
 _WORDS = {
     "x": "input",
     "logits": "input",
