@@ -111,6 +111,9 @@ def not_indices(function: str, argument: str, y: Any, nan: bool = False, remedy:
     elif library(y.dtype) == "torch":
         write = "torch.where(" + name + ".isnan(), -100, " + name + ")" if nan else name
         write = "write " + write + ".long()"
-    # A drop-in shows the shape too, the second of these.
-    found = phrase("of dtype {0}{2}", y.dtype, shape_text(y), " and holds NaN" if nan else "")
-    raise DtypeError(function, argument, found, phrase("integers as class indices"), write if remedy else "")
+    holds, rule = " and holds NaN" if nan else "", phrase("integers as class indices")
+    found = phrase("of dtype {0}{2}", y.dtype, shape_text(y), holds)  # PyTorch's losses show the shape too
+    if argument == "targets":
+        raise DtypeError(function, argument, found, rule, write if remedy else "")
+    # PyTorch has no top-k targets, so there is nothing to say in its words.
+    raise DtypeError(function, argument, str(found), str(rule), write if remedy else "")

@@ -1,7 +1,7 @@
 """What a tensor of PyTorch may be that an array is not. In: tensors, looked at without PyTorch. Out: errors.
 
-Which tensors a call can take depends on how it is computed, so most of the functions only refuse: their
-callers in the backend and the drop-ins decide.
+Which tensors a call can take depends on how it is computed, so the callers in the backend and the
+drop-ins decide, and the functions here refuse.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = [
     "not_strided",
     "not_tensor",
     "other_class",
-    "same_device",
-    "same_dtype",
+    "other_device",
+    "other_dtype",
     "scores_name",
 ]
 
@@ -84,17 +84,15 @@ def no_options(function: str, options: Any) -> NoReturn:
     raise OptionError(function, "options", f"a {type(options).__name__}", rule)
 
 
-def same_device(function: str, name: str, x: Any, device: Any) -> None:
+def other_device(function: str, name: str, device: Any, wanted: Any) -> NoReturn:
     """Refuse a tensor elsewhere than on the scores' device."""
-    if x.device != device:
-        remedy = "write " + named(name) + f".to({str(device)!r})"
-        raise DtypeError(function, name, f"on device {x.device}", f"{device}, as the scores are", remedy)
+    remedy = "write " + named(name) + f".to({str(wanted)!r})"
+    raise DtypeError(function, name, f"on device {device}", f"{wanted}, as the scores are", remedy)
 
 
-def same_dtype(function: str, name: str, part: Any, x: Any) -> None:
+def other_dtype(function: str, name: str, dtype: Any, wanted: Any) -> NoReturn:
     """Refuse a part of a head whose dtype is not that of ``x``."""
-    if part.dtype != x.dtype:
-        raise DtypeError(function, name, f"of dtype {part.dtype}", f"{x.dtype}, as " + named("x") + " is")
+    raise DtypeError(function, name, f"of dtype {dtype}", f"{wanted}, as " + named("x") + " is")
 
 
 def other_class(function: str, name: str, kind: str) -> NoReturn:

@@ -209,8 +209,8 @@ def call_of(arrays: HeadArrays, given: Given, options: Options) -> Call:
         x, weight = for_autocast(x), for_autocast(weight)
         bias = None if bias is None else for_autocast(bias)
     for name, part in (("weight", weight), ("bias", bias)):
-        if part is not None:
-            tensor_errors.same_dtype(function, name, part, x)
+        if part is not None and part.dtype is not x.dtype:
+            tensor_errors.other_dtype(function, name, part.dtype, x.dtype)
     memory = max_memory
     if not torch.compiler.is_compiling():
         b = None if bias is None else shape_of(bias)

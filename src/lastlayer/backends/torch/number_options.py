@@ -98,8 +98,8 @@ def _number(o: Any, name: str, value: Tensor, x: Tensor) -> Number:
         if _is_at_hand(value):
             return float(value)
         value = value.detach() if value.requires_grad else value
-    if value.device.type != "cpu":
-        tensor_errors.same_device(o.function, name, value, x.device)
+    if value.device != x.device and value.device.type != "cpu":
+        tensor_errors.other_device(o.function, name, value.device, x.device)
     value = value.reshape(()).to(x.device, wide(x.dtype))
     good = (value >= problem.LEAST if strict else value >= 0) & (value <= high) & (value < inf)
     return torch.where(good, value, nan)

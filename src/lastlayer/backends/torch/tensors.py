@@ -221,7 +221,8 @@ def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
             tensor_errors.other_class(function, name, class_of(tensor))
         if tensor.dtype not in _NUMPY:
             tensor_errors.not_real(function, name, tensor.dtype)
-        tensor_errors.same_device(function, name, tensor, scores.device)
+        if tensor.device != scores.device:
+            tensor_errors.other_device(function, name, tensor.device, scores.device)
         return tensor
     if is_foreign(value):
         problem.other_library(function, name, value, "torch")
