@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from . import selection
 from .backends import reference
 from .backends.backend import Backend
-from .backends.core import core, native
+from .backends.core import native
 from .errors import BackendError
 from .problem import Scores
 
@@ -106,18 +106,12 @@ def show_backends() -> Backends:
     'reference'
     """
     found = []
-    for name in ("native", "reference"):
-        why_not = selection.missing.get(name)
-        if why_not is None and not getattr(selection, name):
+    for candidate in _ORDER:
+        why_not = selection.missing.get(candidate.name)
+        if why_not is None and not getattr(selection, candidate.name):
             why_not = "left out by LASTLAYER_BACKEND"
-        found.append(Availability(name, _describe(name), why_not))
+        found.append(Availability(candidate.name, candidate.describe(), why_not))
     return Backends(found)
-
-
-def _describe(name: str) -> str:
-    if name == "reference":
-        return "arrays of every array-API library, float64 inside"
-    return f"NumPy arrays and CPU tensors{', ' + native.describe() if core.BUILT else ''}"
 
 
 selection.select_by_environment()

@@ -19,6 +19,9 @@ class Backend(Protocol):
     def why_not(self, scores: Scores) -> str | None:
         """None where it can run these scores, else the reason in words."""
 
+    def describe(self) -> str:
+        """What it runs on, for `show_backends`."""
+
     def softmax(self, scores: Scores, out: Array | None) -> Array: ...
     def log_softmax(self, scores: Scores, out: Array | None) -> Array: ...
     def logsumexp(self, scores: Scores) -> Array: ...

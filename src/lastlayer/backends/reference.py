@@ -43,6 +43,11 @@ def why_not(scores: Scores) -> str | None:  # noqa: ARG001 - other backends look
     return None
 
 
+def describe() -> str:
+    """What it runs on."""
+    return "arrays of every array-API library, float64 inside"
+
+
 # --- softmax ------------------------------------------------------------------------------------------------
 
 

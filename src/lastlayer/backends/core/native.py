@@ -35,8 +35,9 @@ def why_not(scores: Scores) -> str | None:
 
 
 def describe() -> str:
-    """What runs: the instruction set and the number of threads."""
-    return f"C++ core on {core.isa()}, {core.get_num_threads()} threads"
+    """What it runs on, the instruction set and the number of threads."""
+    runs = "NumPy arrays and CPU tensors"
+    return f"{runs}, C++ core on {core.isa()}, {core.get_num_threads()} threads" if core.BUILT else runs
 
 
 def isas() -> list[str]:
