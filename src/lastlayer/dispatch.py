@@ -20,7 +20,8 @@ from .problem import Scores
 
 __all__ = ["Availability", "backend", "heads_of_tensors", "show_backends", "tensor_functions"]
 
-_ORDER: tuple[Backend, ...] = (native, reference)  # first choice first
+_BACKENDS: tuple[Backend, ...] = (native, reference)  # first choice first
+_INSTALLED = tuple(backend for backend in _BACKENDS if backend.name not in selection.missing)
 
 # Imported at the first tensor: PyTorch is not imported for arrays.
 _functions: Any = None  # lastlayer.backends.torch.entry
@@ -29,12 +30,13 @@ _heads: Any = None  # lastlayer.backends.torch.head
 
 def backend(scores: Scores) -> Backend:
     """The first backend that runs these scores."""
-    for candidate in _ORDER:
-        if getattr(selection, candidate.name) and candidate.why_not(scores) is None:
+    only = selection.arrays
+    for candidate in _INSTALLED:
+        if (only is None or candidate.name == only) and candidate.why_not(scores) is None:
             return candidate
-    allowed = [b for b in _ORDER if getattr(selection, b.name)]
-    reasons = [f"{candidate.name}: {candidate.why_not(scores)}" for candidate in allowed]
-    raise BackendError(scores.function, "no backend", f"this ({'; '.join(reasons)})", verb="can run")
+    left = [candidate for candidate in _INSTALLED if only in (None, candidate.name)]
+    reasons = [f"{candidate.name}: {candidate.why_not(scores)}" for candidate in left]
+    raise BackendError(f"{scores.function}: no backend can run this ({'; '.join(reasons)})")
 
 
 def tensor_functions(x: Any) -> Any:
@@ -106,12 +108,14 @@ def show_backends() -> Backends:
     'reference'
     """
     found = []
-    for candidate in _ORDER:
+    for candidate in _BACKENDS:
         why_not = selection.missing.get(candidate.name)
-        if why_not is None and not getattr(selection, candidate.name):
+        if why_not is None and selection.arrays not in (None, candidate.name):
             why_not = "left out by LASTLAYER_BACKEND"
-        found.append(Availability(candidate.name, candidate.describe(), why_not))
+        what = ", ".join(filter(None, (candidate.arrays, candidate.describe())))
+        found.append(Availability(candidate.name, what, why_not))
     return Backends(found)
 
 
+selection.names += [candidate.name for candidate in _BACKENDS]
 selection.select_by_environment()

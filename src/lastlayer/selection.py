@@ -16,41 +16,32 @@ from .errors import BackendError
 
 __all__ = ["lack", "missing", "refuse_tensor", "select", "use"]
 
-# What each switch allows. Plain variables: a call of three logits reads them too.
-native = True  # the core, for arrays
+# Plain variables: a call of three logits reads them too.
+arrays: str | None = None  # the one backend that is left for arrays; None: every one
 native_tensors = True  # the core, for tensors
-composed = True  # PyTorch's operations
-reference = True
+composed = True  # PyTorch's operations, for tensors
 
 missing: dict[str, str] = {}  # a backend that is not installed -> why not
-_ALLOWED = {
-    None: (True, True, True, True),
-    "native": (True, True, False, False),
-    "composed": (True, False, True, True),
-    "reference": (False, False, False, True),
-}
-
-
-def _switch(allowed: tuple[bool, bool, bool, bool]) -> None:
-    global native, native_tensors, composed, reference
-    native, native_tensors, composed, reference = allowed
-    if "native" in missing:
-        native = native_tensors = False
+names: list[str] = []  # of the backends for arrays, first choice first: `dispatch` has the list
 
 
 def lack(name: str, why_not: str) -> None:
     """Note that a backend is not installed."""
+    global native_tensors
     missing[name] = why_not
-    _switch((native, native_tensors, composed, reference))
+    native_tensors = native_tensors and name != "native"
 
 
 def select(name: str | None) -> None:
     """Leave only the backend of this name; None: every one."""
+    global arrays, native_tensors, composed
     if name in missing:
         raise BackendError("", "backend", repr(name), f"one that is available ({missing[name]})")
-    if name not in _ALLOWED:
-        raise BackendError("", "backend", repr(name), "'native' or 'reference'")
-    _switch(_ALLOWED[name])
+    if name not in (None, "composed", *names):
+        raise BackendError("", "backend", repr(name), " or ".join(map(repr, names)))
+    arrays = None if name == "composed" else name
+    native_tensors = name in (None, "native") and "native" not in missing
+    composed = name in (None, "composed")
 
 
 def refuse_tensor(device: object) -> NoReturn:
@@ -64,12 +55,13 @@ def use(name: str | None) -> Iterator[None]:
 
     "composed" computes tensors with PyTorch's operations, as on a device; arrays as without it.
     """
-    before = native, native_tensors, composed, reference
+    global arrays, native_tensors, composed
+    before = arrays, native_tensors, composed
     select(name)
     try:
         yield
     finally:
-        _switch(before)
+        arrays, native_tensors, composed = before
 
 
 def select_by_environment() -> None:

@@ -15,12 +15,13 @@ class Backend(Protocol):
     """A module with these functions."""
 
     name: str
+    arrays: str  # what it runs on
 
     def why_not(self, scores: Scores) -> str | None:
         """None where it can run these scores, else the reason in words."""
 
     def describe(self) -> str:
-        """What it runs on, for `show_backends`."""
+        """How it computes, for `show_backends`; "" for nothing to say."""
 
     def softmax(self, scores: Scores, out: Array | None) -> Array: ...
     def log_softmax(self, scores: Scores, out: Array | None) -> Array: ...

@@ -36,6 +36,7 @@ from lastlayer.problem import Problem, Scores, Targets, all_classes, held_classe
 from lastlayer.row_stats import RowStats
 
 name = "reference"
+arrays = "arrays of every array-API library"
 
 
 def why_not(scores: Scores) -> str | None:  # noqa: ARG001 - other backends look at them
@@ -44,8 +45,8 @@ def why_not(scores: Scores) -> str | None:  # noqa: ARG001 - other backends look
 
 
 def describe() -> str:
-    """What it runs on."""
-    return "arrays of every array-API library, float64 inside"
+    """How it computes."""
+    return "float64 inside"
 
 
 # --- softmax ------------------------------------------------------------------------------------------------

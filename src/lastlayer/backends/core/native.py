@@ -23,6 +23,7 @@ from . import core
 from .top_k_targets import Listed
 
 name = "native"
+arrays = "NumPy arrays and CPU tensors"
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -35,9 +36,8 @@ def why_not(scores: Scores) -> str | None:
 
 
 def describe() -> str:
-    """What it runs on, the instruction set and the number of threads."""
-    runs = "NumPy arrays and CPU tensors"
-    return f"{runs}, C++ core on {core.isa()}, {core.get_num_threads()} threads" if core.BUILT else runs
+    """How it computes: the instruction set and the number of threads."""
+    return f"C++ core on {core.isa()}, {core.get_num_threads()} threads" if core.BUILT else ""
 
 
 def isas() -> list[str]:
