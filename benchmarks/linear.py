@@ -22,6 +22,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -294,17 +295,18 @@ def peak_of(name: str, contender: str, library: str, threads: int) -> None:
     n, d, v, dtype = name.replace("-", "x").split("x")
     problem = Problem(int(n), int(d), int(v), dtype)
     planned = [0]
+    recording: Any = nullcontext()
     if contender in (*OURS, *NUMPY):
-        from lastlayer.linear import loop
+        from lastlayer.linear import plan
 
-        plan = loop.plan
+        usual = plan.planner
 
         def seen(*arguments: Any, **rest: Any) -> Any:
-            found = plan(*arguments, **rest)
+            found = usual.plan(*arguments, **rest)
             planned[0] = found.memory
             return found
 
-        loop.plan = seen
+        recording = plan.use(usual._replace(plan=seen))
     if library == "torch":
         x, weight, y = problem.arrays()
         run = both_ways(LOSSES[contender], x, weight, y)
@@ -324,7 +326,8 @@ def peak_of(name: str, contender: str, library: str, threads: int) -> None:
     release()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     before = status("VmHWM")
-    kept = run()
+    with recording:
+        kept = run()
     results = sum(t.nbytes if isinstance(t, np.ndarray) else t.numel() * t.element_size() for t in kept[1:])
     print(status("VmHWM") - before - results, planned[0])
 
@@ -568,24 +571,21 @@ def _memory(one: Record, key: str, names: Sequence[str]) -> list[str]:
 
 def plans(problem: Problem) -> Record:
     """How much each of our budgets recomputes."""
-    from lastlayer.linear import loop
+    from lastlayer.linear import plan
 
     found: Record = {}
-    real = loop.plan
+    usual = plan.planner
     x, weight, y = problem.arrays()
     for name in OURS:
 
         def seen(*arguments: Any, name: str = name, **rest: Any) -> Any:
-            p = real(*arguments, **rest)
+            p = usual.plan(*arguments, **rest)
             share = p.recomputed / (p.kept + p.recomputed)
             found[name] = {f: getattr(p, f) for f in p.__slots__} | {"share": share}
             return p
 
-        loop.plan = seen
-        try:
+        with plan.use(usual._replace(plan=seen)):
             LOSSES[name](x, weight, y)
-        finally:
-            loop.plan = real
     return found
 
 

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 
-import pytest
-
 from lastlayer import selection
 from lastlayer.backends.core import core, native
-from lastlayer.linear import loop
 from lastlayer.linear import plan as plans
-from lastlayer.linear.plan import Plan, most_lent
+from lastlayer.linear.plan import Plan, most_aliased
 
 BACKENDS = ["reference"] + ([] if not core.BUILT else [f"native:{isa}" for isa in native.isas()])
 
@@ -36,16 +33,12 @@ def without_core():
     return selection.use("composed")
 
 
-@contextmanager
 def in_loop():
     """Compute the linear head by the loop over tiles, however few its logits are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "is_small", lambda *_: False)
-        yield
+    return plans.use(plans.planner._replace(is_small=lambda *_: False))
 
 
-@contextmanager
-def in_tiles(rows, classes, kept, lent=False):
+def in_tiles(rows, classes, kept, aliased=False):
     """Cut the linear head's logits into tiles of this size, and keep so many; not those of small problems."""
 
     def plan(n, v, number, threads, memory, costs, *, keep=True, wide=0):
@@ -53,23 +46,21 @@ def in_tiles(rows, classes, kept, lent=False):
         chunks = -(-n // r)
         count = chunks * -(-v // c)
         k = max(1, min(kept, count)) if keep else 1
-        of_weight = min(k - 1, most_lent(count, chunks, r * c * number, costs.idle * c)) if lent else 0
-        return Plan(n, v, r, c, k, count - k, 0, of_weight)
+        room = costs.aliasable * c if aliased else 0
+        shared = min(k - 1, most_aliased(count, chunks, r * c * number, room)) if aliased else 0
+        return Plan(n, v, r, c, k, count - k, 0, shared)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "plan", plan)
-        yield
+    return plans.use(plans.planner._replace(plan=plan))
 
 
 @contextmanager
 def recorded_plans():
     """List the plans by which the linear head's logits are cut."""
-    plan, said = loop.plan, []
+    usual, said = plans.planner, []
 
     def record(*sizes, **options):
-        said.append(plan(*sizes, **options))
+        said.append(usual.plan(*sizes, **options))
         return said[-1]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "plan", record)
+    with plans.use(usual._replace(plan=record)):
         yield said

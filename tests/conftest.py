@@ -28,8 +28,8 @@ def cut(loop):
     """A function: cut the rest of the test into tiles of given rows and classes, with so many kept."""
     with ExitStack() as stack:
 
-        def cut(rows, classes, kept=2, lent=False):
+        def cut(rows, classes, kept=2, aliased=False):
             loop()
-            stack.enter_context(backends.in_tiles(rows, classes, kept, lent))
+            stack.enter_context(backends.in_tiles(rows, classes, kept, aliased))
 
         yield cut

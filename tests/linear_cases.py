@@ -19,7 +19,7 @@ PLANS = {
     "mixed": {"rows": N, "classes": 16, "kept": 2},
     "recomputed": {"rows": N, "classes": 16, "kept": 1},
     "chunks": {"rows": 7, "classes": 23, "kept": 5},
-    "lent": {"rows": 12, "classes": 10, "kept": 9, "lent": True},
+    "aliased": {"rows": 12, "classes": 10, "kept": 9, "aliased": True},
 }
 
 

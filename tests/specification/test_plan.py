@@ -35,9 +35,9 @@ def test_every_class_of_every_row_once_and_within_the_memory(n, v, number, threa
     if p.rows < n:
         used += costs.a_class_again * p.classes
     used += max(costs.row_product * p.rows, costs.class_product * p.classes * (p.rows < n))
-    assert 0 <= p.lent < p.kept
-    assert p.memory == used + (p.kept - p.lent) * p.rows * p.classes * number
-    assert p.memory <= memory or (p.kept - p.lent == 1 and p.rows <= 16 and p.classes <= 16)
+    assert 0 <= p.aliased < p.kept
+    assert p.memory == used + (p.kept - p.aliased) * p.rows * p.classes * number
+    assert p.memory <= memory or (p.kept - p.aliased == 1 and p.rows <= 16 and p.classes <= 16)
 
 
 @given(small, small, st.integers(1, 1 << 18))
@@ -50,22 +50,22 @@ def test_kept_tiles_lie_apart_and_nothing_overwrites_them(n, v, memory):
 
 
 @given(small, small, st.integers(1, 1 << 18), st.integers(0, 3000))
-def test_lent_tiles_are_used_up_before_their_memory_is_needed(n, v, memory, idle):
-    p = plan(n, v, 4, 1, memory, Costs(idle=idle))
+def test_aliased_tiles_are_used_up_before_their_memory_is_needed(n, v, memory, aliasable):
+    p = plan(n, v, 4, 1, memory, Costs(aliasable=aliasable))
     size = p.rows * p.classes * 4
-    assert p.lent * size <= v * idle
+    assert p.aliased * size <= v * aliasable
     assert len({tile.buffer for tile in p.tiles() if tile.kept}) == p.kept
-    held = {tile.buffer - (p.kept - p.lent) for tile in p.tiles() if tile.buffer >= p.kept - p.lent}
-    assert held == set(range(p.lent))
+    held = {tile.buffer - (p.kept - p.aliased) for tile in p.tiles() if tile.buffer >= p.kept - p.aliased}
+    assert held == set(range(p.aliased))
     for tile in reversed(list(p.tiles())):
-        written = tile.classes.start * idle  # from here on, once this tile has been used
+        written = tile.classes.start * aliasable  # from here on, once this tile has been used
         assert all((number + 1) * size <= written for number in held)
-        held.discard(tile.buffer - (p.kept - p.lent))
+        held.discard(tile.buffer - (p.kept - p.aliased))
 
 
 def test_a_square_head_is_kept_in_the_weights_gradient():
     """As many rows as features or fewer: no logit is computed twice, whatever the budget."""
-    p = plan(1024, 128256, 2, 2, 20 << 20, Costs(idle=2048))
+    p = plan(1024, 128256, 2, 2, 20 << 20, Costs(aliasable=2048))
     assert p.recomputed == 0
     assert p.memory <= 20 << 20
 

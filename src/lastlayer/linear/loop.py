@@ -27,9 +27,10 @@ from lastlayer.backends.core.top_k_targets import Listed, memory_of
 from lastlayer.problem import Head, Problem, Targets
 from lastlayer.row_stats import RowStats, joined
 
+from . import plan as plans
 from .active_rows import Rows, target_logits
 from .array_ops import Products
-from .plan import Costs, Plan, Tile, default_memory, plan
+from .plan import Costs, Plan, Tile, default_memory
 
 __all__ = ["Loop"]
 
@@ -103,18 +104,18 @@ class Loop:
         )
         memory = default_memory() if head.memory is None else head.memory
         keep = any(wanted) and not self.again
-        return plan(n, v, products.number, threads, memory, costs, keep=keep, wide=wide)
+        return plans.planner.plan(n, v, products.number, threads, memory, costs, keep=keep, wide=wide)
 
     def _buffers(self) -> list[Any]:
-        """Memory for the tiles that are kept: their own, then what the weight's gradient lends."""
-        tile, lent = self.plan.rows * self.plan.classes, self.plan.lent
-        own = self.plan.kept - lent
+        """Memory for the tiles that are kept: their own, then those aliased to the weight's gradient."""
+        tile, aliased = self.plan.rows * self.plan.classes, self.plan.aliased
+        own = self.plan.kept - aliased
         memory = self.products.empty((own * tile,), self.products.dtype)  # in one piece: its pages are large
         buffers = [memory[i * tile : (i + 1) * tile] for i in range(own)]
-        if not lent:
+        if not aliased:
             return buffers
         idle = self.products.view(self.dw, self.products.dtype)
-        return buffers + [idle[i * tile : (i + 1) * tile] for i in range(lent)]
+        return buffers + [idle[i * tile : (i + 1) * tile] for i in range(aliased)]
 
     def tile(self, tile: Tile) -> Any:
         """The memory of a tile, as a matrix."""

@@ -1,32 +1,48 @@
-"""How the linear head is cut into tiles. In: shapes and what a number takes. Out: a `Plan`, and nothing else.
+"""How the linear head is cut into tiles. In: shapes and bytes of a number. Out: a `Plan`, and nothing else.
 
-A tile is the logits of some rows and some classes. The tile loop goes through all of them twice: to
-find each row's statistics, then, with those known, to turn each tile into its part of the gradients. Tiles
-that the memory holds from the first pass to the second are *kept*; the others are *recomputed*, which costs
-one more product. Some are *lent* the memory of the weight's gradient, whose rows wait for the second pass.
+A tile is the logits of some rows and some classes. The tile loop makes two passes over all of them: one for
+the statistics of each row, and, with those known, one that turns each tile into its part of the gradients.
+Tiles that memory holds from the first pass to the second are *kept*; the others are *recomputed*, which costs
+one more product. Some of the kept tiles are *aliased*: they lie in the memory of the weight's gradient, which
+is not written before the second pass.
+
+Callers ask `planner`, and `use` puts another one in its place: for tests and measurements.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["FEW", "Costs", "Plan", "Tile", "default_memory", "is_small", "most_lent", "plan"]
+__all__ = [
+    "FEW",
+    "Costs",
+    "Plan",
+    "Planner",
+    "Tile",
+    "default_memory",
+    "is_small",
+    "most_aliased",
+    "plan",
+    "planner",
+    "use",
+]
 
-FEW = 64  # classes; up to here the order in which a gradient is summed costs no digits worth keeping
+FEW = 64  # classes; up to here the order of a gradient's sum hardly changes its rounding error
 
-_STEP = 16  # classes: what vectors and blocked products like
+_STEP = 16  # classes: a multiple of every vector's length, and of a blocked product's
 _ROWS_STEP = 16
-_CLASSES = 4096  # beyond these a product gains nothing by another class
-_NARROW = 2048  # classes: what a narrower tile adds to dx costs more than fewer rows do
-_SMALL = 1 << 18  # logits; with fewer the loop's own work takes longer than their products
-_CACHE = 4 << 20  # bytes of a tile for each thread: what its share of the last cache holds, and more
+_CLASSES = 4096  # a product is no faster per class with more
+_NARROW = 2048  # classes: rather than narrower tiles, which are added to dx more often, tiles have fewer rows
+_SMALL = 1 << 18  # logits; with fewer the overhead of the loop takes longer than their products
+_CACHE = 4 << 20  # bytes of a tile for each thread: somewhat more than its share of the last cache
 
 
 class Tile(NamedTuple):
-    """Some of the rows and some of the classes, and where their logits lie meanwhile."""
+    """Some of the rows and some of the classes, and the buffer that holds their logits."""
 
     rows: slice
     classes: slice
@@ -35,24 +51,24 @@ class Tile(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """Bytes that the loop takes besides its tiles."""
+    """Bytes that the loop takes beside its tiles."""
 
-    fixed: int = 0  # whatever the tiles are
+    fixed: int = 0  # for tiles of any size
     a_row: int = 0  # for each row of a tile
     a_class: int = 0  # for each class of a tile
     a_class_again: int = 0  # the same, where the rows take several tiles
-    row_product: int = 0  # of a product apart from its sum, for each row of a tile
-    class_product: int = 0  # of such a product for each class, where the rows take several tiles
-    idle: int = 0  # of a result, for each class: free until the second pass is through with the later classes
+    row_product: int = 0  # for each row of a tile, of a product that is computed before it is added to a sum
+    class_product: int = 0  # for each class of a tile, of such a product, where the rows take several tiles
+    aliasable: int = 0  # for each class, of a result: unused until the second pass has done the later classes
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The tiles of N rows and V classes.
 
-    The order is that of the classes, and within some classes that of the rows: so that the part of a weight's
-    gradient is complete when its classes are through. The last tiles of the first pass are those kept, since
-    the second pass goes backwards and starts with them; at least one always is.
+    The outer order is that of the classes, the inner one that of the rows, so that the weight's gradient of
+    some classes is complete before the next classes begin. The last tiles of the first pass are those kept,
+    since the second pass goes backwards and starts with them; at least one always is.
     """
 
     n: int
@@ -61,8 +77,8 @@ class Plan:
     classes: int  # classes a tile
     kept: int  # tiles kept
     recomputed: int  # tiles recomputed
-    memory: int  # bytes that all this takes
-    lent: int = 0  # tiles kept, the last, that lie in the idle memory of classes before theirs
+    memory: int  # bytes of all tiles and costs
+    aliased: int = 0  # the last tiles kept, which lie in the weight's gradient, at classes before theirs
 
     def tiles(self) -> Iterator[Tile]:
         """Every tile once, in the order of the first pass."""
@@ -96,12 +112,12 @@ def plan(
     number : int
         Bytes of a logit.
     threads : int
-        How many share the work.
+        The number of threads of a product.
     max_memory : int
         Bytes that all tiles and ``costs`` may take together. Where even the smallest tile takes more, the
-        plan is of that tile, and its ``memory`` says so.
+        plan is of that tile, and its ``memory`` is larger.
     costs : Costs
-        What is taken besides the tiles.
+        Bytes beside the tiles.
     keep : bool
         Whether there is a second pass to keep tiles for.
     wide : int
@@ -125,30 +141,30 @@ def plan(
             classes = _even(v, classes // 2, _STEP)
     count = -(-n // rows) * -(-v // classes)
     tile = rows * classes * number
-    lent = most_lent(count, -(-n // rows), tile, costs.idle * classes) if keep else 0
-    own = max(1, min(count - lent, (max_memory - memory(0)) // tile)) if keep else 1
-    return Plan(n, v, rows, classes, own + lent, count - own - lent, memory(own), lent)
+    aliased = most_aliased(count, -(-n // rows), tile, costs.aliasable * classes) if keep else 0
+    own = max(1, min(count - aliased, (max_memory - memory(0)) // tile)) if keep else 1
+    return Plan(n, v, rows, classes, own + aliased, count - own - aliased, memory(own), aliased)
 
 
 def is_small(n: int, v: int, max_memory: int | None) -> bool:
-    """Whether ``n`` rows of ``v`` logits are computed as a whole: less than a tile, and no budget to keep."""
+    """Whether ``n`` rows of ``v`` logits are computed as a whole: less than a tile, and without a budget."""
     return max_memory is None and 0 < n * v <= _SMALL
 
 
-def most_lent(count: int, chunks: int, tile: int, idle: int) -> int:
-    """How many tiles find room in the idle memory of classes before theirs; one at least has its own.
+def most_aliased(count: int, chunks: int, tile: int, aliasable: int) -> int:
+    """How many tiles can lie in the weight's gradient, at classes before theirs; at least one cannot.
 
-    They lie in their order, so that the first to be used up is the first to be written over.
+    They lie in their order, so that the first to be used up is the first to be overwritten.
     """
 
-    def fits(lent: int) -> bool:
-        first = count - lent
-        return all((i + 1) * tile <= (first + i) // chunks * idle for i in range(lent))
+    def fits(aliased: int) -> bool:
+        first = count - aliased
+        return all((i + 1) * tile <= (first + i) // chunks * aliasable for i in range(aliased))
 
-    lent = min(count - 1, (count - 1) // chunks * idle // tile)
-    while not fits(lent):
-        lent -= 1
-    return lent
+    aliased = min(count - 1, (count - 1) // chunks * aliasable // tile)
+    while not fits(aliased):
+        aliased -= 1
+    return aliased
 
 
 def _even(total: int, limit: int, step: int) -> int:
@@ -161,9 +177,33 @@ def _even(total: int, limit: int, step: int) -> int:
 
 
 def default_memory() -> int:
-    """What a call may take where nobody says: a 32nd of the machine's memory, within 64 and 512 MiB."""
+    """The bytes of a call without ``max_memory``: a 32nd of the machine's memory, within 64 and 512 MiB."""
     try:
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # not known to every system
         machine = 0
     return min(512 << 20, max(64 << 20, machine // 32))
+
+
+# --- the planner in use -------------------------------------------------------------------------------------
+
+
+class Planner(NamedTuple):
+    """The decisions of a call, as functions: whether it is computed as a whole, and how it is cut if not."""
+
+    is_small: Callable[[int, int, int | None], bool] = is_small
+    plan: Callable[..., Plan] = plan
+
+
+planner = Planner()  # read at every call
+
+
+@contextmanager
+def use(other: Planner) -> Iterator[None]:
+    """Decide by another planner inside a ``with`` block, in all threads: for tests and measurements."""
+    global planner
+    before, planner = planner, other
+    try:
+        yield
+    finally:
+        planner = before

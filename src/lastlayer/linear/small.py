@@ -37,7 +37,7 @@ def logits(head: Head, targets: Any) -> Logits | None:
         return None
     rows, (v, d) = x.shape[:-1], weight.shape
     n = math.prod(rows)
-    if not plan.is_small(n, v, None):
+    if not plan.planner.is_small(n, v, None):
         return None
     dtype = x.dtype
     if not (dtype == weight.dtype and (bias is None or dtype == bias.dtype) and dtype.char in "fd"):

@@ -37,7 +37,7 @@ def is_small(call: Call) -> bool:
     x, target = call.x, call.target
     if target is None or target.is_top_k:
         return False
-    return plan.is_small(x.numel() // max(1, x.shape[-1]), call.weight.shape[0], call.memory)
+    return plan.planner.is_small(x.numel() // max(1, x.shape[-1]), call.weight.shape[0], call.memory)
 
 
 # --- any options --------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def usual_loss(
         or weight.dtype is not x.dtype
         or not (in_memory(x) and in_memory(weight))
         or not (x.dim() == weight.dim() == 2 and y.dim() == 1)
-        or not plan.is_small(n := x.size(0), v := weight.size(0), None)
+        or not plan.planner.is_small(n := x.size(0), v := weight.size(0), None)
         or not (bias is None or _is_bias(bias, weight))
         or _on_autocast("cpu")
     ):
