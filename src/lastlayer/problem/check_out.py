@@ -22,7 +22,10 @@ def out(scores: Scores, out: Any) -> Array:
     if isinstance(out, ndarray) and not isinstance(out, np.ma.MaskedArray):
         out = np.asarray(out)
     plain = type(out) is ndarray
-    _check_form(function, x, out, "an array" if not plain and not is_foreign(out) else "")
+    if not plain and not is_foreign(out):
+        raise DtypeError(function, "out", f"a {type(out).__name__}", "an array")
+    if out.shape != x.shape or out.dtype != x.dtype:
+        _check_form(function, x, out)
     if plain and not out.flags.writeable:
         raise OptionError(function, "out", "read-only", "a writeable array")
     if plain and not out.flags.c_contiguous:
@@ -35,7 +38,9 @@ def check_tensor_out(function: str, x: Any, out: Any, strides: Any, records: boo
 
     ``strides`` are None where they are not known; ``records``: whether gradients are recorded.
     """
-    _check_form(function, x, out, "" if hasattr(out, "layout") else "a tensor")
+    if not hasattr(out, "layout"):
+        raise DtypeError(function, "out", f"a {type(out).__name__}", "a tensor")
+    _check_form(function, x, out)
     if out.device != x.device:
         rule = f"{x.device}, as " + named("x") + " is"
         raise DtypeError(function, "out", f"on device {out.device}", rule)
@@ -47,10 +52,8 @@ def check_tensor_out(function: str, x: Any, out: Any, strides: Any, records: boo
         raise OptionError(function, "out", "given while gradients are recorded", "None, or torch.no_grad()")
 
 
-def _check_form(function: str, x: Any, out: Any, wanted: str) -> None:
-    """Whether ``out`` has the shape and dtype of ``x``; ``wanted``: what was expected, if it is no array."""
-    if wanted:
-        raise DtypeError(function, "out", f"a {type(out).__name__}", wanted)
+def _check_form(function: str, x: Any, out: Any) -> None:
+    """Whether ``out`` has the shape and dtype of ``x``, if need be in the other byte order."""
     if out.shape != x.shape:
         raise ShapeError(function, "out", of_shape(out), f"the result's, {shape_text(x)}")
     swapped = type(out) is ndarray and out.dtype.newbyteorder("=") == x.dtype
