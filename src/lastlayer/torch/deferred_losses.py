@@ -23,8 +23,8 @@ from lastlayer.backends.torch import canonical, entry, kernels
 from lastlayer.backends.torch import row_stats as rows
 from lastlayer.backends.torch.head_call import call_of, is_narrow
 from lastlayer.backends.torch.lazy import Snapshot, Values, made, with_numbers
-from lastlayer.backends.torch.losses import Target
 from lastlayer.backends.torch.row_stats import TensorRowStats
+from lastlayer.backends.torch.targets import Target
 from lastlayer.backends.torch.tensors import in_memory, is_kept_elsewhere, is_transformed, tracks, unchanged
 from lastlayer.errors import LastlayerError
 from lastlayer.options import AMONG, OF_TARGETS, Options

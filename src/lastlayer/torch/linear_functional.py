@@ -17,8 +17,8 @@ from torch import Tensor
 from lastlayer import functional, linear_functional, problem
 from lastlayer.backends.torch import canonical, entry
 from lastlayer.backends.torch.choice import on_core
-from lastlayer.backends.torch.losses import Target
 from lastlayer.backends.torch.number_options import are_read, over, stand_ins
+from lastlayer.backends.torch.targets import Target
 from lastlayer.backends.torch.tensors import as_tensor, in_memory, in_strides, is_watched, tracks, wide
 from lastlayer.errors import LastlayerError, TensorClassError
 from lastlayer.options import Options

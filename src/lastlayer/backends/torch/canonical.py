@@ -19,7 +19,7 @@ from lastlayer.options import Options, shares
 from . import number_options
 from .choice import on_core
 from .composed import Form
-from .losses import Target
+from .targets import Target
 from .tensors import in_memory, memory, shape_of
 
 __all__ = ["form_of", "resolve", "scores_form", "scores_in_memory", "scores_of", "shard_of"]

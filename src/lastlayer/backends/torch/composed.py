@@ -208,9 +208,9 @@ def probabilities(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
     return torch.where(anything, rows(torch.where(anything, z, 0.0)).p, 0.0)
 
 
-def back(y: Tensor, x: Tensor, form: Form, dead: Tensor | None = None) -> Tensor:
+def back(y: Tensor, x: Tensor, form: Form, inactive: Tensor | None = None) -> Tensor:
     """``y`` with the class axis and the dtype of ``x``; 0 in rows to leave out."""
-    y = y if dead is None else torch.where(dead, 0.0, y)
+    y = y if inactive is None else torch.where(inactive, 0.0, y)
     return y.to(x.dtype).movedim(-1, form.axis)
 
 

@@ -28,9 +28,9 @@ from .choice import on_core
 from .composed import Form
 from .lazy import made
 from .loss_rules import Loss, LossBackward, SoftLoss
-from .losses import Target
 from .rule import call
 from .softmax_rules import LogSumExp, Softmax
+from .targets import Target
 from .tensor_classes import functions_for
 from .tensors import (
     as_tensor,

@@ -19,11 +19,11 @@ from lastlayer.options import Given, Options
 from lastlayer.problem import Head, Problem, tensor_errors
 from lastlayer.row_stats import RowStats
 
-from . import canonical, entry, kernels, losses
+from . import canonical, entry, kernels
 from . import number_options as numbers
 from .array_ops import TorchProducts
 from .choice import on_core
-from .losses import Target
+from .targets import Target, effective
 from .tensors import as_tensor, from_memory, in_memory, is_autocast, is_transformed, is_watched, shape_of
 
 __all__ = ["Call", "HeadArrays", "call_of", "for_autocast", "is_narrow"]
@@ -139,7 +139,7 @@ class Call(NamedTuple):
                 inactive.append((s == 0).expand(x.shape[:-1]))
             if w is not None or y.ndim == x.ndim:  # t may be 0 throughout
                 like, o = self.like_logits, self.options
-                e = losses.effective(like, self.target, canonical.form_of(like, self.target, o))
+                e = effective(like, self.target, canonical.form_of(like, self.target, o))
                 if e.empty is not None:
                     inactive.append(e.empty.squeeze(-1) & (o.z_loss == 0))
             for rows in inactive:

@@ -20,7 +20,7 @@ from lastlayer.options import SCHEMA, Options
 from . import head_small
 from .head_autograd import composed_gradients
 from .head_call import Call, is_narrow
-from .losses import Target
+from .targets import Target
 from .tensors import _is_batched, memory, shape_of, wide
 
 __all__ = ["linear_loss", "linear_loss_backward"]

@@ -20,7 +20,7 @@ from lastlayer.options import Options
 from . import fast_path, head_autograd, kernels
 from .choice import is_usual
 from .head_call import Call, is_narrow
-from .losses import Target
+from .targets import Target
 from .tensors import in_memory
 
 __all__ = ["is_small", "loss", "loss_and_gradients", "usual_loss"]

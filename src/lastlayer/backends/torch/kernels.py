@@ -20,7 +20,7 @@ from . import composed, losses, number_options
 from .canonical import form_of, resolve, scores_form, scores_in_memory
 from .choice import on_core
 from .composed import Form
-from .losses import Target
+from .targets import Target
 from .tensors import from_memory, in_memory, memory, new_like, shape_of, wide
 
 __all__ = [

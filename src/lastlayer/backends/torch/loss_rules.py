@@ -12,8 +12,8 @@ from lastlayer.options import Options
 
 from . import kernels
 from .choice import on_core
-from .losses import Target
 from .rule import Rule, along_rows, call, ones_of_rows
+from .targets import Target
 from .tensors import in_memory, wide
 
 __all__ = ["Loss", "LossBackward", "SoftLoss", "loss_gradient"]

@@ -6,23 +6,19 @@ In: tensors, and options in canonical form. Out: losses, their gradients, and th
 from __future__ import annotations
 
 from math import inf, nan
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lastlayer import problem
-
 from .composed import Form, Rows, back, canonical, rows, slope
 from .number_options import Number, differs, over
+from .targets import Effective, Target, effective
 from .tensors import is_transformed, wide
 
 __all__ = [
-    "Target",
     "cross_entropy",
     "curvature",
-    "effective",
     "gradient",
     "height",
     "pick_curvature",
@@ -33,143 +29,34 @@ __all__ = [
 ]
 
 
-class Target(NamedTuple):
-    """What a loss is taken against: index, dense or top-k targets, and their weights."""
-
-    y: Tensor  # of top-k targets the indices
-    class_weight: Tensor | None = None
-    sample_weight: Tensor | None = None
-    probabilities: Tensor | None = None  # of top-k targets
-    rest: Tensor | None = None  # the same
-
-    @property
-    def is_top_k(self) -> bool:
-        return self.probabilities is not None
-
-
-# --- targets ------------------------------------------------------------------------------------------------
-
-
-class Effective(NamedTuple):
-    """t_j = s (sum_k at_k [j = place_k] + each_j), class axis last; ``each`` may be one row for all."""
-
-    place: Tensor | None  # y, of one class or K at the end; 0 where it is no class
-    at: Tensor | None  # what the classes y have beyond the others
-    each: Tensor | None  # a dense row of each row, a vector of the classes, or nothing
-    mass: Tensor  # the sum of t without s
-    s: Tensor | None  # sample weights
-    ignored: Tensor | None  # rows without any target: bool
-    empty: Tensor | None  # rows whose t is 0 throughout: bool; None: there can be none
-    wrong: Tensor | None  # rows whose class index is none, or of integers that are not one-hot: bool
-    total: Tensor | float  # what a mean is divided by
-
-
-def effective(x: Tensor, target: Target, form: Form) -> Effective:
-    """The targets in canonical form; all but ``each`` and ``total`` have the rows' shape and a last axis."""
-    y, w, s, *_ = target
-    axis = form.axis % x.ndim
-    dtype, classes = wide(x.dtype), x.shape[axis]
-    shape = x.shape[:axis] + x.shape[axis + 1 :]
-    ones = torch.ones((*shape, 1), dtype=dtype, device=x.device)
-    w = None if w is None else w.to(dtype)
-    s = None if s is None else s.to(dtype).expand(shape).unsqueeze(-1)
-    if target.is_top_k:
-        return _listed(
-            target, form, ones.squeeze(-1), x.new_ones(classes, dtype=dtype) if w is None else w, s
-        )
-    if y.shape == x.shape:
-        q = y.movedim(axis, -1).to(dtype)
-        dense = form.on * q + form.off
-        dense = dense if w is None else dense * w
-        not_one_hot = None if y.is_floating_point() else _not_one_hot(q, s)
-        total, mass = (ones if s is None else s).sum(), dense.sum(-1, keepdim=True)
-        empty = (dense == 0).all(-1, keepdim=True)
-        return Effective(None, None, dense, mass, s, None, empty, not_one_hot, _total(form, total))
-    y = _signed(y).unsqueeze(-1)
-    ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
-    wrong = ((y < 0) | (y >= classes)) & ~ignored
-    index = torch.where(ignored | wrong, 0, y)
-    weight = ones if w is None else w[index]
-    each: Tensor | None = None
-    mass = form.on * weight
-    if differs(form.off, 0.0):
-        each = form.off * (torch.ones(classes, dtype=dtype, device=x.device) if w is None else w)
-        mass = mass + each.sum()
-    total = torch.where(ignored, 0.0, weight if s is None else weight * s).sum()
-    weightless = None if w is None else mass == 0
-    return Effective(index, form.on * weight, each, mass, s, ignored, weightless, wrong, _total(form, total))
-
-
-def _not_one_hot(q: Tensor, s: Tensor | None) -> Tensor:
-    """Rows that have a weight and are not one-hot."""
-    wrong = (q.sum(-1, keepdim=True) != 1) | ((q != 0) & (q != 1)).any(-1, keepdim=True)
-    return wrong if s is None else wrong & (s != 0)
-
-
-def _listed(target: Target, form: Form, ones: Tensor, w: Tensor, s: Tensor | None) -> Effective:
-    """Top-k targets in canonical form."""
-    assert target.probabilities is not None
-    y, classes = _signed(target.y), w.shape[0]
-    ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
-    wrong = ((y < 0) | (y >= classes)) & ~ignored
-    place = torch.where(ignored | wrong, 0, y)
-    p = torch.where(ignored, 0.0, target.probabilities.to(w.dtype))
-    at = form.on * w[place] * p
-    mass, each = at.sum(-1, keepdim=True), None
-    if target.rest is not None:
-        rest = target.rest.to(w.dtype).expand(ones.shape).unsqueeze(-1)
-        rest = torch.where((rest < 0) & (rest >= -problem.ROUNDED), 0.0, rest)
-        each = (form.on / classes * rest + form.off) * w
-    elif differs(form.off, 0.0):
-        each = form.off * w
-    mass = mass if each is None else mass + each.sum(-1, keepdim=True)
-    total = (ones if s is None else s).sum()
-    wrong = wrong.any(-1, keepdim=True)
-    return Effective(place, at, each, mass, s, None, mass == 0, wrong, _total(form, total))
-
-
-def _signed(y: Tensor) -> Tensor:
-    """Class indices as int64: those of uint64 beyond them stay beyond every class."""
-    if y.dtype is not torch.uint64:
-        return y.long()
-    signed = y.view(torch.int64)
-    return torch.where(signed < 0, torch.iinfo(torch.int64).max, signed)
-
-
-def _total(form: Form, total: Tensor) -> Number:
-    if form.reduction != "mean":
-        return 1.0
-    return total if form.denominator is None else form.denominator
-
-
-def _dead(z: Tensor, e: Effective, z_loss: Number = 0.0) -> Tensor | None:
+def _inactive(z: Tensor, e: Effective, z_loss: Number = 0.0) -> Tensor | None:
     """Rows to leave out, whatever they hold: ignored ones, and of t = 0 what would be 0 times infinity."""
-    dead = e.ignored
+    inactive = e.ignored
     nothing = None if e.s is None else e.s == 0
     if e.empty is not None and (isinstance(z_loss, Tensor) or not z_loss):
         empty = e.empty & (z_loss == 0)
         nothing = empty if nothing is None else nothing | empty
     if nothing is not None:
         broken = nothing & ~torch.isfinite(z.detach()).all(-1, keepdim=True)
-        dead = broken if dead is None else dead | broken
+        inactive = broken if inactive is None else inactive | broken
     none = e.total == 0
     if isinstance(none, Tensor):
-        dead = none.expand(z.shape[:-1]).unsqueeze(-1) if dead is None else dead | none
+        inactive = none.expand(z.shape[:-1]).unsqueeze(-1) if inactive is None else inactive | none
     elif none:
-        dead = torch.ones((*z.shape[:-1], 1), dtype=torch.bool, device=z.device)
-    return dead
+        inactive = torch.ones((*z.shape[:-1], 1), dtype=torch.bool, device=z.device)
+    return inactive
 
 
 def _state(x: Tensor, target: Target, form: Form) -> tuple[Effective, Rows, Tensor | None]:
     """The targets, the state of the rows, and the rows that are left out of it."""
     e = effective(x, target, form)
     z = canonical(x, form)
-    dead = _dead(z, e, form.z_loss)
-    if dead is not None and form.softcap is None:
-        z = torch.where(dead, 0.0, z)
-    elif dead is not None:  # before the softcap, whose derivative is NaN of NaN
-        z = canonical(torch.where(dead.movedim(-1, form.axis), 0.0, x), form)
-    return _possible(e, z), rows(z), dead
+    inactive = _inactive(z, e, form.z_loss)
+    if inactive is not None and form.softcap is None:
+        z = torch.where(inactive, 0.0, z)
+    elif inactive is not None:  # before the softcap, whose derivative is NaN of NaN
+        z = canonical(torch.where(inactive.movedim(-1, form.axis), 0.0, x), form)
+    return _possible(e, z), rows(z), inactive
 
 
 def _possible(e: Effective, z: Tensor) -> Effective:
@@ -196,16 +83,13 @@ def _times(weight: Tensor, fall: Tensor) -> Tensor:
     return -weight * fall
 
 
-# --- losses -------------------------------------------------------------------------------------------------
-
-
 def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
     """loss = s (gap + mass log1p(rest) + z_loss lse^2), where gap = sum_j t_j (peak - z_j); reduced."""
-    e, r, dead = _state(x, target, form)
+    e, r, inactive = _state(x, target, form)
     losses = _gap(r.fall, e) + e.mass * r.log_norm
     if differs(form.z_loss, 0.0):
         losses = losses + form.z_loss * r.lse**2
-    return _reduced(losses, e, dead, form)
+    return _reduced(losses, e, inactive, form)
 
 
 def pick_loss(x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
@@ -215,8 +99,8 @@ def pick_loss(x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
     """
     e = effective(x, target, form)
     p = x.movedim(form.axis, -1).to(wide(x.dtype))
-    dead = _dead(p, e)
-    p = p if dead is None else torch.where(dead, 1.0, p)
+    inactive = _inactive(p, e)
+    p = p if inactive is None else torch.where(inactive, 1.0, p)
     if e.at is not None and e.place is not None:
         picked = p.gather(-1, e.place)
         losses = _times(e.at, _log(picked, e.at) if log else picked)
@@ -225,7 +109,7 @@ def pick_loss(x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
     else:
         assert e.each is not None
         losses = _times(e.each, _log(p, e.each) if log else p).sum(-1, keepdim=True)
-    return _reduced(losses, e, dead, form)
+    return _reduced(losses, e, inactive, form)
 
 
 def _log(p: Tensor, weight: Tensor) -> Tensor:
@@ -243,10 +127,10 @@ def _gap(fall: Tensor, e: Effective) -> Tensor:
     return gap if e.each is None else gap + _times(e.each, fall).sum(-1, keepdim=True)
 
 
-def _reduced(losses: Tensor, e: Effective, dead: Tensor | None, form: Form) -> Tensor:
+def _reduced(losses: Tensor, e: Effective, inactive: Tensor | None, form: Form) -> Tensor:
     losses = losses if e.s is None else e.s * losses
-    if dead is not None:
-        losses = torch.where(dead, 0.0, losses)
+    if inactive is not None:
+        losses = torch.where(inactive, 0.0, losses)
     if e.wrong is not None:
         losses = torch.where(e.wrong, nan, losses)
     if form.reduction == "none":
@@ -265,8 +149,8 @@ def _scaled(x: Tensor, e: Effective) -> Tensor:
 
 def gradient(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
     """d(grad . loss)/dx = grad s scale dz/dx ((mass + 2 z_loss lse) p - t)."""
-    e, r, dead = _state(x, target, form)
-    return back(_height(grad, e, form) * _unit(r, e, form) * slope(x, form), x, form, dead)
+    e, r, inactive = _state(x, target, form)
+    return back(_height(grad, e, form) * _unit(r, e, form) * slope(x, form), x, form, inactive)
 
 
 def curvature(
@@ -279,7 +163,7 @@ def curvature(
         d/dgrad = s scale sum_j u_j a_j G_j
         d/dx    = h a (c p (v - <p, v>) + 2 z_loss p <p, v>) + h u G da/dx          v = u a
     """
-    e, r, dead = _state(x, target, form)
+    e, r, inactive = _state(x, target, form)
     z = r.z
     u, a, unit, p = direction.movedim(form.axis, -1).to(z.dtype), slope(x, form), _unit(r, e, form), r.p
     v = u * a
@@ -293,9 +177,9 @@ def curvature(
         raw = x.movedim(form.axis, -1).to(z.dtype)
         second = second - v * unit * (2 / form.softcap) * torch.tanh(raw / form.softcap)
     along = (v * unit).sum(-1, keepdim=True) * _height(torch.ones_like(grad), e, form)
-    along = along if dead is None else torch.where(dead, 0.0, along)
+    along = along if inactive is None else torch.where(inactive, 0.0, along)
     along = along.squeeze(-1) if form.reduction == "none" else along.sum()
-    return along.to(grad.dtype), back(_height(grad, e, form) * second, x, form, dead)
+    return along.to(grad.dtype), back(_height(grad, e, form) * second, x, form, inactive)
 
 
 def height(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
@@ -334,10 +218,10 @@ def pick_gradient(grad: Tensor, x: Tensor, target: Target, form: Form, log: bool
     """d(grad . loss)/dx = -grad s scale t, or that over p (log=True)."""
     e = effective(x, target, form)
     p = x.movedim(form.axis, -1).to(wide(x.dtype))
-    dead = _dead(p, e)
+    inactive = _inactive(p, e)
     height = -_height(grad, e, form)
-    if dead is not None:
-        height = torch.where(dead, 0.0, height)
+    if inactive is not None:
+        height = torch.where(inactive, 0.0, height)
     if e.wrong is not None:
         height = torch.where(e.wrong, nan, height)
     if e.place is None or e.at is None:

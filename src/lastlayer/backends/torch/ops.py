@@ -18,7 +18,7 @@ from lastlayer.options import SCHEMA, Options
 
 from . import composed, kernels
 from .composed import Form
-from .losses import Target
+from .targets import Target
 from .tensors import wide
 
 __all__ = ["logsumexp", "loss", "loss_backward", "softmax"]

@@ -21,9 +21,9 @@ from . import canonical, composed, kernels, losses, number_options
 from .choice import on_core
 from .composed import Form
 from .loss_rules import loss_gradient
-from .losses import Target
 from .rule import Rule, along_rows, call, ones_of_rows
 from .softmax_rules import LogSumExpBackward
+from .targets import Target
 from .tensor_classes import mode_of
 from .tensors import from_memory, tracks, unchanged, versions_of, wide
 

@@ -16,8 +16,8 @@ from lastlayer import problem, shards
 from lastlayer.options import Options
 from lastlayer.row_stats import RowStats
 
-from . import canonical, kernels, losses
-from .losses import Target
+from . import canonical, kernels
+from .targets import Target, signed
 from .tensors import memory, wide
 
 __all__ = ["own_options", "own_targets", "placed", "with_ranks"]
@@ -29,7 +29,7 @@ def own_targets(x: Tensor, target: Target, o: Options, first: int) -> Target:
         canonical.shard_of(x, target, o, first)
     if not _has_indices(target, x):  # a part of a one-hot row is one-hot or 0
         return target if target.y.is_floating_point() else target._replace(y=target.y.to(wide(x.dtype)))
-    y, classes = losses._signed(target.y), x.shape[o.axis]
+    y, classes = signed(target.y), x.shape[o.axis]
     own, ignored = problem.own_indices(torch, y, first, classes, o.ignore_index)
     own = torch.where((y < 0) & ~ignored, classes, own)  # which is wrong here too
     if target.is_top_k:
@@ -54,7 +54,7 @@ def with_ranks(
     stats: RowStats, x: Tensor, y: Tensor, target_logits: Tensor, o: Options, first: int
 ) -> RowStats:
     """The statistics with the ranks of the targets, whose logits are given."""
-    found = kernels.ranks(x.detach(), losses._signed(y) - first, target_logits.detach(), o)
+    found = kernels.ranks(x.detach(), signed(y) - first, target_logits.detach(), o)
     ranked: Any = shards.with_ranks(stats, torch, found)
     if ranked.state is not None:
         ranked = replace(ranked, state=replace(ranked.state, rank=memory(ranked.rank)))
