@@ -31,7 +31,7 @@ from .linear_functional import (
     linear_row_stats,
     linear_top_k,
 )
-from .row_stats import RowStats
+from .row_statistics import RowStats
 from .threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:

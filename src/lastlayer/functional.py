@@ -16,7 +16,7 @@ from .arrays import Array, namespace
 from .dispatch import backend, tensor_functions
 from .options import Options
 from .resolving import resolve
-from .row_stats import RowStats
+from .row_statistics import RowStats
 
 __all__ = [
     "cross_entropy",

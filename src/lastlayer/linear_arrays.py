@@ -20,7 +20,7 @@ from .linear import top_k as best
 from .options import Given, Options
 from .problem import Head, Problem, Scores
 from .resolving import resolve
-from .row_stats import RowStats
+from .row_statistics import RowStats
 
 __all__ = ["gradients", "loss", "statistics", "top_k"]
 

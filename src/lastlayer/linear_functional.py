@@ -12,7 +12,7 @@ import numpy as np
 from . import dispatch, problem
 from .arrays import Array
 from .options import Options
-from .row_stats import RowStats
+from .row_statistics import RowStats
 
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_grad", "linear_row_stats", "linear_top_k"]
 

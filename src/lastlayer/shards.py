@@ -17,7 +17,7 @@ from .backends.backend import Backend
 from .options import Given, Options
 from .problem import Problem, Scores
 from .resolving import resolve
-from .row_stats import RowStats
+from .row_statistics import RowStats
 
 __all__ = ["placed", "placed_in", "row_stats", "with_ranks", "with_shard"]
 

@@ -12,7 +12,7 @@ from assertions import assert_ulp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lastlayer.row_stats import ARRAYS, RowStats, joined
+from lastlayer.row_statistics import ARRAYS, RowStats, joined
 
 FIELDS = list(ARRAYS[: ARRAYS.index("weight")])
 FLOATS = [n for n in FIELDS if n not in ("argmax", "rank")]

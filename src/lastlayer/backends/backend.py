@@ -6,7 +6,7 @@ from typing import Protocol
 
 from lastlayer.arrays import Array
 from lastlayer.problem import Problem, Scores, Targets
-from lastlayer.row_stats import RowStats
+from lastlayer.row_statistics import RowStats
 
 __all__ = ["Backend"]
 

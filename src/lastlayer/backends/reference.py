@@ -33,7 +33,7 @@ from lastlayer.arrays import (
     widest,
 )
 from lastlayer.problem import Problem, Scores, Targets, all_classes, held_classes, is_integral
-from lastlayer.row_stats import RowStats
+from lastlayer.row_statistics import RowStats
 
 name = "reference"
 arrays = "arrays of every array-API library"

@@ -25,7 +25,7 @@ from lastlayer import problem as problems
 from lastlayer.backends.core import core, native
 from lastlayer.backends.core.top_k_targets import Listed, memory_of
 from lastlayer.problem import Head, Problem, Targets
-from lastlayer.row_stats import RowStats, joined
+from lastlayer.row_statistics import RowStats, joined
 
 from . import plan as plans
 from .active_rows import Rows, target_logits

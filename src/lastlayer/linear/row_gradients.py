@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from lastlayer.problem import Head, Problem, Targets
-from lastlayer.row_stats import RowStats, pulled
+from lastlayer.row_statistics import RowStats
+from lastlayer.row_terms import pulled
 
 from .active_rows import active_rows, count_rows
 from .array_ops import Products

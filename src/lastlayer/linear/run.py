@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lastlayer.problem import Head, Problem
-from lastlayer.row_stats import ARRAYS, RowStats, pulled, weights, z_losses
+from lastlayer.row_statistics import ARRAYS, RowStats
+from lastlayer.row_terms import pulled, weights, z_losses
 
 from .active_rows import Rows, all_finite, all_rows, count_rows, counted_rows, with_features
 from .array_ops import NumPyProducts, Products

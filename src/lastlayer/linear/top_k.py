@@ -13,7 +13,7 @@ import numpy as np
 
 from lastlayer.backends.core import core
 from lastlayer.problem import Head, Problem
-from lastlayer.row_stats import RowStats, joined
+from lastlayer.row_statistics import RowStats, joined
 
 from .active_rows import all_rows, count_rows
 from .array_ops import NumPyProducts, Products

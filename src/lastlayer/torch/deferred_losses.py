@@ -28,7 +28,7 @@ from lastlayer.backends.torch.targets import Target
 from lastlayer.backends.torch.tensors import in_memory, is_kept_elsewhere, is_transformed, tracks, unchanged
 from lastlayer.errors import LastlayerError
 from lastlayer.options import AMONG, OF_TARGETS, Options
-from lastlayer.row_stats import RowStats
+from lastlayer.row_statistics import RowStats
 
 from .arguments import dtype_of_loss
 from .deferred import Gradient, Logits

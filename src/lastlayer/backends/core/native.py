@@ -17,7 +17,8 @@ import numpy as np
 
 from lastlayer.errors import BackendError
 from lastlayer.problem import Problem, Scores, Targets, held_classes
-from lastlayer.row_stats import RowStats, pulled, weights, z_losses
+from lastlayer.row_statistics import RowStats
+from lastlayer.row_terms import pulled, weights, z_losses
 
 from . import core
 from .top_k_targets import Listed

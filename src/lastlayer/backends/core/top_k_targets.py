@@ -22,7 +22,7 @@ import numpy as np
 
 from lastlayer.arrays import from_bfloat, to_bfloat
 from lastlayer.problem import Problem, all_classes, held_classes
-from lastlayer.row_stats import RowStats
+from lastlayer.row_statistics import RowStats
 
 __all__ = ["Listed", "memory_of"]
 

@@ -19,7 +19,7 @@ from torch.autograd import forward_ad
 from lastlayer import problem
 from lastlayer.options import AXIS, IGNORE_INDEX, REDUCTION, Given, Options, Said, has_defaults
 from lastlayer.problem import tensor_errors
-from lastlayer.row_stats import RowStats
+from lastlayer.row_statistics import RowStats
 
 from . import canonical, composed, fast_path, kernels, number_options, ops, shards
 from . import row_stats as rows

@@ -21,7 +21,7 @@ from lastlayer.linear import run
 from lastlayer.linear import top_k as best
 from lastlayer.options import Given, Options, has_defaults
 from lastlayer.problem import Problem
-from lastlayer.row_stats import RowStats
+from lastlayer.row_statistics import RowStats
 
 from . import entry, head_autograd, head_small, kernels, number_options, shards
 from .head_call import Call, HeadArrays, call_of, is_narrow

@@ -18,7 +18,7 @@ from torch.autograd import Function
 from lastlayer.linear.row_gradients import row_gradients
 from lastlayer.linear.run import loss_and_gradients, with_row_stats
 from lastlayer.problem import Problem, Targets
-from lastlayer.row_stats import RowStats
+from lastlayer.row_statistics import RowStats
 
 from . import canonical, entry
 from .row_stats import TensorRowStats, tensors_of, value

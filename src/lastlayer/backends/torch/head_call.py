@@ -17,7 +17,7 @@ from lastlayer.linear import run as passes
 from lastlayer.linear.run import Waiting
 from lastlayer.options import Given, Options
 from lastlayer.problem import Head, Problem, tensor_errors
-from lastlayer.row_stats import RowStats
+from lastlayer.row_statistics import RowStats
 
 from . import canonical, entry, kernels
 from . import number_options as numbers

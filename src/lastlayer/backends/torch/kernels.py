@@ -14,7 +14,7 @@ from torch import Tensor
 from lastlayer import problem
 from lastlayer.backends.core import core, native
 from lastlayer.options import Options
-from lastlayer.row_stats import RowStats
+from lastlayer.row_statistics import RowStats
 
 from . import composed, losses, number_options
 from .canonical import form_of, resolve, scores_form, scores_in_memory

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lastlayer.options import Options
-from lastlayer.row_stats import ARRAYS, RowStats
+from lastlayer.row_statistics import ARRAYS, RowStats
 
 from . import canonical, composed, kernels, losses, number_options
 from .choice import on_core
@@ -90,6 +90,9 @@ class TensorRowStats(RowStats):
     def _xp(self) -> Any:
         return torch
 
+    def _cast(self, value: Tensor, dtype: Any) -> Tensor:
+        return value.detach().to(dtype)
+
     def _quiet(self) -> Any:
         return nullcontext()
 
@@ -116,6 +119,18 @@ class TensorRowStats(RowStats):
         return ConcatenatedRowStats(
             **found, dtype=self.dtype, classes=self.classes, state=state, parts=tuple(parts)
         )
+
+    def _received(self, arrays: dict[str, Any], classes: Any) -> RowStats:
+        return ReceivedRowStats(**arrays, classes=classes, dtype=self.dtype)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReceivedRowStats(TensorRowStats):
+    """Statistics from another process, which know no gradient."""
+
+    def _read(self, name: str) -> Tensor:
+        found: Tensor = self._result(getattr(self, f"_{name}")())
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

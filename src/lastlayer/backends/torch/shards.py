@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lastlayer import problem, shards
 from lastlayer.options import Options
-from lastlayer.row_stats import RowStats
+from lastlayer.row_statistics import RowStats
 
 from . import canonical, kernels
 from .targets import Target, signed

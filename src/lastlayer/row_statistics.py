@@ -1,28 +1,24 @@
-"""The law of the class axis. In: what two parts of a row's classes know of it. Out: what both together know.
+"""The statistics of rows, and how they are joined. In: arrays of one number a row. Out: results in nats.
 
-A row may be cut anywhere (SIMD lanes, tiles of classes, vocabulary shards on other machines). `joined` is the
-law; ``RowStats.merge`` checks that two parts go together, and applies it. ``RowStats.concat`` joins blocks of
-rows.
-
-The state counts the peak's own term, which is exactly 1, apart from the ``rest`` of the sum. The textbook's
-``log(sum(exp(z - peak)))`` rounds ``1 + rest`` first and returns 0 for every confident row; ``log1p(rest)``
-keeps all digits.
+``RowStats.merge`` joins shards of the classes by `row_law`, after `row_checks` has found that they go
+together; ``RowStats.concat`` joins blocks of rows; ``pack`` and ``unpack`` take them to another process.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from .arrays import Array, cast, namespace
+from .arrays import Array, cast, device, namespace
 from .errors import DtypeError, OptionError, ShapeError
+from .row_checks import Ranges, common_ranges, same_kind
+from .row_law import law, of_targets
 
-__all__ = ["ARRAYS", "RowStats", "joined", "pulled", "weights", "z_losses"]
-
-Ranges = tuple[tuple[int, int], ...]  # of classes: sorted, [start, stop) each, none next to another
+__all__ = ["ARRAYS", "RowStats", "joined"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,7 +182,9 @@ class RowStats:
         >>> bool(np.allclose(stats.nll, ll.row_stats(logits, y).nll))
         True
         """
-        ranges = _common_ranges(self, other)
+        if not isinstance(other, RowStats):
+            raise DtypeError("RowStats.merge", "other", f"a {type(other).__name__}", "RowStats")
+        ranges = common_ranges(self, other)
         if not self.classes:
             return other
         if not other.classes:
@@ -211,9 +209,80 @@ class RowStats:
         >>> stats.nll.round(4).tolist(), float(stats.mean_nll.round(4)), float(stats.accuracy)
         ([0.3851, 2.4398, 0.0], 1.4124, 0.5)
         """
+        if isinstance(parts, RowStats):
+            raise DtypeError("RowStats.concat", "parts", "a RowStats", "a list of them", "write [a, b]")
         parts = list(parts)
-        _same_kind(parts)
+        for i, part in enumerate(parts):
+            if not isinstance(part, RowStats):
+                raise DtypeError("RowStats.concat", f"parts[{i}]", f"a {type(part).__name__}", "RowStats")
+        same_kind(parts, ARRAYS)
         return parts[0]._concatenated(parts)
+
+    def pack(self) -> Array:
+        """All fields as one vector of float64 numbers, to be sent to another process; `unpack` reads it.
+
+        ::
+
+            [which fields there are, first class, class after the last, the fields one after another]
+
+        Returns
+        -------
+        array of shape (3 + number of fields times rows,), float64
+
+        Raises
+        ------
+        OptionError
+            For shards that were merged from ranges of classes with a gap between them.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lastlayer as ll
+        >>> logits, y = np.array([[1.0, 1.1, 2.5, 2.5], [3.2, 0.2, 0.9, 1.0]]), [3, 0]
+        >>> mine = ll.row_stats(logits[:, :2], y, class_offset=0)
+        >>> sent = ll.row_stats(logits[:, 2:], y, class_offset=2).pack()
+        >>> mine.merge(mine.unpack(sent)).nll.round(4).tolist()
+        [0.9041, 0.2318]
+        """
+        xp = self._xp()
+        ranges = ((-1, -1),) if self.classes is None else (self.classes or ((0, 0),))
+        if len(ranges) > 1:
+            rule = "one range of classes; merge what lies between first"
+            raise OptionError("RowStats.pack", "classes", str(self.classes), rule)
+        there = [(i, value) for i, name in enumerate(ARRAYS) if (value := getattr(self, name)) is not None]
+        head = [float(sum(1 << i for i, _ in there)), *map(float, ranges[0])]
+        like = {"dtype": xp.float64, "device": device(self.peak)}
+        parts = [self._cast(xp.reshape(xp.asarray(value), (-1,)), xp.float64) for _, value in there]
+        return xp.concat([xp.asarray(head, **like), *parts])
+
+    def unpack(self, packed: Array) -> RowStats:
+        """What `pack` made of statistics of the same rows: those of another shard, or from another process.
+
+        Raises
+        ------
+        ShapeError
+            For a vector of other rows.
+        """
+        xp, shape = self._xp(), tuple(self.peak.shape)
+        n = math.prod(shape)
+        head = [int(v) for v in packed[:3]] if packed.ndim == 1 and packed.shape[0] >= 3 else [0, 0, 0]
+        names = [name for i, name in enumerate(ARRAYS) if head[0] >> i & 1]
+        if tuple(packed.shape) != (3 + len(names) * n,) or not {"peak", "rest"} <= set(names):
+            rule = f"a vector that pack() made of statistics of rows of shape {shape}"
+            raise ShapeError("RowStats.unpack", "packed", f"of shape {tuple(packed.shape)}", rule)
+        found: dict[str, Any] = {}
+        for place, name in enumerate(names):
+            value = xp.reshape(packed[3 + place * n : 3 + (place + 1) * n], shape)
+            found[name] = self._cast(value, xp.int64) if name in _WHOLE else value
+        classes = None if head[1] < 0 else () if head[1] == head[2] else ((head[1], head[2]),)
+        return self._received(found, classes)
+
+    def _received(self, arrays: dict[str, Any], classes: Any) -> RowStats:
+        """Statistics of these arrays, of the dtype of these."""
+        return RowStats(**arrays, classes=classes, dtype=self.dtype)
+
+    def _cast(self, value: Array, dtype: Any) -> Array:
+        return cast(self._xp(), value, dtype)
 
     def _xp(self) -> Any:
         """The functions of the arrays' library."""
@@ -227,7 +296,7 @@ class RowStats:
         """`merge` of two parts that go together."""
         xp = self._xp()
         merged = joined(self, other, xp, self._comes_first(other))
-        return replace(merged, dtype=self.dtype, classes=ranges, **_of_targets(self, other, xp))
+        return replace(merged, dtype=self.dtype, classes=ranges, **of_targets(self, other, xp))
 
     def _comes_first(self, other: RowStats) -> Array:
         """Where the peak is the larger one, or of a lower class."""
@@ -309,10 +378,9 @@ class RowStats:
             return cast(namespace(value), value, self.peak.dtype if self.dtype is None else self.dtype)
 
 
-ARRAYS = tuple(
-    f.name for f in fields(RowStats) if f.name not in ("classes", "dtype")
-)  # the fields with arrays
-_STATE = ARRAYS[: ARRAYS.index("weight")]  # those of the law
+# The fields with arrays, and those of them that hold whole numbers.
+ARRAYS = tuple(f.name for f in fields(RowStats) if f.name not in ("classes", "dtype"))
+_WHOLE = ("argmax", "rank", "target")
 
 
 def joined(a: RowStats, b: RowStats, xp: Any = np, first: Any = None) -> RowStats:
@@ -322,186 +390,4 @@ def joined(a: RowStats, b: RowStats, xp: Any = np, first: Any = None) -> RowStat
     ``a``, and its ``argmax`` already counts from the row's first class.
     """
     with a._quiet():
-        return _law(a, b, xp, first)
-
-
-def _law(a: RowStats, b: RowStats, xp: Any, first: Any) -> RowStats:
-    """See `joined`."""
-    if first is None:
-        first = ~(a.peak < b.peak)  # ties: the earlier classes
-        if a.argmax is not None and b.argmax is not None:  # an empty part has no class to offer
-            first = first & ~((a.argmax < 0) & (b.peak == a.peak))
-    unknown = xp.isnan(a.peak) | xp.isnan(b.peak)
-
-    def pick(a: Array, b: Array) -> tuple[Array, Array]:
-        return xp.where(first, a, b), xp.where(first, b, a)
-
-    high, low = pick(a.peak, b.peak)
-    nothing = low == -xp.inf  # the lower part adds no probability, whatever the higher one is
-    drop = xp.where(high == low, 0.0, high - low)
-    share = xp.where(nothing, 0.0, xp.exp(-drop))
-    high_rest, low_rest = pick(a.rest, b.rest)
-    low_sum = xp.where(nothing, 0.0, 1 + low_rest)
-
-    def value(a: Array) -> Array:
-        return xp.where(unknown, xp.nan, a)
-
-    def both(name: str) -> tuple[Array, Array] | None:
-        x, y = getattr(a, name), getattr(b, name)
-        return None if x is None or y is None else (x, y)
-
-    merged: dict[str, Any] = {"peak": value(high), "rest": value(high_rest + share * low_sum)}
-    if (pair := both("argmax")) is not None:
-        merged["argmax"] = xp.where(unknown, -1, pick(*pair)[0])
-    if (pair := both("square")) is not None:
-        x, y = pick(*pair)
-        merged["square"] = value(x + share * share * xp.where(nothing, 0.0, 1 + y))
-    if (pair := both("spread")) is not None:
-        x, y = pick(*pair)
-        merged["spread"] = value(x + xp.where(share == 0, 0.0, share * (y + drop * low_sum)))
-    if (gaps := both("gap")) is not None and (masses := both("mass")) is not None:
-        low_mass = pick(*masses)[1]
-        merged["gap"] = gaps[0] + gaps[1] + xp.where(low_mass == 0, 0.0, drop * low_mass)
-        merged["mass"] = masses[0] + masses[1]
-    if (pair := both("rank")) is not None:
-        lost = unknown | (pair[0] < 0) | (pair[1] < 0)
-        merged["rank"] = xp.where(lost, -1, pair[0] + pair[1])
-    return RowStats(**merged, dtype=a.dtype)
-
-
-def _of_targets(a: RowStats, b: RowStats, xp: Any) -> dict[str, Any]:
-    """What two shards know of the rows' targets and weights, which are the same rows'."""
-    found: dict[str, Any] = {}
-    if a.weight is not None and b.weight is not None:
-        found["weight"] = a.weight
-    if a.target_weight is not None and b.target_weight is not None:
-        found["target_weight"] = (
-            a.target_weight + b.target_weight
-        )  # 0 in all but the shard that holds the target
-    if a.target is not None and b.target is not None:
-        found["target"] = xp.where(a.target < 0, b.target, a.target)
-    return found
-
-
-# --- what goes together -------------------------------------------------------------------------------------
-
-_ROWS = "to join blocks of rows write RowStats.concat([a, b])"
-
-
-def _common_ranges(a: RowStats, b: Any) -> Ranges:
-    """The ranges of classes of two parts together, if these can be merged."""
-    name = "RowStats.merge"
-    if not isinstance(b, RowStats):
-        raise DtypeError(name, "other", f"a {type(b).__name__}", "RowStats")
-    if a.classes == () or b.classes == ():
-        if tuple(a.peak.shape) != tuple(b.peak.shape):
-            _other_shape(name, a, b)
-        return ()
-    for which, verb, part in (("the statistics", "are", a), ("other", "is", b)):
-        if part.classes is None:
-            rule = "shards, made with class_offset="
-            raise OptionError(name, which, "of whole rows", rule, _ROWS, verb=verb)
-    if tuple(a.peak.shape) != tuple(b.peak.shape):
-        _other_shape(name, a, b)
-    _same_arrays(name, a, b)
-    if (
-        a.weight is not None
-        and b.weight is not None
-        and (a.target_weight is None) != (b.target_weight is None)
-    ):
-        has = "index targets and the other has not"
-        raise DtypeError(name, "one of them", has, "targets of one kind", verb="has")
-    ranges = sorted((*(a.classes or ()), *(b.classes or ())))
-    found = [ranges[0]]
-    for start, stop in ranges[1:]:
-        last = found[-1]
-        if start < last[1]:
-            both = ", ".join(f"[{i}, {j})" for i, j in ranges)
-            rule = "ranges that do not overlap"
-            raise OptionError(name, "the ranges of classes", both, rule, _ROWS, verb="are")
-        if start == last[1]:
-            found[-1] = (last[0], stop)
-        else:
-            found.append((start, stop))
-    return tuple(found)
-
-
-def _other_shape(name: str, a: RowStats, b: RowStats) -> NoReturn:
-    shapes = [tuple(int(n) for n in part.peak.shape) for part in (a, b)]
-    rule = f"{shapes[0]}, shards of the same rows"
-    raise ShapeError(name, "other", f"of rows of shape {shapes[1]}", rule, _ROWS)
-
-
-def _rows(shape: tuple[int, ...]) -> str:
-    """A shape with any number of blocks' rows on its first axis."""
-    return f"({', '.join(['n', *map(str, shape[1:])])}{',' if len(shape) == 1 else ''})"
-
-
-def _same_arrays(name: str, a: RowStats, b: RowStats) -> None:
-    """Whether two parts are of one library, and their results of one dtype."""
-    kinds = [f"{type(part.peak).__module__.partition('.')[0]}" for part in (a, b)]
-    if kinds[0] != kinds[1]:
-        found = f"arrays of {kinds[0]}, another of {kinds[1]}"
-        raise DtypeError(name, "one of them", found, "one library", verb="has")
-    dtypes = [part.peak.dtype if part.dtype is None else part.dtype for part in (a, b)]
-    if dtypes[0] != dtypes[1]:
-        found = f"results of {dtypes[0]}, another of {dtypes[1]}"
-        raise DtypeError(name, "one of them", found, "one dtype", verb="has")
-
-
-def _same_kind(parts: list[Any]) -> None:
-    """Whether blocks of rows can be joined."""
-    name = "RowStats.concat"
-    if not parts:
-        raise ShapeError(name, "parts", "empty", "at least one RowStats")
-    for i, part in enumerate(parts):
-        if not isinstance(part, RowStats):
-            raise DtypeError(name, f"parts[{i}]", f"a {type(part).__name__}", "RowStats")
-        shape, first = (tuple(int(n) for n in p.peak.shape) for p in (part, parts[0]))
-        if not shape:
-            raise ShapeError(name, f"parts[{i}]", "of a single row", "at least one row axis")
-        if shape[1:] != first[1:]:
-            raise ShapeError(name, f"parts[{i}]", f"of rows of shape {shape}", _rows(first))
-        _same_arrays(name, parts[0], part)
-        if part.classes != parts[0].classes:
-            raise OptionError(name, f"parts[{i}]", "of other classes than parts[0]", "the same classes")
-        if any((getattr(part, field) is None) != (getattr(parts[0], field) is None) for field in ARRAYS):
-            found, rule = "other fields than parts[0]", "targets of one kind, or none"
-            raise DtypeError(name, f"parts[{i}]", found, rule, verb="has")
-
-
-# --- for statistics in NumPy arrays ---
-
-
-def weights(targets: Any, shape: tuple[int, ...]) -> dict[str, Any]:
-    """``weight`` and ``target_weight`` of rows of this shape, from `problem.Targets`."""
-    s, w = targets.sample_weight, targets.class_weight
-    if s is None and w is None and targets.kind == "index" and targets.array.shape == shape:
-        ones = (targets.array != targets.ignore_index).astype(np.float64)  # all of them where it is None
-        return {"weight": ones, "target_weight": ones}
-    s = None if s is None else np.array(s, np.float64).reshape(shape)  # of our own
-    if targets.kind != "index":
-        return {"weight": np.ones(shape) if s is None else s[()]}
-    y = np.asarray(targets.array).reshape(shape)
-    counts = np.ones(shape, bool) if targets.ignore_index is None else y != targets.ignore_index
-    ones = counts.astype(np.float64)
-    weight = ones if s is None else np.where(counts, s, 0.0)
-    if w is not None:
-        ones = np.where(counts, np.asarray(w, np.float64)[np.where(counts, y, 0).astype(np.int64)], 0.0)
-    return {"weight": weight[()], "target_weight": ones[()]}
-
-
-def z_losses(stats: RowStats, weight: float, s: Array | None) -> Array | float:
-    """``weight s lse^2`` of each row; 0 where s is 0, whatever the row holds. Without s it is 1."""
-    if not weight:
-        return 0.0
-    found: Array = weight * stats.lse**2
-    return found if s is None else np.where(s == 0, 0.0, found * s)
-
-
-def pulled(stats: RowStats, weight: float, s: Array | None) -> RowStats:
-    """The statistics with what multiplies p in a row's gradient for its mass: ``mass + 2 weight s lse``."""
-    if not weight:
-        return stats
-    pull = 2 * weight * stats.lse
-    return replace(stats, mass=stats.mass + (pull if s is None else np.where(s == 0, 0.0, pull * s)))
+        return RowStats(**law(a, b, xp, first), dtype=a.dtype)
