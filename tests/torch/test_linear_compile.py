@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from random_arrays import tensor
 
@@ -332,3 +335,10 @@ def test_programs_that_look_on_without_a_compiler():
         loss = ll.linear_cross_entropy(fakes[0], fakes[1], mode.from_tensor(Y), bias=fakes[2])
         got = gradients(loss, fakes)
     assert [g.shape for g in got] == [t.shape for t in args]
+
+
+def test_the_operation_needs_no_drop_in():
+    """A compiler finds it where only the functions of the linear head are imported."""
+    code = "import sys, torch, lastlayer.backends.torch.head; torch.ops.lastlayer.linear_loss.default; "
+    code += "assert 'lastlayer.torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

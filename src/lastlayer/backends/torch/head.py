@@ -24,6 +24,7 @@ from lastlayer.problem import Problem
 from lastlayer.row_statistics import RowStats
 
 from . import entry, head_autograd, head_small, kernels, number_options, shards
+from . import head_ops as _ops  # noqa: F401 - registers the operations that a compiler sees
 from .head_call import Call, HeadArrays, call_of, is_narrow
 from .tensors import from_memory, in_memory, is_kept_elsewhere, tracks
 
