@@ -36,7 +36,7 @@ def backend(scores: Scores) -> Backend:
             return candidate
     left = [candidate for candidate in _INSTALLED if only in (None, candidate.name)]
     reasons = [f"{candidate.name}: {candidate.why_not(scores)}" for candidate in left]
-    raise BackendError(f"{scores.function}: no backend can run this ({'; '.join(reasons)})")
+    raise BackendError(scores.function, "no backend", f"this ({'; '.join(reasons)})", verb="can run")
 
 
 def tensor_functions(x: Any) -> Any:

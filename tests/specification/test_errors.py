@@ -615,11 +615,21 @@ def test_an_error_of_one_text():
 ERRORS = {n for n in ll.errors.__all__ if n.endswith("Error")}
 
 
+def errors_made_in(folder):
+    """(file, line, arguments) of every call of an error's class."""
+    for path in (Path(ll.__file__).parent / folder).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+            if called.removeprefix("DropIn") in ERRORS:
+                yield path.name, node.lineno, node.args
+
+
 @pytest.mark.parametrize("folder", ["backends/torch", "linear", "torch"])
 def test_no_error_is_raised_beside_the_checks(folder):
     """Those of a user's call are raised in ``problem/`` and the few places that ``docs/design.md`` names."""
-    for path in (Path(ll.__file__).parent / folder).glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                raised = node.func.id.removeprefix("DropIn")
-                assert raised not in ERRORS, f"{path.name}:{node.lineno}"
+    assert not list(errors_made_in(folder))
+
+
+@pytest.mark.parametrize("folder", [".", "backends/core", "checking", "problem"])
+def test_every_error_is_made_of_parts(folder):
+    assert not [(file, line) for file, line, parts in errors_made_in(folder) if len(parts) < 3]
