@@ -60,7 +60,7 @@ def bad_number(function: str, name: str, value: Any, high: float, strict: bool) 
     """Refuse the value of a number option."""
     given = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
     if getattr(value, "ndim", 1) == 0:
-        given = f"{value}"  # of a tensor too its number
+        given = str(value)
     bounds = f"in [0, {high:g}]" if high < inf else "above 0" if strict else "of 0 or more"
     raise OptionError(function, name, given, f"a finite number {bounds}")
 

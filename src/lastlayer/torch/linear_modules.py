@@ -96,7 +96,8 @@ class LinearCrossEntropyLoss(_Base):  # type: ignore[misc]
             if weight is not None:
                 problem.class_weight_shape(name, weight, num_classes)
             if not 0 <= label_smoothing <= 1:
-                problem.bad_number(name, "label_smoothing", label_smoothing, 1.0, False)
+                number = label_smoothing.item() if isinstance(label_smoothing, Tensor) else label_smoothing
+                problem.bad_number(name, "label_smoothing", number, 1.0, False)
         except LastlayerError as error:
             raise_in_torch_terms(error)
         _WeightedLoss.__init__(self, weight, None, None, reduction)
