@@ -36,7 +36,7 @@ const std::vector<Request>& requests() {
 std::string run(Problem& problem, int threads) {
   problem.wipe();
   const Runner runner{threads, false, nullptr};
-  const bool stopped = !run_job(problem.job, runner);
+  const bool stopped = !run_job(problem.call.job(), runner);
   CHECK(!stopped, "%s", problem.name.c_str());
   return problem.results();
 }
