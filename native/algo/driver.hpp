@@ -7,7 +7,7 @@ void run_as(const Job& job, const Cut& cut, const Task& task) {
   const bool one = picks_one(job), few = !one && has_few<C>(job, cut);
   for (std::int64_t row = task.begin; row < task.end; row += cut.block) {
     const Block block{row, (int)least(cut.block, task.end - row)};
-    take_targets(job.target, job.shape.classes, work.state, block);
+    load_targets(job.target, job.shape.classes, work.state, block);
     if (few) {
       few_block(job, work, block);
       continue;
@@ -18,7 +18,7 @@ void run_as(const Job& job, const Cut& cut, const Task& task) {
       lane_block(job, work, block);
     else
       row_block(job, work, block);
-    if (!job.out || job.op == Op::grad) put_rows(job.losses, job.results, work.state, block);
+    if (!job.out || job.op == Op::grad) store_row_results(job.losses, job.results, work.state, block);
   }
   work.buffers.drain.all();
   Simd<C>::fence();

@@ -28,8 +28,8 @@ enum class Few { softmax, log_softmax, loss, grad, both };  // both: loss and gr
 // What a vector of rows reads and writes besides scores and a matrix of results; all optional.
 template <class C>
 struct FewTargets {
-  const C *column, *weight;  // the target's class, and t
-  C scale, scale_lo;         // of the gradient
+  const C *label, *weight;  // the target's class, and t
+  C scale, scale_lo;        // of the gradient
 };
 template <class C>
 struct FewLosses {
@@ -61,7 +61,7 @@ LL_INLINE void few_rows(Columns<const C> in, FewTargets<C> target, Columns<C> to
   const std::int64_t n = in.n;
   const V zero = S::set1(0), one = S::set1(1), inf = S::set1((C)__builtin_inf());
   V x[few_classes], e[few_classes], peak = -inf, zy = zero, y = zero, t = zero;
-  if constexpr (targets) y = S::load(target.column), t = S::load(target.weight);
+  if constexpr (targets) y = S::load(target.label), t = S::load(target.weight);
   if (n == 1) return only_class<C, WHAT>(S::load(in.at), t, to.at, losses, m);
   V at = zero;
   for (std::int64_t j = 0; j < n; ++j) {
@@ -155,7 +155,7 @@ void few_block_of(const Job& job, Workspace<C>& work, Block block) {
   auto rows_at = [&](int i, int m, const C* z, std::int64_t z_ld, C* to,
                      std::int64_t to_ld) LL_INLINE_LAMBDA {
     const std::int64_t row = block.row + i;
-    few_rows<C, WHAT>({z, z_ld, n}, {st.column + i, st.weight + i, scale, scale_lo}, {to, to_ld, n},
+    few_rows<C, WHAT>({z, z_ld, n}, {st.label + i, st.weight + i, scale, scale_lo}, {to, to_ld, n},
                       {loss ? loss + row : nullptr, lse ? lse + row : nullptr}, m);
   };
   auto in_place = [&](const Operand& a) {
@@ -198,7 +198,7 @@ void few_block(const Job& job, Workspace<C>& work, Block block) {
   if (const C* w = (const C*)job.target.class_weight)
     for (int i = 0; i < rows; ++i)
       if (st.y[i] >= 0) st.weight[i] = (C)((double)st.weight[i] * (double)w[st.y[i]]);
-  for (int i = rows; i < (int)round_up(rows, Simd<C>::W); ++i) st.column[i] = -1, st.weight[i] = 0;
+  for (int i = rows; i < (int)round_up(rows, Simd<C>::W); ++i) st.label[i] = -1, st.weight[i] = 0;
   switch (job.op) {
     case Op::softmax: return few_block_of<C, Few::softmax>(job, work, block);
     case Op::log_softmax: return few_block_of<C, Few::log_softmax>(job, work, block);

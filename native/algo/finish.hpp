@@ -126,7 +126,7 @@ void finish_grad(const Job& job, State<C>& st, int rows) {
 
 // The state after the passes over the scores, from the known peak and rest of the rows.
 template <class C>
-void recall(const KnownRows& known, State<C>& st, Block block) {
+void restore_sums(const KnownRows& known, State<C>& st, Block block) {
   using S = Simd<C>;
   const int rows = block.rows;
   const C* peak = (const C*)known.peak + block.row;
@@ -198,7 +198,7 @@ void finish(const Job& job, State<C>& st, Block block) {
 
 // Writes the block's results of one number a row to the caller's arrays.
 template <class C>
-void put_rows(const Losses& losses, const RowResults& o, const State<C>& st, Block block) {
+void store_row_results(const Losses& losses, const RowResults& o, const State<C>& st, Block block) {
   const std::int64_t row = block.row;
   const int rows = block.rows;
   auto put = [&](void* to, const C* from, bool wide) {

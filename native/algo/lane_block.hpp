@@ -77,7 +77,7 @@ void lane_write(const Job& job, Workspace<C>& work, Block block) {
       if (target.kind == Target::index && n <= (1 << 24)) {
         // by comparison instead of by index: a vector that is read just after a narrow write has to wait for
         // it
-        const V y = S::load(st.column + i), value = S::load(st.at_target + i);
+        const V y = S::load(st.label + i), value = S::load(st.at_target + i);
         V at = S::set1(0);
         for (std::int64_t j = 0; j < n; ++j, at = at + S::set1(1))
           S::store(t + j * ld, S::blend(S::eq(at, y), value, S::load(t + j * ld)));
@@ -151,7 +151,7 @@ void lane_block(const Job& job, Workspace<C>& work, Block block) {
       lane_backward<C, false>(n, work, rows);
   } else {
     const Target kind = job.target.kind;
-    if (job.known.rest) recall(job.known, st, block);
+    if (job.known.rest) restore_sums(job.known, st, block);
     for (int i = 0; i < rows; i += S::W) {
       const Columns<C> at{buf.z + i, ld, n};
       if (!job.known.rest) {
@@ -170,7 +170,7 @@ void lane_block(const Job& job, Workspace<C>& work, Block block) {
       lane_sums(job, work, z, rows, ahead);
     if (is_long && stopped(stop)) return;
     finish(job, st, block);
-    look_again<C>(job, stop, st, block, ld, [&](int i) { return buf.z + i; });
+    rank_block<C>(job, stop, st, block, ld, [&](int i) { return buf.z + i; });
     if (!job.out) return;
     lane_write(job, work, block);
   }

@@ -18,7 +18,7 @@ std::int64_t rank_in_shard(const Job& job, Stop* stop, Columns<const C> scores, 
 
 // `scores_of(i)` points to the scores of row i, whose classes are `ld` elements apart.
 template <class C, class F>
-void look_again(const Job& job, Stop* stop, const State<C>& st, Block block, std::int64_t ld, F&& scores_of) {
+void rank_block(const Job& job, Stop* stop, const State<C>& st, Block block, std::int64_t ld, F&& scores_of) {
   const RowResults& o = job.results;
   if (!o.argmax && !o.rank && !job.top.k) return;
   for (int i = 0; i < block.rows; ++i) {

@@ -31,7 +31,7 @@ void store_row(Stop* stop, const Operand& a, std::int64_t n, const C* from, char
 
 // The extremes of a row in the computing type.
 template <class C>
-typename RowPasses<C>::Extremes look_at_long(Stop* stop, const C* z, std::int64_t n) {
+typename RowPasses<C>::Extremes long_row_extremes(Stop* stop, const C* z, std::int64_t n) {
   auto found = RowPasses<C>::none();
   each_stretch<C>(stop, n, [&](std::int64_t j, std::int64_t m) LL_INLINE_LAMBDA {
     const auto part = RowPasses<C>::extremes(z + j, m);
@@ -40,16 +40,16 @@ typename RowPasses<C>::Extremes look_at_long(Stop* stop, const C* z, std::int64_
   return found;
 }
 template <class C>
-LL_INLINE typename RowPasses<C>::Extremes look(Stop* stop, const C* z, std::int64_t n) {
-  return n <= stretch<C> ? RowPasses<C>::extremes(z, n) : look_at_long(stop, z, n);
+LL_INLINE typename RowPasses<C>::Extremes row_extremes(Stop* stop, const C* z, std::int64_t n) {
+  return n <= stretch<C> ? RowPasses<C>::extremes(z, n) : long_row_extremes(stop, z, n);
 }
 
 // The row's extremes; copies the row to `to` on the way, if that is not null.
 template <class C>
-typename RowPasses<C>::Extremes load_and_look(Stop* stop, const Operand& a, std::int64_t n, const char* from,
-                                              C* to) {
+typename RowPasses<C>::Extremes load_row_extremes(Stop* stop, const Operand& a, std::int64_t n,
+                                                  const char* from, C* to) {
   using P = RowPasses<C>;
-  if (!to) return look(stop, (const C*)from, n);
+  if (!to) return row_extremes(stop, (const C*)from, n);
   auto found = P::none();
   each_stretch<C>(stop, n, [&](std::int64_t first, std::int64_t length) LL_INLINE_LAMBDA {
     for (std::int64_t j = first; j < first + length; j += piece) {
@@ -74,7 +74,7 @@ LL_INLINE void load_rows(const Job& job, Workspace<C>& work, Block block, BlockR
   const int rows = block.rows;
   const std::int64_t n = shape.classes, ld = round_up(n, S::W);
   auto part = [&](C* base, int i) { return base ? base + i * ld : nullptr; };
-  auto keep_extremes = [&](int i, const typename RowPasses<C>::Extremes& found) LL_INLINE_LAMBDA {
+  auto store_extremes = [&](int i, const typename RowPasses<C>::Extremes& found) LL_INLINE_LAMBDA {
     S::store(st.lanes + i * S::W, found.high), S::store(st.lanes + (S::W + i) * S::W, found.low);
   };
   const bool wants_peak = !is_backward(job.op) && !job.known.rest;
@@ -84,7 +84,7 @@ LL_INLINE void load_rows(const Job& job, Workspace<C>& work, Block block, BlockR
     in.z[i] = in.skip[i] ? nullptr : buf.z ? buf.z + i * ld : (const C*)in.at[i];
     if (in.skip[i]) continue;
     if (plain) {
-      keep_extremes(i, load_and_look(stop, job.x, n, in.at[i], part(buf.z, i)));
+      store_extremes(i, load_row_extremes(stop, job.x, n, in.at[i], part(buf.z, i)));
     } else {
       load_row(stop, job.x, n, in.at[i], part(buf.z, i));
       C *const own = part(buf.z, i), *const slope = part(buf.slope, i);
@@ -109,7 +109,7 @@ LL_INLINE void load_rows(const Job& job, Workspace<C>& work, Block block, BlockR
   }
   if (!wants_peak || plain) return;
   for (int i = 0; i < rows; ++i)
-    if (!in.skip[i]) keep_extremes(i, look(stop, in.z[i], n));
+    if (!in.skip[i]) store_extremes(i, row_extremes(stop, in.z[i], n));
 }
 
 // The sums over the classes, and what follows from them once a row.
@@ -124,7 +124,7 @@ LL_INLINE void sum_rows(const Job& job, Workspace<C>& work, Block block, const B
   const std::int64_t n = job.shape.classes;
   const Target kind = job.target.kind;
   if (job.known.rest) {
-    recall(job.known, st, block);
+    restore_sums(job.known, st, block);
   } else {
     S::store(st.peak, job.op == Op::pick ? S::set1(0) : P::fold_max(st.lanes));
     S::store(st.low, P::fold_min(st.lanes + S::W * S::W));
@@ -154,7 +154,7 @@ LL_INLINE void sum_rows(const Job& job, Workspace<C>& work, Block block, const B
       P::template fold_sums<Take::rest>(st);
   }
   finish(job, st, block);
-  look_again<C>(job, stop, st, block, 1, [&](int i) { return in.z[i]; });
+  rank_block<C>(job, stop, st, block, 1, [&](int i) { return in.z[i]; });
 }
 
 // Row i of dx, at `to`.

@@ -14,7 +14,7 @@ struct State {
   // sets.
   static constexpr int pitch = most + 64 / (int)sizeof(C);
   C *peak, *at, *hi, *lo, *count, *spread, *square, *zy, *mass, *gap, *weight, *times, *times_lo, *minus,
-      *at_target, *log1p, *log1p_lo, *confidence, *low, *column, *rest, *lse, *loss, *other, *tilt;
+      *at_target, *log1p, *log1p_lo, *confidence, *low, *label, *rest, *lse, *loss, *other, *tilt;
   C* lanes;  // W x W matrices: one vector a row, to be folded over its lanes
   std::int64_t* y;
   std::int64_t* masked;  // see mask.hpp; in the memory of y, as softmax has no targets
@@ -27,9 +27,9 @@ struct State {
   // Places the fields at p, which is aligned to 64 bytes; returns the first byte after them.
   char* place(char* p) {
     C* c = (C*)p;
-    C** fields[] = {&peak,       &hi,     &lo,     &count,    &spread, &square,    &zy,    &mass,
-                    &gap,        &weight, &times,  &times_lo, &minus,  &at_target, &log1p, &log1p_lo,
-                    &confidence, &low,    &column, &rest,     &lse,    &loss,      &other, &tilt};
+    C** fields[] = {&peak,       &hi,     &lo,    &count,    &spread, &square,    &zy,    &mass,
+                    &gap,        &weight, &times, &times_lo, &minus,  &at_target, &log1p, &log1p_lo,
+                    &confidence, &low,    &label, &rest,     &lse,    &loss,      &other, &tilt};
     for (C** f : fields) *f = c, c += pitch;
     at = c, c += 3 * pitch;
     lanes = c, c += 4 * Simd<C>::W * Simd<C>::W;
@@ -42,12 +42,12 @@ struct State {
 // Reads the rows' targets and weights: y = -1 and weight = 0 for an ignored row. Each loop handles one kind
 // of number, so that the compiler can vectorize it.
 template <class C>
-void take_targets(const EffectiveTarget& target, std::int64_t classes, State<C>& st, Block block) {
+void load_targets(const EffectiveTarget& target, std::int64_t classes, State<C>& st, Block block) {
   if (target.kind == Target::none) return;
   const std::int64_t row = block.row;
   const int rows = block.rows;
   std::int64_t* y = st.y;
-  C *weight = st.weight, *column = st.column;
+  C *weight = st.weight, *label = st.label;
   const double* given = target.sample_weight ? target.sample_weight + row : nullptr;
   if (target.kind != Target::index) {
     for (int i = 0; i < rows; ++i) y[i] = -1, weight[i] = given ? (C)given[i] : 1;
@@ -59,7 +59,7 @@ void take_targets(const EffectiveTarget& target, std::int64_t classes, State<C>&
     y[i] = (y[i] < 0) | (y[i] >= classes) | (y[i] == ignore) ? -1 : y[i];
   if (given)
     for (int i = 0; i < rows; ++i) y[i] = (C)given[i] != 0 ? y[i] : -1;
-  for (int i = 0; i < rows; ++i) column[i] = (C)(std::int32_t)y[i];  // used where no class is beyond 2^24
+  for (int i = 0; i < rows; ++i) label[i] = (C)(std::int32_t)y[i];  // used where no class is beyond 2^24
   for (int i = 0; i < rows; ++i) weight[i] = (C)(target.of_shard ? 1 : 1 + (std::int32_t)(y[i] >> 63));
   if (given)
     for (int i = 0; i < rows; ++i) weight[i] = weight[i] != 0 ? (C)given[i] : 0;

@@ -1,9 +1,9 @@
 // The top-k classes of a row. In: its scores. Out: k labels, best first, and their probabilities.
 //
-// A heap holds the k best scores so far. In a row whose scores ascend every class would enter it, so first a
-// bar is found: a number that at least k scores reach, and few more. Each of G lanes takes the largest of
-// some of the scores; these are the scores of G different classes, and the k-th largest of them is the bar.
-// Traffic: two more reads of a row in the cache.
+// A heap holds the k largest scores found so far. In a row whose scores ascend every class would enter it, so
+// first a bar is found: a number that at least k scores reach, and few more. Each of G lanes takes the
+// largest of some of the scores; these are the scores of G different classes, and the k-th largest of them is
+// the bar. Traffic: two more reads of a row in the cache.
 
 // A number that at least k of a[0..n) reach, and hardly more, found by bisection; none of them is NaN.
 template <class C>

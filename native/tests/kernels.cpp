@@ -1,4 +1,5 @@
-// Every operation on every instruction set, against the plain arithmetic of problem.cpp.
+// The operations. In: random calls on every instruction set. Out: results that agree with the plain
+// arithmetic of problem.cpp.
 #include <cmath>
 #include <cstring>
 #include <memory>

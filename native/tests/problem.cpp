@@ -513,7 +513,7 @@ void Problem::check(const char* isa) {
   const double C = call.in_double() ? 1e-11 : loose_ ? 2e-3 : 4e-6, rows = std::max(C, o.wide ? 0 : 2e-7);
   const double floor = call.in_double() && o.wide ? 1e-290 : 1e-36;
   const Dtype narrow = o.wide ? Dtype::f64 : Dtype::f32;
-  // Where the mass is known, who knows it leaves out the rows whose t is 0 throughout.
+  // Where the mass is known, the caller leaves out rows whose t is 0 throughout.
   auto left_out = [&](const Row& r) { return call.known.mass && !r.sound && r.mass == 0; };
   for (std::int64_t i = 0; i < call.shape.rows && !is_backward(call.op); ++i) {
     const Row& r = truth_[(std::size_t)i];
@@ -579,7 +579,7 @@ void Problem::check(const char* isa) {
   CHECK(now == scores_before_, "%s on %s: an input was written to", name.c_str(), isa);
 }
 
-// The k best classes, without repetition; the exact order where scores are not rounded on the way.
+// The top-k classes, without repetition; in their exact order where scores are not transformed.
 void Problem::check_top(const char* isa, std::int64_t row) const {
   const Row& r = truth_[(std::size_t)row];
   const double slack = call.transform.temperature != 1 || call.transform.softcap != 0 ? 1e-3 : 0;
