@@ -85,7 +85,8 @@ Job::Job(const LossGradient& a)
       z_loss(a.z_loss),
       scale(a.scale),
       skip_inactive(true) {
-  LL_ASSERT(!transform.take_log && !transform.mask && target.kind != Target::none && is_complete(target));
+  LL_ASSERT(!transform.take_log && target.kind != Target::none && is_complete(target));
+  LL_ASSERT(!transform.mask || transform.mask->dtype == Dtype::u8);
   LL_ASSERT(out->dtype == x.dtype);
   LL_ASSERT(!known.peak == !known.rest && (!known.mass || known.rest) && (!known.tilt || known.mass));
 }
