@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "../job.hpp"
+#include "../kernels.hpp"
 
 #define LL_ISA avx2
 #define LL_SIMD "avx2.hpp"

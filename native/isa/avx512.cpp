@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "../job.hpp"
+#include "../kernels.hpp"
 
 #define LL_ISA avx512
 #define LL_SIMD "avx512.hpp"

@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "../job.hpp"
+#include "../kernels.hpp"
 
 #define LL_ISA neon
 #define LL_SIMD "neon.hpp"

@@ -1,5 +1,4 @@
-// The digest. In: arrays before and after a change. Out: another digest after any flipped bit; the sanitizers
-// check that only the array is read.
+// Every bit counts, and nothing beside the array is read (the sanitizers see to that).
 #include "digest.hpp"
 
 #include <memory>

@@ -1,5 +1,4 @@
-// Threads. In: calls from any number of threads, from many callers at once, and after fork(). Out: the same
-// bits.
+// The same bits from any number of threads, from many callers at once, and after fork().
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -37,7 +36,7 @@ const std::vector<Request>& requests() {
 std::string run(Problem& problem, int threads) {
   problem.wipe();
   const Runner runner{threads, false, nullptr};
-  const bool stopped = !run_job(problem.call.job(), runner);
+  const bool stopped = !run_job(problem.job, runner);
   CHECK(!stopped, "%s", problem.name.c_str());
   return problem.results();
 }
@@ -72,8 +71,7 @@ void any_number_of_threads() {
   CHECK(choose(before), "%s", before.c_str());
 }
 
-// Several callers at once: one has the pool, the others run on their own threads, and all results are the
-// same.
+// Several callers at once: one has the pool, the others run alone; nobody waits, and all are right.
 void many_callers(int times) {
   const auto expected = alone(make());
   std::vector<std::string> failures(4);

@@ -36,16 +36,22 @@ from .threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from .checking.check import check
+    from .evaluation.estimates import Estimate
+    from .evaluation.result import Evaluation
+    from .evaluation.tally import Tally
 
     __version__: str
 
 __all__ = [
     "BackendError",
     "DtypeError",
+    "Estimate",
+    "Evaluation",
     "LastlayerError",
     "OptionError",
     "RowStats",
     "ShapeError",
+    "Tally",
     "TargetError",
     "__version__",
     "check",
@@ -69,13 +75,21 @@ __all__ = [
 ]
 
 
+_LATE = {
+    "Estimate": ".evaluation.estimates",
+    "Evaluation": ".evaluation.result",
+    "Tally": ".evaluation.tally",
+    "check": ".checking.check",
+}
+
+
 def __getattr__(name: str) -> Any:
     """What not every program needs, imported at first use."""
-    if name == "check":
-        from .checking.check import check
+    if name in _LATE:
+        from importlib import import_module
 
-        globals()["check"] = check
-        return check
+        found = globals()[name] = getattr(import_module(_LATE[name], __name__), name)
+        return found
     if name == "__version__":
         from importlib.metadata import version
 

@@ -20,12 +20,12 @@ LAYERS = [
     ["row_law", "row_checks"],
     ["row_statistics", "row_terms"],
     ["problem"],
-    ["linear"],
     ["backends.backend"],
     ["resolving"],
     ["backends.reference", "backends.core"],
     ["threads"],
     ["shards"],
+    ["linear"],
     ["backends.torch"],
     ["dispatch"],
     ["linear_arrays"],
@@ -33,6 +33,7 @@ LAYERS = [
     ["torch"],
     ["blocks"],
     ["checking"],
+    ["evaluation"],
     ["cli", "__main__"],
 ]
 

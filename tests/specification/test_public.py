@@ -58,6 +58,9 @@ FUNCTIONS = {
     "set_num_threads": "(n)",
 }
 OTHERS = {
+    "Estimate",
+    "Evaluation",
+    "Tally",
     "check",
     "RowStats",
     "LastlayerError",

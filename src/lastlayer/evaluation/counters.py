@@ -1,0 +1,313 @@
+"""What a tally counts, each part by itself. In: `Rows` and their weights. Out: exact sums that add.
+
+Every part has ``add`` for rows, ``merge`` for another of its kind, ``to_dict`` and ``from_dict`` for JSON.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .exact import Counts, Sums
+from .rows import Rows
+
+__all__ = [
+    "FINE_EDGES",
+    "Bins",
+    "Hardest",
+    "Keyed",
+    "Moments",
+    "Pairs",
+    "Seen",
+    "equal_width_bin",
+    "fine_bin",
+    "metrics_of",
+    "names_of",
+]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_HARDEST = 20  # rows
+_PAIRS = 1_000_000  # pairs of classes that are counted where the whole table would be too large
+
+
+class Seen(NamedTuple):
+    """Rows that are counted, with what the user said of each."""
+
+    rows: Rows
+    weights: Floats | None  # None: 1 each
+    metrics: Floats  # (M, n): `metrics_of`, NaN where a row has no such number
+    has_loss: npt.NDArray[np.bool_]  # whether the row's label is a class of the model
+
+    def select(self, index: Any) -> Seen:
+        """Some of the rows."""
+        w = None if self.weights is None else self.weights[index]
+        return Seen(self.rows.select(index), w, self.metrics[:, index], self.has_loss[index])
+
+
+def metrics_of(rows: Rows, top_k: tuple[int, ...]) -> Floats:
+    """The numbers whose means are taken: loss, brier, confidence, entropy, reciprocal rank, top-k hits."""
+    right = rows.rank >= 0
+    with np.errstate(divide="ignore"):
+        reciprocal = np.where(right, 1.0 / (rows.rank + 1.0), 0.0)
+    hits = [(right & (rows.rank < k)).astype(np.float64) for k in top_k]
+    return np.array([rows.loss, rows.brier, rows.confidence, rows.entropy, reciprocal, *hits])
+
+
+def names_of(top_k: tuple[int, ...]) -> tuple[str, ...]:
+    """The names of `metrics_of`, in its order."""
+    return (*OF_KNOWN, "confidence", "entropy", "mean_reciprocal_rank", *(f"top_{k}" for k in top_k))
+
+
+OF_KNOWN = ("loss", "brier")  # metrics that a row of unknown label has not
+
+
+class Moments:
+    """Of all rows: the sums of w, w^2, w x, w^2 x and w^2 x^2 for each metric x, of the rows that have it."""
+
+    def __init__(self, metrics: int) -> None:
+        self.weight = Sums(4)  # w, w^2; and those of the rows that have a loss
+        self.sums = [Sums(metrics) for _ in range(3)]
+
+    def add(self, seen: Seen) -> None:
+        """Add rows."""
+        ones = np.ones(len(seen.rows.target)) if seen.weights is None else seen.weights
+        known = seen.has_loss
+        for i, w in enumerate((ones, ones * ones, ones[known], (ones * ones)[known])):
+            self.weight.add(w, np.full(len(w), i))
+        for m, x in enumerate(seen.metrics):
+            part = known if m < len(OF_KNOWN) else slice(None)
+            w, v = ones[part], x[part]
+            at = np.full(len(v), m)
+            for sums, value in zip(self.sums, (w * v, w * w * v, (w * v) ** 2), strict=True):
+                sums.add(value, at)
+
+    def merge(self, other: Moments) -> None:
+        """Add those of other rows."""
+        self.weight.merge(other.weight)
+        for mine, theirs in zip(self.sums, other.sums, strict=True):
+            mine.merge(theirs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"weight": self.weight.to_dict(), "sums": [s.to_dict() for s in self.sums]}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Moments:
+        """What `to_dict` gave."""
+        found = cls.__new__(cls)
+        found.weight = Sums.from_dict(saved["weight"])
+        found.sums = [Sums.from_dict(s) for s in saved["sums"]]
+        return found
+
+
+class Keyed:
+    """Sums by a key of each row, such as its document: of w, and of w x for each metric x."""
+
+    def __init__(self, metrics: int) -> None:
+        self.places: dict[Hashable, int] = {}
+        self.columns = [Sums(0) for _ in range(metrics + 2)]  # w, w of rows that have a loss, each metric
+
+    def add(self, seen: Seen, keys: Any) -> None:
+        """Add rows, each with its key."""
+        array = np.asarray(keys).reshape(-1)
+        distinct, inverse = np.unique(array, return_inverse=True)
+        local = np.array([self._place(k) for k in distinct.tolist()], np.int64)
+        place = local[inverse.reshape(-1)]
+        ones = np.ones(len(seen.rows.target)) if seen.weights is None else seen.weights
+        known = seen.has_loss
+        self.columns[0].add(ones, place)
+        self.columns[1].add(ones[known], place[known])
+        for m, x in enumerate(seen.metrics):
+            part = known if m < len(OF_KNOWN) else slice(None)
+            self.columns[m + 2].add(ones[part] * x[part], place[part])
+
+    def merge(self, other: Keyed) -> None:
+        """Add those of other rows."""
+        local = [self._place(key) for key in other.places]
+        for mine, theirs in zip(self.columns, other.columns, strict=True):
+            for key, place in zip(local, other.places.values(), strict=True):
+                one = Sums(len(mine))
+                one.large[key] = theirs.total(place)
+                if place in theirs.odd:
+                    one.odd[key] = theirs.odd[place]
+                mine.merge(one)
+
+    def _place(self, key: Hashable) -> int:
+        place = self.places.get(key)
+        if place is None:
+            place = self.places[key] = len(self.places)
+            if place >= len(self.columns[0]):
+                for sums in self.columns:
+                    more = np.zeros((max(64, len(sums)), 3), np.int64)
+                    sums.limbs = np.concatenate([sums.limbs, more])
+        return place
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, in the order of the keys."""
+        found = []
+        for key in self.keys():
+            place = self.places[key]
+            row = [str(s.total(place)) for s in self.columns]
+            odd = {str(i): s.odd[place] for i, s in enumerate(self.columns) if place in s.odd}
+            found.append([key, row, odd] if odd else [key, row])
+        return {"columns": len(self.columns), "keys": found}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Keyed:
+        """What `to_dict` gave."""
+        found = cls(saved["columns"] - 2)
+        for key, row, *odd in saved["keys"]:
+            place = found._place(key)
+            for i, text in enumerate(row):
+                found.columns[i].large[place] = int(text)
+            for i, counts in (odd[0] if odd else {}).items():
+                found.columns[int(i)].odd[place] = counts
+        return found
+
+    def keys(self) -> list[Any]:
+        """The keys in order: what is computed of them does not depend on which came first."""
+        return sorted(self.places, key=lambda key: (type(key).__name__, key))
+
+    def column(self, m: int) -> Floats:
+        """The sums of one column by key, in the order of `keys`."""
+        return np.array([self.columns[m].value(self.places[key]) for key in self.keys()])
+
+
+class Bins:
+    """Rows by their confidence: weight, confidence and hits of each bin."""
+
+    def __init__(self, size: int) -> None:
+        self.weight, self.hits, self.confidence = Counts(size), Counts(size), Sums(size)
+
+    def add(self, seen: Seen, place: Ints) -> None:
+        """Add rows to their bins."""
+        self.add_numbers(seen.rows.confidence, seen.rows.rank == 0, place, seen.weights)
+
+    def add_numbers(self, p: Floats, hit: Any, place: Ints, weights: Floats | None) -> None:
+        """Add probabilities to their bins, with whether what they are of has happened."""
+        self.weight.add(place, weights)
+        self.hits.add(place[hit], None if weights is None else weights[hit])
+        self.confidence.add(p if weights is None else weights * p, place)
+
+    def merge(self, other: Bins) -> None:
+        """Add those of other rows."""
+        self.weight.merge(other.weight)
+        self.hits.merge(other.hits)
+        self.confidence.merge(other.confidence)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {k: getattr(self, k).to_dict() for k in ("weight", "hits", "confidence")}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Bins:
+        """What `to_dict` gave."""
+        found = cls.__new__(cls)
+        found.weight, found.hits = Counts.from_dict(saved["weight"]), Counts.from_dict(saved["hits"])
+        found.confidence = Sums.from_dict(saved["confidence"])
+        return found
+
+
+def equal_width_bin(p: Floats, bins: int) -> Ints:
+    """The bin of each probability: bin i holds ``i / bins < p <= (i + 1) / bins``, and 0 is in the first."""
+    edges = np.arange(1, bins) / bins
+    return np.searchsorted(edges, p, "left")
+
+
+# Bins for quantiles of the confidence: 1024 of one width to 1/2, then 128 for each halving of 1 - confidence.
+FINE_EDGES = np.concatenate([
+    np.arange(1024) / 2048, 1 - 2.0 ** -(1 + np.arange(128 * 40) / 128), [1.0]
+])  # fmt: skip
+
+
+def fine_bin(confidence: Floats) -> Ints:
+    """The fine bin of each confidence: bin i holds those above its edge, up to the next."""
+    return np.clip(np.searchsorted(FINE_EDGES, confidence, "left") - 1, 0, len(FINE_EDGES) - 2)
+
+
+class Pairs:
+    """How often each pair of target and prediction occurs, of classes too many for the whole table."""
+
+    def __init__(self) -> None:
+        self.sums: dict[int, int] | None = {}  # target times V plus prediction -> weight, in units of 2^-120
+
+    def add(self, place: Ints, weights: Floats | None) -> None:
+        """Add rows."""
+        if self.sums is None:
+            return
+        distinct, inverse = np.unique(place, return_inverse=True)
+        sums = Sums(len(distinct))
+        sums.add(np.ones(len(place)) if weights is None else weights, inverse.reshape(-1))
+        for i, key in enumerate(distinct.tolist()):
+            self.sums[key] = self.sums.get(key, 0) + sums.total(i)
+        self._limit()
+
+    def merge(self, other: Pairs) -> None:
+        """Add those of other rows."""
+        if self.sums is None or other.sums is None:
+            self.sums = None
+            return
+        for key, value in other.sums.items():
+            self.sums[key] = self.sums.get(key, 0) + value
+        self._limit()
+
+    def _limit(self) -> None:
+        if self.sums is not None and len(self.sums) > _PAIRS:
+            self.sums = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"pairs": None if self.sums is None else [[k, str(v)] for k, v in sorted(self.sums.items())]}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Pairs:
+        """What `to_dict` gave."""
+        found = cls()
+        found.sums = None if saved["pairs"] is None else {k: int(v) for k, v in saved["pairs"]}
+        return found
+
+
+class Hardest:
+    """The rows of the largest loss: (loss, row, target, predicted); of equal losses the first rows."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, int, int, int]] = []
+
+    def add(self, seen: Seen, numbers: Ints) -> None:
+        """Add rows with their numbers among all."""
+        loss = np.where(seen.has_loss & ~seen.rows.invalid, seen.rows.loss, -np.inf)
+        if len(self.rows) == _HARDEST:
+            chosen = np.flatnonzero(loss >= self.rows[-1][0])
+        else:
+            chosen = np.flatnonzero(loss > -np.inf)
+        if len(chosen) > _HARDEST:
+            chosen = chosen[np.lexsort((numbers[chosen], -loss[chosen]))[:_HARDEST]]
+        new = [
+            (float(loss[i]), int(numbers[i]), int(seen.rows.target[i]), int(seen.rows.predicted[i]))
+            for i in chosen
+        ]
+        self._keep(new)
+
+    def merge(self, other: Hardest) -> None:
+        """Add those of other rows."""
+        self._keep(other.rows)
+
+    def _keep(self, new: list[tuple[float, int, int, int]]) -> None:
+        self.rows = heapq.nsmallest(_HARDEST, [*self.rows, *new], key=lambda row: (-row[0], row[1:]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"rows": [[loss.hex(), *rest] for loss, *rest in self.rows]}
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Hardest:
+        """What `to_dict` gave."""
+        found = cls()
+        found.rows = [(float.fromhex(loss), i, t, p) for loss, i, t, p in saved["rows"]]
+        return found

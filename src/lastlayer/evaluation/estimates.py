@@ -1,0 +1,110 @@
+"""Means with error bars. In: sums over rows, or over documents. Out: `Estimate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite, nan, sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Estimate", "Moments", "clustered", "of_mean", "of_proportion", "scaled", "transformed"]
+
+_Z = 1.959963984540054  # of a 95 % interval of the normal distribution
+
+
+class Estimate(NamedTuple):
+    """A number read from a sample: its value, standard error and 95 % interval (NaN where there is none)."""
+
+    value: float
+    stderr: float = nan
+    low: float = nan
+    high: float = nan
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        return format(self.value, spec)
+
+    def __str__(self) -> str:
+        if not isfinite(self.stderr):
+            return f"{self.value:.6g}"
+        return f"{self.value:.6g} [{self.low:.6g}, {self.high:.6g}]"
+
+
+class Moments(NamedTuple):
+    """Weighted sums over rows: of w, w^2, w x, w^2 x and w^2 x^2."""
+
+    w: float
+    w2: float
+    wx: float
+    w2x: float
+    w2x2: float
+
+
+def of_mean(m: Moments) -> Estimate:
+    """The mean ``sum w x / sum w``, and its standard error.
+
+    ::
+
+        stderr^2 = n_eff / (n_eff - 1) sum w^2 (x - mean)^2 / (sum w)^2        n_eff = (sum w)^2 / sum w^2
+
+    With weights of 1 this is the sample's standard deviation over sqrt(n).
+    """
+    if not m.w:
+        return Estimate(nan)
+    mean = m.wx / m.w
+    effective = m.w**2 / m.w2
+    squares = m.w2x2 - 2 * mean * m.w2x + mean**2 * m.w2
+    if not isfinite(mean) or effective <= 1:
+        return Estimate(mean)
+    return _normal(mean, sqrt(max(squares, 0.0) * effective / (effective - 1)) / m.w)
+
+
+def of_proportion(m: Moments) -> Estimate:
+    """A proportion, with Wilson's interval (1927) at ``n_eff`` trials."""
+    if not m.w:
+        return Estimate(nan)
+    p, n = m.wx / m.w, m.w**2 / m.w2
+    if not isfinite(p):
+        return Estimate(p)
+    middle, shrink = p + _Z**2 / (2 * n), 1 + _Z**2 / n
+    half = _Z * sqrt(max(p * (1 - p), 0.0) / n + _Z**2 / (4 * n**2))
+    stderr = sqrt(max(p * (1 - p), 0.0) / (n - 1)) if n > 1 else nan
+    return Estimate(p, stderr, max(0.0, (middle - half) / shrink), min(1.0, (middle + half) / shrink))
+
+
+def clustered(w: npt.NDArray[Any], wx: npt.NDArray[Any]) -> Estimate:
+    """The same mean from the sums of each document, whose rows depend on each other.
+
+    ::
+
+        stderr^2 = G / (G - 1) sum_g (wx_g - mean w_g)^2 / (sum w)^2         G documents
+    """
+    total = float(np.sum(w))
+    if not total:
+        return Estimate(nan)
+    mean, groups = float(np.sum(wx)) / total, int(np.count_nonzero(w))
+    if not isfinite(mean) or groups < 2:
+        return Estimate(mean)
+    squares = float(np.sum((wx - mean * w) ** 2))
+    return _normal(mean, sqrt(squares * groups / (groups - 1)) / total)
+
+
+def _normal(value: float, stderr: float) -> Estimate:
+    return Estimate(value, stderr, value - _Z * stderr, value + _Z * stderr)
+
+
+def scaled(e: Estimate, factor: float) -> Estimate:
+    """The estimate in other units."""
+    return Estimate(*(part * factor for part in e))
+
+
+def transformed(e: Estimate, function: Callable[[float], float]) -> Estimate:
+    """The estimate of an increasing function of the mean: its interval is that of the mean, transformed."""
+    low, high = function(e.low), function(e.high)
+    return Estimate(function(e.value), function(e.value) * e.stderr, low, high)

@@ -1,0 +1,187 @@
+"""Exact sums of floats. In: numbers, each with the place it is added to. Out: the same sum in any order.
+
+A number is cut into three integers, in units of 2^-20, 2^-70 and 2^-120, and integers are added. So a sum
+does not depend on how the rows were split or ordered, or on the number of threads. What is below 2^-120 is
+cut off; numbers of 2^32 and more are kept as Python's integers; infinities and NaN are counted.
+"""
+
+from __future__ import annotations
+
+from math import inf, nan
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["UNIT", "Counts", "Sums"]
+
+UNIT = -120  # the exponent of the last limb's unit
+_FIRST = 20  # minus that of the first
+_BASE = 50  # bits between two limbs
+_LARGE = 2.0**32
+_AT_ONCE = 1 << 10  # rows whose limbs add up in 64 bits
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+class Sums:
+    """K sums: of all numbers that were added to each place."""
+
+    def __init__(self, size: int) -> None:
+        self.limbs: Ints = np.zeros((size, 3), np.int64)  # the last two in [0, 2^50)
+        self.large: dict[int, int] = {}  # place -> sum of the numbers of 2^32 and more, in units of 2^-120
+        self.odd: dict[int, list[int]] = {}  # place -> how many +inf, -inf, NaN
+
+    def __len__(self) -> int:
+        return len(self.limbs)
+
+    def add(self, values: Floats, places: Ints | None = None) -> None:
+        """Add each number to its place; without places, all to the first."""
+        usual = np.abs(values) < _LARGE
+        if not usual.all():
+            odd = np.flatnonzero(~usual)
+            for i in odd:
+                self._add_odd(float(values[i]), 0 if places is None else int(places[i]))
+            values = np.where(usual, values, 0.0)
+        for start in range(0, len(values), _AT_ONCE):
+            part = values[start : start + _AT_ONCE]
+            limbs = _limbs(part)
+            if places is None:
+                self.limbs[0] += limbs.sum(axis=1)
+            else:
+                np.add.at(self.limbs, places[start : start + _AT_ONCE], limbs.T)
+            self._carry()
+
+    def add_limbs(self, limbs: Ints) -> None:
+        """Add limbs (K, 3) that were added up elsewhere, each below 2^62."""
+        self.limbs += limbs
+        self._carry()
+
+    def merge(self, other: Sums) -> None:
+        """Add the sums of another, place by place."""
+        self.limbs += other.limbs
+        self._carry()
+        for place, value in other.large.items():
+            self.large[place] = self.large.get(place, 0) + value
+        for place, counts in other.odd.items():
+            mine = self.odd.setdefault(place, [0, 0, 0])
+            for i in range(3):
+                mine[i] += counts[i]
+
+    def total(self, place: int = 0) -> int:
+        """The finite part of a sum as one integer, in units of 2^-120."""
+        a, b, c = (int(v) for v in self.limbs[place])
+        return (((a << _BASE) + b) << _BASE) + c + self.large.get(place, 0)
+
+    def value(self, place: int = 0) -> float:
+        """A sum, rounded once."""
+        if place in self.odd:
+            plus, minus, lost = self.odd[place]
+            return nan if lost or (plus and minus) else inf if plus else -inf
+        return _rounded(self.total(place))
+
+    def values(self) -> Floats:
+        """All sums, each rounded once."""
+        return np.array([self.value(k) for k in range(len(self))])
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it: integers as text."""
+        totals = [self.total(k) for k in range(len(self))]
+        found: dict[str, Any] = {"sums": [str(v) for v in totals]}
+        if self.odd:
+            found["not_finite"] = {str(k): self.odd[k] for k in sorted(self.odd)}
+        return found
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Sums:
+        """What `to_dict` gave."""
+        found = cls(len(saved["sums"]))
+        for k, text in enumerate(saved["sums"]):
+            found.large[k] = int(text)
+        found.odd = {int(k): [int(n) for n in counts] for k, counts in saved.get("not_finite", {}).items()}
+        found.large = {k: v for k, v in found.large.items() if v}
+        return found
+
+    def _add_odd(self, value: float, place: int) -> None:
+        if value - value == 0:
+            top, bottom = value.as_integer_ratio()  # a large number is whole
+            self.large[place] = self.large.get(place, 0) + ((top << -UNIT) // bottom)
+            return
+        counts = self.odd.setdefault(place, [0, 0, 0])
+        counts[2 if value != value else 0 if value > 0 else 1] += 1
+
+    def _carry(self) -> None:
+        for i in (2, 1):
+            high = self.limbs[:, i] >> _BASE
+            self.limbs[:, i] -= high << _BASE
+            self.limbs[:, i - 1] += high
+
+
+class Counts:
+    """K sums of weights: integers while no row has a weight of its own, exact sums besides."""
+
+    def __init__(self, size: int) -> None:
+        self.counts: Ints = np.zeros(size, np.int64)
+        self.sums: Sums | None = None
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def add(self, places: Ints, weights: Floats | None = None) -> None:
+        """Count each row at its place, or add its weight there."""
+        if weights is None:
+            self.counts += np.bincount(places, minlength=len(self.counts))
+            return
+        self.sums = Sums(len(self.counts)) if self.sums is None else self.sums
+        self.sums.add(weights, places)
+
+    def merge(self, other: Counts) -> None:
+        """Add the weights of another, place by place."""
+        self.counts += other.counts
+        if other.sums is not None:
+            self.sums = Sums(len(self.counts)) if self.sums is None else self.sums
+            self.sums.merge(other.sums)
+
+    def values(self) -> Floats:
+        """The weights."""
+        counts = self.counts.astype(np.float64)
+        return counts if self.sums is None else counts + self.sums.values()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it: the places that are not 0."""
+        found: dict[str, Any] = {
+            "size": len(self.counts),
+            "counts": {str(k): int(self.counts[k]) for k in np.flatnonzero(self.counts)},
+        }
+        if self.sums is not None:
+            found |= self.sums.to_dict()
+        return found
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Counts:
+        """What `to_dict` gave."""
+        found = cls(saved["size"])
+        for k, count in saved["counts"].items():
+            found.counts[int(k)] = count
+        found.sums = Sums.from_dict(saved) if "sums" in saved else None
+        return found
+
+
+def _limbs(values: Floats) -> Ints:
+    """Numbers below 2^32 as three integers each: (3, n)."""
+    scaled = values * 2.0**_FIRST
+    limbs = np.empty((3, len(values)), np.int64)
+    for i in range(3):
+        whole = np.floor(scaled)
+        limbs[i] = whole
+        scaled = (scaled - whole) * 2.0**_BASE
+    return limbs
+
+
+def _rounded(total: int) -> float:
+    """An integer in units of 2^-120 as a float, rounded once."""
+    try:
+        return total / (1 << -UNIT)  # true division of integers rounds correctly
+    except OverflowError:
+        return inf if total > 0 else -inf

@@ -1,0 +1,362 @@
+"""`Tally`: the law of the row axis. In: scores and targets, some rows at a time. Out: sums that add.
+
+A tally holds integers and exact sums (`exact`), so it is the same whatever the split and order of the rows.
+Ratios are computed once, by `result`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lastlayer import linear_functional
+from lastlayer.blocks import to_host
+from lastlayer.errors import DtypeError, OptionError
+from lastlayer.row_statistics import RowStats
+
+from .counters import (
+    FINE_EDGES,
+    Bins,
+    Hardest,
+    Keyed,
+    Moments,
+    Pairs,
+    Seen,
+    equal_width_bin,
+    fine_bin,
+    metrics_of,
+    names_of,
+)
+from .exact import Counts, Sums
+from .inputs import Facts, Targets, facts_of, scores_of, targets_of
+from .labels import Labels
+from .options import TallyOptions, checked
+from .result import Evaluation, evaluation_of
+from .rows import Rows, of_scores, of_stats, probabilities_of
+
+__all__ = ["Tally"]
+
+SCHEMA = "lastlayer.tally/1"
+_PARTS = ("moments", "support", "predicted", "correct", "class_loss", "confusion", "bins", "fine")
+_KEYED = ("groups", "documents")
+
+Ints = npt.NDArray[np.int64]
+
+
+class Tally:
+    """Counts and exact sums of an evaluation, to which rows are added and which add to each other.
+
+    ::
+
+        tally = Tally(classes)
+        for scores, targets in batches:
+            tally.update(scores, targets)
+        tally.result()                          # `Evaluation`: numbers with error bars
+
+    Parameters
+    ----------
+    classes : int
+        V.
+    kind : {"logits", "probabilities", "log-probabilities"}
+        What scores are. It is never guessed.
+    labels : sequence of V names, optional
+        Targets are names then; ``None``, NaN and "" are missing, and such rows ignored.
+    ignore_index : int or None
+        Rows with this class index are ignored.
+    axis : int
+        The class axis of the scores.
+    binary : bool
+        Scores are one number a row, that of class 1: shape (N,) or (N, 1).
+    temperature : float
+        Divides logits.
+    top_k : ints
+        The k of the top-k accuracies.
+    bins : int
+        Bins of equal width for the calibration error: bin i holds ``i / bins < c <= (i + 1) / bins``.
+    classwise : bool
+        Whether the calibration error of each class is wanted, which looks at every probability.
+    invalid : {"count", "skip"}
+        Rows with NaN or +inf count as wrong and make the loss NaN; or they are left out, and counted.
+    unknown : {"error", "wrong"}
+        A label that is no class is an error; or its row counts as wrong, without a loss.
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> a, b = ll.Tally(3), ll.Tally(3)
+    >>> a.update([[1.0, 1.1, 2.5], [3.2, 0.2, 0.9]], [2, 0])
+    >>> b.update([[0.1, 0.2, 0.3]], [0])
+    >>> result = (a + b).result()
+    >>> result.n, round(result.accuracy.value, 4), round(result.log_loss.value, 4)
+    (3, 0.6667, 0.5756)
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        kind: str = "logits",
+        labels: Any = None,
+        ignore_index: int | None = -100,
+        axis: int = -1,
+        binary: bool = False,
+        temperature: float = 1.0,
+        top_k: Any = (1, 5),
+        bins: int = 15,
+        classwise: bool = False,
+        invalid: str = "count",
+        unknown: str = "error",
+    ) -> None:
+        self.options = checked(
+            "Tally", classes=classes, kind=kind, labels=labels, ignore_index=ignore_index, axis=axis,
+            binary=binary, temperature=temperature, top_k=top_k, bins=bins, classwise=classwise,
+            invalid=invalid, unknown=unknown,
+        )  # fmt: skip
+        self._labels = None if labels is None else Labels("Tally", self.options.labels or (), classes)
+        self._start()
+
+    def _start(self) -> None:
+        o = self.options
+        self.metrics = names_of(o.top_k)
+        v, metrics = o.classes, len(self.metrics)
+        self.n = self.ignored = self.invalid = self.unknown = 0  # rows
+        self.n_bytes = 0
+        self.unknown_labels: set[str] = set()
+        self.moments = Moments(metrics)
+        self.support, self.predicted, self.correct = Counts(v), Counts(v), Counts(v)
+        self.class_loss = Sums(v)
+        self.confusion: Any = Counts(v * v) if o.has_confusion else Pairs()
+        self.bins, self.fine = Bins(o.bins), Bins(len(FINE_EDGES) - 1)
+        self.classwise = Bins(v * o.bins) if o.classwise else None
+        self.groups, self.documents = Keyed(metrics), Keyed(metrics)
+        self.positions = Keyed(metrics)
+        self.hardest = Hardest()
+
+    # --- rows -----------------------------------------------------------------------------------------------
+
+    def update(
+        self,
+        scores: Any,
+        targets: Any,
+        *,
+        sample_weight: Any = None,
+        n_bytes: Any = None,
+        groups: Any = None,
+        documents: Any = None,
+        positions: Any = None,
+        rows: Any = None,
+    ) -> None:
+        """Add rows.
+
+        Parameters
+        ----------
+        scores : array (..., V), of any library
+            Logits, probabilities or log-probabilities.
+        targets : array (...), array (..., V), or tuple
+            Class indices, or names with ``labels=``; dense targets; top-k targets.
+        sample_weight : array (...), optional
+            Not negative, at most 2^32. A row of weight 0 is ignored.
+        n_bytes : array (...) of ints, optional
+            The bytes of text that each row stands for: ``bits_per_byte`` is divided by their sum.
+        groups, documents : array (...), optional
+            A name or number of each row: results by group; errors that know that the rows of a document
+            depend on each other, and ``document_perplexity``.
+        positions : array (...) of ints, optional
+            The position in its text; by default that along the last row axis, if there is more than one.
+        rows : array (...) of ints, optional
+            Numbers of the rows among all, for ``hardest``.
+
+        Raises
+        ------
+        ShapeError, DtypeError, OptionError, TargetError
+        """
+        o = self.options
+        array, shape = scores_of("Tally.update", scores, o)
+        found = targets_of("Tally.update", targets, shape, o, self._labels)
+        facts = facts_of(
+            "Tally.update", shape, sample_weight=sample_weight, n_bytes=n_bytes, groups=groups,
+            documents=documents, positions=positions, rows=rows,
+        )  # fmt: skip
+        self._add(of_scores(array, found.classes, o.kind, o.temperature, found.dense), found, facts, array)
+
+    def update_linear(
+        self, x: Any, weight: Any, targets: Any, *, bias: Any = None, max_memory: Any = None, **more: Any
+    ) -> None:
+        """Add rows of ``x @ weight.T + bias`` without these logits; class indices or names as targets.
+
+        ``more``: `sample_weight`, `n_bytes`, `groups`, `documents`, `positions` and `rows` as in `update`.
+        """
+        o = self.options
+        if o.kind != "logits":
+            raise OptionError("Tally.update_linear", "kind", repr(o.kind), "'logits'")
+        shape = tuple(int(n) for n in x.shape[:-1])
+        found = self._indices("Tally.update_linear", targets, shape)
+        stats = linear_functional.linear_row_stats(
+            x, weight, found.classes.clip(min=0).reshape(shape), bias=bias, max_memory=max_memory,
+            temperature=o.temperature, ignore_index=None,
+        )  # fmt: skip
+        self._add_stats("Tally.update_linear", stats, found, shape, more)
+
+    def update_stats(self, stats: RowStats, targets: Any, **more: Any) -> None:
+        """Add rows whose `RowStats` are known, made with the same targets and without smoothing.
+
+        ``more``: `sample_weight`, `n_bytes`, `groups`, `documents`, `positions` and `rows` as in `update`.
+        """
+        shape = tuple(int(n) for n in stats.peak.shape)
+        found = self._indices("Tally.update_stats", targets, shape)
+        self._add_stats("Tally.update_stats", stats, found, shape, more)
+
+    def _indices(self, function: str, targets: Any, shape: tuple[int, ...]) -> Targets:
+        """Targets that are class indices or names."""
+        found = targets_of(function, targets, shape, self.options, self._labels)
+        if found.dense is not None:
+            raise DtypeError(function, "targets", "dense", "class indices: the scores are not known")
+        if self.options.classwise:
+            raise OptionError(function, "classwise", "True", "False where only row statistics are known")
+        return found
+
+    def _add_stats(
+        self, function: str, stats: RowStats, found: Targets, shape: tuple[int, ...], more: dict[str, Any]
+    ) -> None:
+        fields = ("peak", "rest", "argmax", "rank", "gap", "mass", "spread", "square")
+        flat = RowStats(**{k: to_host(getattr(stats, k)).reshape(-1) for k in fields})
+        self._add(of_stats(flat, found.classes), found, facts_of(function, shape, **more), None)
+
+    # --- adding ---------------------------------------------------------------------------------------------
+
+    def _add(self, rows: Rows, targets: Targets, facts: Facts, scores: Any) -> None:
+        """Count rows; ignored ones by their number alone."""
+        o = self.options
+        left_out = targets.ignored if facts.weights is None else targets.ignored | (facts.weights == 0)
+        self.ignored += int(np.count_nonzero(left_out))
+        broken = rows.invalid & ~left_out
+        self.invalid += int(np.count_nonzero(broken))
+        left_out = left_out | broken if o.invalid == "skip" else left_out
+        if left_out.any():
+            kept = np.flatnonzero(~left_out)
+            rows = rows.select(kept)
+            facts = facts.select(kept)
+            scores = None if scores is None else scores[kept]
+            targets = targets._replace(dense=None if targets.dense is None else targets.dense[kept])
+        self.n += len(rows.target)
+        self.unknown += int(np.count_nonzero(rows.target < 0))
+        self.unknown_labels |= {str(label) for label in targets.unknown}
+        if facts.n_bytes is not None:
+            self.n_bytes += int(facts.n_bytes.sum())
+        self._count(Seen(rows, facts.weights, metrics_of(rows, o.top_k), rows.target >= 0), facts)
+        if self.classwise is not None and scores is not None:
+            self._count_classwise(scores, rows, facts.weights)
+
+    def _count(self, seen: Seen, facts: Facts) -> None:
+        v, (target, predicted, rank, loss, *_) = self.options.classes, seen.rows
+        w = seen.weights
+        self.moments.add(seen)
+        self._weigh(self.support, target, target >= 0, w)
+        self._weigh(self.predicted, predicted, predicted >= 0, w)
+        self._weigh(self.correct, target, rank == 0, w)
+        has = seen.has_loss
+        self.class_loss.add((loss if w is None else w * loss)[has], target[has])
+        both = has & (predicted >= 0)
+        pairs = target * v + predicted
+        self._weigh(self.confusion, pairs, both, w)
+        sound = ~seen.rows.invalid
+        part = seen if sound.all() else seen.select(sound)
+        c = part.rows.confidence
+        self.bins.add(part, equal_width_bin(c, self.options.bins))
+        self.fine.add(part, fine_bin(c))
+        for name in ("groups", "documents", "positions"):
+            if (keys := getattr(facts, name)) is not None:
+                getattr(self, name).add(seen, keys)
+        if facts.numbers is not None:
+            self.hardest.add(seen, facts.numbers)
+
+    @staticmethod
+    def _weigh(counts: Any, places: Ints, which: Any, w: Any) -> None:
+        """Add the rows that ``which`` marks to their places."""
+        if not which.all():
+            places, w = places[which], None if w is None else w[which]
+        counts.add(places, w)
+
+    def _count_classwise(self, scores: Any, rows: Rows, w: Any) -> None:
+        """Each class's probabilities by bin, with how often it was the target."""
+        o, known = self.options, np.flatnonzero((rows.target >= 0) & ~rows.invalid)
+        p = probabilities_of(scores[known], o.kind, o.temperature)
+        bin_of = np.arange(o.classes) * o.bins + equal_width_bin(p, o.bins)
+        w = None if w is None else np.repeat(w[known], o.classes)
+        place, target = bin_of.reshape(-1), rows.target[known]
+        assert self.classwise is not None
+        hit = np.arange(o.classes) == target[:, None]
+        self.classwise.add_numbers(p.reshape(-1), hit.reshape(-1), place, w)
+
+    def __add__(self, other: Tally) -> Tally:
+        """The tally of the rows of both."""
+        found = self._copy()
+        found += other
+        return found
+
+    def __iadd__(self, other: Tally) -> Tally:
+        if not isinstance(other, Tally):
+            raise DtypeError("Tally", "other", f"a {type(other).__name__}", "a Tally")
+        for name, mine, theirs in zip(TallyOptions._fields, self.options, other.options, strict=True):
+            if mine != theirs:
+                raise OptionError("Tally", "other", f"of {name}={theirs!r}", f"{name}={mine!r}")
+        for name in ("n", "ignored", "invalid", "unknown", "n_bytes"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.unknown_labels |= other.unknown_labels
+        for name in (*_PARTS, *_KEYED, "positions", "hardest"):
+            getattr(self, name).merge(getattr(other, name))
+        if self.classwise is not None and other.classwise is not None:
+            self.classwise.merge(other.classwise)
+        return self
+
+    def __radd__(self, other: Any) -> Tally:
+        """So that ``sum(tallies)`` works."""
+        return self._copy() if other == 0 else NotImplemented
+
+    def _copy(self) -> Tally:
+        return Tally.from_dict(self.to_dict())
+
+    # --- files ----------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tally as JSON has it: plain lists, integers and text."""
+        found: dict[str, Any] = {"schema": SCHEMA, "options": self.options._asdict()}
+        found["options"]["top_k"] = list(self.options.top_k)
+        found["options"]["labels"] = None if self.options.labels is None else list(self.options.labels)
+        found |= {name: getattr(self, name) for name in ("n", "ignored", "invalid", "unknown", "n_bytes")}
+        found["unknown_labels"] = sorted(self.unknown_labels)
+        found |= {name: getattr(self, name).to_dict() for name in (*_PARTS, *_KEYED, "positions", "hardest")}
+        found["classwise"] = None if self.classwise is None else self.classwise.to_dict()
+        return found
+
+    def to_bytes(self) -> bytes:
+        """The tally as JSON text: the same bytes for the same rows."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Tally:
+        """What `to_dict` gave."""
+        schema = saved.get("schema") if isinstance(saved, dict) else None
+        if schema != SCHEMA:
+            raise OptionError("Tally.from_dict", "schema", repr(schema), repr(SCHEMA))
+        found = cls(**saved["options"])
+        for name in ("n", "ignored", "invalid", "unknown", "n_bytes"):
+            setattr(found, name, int(saved[name]))
+        found.unknown_labels = set(saved["unknown_labels"])
+        for name in (*_PARTS, *_KEYED, "positions", "hardest"):
+            setattr(found, name, type(getattr(found, name)).from_dict(saved[name]))
+        if saved["classwise"] is not None:
+            found.classwise = Bins.from_dict(saved["classwise"])
+        return found
+
+    @classmethod
+    def from_bytes(cls, text: bytes) -> Tally:
+        """What `to_bytes` gave."""
+        return cls.from_dict(json.loads(text))
+
+    def result(self) -> Evaluation:
+        """The numbers: `Evaluation`."""
+        return evaluation_of(self)
