@@ -82,19 +82,20 @@ _LATE = {
     "check": ".checking.check",
 }
 
+if not TYPE_CHECKING:  # or type checkers would take any name
 
-def __getattr__(name: str) -> Any:
-    """What not every program needs, imported at first use."""
-    if name in _LATE:
-        from importlib import import_module
+    def __getattr__(name: str) -> Any:
+        """What not every program needs, imported at first use."""
+        if name in _LATE:
+            from importlib import import_module
 
-        found = globals()[name] = getattr(import_module(_LATE[name], __name__), name)
-        return found
-    if name == "__version__":
-        from importlib.metadata import version
+            found = globals()[name] = getattr(import_module(_LATE[name], __name__), name)
+            return found
+        if name == "__version__":
+            from importlib.metadata import version
 
-        return version("lastlayer")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return version("lastlayer")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from .errors import BackendError
 __all__ = [
     "BFLOAT16",
     "Array",
+    "ArrayT",
     "cast",
     "device",
     "from_bfloat",
@@ -28,6 +29,15 @@ __all__ = [
 ]
 
 Array = Any  # an array of any array-API library
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    ArrayT = TypeVar("ArrayT", bound=Any, default=Any)  # the same, where the library is known
+else:
+    from typing import TypeVar
+
+    ArrayT = TypeVar("ArrayT")
 
 # NumPy has no bfloat16 of its own; this says what a tensor's 16 bits are without another package.
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])

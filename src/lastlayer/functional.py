@@ -7,7 +7,7 @@ written to.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 
@@ -17,6 +17,27 @@ from .dispatch import backend, tensor_functions
 from .options import Options
 from .resolving import resolve
 from .row_statistics import RowStats
+
+if TYPE_CHECKING:  # for the overloads: what a call gives, by the kind of its arrays
+    from typing_extensions import Unpack
+
+    from .typing import (
+        AnyArray,
+        Axes,
+        CrossEntropyOptions,
+        Float,
+        Floats,
+        Foreign,
+        LossOptions,
+        NDArray,
+        PredictOptions,
+        Ranked,
+        Reduced,
+        Reduction,
+        RowStatsOptions,
+        SoftmaxOptions,
+        TopKOptions,
+    )
 
 __all__ = [
     "cross_entropy",
@@ -31,14 +52,27 @@ __all__ = [
     "top_k",
 ]
 
+R = TypeVar("R")  # an array of another library than NumPy
+F = TypeVar("F", bound=np.floating[Any])
+
 _ndarray = np.ndarray
 _ARGMAX = frozenset({"argmax"})
 _NO_TARGETS = frozenset({"argmax", "spread", "square"})
 _ALL = frozenset({"argmax", "nll", "rank", "spread", "square"})
 
 
+@overload
 def softmax(
-    x: Any, axis: Any = -1, *, where: Any = None, temperature: float = 1.0, out: Array | None = None
+    x: NDArray[F], axis: Axes = ..., *, out: NDArray[F] | None = ..., **o: Unpack[SoftmaxOptions]
+) -> NDArray[F]: ...
+@overload
+def softmax(x: Foreign[R], axis: Axes = ..., *, out: R | None = ..., **o: Unpack[SoftmaxOptions]) -> R: ...
+@overload
+def softmax(
+    x: AnyArray, axis: Axes = ..., *, out: NDArray[Any] | None = ..., **o: Unpack[SoftmaxOptions]
+) -> NDArray[Any]: ...
+def softmax(
+    x: Any, axis: Any = -1, *, where: Any = None, temperature: float | Any = 1.0, out: Array | None = None
 ) -> Array:
     """Probabilities from logits: positive numbers that sum to one along the class axis.
 
@@ -92,8 +126,20 @@ def softmax(
     return _into(backend(scores).softmax, scores, out)
 
 
+@overload
 def log_softmax(
-    x: Any, axis: Any = -1, *, where: Any = None, temperature: float = 1.0, out: Array | None = None
+    x: NDArray[F], axis: Axes = ..., *, out: NDArray[F] | None = ..., **o: Unpack[SoftmaxOptions]
+) -> NDArray[F]: ...
+@overload
+def log_softmax(
+    x: Foreign[R], axis: Axes = ..., *, out: R | None = ..., **o: Unpack[SoftmaxOptions]
+) -> R: ...
+@overload
+def log_softmax(
+    x: AnyArray, axis: Axes = ..., *, out: NDArray[Any] | None = ..., **o: Unpack[SoftmaxOptions]
+) -> NDArray[Any]: ...
+def log_softmax(
+    x: Any, axis: Any = -1, *, where: Any = None, temperature: float | Any = 1.0, out: Array | None = None
 ) -> Array:
     """Logarithms of the softmax, without ever rounding a probability.
 
@@ -135,6 +181,14 @@ def log_softmax(
     return _into(backend(scores).log_softmax, scores, out)
 
 
+@overload
+def logsumexp(
+    x: Foreign[R], axis: Axes = ..., *, where: AnyArray | None = ..., keepdims: bool = ...
+) -> R: ...
+@overload
+def logsumexp(
+    x: AnyArray, axis: Axes = ..., *, where: AnyArray | None = ..., keepdims: bool = ...
+) -> Floats: ...
 def logsumexp(x: Any, axis: Any = -1, *, where: Any = None, keepdims: bool = False) -> Array:
     """Logarithm of the sum of exponentials along the class axis: a smooth maximum.
 
@@ -175,6 +229,18 @@ def logsumexp(x: Any, axis: Any = -1, *, where: Any = None, keepdims: bool = Fal
     return namespace(result).expand_dims(result, axis=scores.axis) if keepdims else result
 
 
+@overload
+def cross_entropy(
+    logits: Foreign[R], targets: AnyArray, *, reduction: Reduction = ..., **o: Unpack[CrossEntropyOptions]
+) -> R: ...
+@overload
+def cross_entropy(
+    logits: AnyArray, targets: AnyArray, *, reduction: Reduced = ..., **o: Unpack[CrossEntropyOptions]
+) -> Float: ...
+@overload
+def cross_entropy(
+    logits: AnyArray, targets: AnyArray, *, reduction: Literal["none"], **o: Unpack[CrossEntropyOptions]
+) -> Floats: ...
 def cross_entropy(
     logits: Any,
     targets: Any,
@@ -183,12 +249,12 @@ def cross_entropy(
     class_weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    temperature: float = 1.0,
-    softcap: float | None = None,
-    z_loss: float = 0.0,
+    label_smoothing: float | Any = 0.0,
+    temperature: float | Any = 1.0,
+    softcap: float | Any | None = None,
+    z_loss: float | Any = 0.0,
     reduction: str = "mean",
-    denominator: float | None = None,
+    denominator: float | Any | None = None,
 ) -> Array:
     """Loss of a classifier: how surprised its logits are by the targets, in nats.
 
@@ -282,6 +348,18 @@ def cross_entropy(
     return chosen.cross_entropy(resolve(scores, chosen, given, said))
 
 
+@overload
+def cross_entropy_grad(
+    logits: Foreign[R], targets: AnyArray, *, reduction: Reduction = ..., **o: Unpack[CrossEntropyOptions]
+) -> tuple[R, R]: ...
+@overload
+def cross_entropy_grad(
+    logits: AnyArray, targets: AnyArray, *, reduction: Reduced = ..., **o: Unpack[CrossEntropyOptions]
+) -> tuple[Float, NDArray[Any]]: ...
+@overload
+def cross_entropy_grad(
+    logits: AnyArray, targets: AnyArray, *, reduction: Literal["none"], **o: Unpack[CrossEntropyOptions]
+) -> tuple[Floats, NDArray[Any]]: ...
 def cross_entropy_grad(
     logits: Any,
     targets: Any,
@@ -290,12 +368,12 @@ def cross_entropy_grad(
     class_weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    temperature: float = 1.0,
-    softcap: float | None = None,
-    z_loss: float = 0.0,
+    label_smoothing: float | Any = 0.0,
+    temperature: float | Any = 1.0,
+    softcap: float | Any | None = None,
+    z_loss: float | Any = 0.0,
     reduction: str = "mean",
-    denominator: float | None = None,
+    denominator: float | Any | None = None,
 ) -> tuple[Array, Array]:
     """Loss of a classifier and its gradient with respect to the logits, in one visit of each row.
 
@@ -347,6 +425,18 @@ z_loss, reduction, denominator
     return chosen.cross_entropy_grad(resolve(scores, chosen, given, said))
 
 
+@overload
+def nll_loss(
+    log_probs: Foreign[R], targets: AnyArray, *, reduction: Reduction = ..., **o: Unpack[LossOptions]
+) -> R: ...
+@overload
+def nll_loss(
+    log_probs: AnyArray, targets: AnyArray, *, reduction: Reduced = ..., **o: Unpack[LossOptions]
+) -> Float: ...
+@overload
+def nll_loss(
+    log_probs: AnyArray, targets: AnyArray, *, reduction: Literal["none"], **o: Unpack[LossOptions]
+) -> Floats: ...
 def nll_loss(
     log_probs: Any,
     targets: Any,
@@ -355,9 +445,9 @@ def nll_loss(
     class_weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
+    label_smoothing: float | Any = 0.0,
     reduction: str = "mean",
-    denominator: float | None = None,
+    denominator: float | Any | None = None,
 ) -> Array:
     """Loss of log-probabilities: what `log_softmax` returns, or any other source of normalised logarithms.
 
@@ -405,6 +495,18 @@ def nll_loss(
     return chosen.pick_loss(resolve(scores, chosen, given, said), False)
 
 
+@overload
+def log_loss(
+    probs: Foreign[R], targets: AnyArray, *, reduction: Reduction = ..., **o: Unpack[LossOptions]
+) -> R: ...
+@overload
+def log_loss(
+    probs: AnyArray, targets: AnyArray, *, reduction: Reduced = ..., **o: Unpack[LossOptions]
+) -> Float: ...
+@overload
+def log_loss(
+    probs: AnyArray, targets: AnyArray, *, reduction: Literal["none"], **o: Unpack[LossOptions]
+) -> Floats: ...
 def log_loss(
     probs: Any,
     targets: Any,
@@ -413,9 +515,9 @@ def log_loss(
     class_weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
+    label_smoothing: float | Any = 0.0,
     reduction: str = "mean",
-    denominator: float | None = None,
+    denominator: float | Any | None = None,
 ) -> Array:
     """Loss of probabilities: the negative logarithm of what each row gave to its target.
 
@@ -464,6 +566,14 @@ def log_loss(
     return chosen.pick_loss(resolve(scores, chosen, given, said), True)
 
 
+@overload
+def row_stats(
+    logits: Foreign[R], targets: AnyArray | None = ..., **o: Unpack[RowStatsOptions]
+) -> RowStats[R]: ...
+@overload
+def row_stats(
+    logits: AnyArray, targets: AnyArray | None = ..., **o: Unpack[RowStatsOptions]
+) -> RowStats[NDArray[Any]]: ...
 def row_stats(
     logits: Any,
     targets: Any = None,
@@ -472,9 +582,9 @@ def row_stats(
     class_weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    temperature: float = 1.0,
-    softcap: float | None = None,
+    label_smoothing: float | Any = 0.0,
+    temperature: float | Any = 1.0,
+    softcap: float | Any | None = None,
     class_offset: int | None = None,
     target_logits: Any = None,
 ) -> RowStats:
@@ -543,8 +653,12 @@ def row_stats(
     return chosen.row_stats(resolve(scores, chosen, given, said), _ALL)
 
 
+@overload
+def predict(logits: Foreign[R], **o: Unpack[PredictOptions]) -> tuple[R, R]: ...
+@overload
+def predict(logits: AnyArray, **o: Unpack[PredictOptions]) -> Ranked: ...
 def predict(
-    logits: Any, *, axis: int = -1, temperature: float = 1.0, softcap: float | None = None
+    logits: Any, *, axis: int = -1, temperature: float | Any = 1.0, softcap: float | Any | None = None
 ) -> tuple[Array, Array]:
     """The most probable class of each row, and its probability.
 
@@ -584,7 +698,11 @@ def predict(
     return stats.argmax, stats.confidence
 
 
-def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float = 1.0) -> tuple[Array, Array]:
+@overload
+def top_k(logits: Foreign[R], k: int, **o: Unpack[TopKOptions]) -> tuple[R, R]: ...
+@overload
+def top_k(logits: AnyArray, k: int, **o: Unpack[TopKOptions]) -> Ranked: ...
+def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float | Any = 1.0) -> tuple[Array, Array]:
     """The k most probable classes of each row, best first, and their probabilities.
 
     Parameters

@@ -5,7 +5,7 @@ They are the functions of `functional` for logits ``x @ weight.T + bias`` that n
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 
@@ -14,12 +14,56 @@ from .arrays import Array
 from .options import Options
 from .row_statistics import RowStats
 
+if TYPE_CHECKING:  # for the overloads: what a call gives, by the kind of its arrays
+    from typing_extensions import Unpack
+
+    from .typing import (
+        AnyArray,
+        Float,
+        Floats,
+        Foreign,
+        LinearRowStatsOptions,
+        LinearTopKOptions,
+        LossOnly,
+        NDArray,
+        Ranked,
+        Reduced,
+        Reduction,
+        WithStats,
+    )
+
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_grad", "linear_row_stats", "linear_top_k"]
+
+R = TypeVar("R")  # an array of another library than NumPy
 
 _ndarray = np.ndarray
 _arrays: Any = None  # lastlayer.linear_arrays, imported at the first call that needs it
 
 
+@overload
+def linear_cross_entropy(
+    x: Foreign[R], weight: AnyArray, targets: AnyArray, *, reduction: Reduction = ..., **o: Unpack[LossOnly]
+) -> R: ...
+@overload
+def linear_cross_entropy(
+    x: AnyArray, weight: AnyArray, targets: AnyArray, *, reduction: Reduced = ..., **o: Unpack[LossOnly]
+) -> Float: ...
+@overload
+def linear_cross_entropy(
+    x: AnyArray, weight: AnyArray, targets: AnyArray, *, reduction: Literal["none"], **o: Unpack[LossOnly]
+) -> Floats: ...
+@overload
+def linear_cross_entropy(
+    x: Foreign[R], weight: AnyArray, targets: AnyArray, *, reduction: Reduction = ..., **o: Unpack[WithStats]
+) -> tuple[R, RowStats[R]]: ...
+@overload
+def linear_cross_entropy(
+    x: AnyArray, weight: AnyArray, targets: AnyArray, *, reduction: Reduced = ..., **o: Unpack[WithStats]
+) -> tuple[Float, RowStats[NDArray[Any]]]: ...
+@overload
+def linear_cross_entropy(
+    x: AnyArray, weight: AnyArray, targets: AnyArray, *, reduction: Literal["none"], **o: Unpack[WithStats]
+) -> tuple[Floats, RowStats[NDArray[Any]]]: ...
 def linear_cross_entropy(
     x: Any,
     weight: Any,
@@ -31,12 +75,12 @@ def linear_cross_entropy(
     class_weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    temperature: float = 1.0,
-    softcap: float | None = None,
-    z_loss: float = 0.0,
+    label_smoothing: float | Any = 0.0,
+    temperature: float | Any = 1.0,
+    softcap: float | Any | None = None,
+    z_loss: float | Any = 0.0,
     reduction: str = "mean",
-    denominator: float | None = None,
+    denominator: float | Any | None = None,
     return_stats: bool = False,
 ) -> Array:
     """Loss of a linear classifier from its features and weights: the logits never exist as a whole.
@@ -116,6 +160,30 @@ denominator
     return _heads().loss(head, given, options, return_stats)
 
 
+@overload
+def linear_cross_entropy_grad(
+    x: Foreign[R], weight: AnyArray, targets: AnyArray, *, reduction: Reduction = ..., **o: Unpack[LossOnly]
+) -> tuple[R, tuple[R, R, R | Any]]: ...
+@overload
+def linear_cross_entropy_grad(
+    x: AnyArray, weight: AnyArray, targets: AnyArray, *, reduction: Reduced = ..., **o: Unpack[LossOnly]
+) -> tuple[Float, tuple[NDArray[Any], NDArray[Any], NDArray[Any] | Any]]: ...
+@overload
+def linear_cross_entropy_grad(
+    x: AnyArray, weight: AnyArray, targets: AnyArray, *, reduction: Literal["none"], **o: Unpack[LossOnly]
+) -> tuple[Floats, tuple[NDArray[Any], NDArray[Any], NDArray[Any] | Any]]: ...
+@overload
+def linear_cross_entropy_grad(
+    x: Foreign[R], weight: AnyArray, targets: AnyArray, *, reduction: Reduction = ..., **o: Unpack[WithStats]
+) -> tuple[R, tuple[R, R, R | Any], RowStats[R]]: ...
+@overload
+def linear_cross_entropy_grad(
+    x: AnyArray, weight: AnyArray, targets: AnyArray, *, reduction: Reduced = ..., **o: Unpack[WithStats]
+) -> tuple[Float, tuple[NDArray[Any], NDArray[Any], NDArray[Any] | Any], RowStats[NDArray[Any]]]: ...
+@overload
+def linear_cross_entropy_grad(
+    x: AnyArray, weight: AnyArray, targets: AnyArray, *, reduction: Literal["none"], **o: Unpack[WithStats]
+) -> tuple[Floats, tuple[NDArray[Any], NDArray[Any], NDArray[Any] | Any], RowStats[NDArray[Any]]]: ...
 def linear_cross_entropy_grad(
     x: Any,
     weight: Any,
@@ -127,12 +195,12 @@ def linear_cross_entropy_grad(
     class_weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    temperature: float = 1.0,
-    softcap: float | None = None,
-    z_loss: float = 0.0,
+    label_smoothing: float | Any = 0.0,
+    temperature: float | Any = 1.0,
+    softcap: float | Any | None = None,
+    z_loss: float | Any = 0.0,
     reduction: str = "mean",
-    denominator: float | None = None,
+    denominator: float | Any | None = None,
     return_stats: bool = False,
 ) -> Any:
     """Loss of a linear classifier and its gradients in features, weight and bias, without its logits.
@@ -185,6 +253,14 @@ temperature, softcap, z_loss, reduction, denominator, return_stats
     return _heads().gradients(head, given, options, return_stats)
 
 
+@overload
+def linear_row_stats(
+    x: Foreign[R], weight: AnyArray, targets: AnyArray | None = ..., **o: Unpack[LinearRowStatsOptions]
+) -> RowStats[R]: ...
+@overload
+def linear_row_stats(
+    x: AnyArray, weight: AnyArray, targets: AnyArray | None = ..., **o: Unpack[LinearRowStatsOptions]
+) -> RowStats[NDArray[Any]]: ...
 def linear_row_stats(
     x: Any,
     weight: Any,
@@ -196,9 +272,9 @@ def linear_row_stats(
     class_weight: Any = None,
     sample_weight: Any = None,
     ignore_index: int | None = -100,
-    label_smoothing: float = 0.0,
-    temperature: float = 1.0,
-    softcap: float | None = None,
+    label_smoothing: float | Any = 0.0,
+    temperature: float | Any = 1.0,
+    softcap: float | Any | None = None,
     class_offset: int | None = None,
 ) -> RowStats:
     """What `row_stats` says of ``x @ weight.T + bias``, without these logits.
@@ -252,6 +328,10 @@ temperature, softcap
     return stats
 
 
+@overload
+def linear_top_k(x: Foreign[R], weight: AnyArray, k: int, **o: Unpack[LinearTopKOptions]) -> tuple[R, R]: ...
+@overload
+def linear_top_k(x: AnyArray, weight: AnyArray, k: int, **o: Unpack[LinearTopKOptions]) -> Ranked: ...
 def linear_top_k(
     x: Any,
     weight: Any,
@@ -259,8 +339,8 @@ def linear_top_k(
     *,
     bias: Any = None,
     max_memory: float | None = None,
-    temperature: float = 1.0,
-    softcap: float | None = None,
+    temperature: float | Any = 1.0,
+    softcap: float | Any | None = None,
 ) -> tuple[Array, Array]:
     """The k most probable classes of each row of ``x @ weight.T + bias``, best first, without these logits.
 
@@ -306,8 +386,7 @@ def linear_top_k(
     if type(x) is not _ndarray and (tensors := dispatch.heads_of_tensors(x, weight)):
         found = tensors.top_k((x, weight, bias, max_memory), k, options)
         return found
-    head = problem.head("linear_top_k", x, weight, bias, max_memory)
-    found = _heads().top_k(head, k, options)
+    found = _heads().top_k(problem.head("linear_top_k", x, weight, bias, max_memory), k, options)
     return found
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 
-from .arrays import Array, cast, device, namespace
+from .arrays import Array, ArrayT, cast, device, namespace
 from .errors import DtypeError, OptionError, ShapeError
 from .row_checks import Ranges, common_ranges, same_kind
 from .row_law import law, of_targets
@@ -22,7 +22,7 @@ __all__ = ["ARRAYS", "RowStats", "joined"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RowStats:
+class RowStats(Generic[ArrayT]):
     """What softmax and cross-entropy need to know of each row: arrays of the rows' shape, or None.
 
     With effective targets ``t`` (see ``docs/semantics.md``) and logits ``z``::
@@ -62,27 +62,27 @@ class RowStats:
     ([True, True, False], 0.2624, 1.0)
     """
 
-    peak: Array
-    rest: Array
-    argmax: Array | None = None
-    gap: Array | None = None
-    mass: Array | None = None
-    rank: Array | None = None
-    spread: Array | None = None
-    square: Array | None = None
-    weight: Array | None = None
-    target_weight: Array | None = None
-    target: Array | None = None
+    peak: ArrayT
+    rest: ArrayT
+    argmax: ArrayT | Any = None  # or None; Any, so that users need not check for it
+    gap: ArrayT | Any = None
+    mass: ArrayT | Any = None
+    rank: ArrayT | Any = None
+    spread: ArrayT | Any = None
+    square: ArrayT | Any = None
+    weight: ArrayT | Any = None
+    target_weight: ArrayT | Any = None
+    target: ArrayT | Any = None
     classes: Any = None  # Ranges, or None
     dtype: Any = None  # of the results below; None: the peak's own
 
     @property
-    def lse(self) -> Array:
+    def lse(self) -> ArrayT:
         """Logarithm of the sum of the exponentials, in nats."""
         return self._result(self._lse())
 
     @property
-    def nll(self) -> Array:
+    def nll(self) -> ArrayT:
         """Cross-entropy with the effective targets: the row's loss, in nats; 0 for ignored rows.
 
         NaN where the target is of a class that a shard does not hold.
@@ -103,31 +103,35 @@ class RowStats:
             return self._result(xp.where(nothing, 0.0, total / xp.where(nothing, 1.0, divisor)))
 
     @property
-    def entropy(self) -> Array:
+    def entropy(self) -> ArrayT:
         """Entropy of the row's softmax, in nats."""
         return self._result(self._entropy())
 
     @property
-    def confidence(self) -> Array:
+    def confidence(self) -> ArrayT:
         """The largest probability of the row."""
         return self._result(self._confidence())
 
     @property
-    def sum_p2(self) -> Array:
+    def sum_p2(self) -> ArrayT:
         """Sum of the squared probabilities."""
         return self._result(self._sum_p2())
 
     @property
-    def counted(self) -> Array:
+    def counted(self) -> ArrayT:
         """Whether a row counts, neither ignored nor of sample weight 0: bool."""
-        return self._need("weight") > 0
+        found: ArrayT = self._need("weight") > 0
+        return found
 
     @property
-    def correct(self) -> Array:
+    def correct(self) -> ArrayT:
         """Whether no class beats the target: bool; False for ignored rows."""
+        found: ArrayT
         if self.rank is None and self.target is not None and self.argmax is not None:
-            return (self.target >= 0) & (self.argmax == self.target)
-        return self._need("rank") == 0
+            found = (self.target >= 0) & (self.argmax == self.target)
+        else:
+            found = self._need("rank") == 0
+        return found
 
     @property
     def accuracy(self) -> Array:
@@ -150,7 +154,7 @@ class RowStats:
             classes=(),
         )
 
-    def merge(self, other: RowStats) -> RowStats:
+    def merge(self, other: RowStats[ArrayT]) -> RowStats[ArrayT]:
         """The state of two shards of the same rows' classes together: exact but for rounding, in any order.
 
         Both were made with ``class_offset=``, and no class is in both. Ties count for the lowest class index.
@@ -192,7 +196,7 @@ class RowStats:
         return self._merged(other, ranges)
 
     @staticmethod
-    def concat(parts: Sequence[RowStats]) -> RowStats:
+    def concat(parts: Sequence[RowStats[ArrayT]]) -> RowStats[ArrayT]:
         """The statistics of several blocks of rows as one, along the first row axis.
 
         Raises
@@ -218,7 +222,7 @@ class RowStats:
         same_kind(parts, ARRAYS)
         return parts[0]._concatenated(parts)
 
-    def pack(self) -> Array:
+    def pack(self) -> ArrayT:
         """All fields as one vector of float64 numbers, to be sent to another process; `unpack` reads it.
 
         ::
@@ -253,9 +257,10 @@ class RowStats:
         head = [float(sum(1 << i for i, _ in there)), *map(float, ranges[0])]
         like = {"dtype": xp.float64, "device": device(self.peak)}
         parts = [self._cast(xp.reshape(xp.asarray(value), (-1,)), xp.float64) for _, value in there]
-        return xp.concat([xp.asarray(head, **like), *parts])
+        packed: ArrayT = xp.concat([xp.asarray(head, **like), *parts])
+        return packed
 
-    def unpack(self, packed: Array) -> RowStats:
+    def unpack(self, packed: ArrayT) -> RowStats[ArrayT]:
         """What `pack` made of statistics of the same rows: those of another shard, or from another process.
 
         Raises
@@ -373,9 +378,11 @@ class RowStats:
             raise AttributeError(f"these row statistics lack {name!r}: {why}")
         return value
 
-    def _result(self, value: Array) -> Array:
+    def _result(self, value: Array) -> ArrayT:
         with self._quiet():
-            return cast(namespace(value), value, self.peak.dtype if self.dtype is None else self.dtype)
+            dtype = self.peak.dtype if self.dtype is None else self.dtype
+            found: ArrayT = cast(namespace(value), value, dtype)
+        return found
 
 
 # The fields with arrays, and those of them that hold whole numbers.

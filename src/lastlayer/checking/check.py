@@ -20,6 +20,7 @@ from lastlayer.errors import LastlayerError, OptionError
 from lastlayer.options import Options
 from lastlayer.problem import is_top_k
 from lastlayer.resolving import resolve
+from lastlayer.typing import KindOfScores
 
 from .mistakes import SEVERITIES, Finding, Findings, finding
 from .observation import Observer, Rows
@@ -32,7 +33,12 @@ _KINDS = ("logits", "probabilities", "log-probabilities")
 
 
 def check(
-    scores: Any, targets: Any = None, *, kind: str = "logits", axis: int = -1, ignore_index: int | None = -100
+    scores: Any,
+    targets: Any = None,
+    *,
+    kind: KindOfScores = "logits",
+    axis: int = -1,
+    ignore_index: int | None = -100,
 ) -> Findings:
     """Look for the usual mistakes in scores and targets, and say what to do about each.
 

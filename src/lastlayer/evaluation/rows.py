@@ -119,5 +119,5 @@ def probabilities_of(scores: Any, kind: str, temperature: float) -> Floats:
     """The probabilities of every class."""
     given = np.asarray(scores, np.float64)
     if kind == "logits":
-        return functional.softmax(given, temperature=temperature)  # type: ignore[no-any-return]
+        return functional.softmax(given, temperature=temperature)
     return np.exp(given) if kind == "log-probabilities" else given

@@ -39,7 +39,7 @@ def softmax(
     dtype: torch.dtype | None = None,
     *,
     where: Tensor | None = None,
-    temperature: float = 1.0,
+    temperature: float | Tensor = 1.0,
 ) -> Tensor:
     """``torch.nn.functional.softmax``: probabilities from logits along one dimension.
 
@@ -90,7 +90,7 @@ def log_softmax(
     dtype: torch.dtype | None = None,
     *,
     where: Tensor | None = None,
-    temperature: float = 1.0,
+    temperature: float | Tensor = 1.0,
 ) -> Tensor:
     """``torch.nn.functional.log_softmax``: logarithms of the softmax, without ever rounding a probability.
 
@@ -129,7 +129,7 @@ def _softmax(
     stacklevel: int,
     dtype: torch.dtype | None,
     where: Tensor | None,
-    temperature: float,
+    temperature: float | Tensor,
 ) -> Tensor:
     name = function.__name__
     if dim is None:
@@ -200,13 +200,13 @@ def cross_entropy(
     ignore_index: int = -100,
     reduce: bool | None = None,
     reduction: str = "mean",
-    label_smoothing: float = 0.0,
+    label_smoothing: float | Tensor = 0.0,
     *,
     sample_weight: Tensor | None = None,
-    temperature: float = 1.0,
-    softcap: float | None = None,
-    z_loss: float = 0.0,
-    denominator: float | None = None,
+    temperature: float | Tensor = 1.0,
+    softcap: float | Tensor | None = None,
+    z_loss: float | Tensor = 0.0,
+    denominator: float | Tensor | None = None,
 ) -> Tensor:
     """``torch.nn.functional.cross_entropy``: how surprised logits are by the targets, in nats.
 
@@ -278,7 +278,7 @@ def cross_entropy(
         reduction = named_reduction(size_average, reduce)
     axis = 1 if input.ndim > 1 else 0
     try:
-        loss: Tensor = functional.cross_entropy(
+        loss: Tensor = functional.cross_entropy(  # type: ignore[call-overload, misc]  # reduction is a str, as in PyTorch
             input,
             target,
             axis=axis,
@@ -322,8 +322,8 @@ def nll_loss(
     reduction: str = "mean",
     *,
     sample_weight: Tensor | None = None,
-    label_smoothing: float = 0.0,
-    denominator: float | None = None,
+    label_smoothing: float | Tensor = 0.0,
+    denominator: float | Tensor | None = None,
 ) -> Tensor:
     """``torch.nn.functional.nll_loss``: the loss of log-probabilities, such as `log_softmax` returns.
 
@@ -368,7 +368,7 @@ def nll_loss(
         reduction = named_reduction(size_average, reduce)
     axis = 1 if input.ndim > 1 else 0
     try:
-        loss: Tensor = functional.nll_loss(
+        loss: Tensor = functional.nll_loss(  # type: ignore[call-overload]  # reduction is a str, as in PyTorch
             input,
             target,
             axis=axis,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,14 @@ from lastlayer import problem
 from lastlayer.backends.torch.choice import may_wait
 from lastlayer.backends.torch.head_call import for_autocast
 from lastlayer.linear.plan import is_small
+from lastlayer.typing import Defer
 
 from . import deferred_losses as _deferred_losses  # noqa: F401 - which answers for a loss of deferred logits
 from .deferred import deferred, is_possible
 from .tracing import leaf
 
-__all__ = ["Defer", "LinearHead"]
+__all__ = ["LinearHead"]
 
-Defer = Literal["training", "always", "never"]
 _WORTH_IT = (
     256  # rows: looking whether the weights have changed costs what the product of some twenty rows does
 )
@@ -89,8 +89,8 @@ class LinearHead(nn.Linear):
         in_features: int,
         out_features: int,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
         *,
         max_memory: float | None = None,
         defer: Defer = "training",

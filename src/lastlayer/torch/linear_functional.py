@@ -23,6 +23,7 @@ from lastlayer.backends.torch.tensors import as_tensor, in_memory, in_strides, i
 from lastlayer.errors import LastlayerError, TensorClassError
 from lastlayer.options import Options
 from lastlayer.problem import tensor_errors
+from lastlayer.typing import ChunkOptions
 
 from .arguments import FULL, as_input, as_torch_takes_it, by_torch, dtype_of_loss, weight_of_rows
 from .errors import raise_in_torch_terms
@@ -36,19 +37,19 @@ _LEAST = 64 << 20  # bytes: what any plan of the usual sizes needs, and PyTorch'
 def linear_cross_entropy(
     input: Tensor,  # noqa: A002 - PyTorch's name
     linear_weight: Tensor,
-    target: Tensor,
+    target: Tensor | tuple[Tensor, ...],
     *,
     linear_bias: Tensor | None = None,
     weight: Tensor | None = None,
     reduction: str = "mean",
     ignore_index: int | None = None,
-    label_smoothing: float = 0.0,
-    options: Any = None,
+    label_smoothing: float | Tensor = 0.0,
+    options: ChunkOptions | None = None,
     sample_weight: Tensor | None = None,
-    temperature: float = 1.0,
-    softcap: float | None = None,
-    z_loss: float = 0.0,
-    denominator: float | None = None,
+    temperature: float | Tensor = 1.0,
+    softcap: float | Tensor | None = None,
+    z_loss: float | Tensor = 0.0,
+    denominator: float | Tensor | None = None,
     max_memory: float | None = None,
 ) -> Tensor:
     """``torch.nn.functional.linear_cross_entropy``: the loss of a linear layer's logits, without the logits.

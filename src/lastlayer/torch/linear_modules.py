@@ -7,7 +7,7 @@ whose loss is `lastlayer.torch.linear_cross_entropy`.
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn.modules.loss import _WeightedLoss
 
 from lastlayer import problem
 from lastlayer.errors import LastlayerError
+from lastlayer.typing import ChunkOptions
 
 from .errors import raise_in_torch_terms
 from .linear_functional import linear_cross_entropy
@@ -23,10 +24,13 @@ from .tracing import leaf
 
 __all__ = ["LinearCrossEntropyLoss"]
 
-_Base: Any = getattr(torch.nn, "LinearCrossEntropyLoss", _WeightedLoss)  # new in 2.13
+if TYPE_CHECKING:
+    _Base = _WeightedLoss
+else:
+    _Base = getattr(torch.nn, "LinearCrossEntropyLoss", _WeightedLoss)  # new in 2.13
 
 
-class LinearCrossEntropyLoss(_Base):  # type: ignore[misc]
+class LinearCrossEntropyLoss(_Base):
     """``torch.nn.LinearCrossEntropyLoss``: a linear layer and the loss of its logits, without the logits.
 
     The mean over no targets is 0 with a gradient of 0, deliberately; PyTorch's is NaN.
@@ -79,16 +83,16 @@ class LinearCrossEntropyLoss(_Base):  # type: ignore[misc]
         *,
         out_features: tuple[int, ...] = (),
         bias: bool = False,
-        device: Any = None,
+        device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
         reduction: str = "mean",
         weight: Tensor | None = None,
         ignore_index: int | None = None,
         label_smoothing: float = 0.0,
-        options: Any = None,
-        temperature: float = 1.0,
-        softcap: float | None = None,
-        z_loss: float = 0.0,
+        options: ChunkOptions | None = None,
+        temperature: float | Tensor = 1.0,
+        softcap: float | Tensor | None = None,
+        z_loss: float | Tensor = 0.0,
         max_memory: float | None = None,
     ) -> None:
         name = type(self).__name__
@@ -116,10 +120,10 @@ class LinearCrossEntropyLoss(_Base):  # type: ignore[misc]
     def forward(
         self,
         input: Tensor,  # noqa: A002
-        target: Tensor,
+        target: Tensor | tuple[Tensor, ...],
         *,
         sample_weight: Tensor | None = None,
-        denominator: float | None = None,
+        denominator: float | Tensor | None = None,
     ) -> Tensor:
         """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
         if type(input) is not Tensor:

@@ -39,9 +39,9 @@ class Softmax(torch.nn.Softmax):
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
 
-    temperature: float
+    temperature: float | Tensor
 
-    def __init__(self, dim: int | None = None, *, temperature: float = 1.0) -> None:
+    def __init__(self, dim: int | None = None, *, temperature: float | Tensor = 1.0) -> None:
         super().__init__(dim)
         self.temperature = temperature
 
@@ -72,9 +72,9 @@ class LogSoftmax(torch.nn.LogSoftmax):
     tensor([-3.9632, -3.1632, -0.0632])
     """
 
-    temperature: float
+    temperature: float | Tensor
 
-    def __init__(self, dim: int | None = None, *, temperature: float = 1.0) -> None:
+    def __init__(self, dim: int | None = None, *, temperature: float | Tensor = 1.0) -> None:
         super().__init__(dim)
         self.temperature = temperature
 
@@ -113,9 +113,9 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
     tensor(0.4817)
     """
 
-    temperature: float
-    softcap: float | None
-    z_loss: float
+    temperature: float | Tensor
+    softcap: float | Tensor | None
+    z_loss: float | Tensor
 
     def __init__(
         self,
@@ -126,9 +126,9 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         reduction: str = "mean",
         label_smoothing: float = 0.0,
         *,
-        temperature: float = 1.0,
-        softcap: float | None = None,
-        z_loss: float = 0.0,
+        temperature: float | Tensor = 1.0,
+        softcap: float | Tensor | None = None,
+        z_loss: float | Tensor = 0.0,
     ) -> None:
         super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
         self.temperature = temperature
@@ -141,7 +141,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         target: Tensor,
         *,
         sample_weight: Tensor | None = None,
-        denominator: float | None = None,
+        denominator: float | Tensor | None = None,
     ) -> Tensor:
         """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
         if type(input) is not Tensor:
@@ -218,7 +218,7 @@ class NLLLoss(torch.nn.NLLLoss):
         target: Tensor,
         *,
         sample_weight: Tensor | None = None,
-        denominator: float | None = None,
+        denominator: float | Tensor | None = None,
     ) -> Tensor:
         """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
         if type(input) is not Tensor:

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from torch import nn
 
 from lastlayer import problem
+from lastlayer.typing import Defer
 
-from .head import Defer, LinearHead
+from .head import LinearHead
 
 __all__ = ["without_logits"]
 
