@@ -14,9 +14,11 @@ import numpy as np
 from . import dispatch, problem, shards
 from .arrays import Array, cast, is_foreign, namespace, wide
 from .backends.backend import Backend
-from .backends.core import native
+from .backends.core.tiles import CoreTileBackend
 from .linear import run, small
-from .linear import top_k as best
+from .linear import top_k as linear_top_k
+from .linear.array_ops import NumPyOps
+from .linear.tile import NO_GRADIENTS
 from .options import Given, Options
 from .problem import Head, Problem, Scores
 from .resolving import resolve
@@ -25,16 +27,19 @@ from .row_statistics import RowStats
 __all__ = ["gradients", "loss", "statistics", "top_k"]
 
 _NO_TARGETS = (None, None, None)
+_ALL = (True, True, True)  # gradients
 
 
 def loss(head: Head, given: Given, options: Options, stats: bool = False) -> Any:
     """``lastlayer.linear_cross_entropy``; with ``stats`` the rows' statistics too."""
     if not stats and (few := _small(head, given, options)) is not None:
-        return native.cross_entropy(few[1])
+        _, small_problem, backend = few
+        return backend.cross_entropy(small_problem)
     if (checked := _checked(head, given, options)) is not None:
+        tiles = _tiles(checked)
         if not stats:
-            return run.loss_and_gradients(head, checked).loss
-        found, _, rows = run.with_row_stats(head, checked)
+            return run.loss_and_gradients(head, checked, NO_GRADIENTS, tiles).loss
+        found, _, rows = run.with_row_stats(head, checked, NO_GRADIENTS, tiles)
         return found, rows
     found = _of_logits("cross_entropy", head, given, options)
     return (found, statistics(head, given, options)) if stats else found
@@ -43,13 +48,14 @@ def loss(head: Head, given: Given, options: Options, stats: bool = False) -> Any
 def gradients(head: Head, given: Given, options: Options, stats: bool = False) -> Any:
     """``lastlayer.linear_cross_entropy_grad``; with ``stats`` the rows' statistics too."""
     if not stats and (few := _small(head, given, options)) is not None:
-        value, found = small.loss_and_gradients(head, *few)
+        z, small_problem, backend = few
+        value, found = small.loss_and_gradients(head, z, small_problem, backend.cross_entropy_grad)
         return value, tuple(found)
     if (checked := _checked(head, given, options)) is not None:
         if not stats:
-            result = run.loss_and_gradients(head, checked, (True, True, True))
+            result = run.loss_and_gradients(head, checked, _ALL, _tiles(checked))
             return result.loss, tuple(result.gradients)
-        found, grads, rows = run.with_row_stats(head, checked, (True, True, True))
+        found, grads, rows = run.with_row_stats(head, checked, _ALL, _tiles(checked))
         return found, tuple(grads), rows
     found, g = _of_logits("cross_entropy_grad", head, given, options)
     both = found, _gradients_of_logits(head, g)
@@ -61,7 +67,7 @@ def statistics(head: Head, given: Given, options: Options, class_offset: Any = N
     if class_offset is not None:
         return _of_shard(head, given, options, problem.class_offset(options.function, class_offset))
     if (checked := _checked(head, given, options)) is not None:
-        return run.row_stats(head, checked)
+        return run.row_stats(head, checked, _tiles(checked))
     return _of_logits("row_stats", head, given, options)  # type: ignore[no-any-return]
 
 
@@ -75,7 +81,7 @@ def _of_shard(head: Head, given: Given, options: Options, first: int) -> RowStat
     if given[0] is not None:
         checked = shards.with_shard(checked.scores, chosen, first, given, options)
     if in_loop:
-        return shards.placed_in(run.row_stats(head, checked), checked, first)
+        return shards.placed_in(run.row_stats(head, checked, _tiles(checked)), checked, first)
     fields = run.FIELDS if given[0] is None else run.FIELDS | {"nll"}
     found = replace(chosen.row_stats(checked, fields), dtype=_kind(head))
     return shards.placed_in(found, checked, first)
@@ -84,26 +90,27 @@ def _of_shard(head: Head, given: Given, options: Options, first: int) -> RowStat
 def top_k(head: Head, k: Any, options: Options) -> tuple[Array, Array]:
     """``lastlayer.linear_top_k``."""
     if (checked := _checked(head, _NO_TARGETS, options)) is not None:
-        return best.top_k(head, checked, problem.top(checked.scores, k))
+        k = problem.top(checked.scores, k)
+        return linear_top_k.top_k(head, checked, k, _tiles(checked))
     xp = namespace(head.x)
     scores = _scores(_logits(head), options)
     labels, p = dispatch.backend(scores).top_k(scores, problem.top(scores, k))
     return labels, cast(xp, p, _kind(head))
 
 
-def _small(head: Head, given: Given, options: Options) -> tuple[small.Logits, Problem] | None:
-    """The logits of a small call and their problem; None where it is not small, or there is no core."""
-    if is_foreign(head.x) or (made := small.logits(head, given[0])) is None:
+def _small(head: Head, given: Given, options: Options) -> tuple[small.Logits, Problem, Backend] | None:
+    """The logits of a small call, their problem and backend; None if it is not small or not for the core."""
+    if is_foreign(head.x) or (logits := small.logits(head, given[0])) is None:
         return None
-    scores = _scores(made.z, options)
+    scores = _scores(logits.z, options)
     chosen = dispatch.backend(scores)
     if chosen.name != "native":
         return None
-    return made, resolve(scores, chosen, given, options)
+    return logits, resolve(scores, chosen, given, options), chosen
 
 
 def _checked(head: Head, given: Given, options: Options) -> Problem | None:
-    """The problem for the loop; None where there is no core to run it."""
+    """The problem for the loop; None where the core does not run it."""
     if is_foreign(head.x):
         return None
     scores = problem.head_scores(options.function, head, options.temperature, options.softcap)
@@ -111,6 +118,11 @@ def _checked(head: Head, given: Given, options: Options) -> Problem | None:
     if chosen.name != "native":
         return None
     return _problem(scores, chosen, given, options)
+
+
+def _tiles(checked: Problem) -> CoreTileBackend:
+    """The backend of a problem's tiles."""
+    return CoreTileBackend(NumPyOps(checked.scores.array.dtype))
 
 
 def _problem(scores: Scores, backend: Backend, given: Given, options: Options) -> Problem:
@@ -167,9 +179,9 @@ def _gradients_of_logits(head: Head, g: Array) -> tuple[Array, Array, Array | No
     xp = namespace(head.x)
     v, d = head.weight.shape
     g = xp.reshape(g, (-1, v))
-    count = xp.any(g != 0, axis=1)  # what an ignored row and the weights hold is nobody's
-    x = xp.where(count[:, None], wide(xp, xp.reshape(head.x, (g.shape[0], d))), 0.0)
-    dx = xp.where(count[:, None], g @ wide(xp, head.weight), 0.0)
+    active = xp.any(g != 0, axis=1)  # 0 times an infinity of an inactive row would be NaN
+    x = xp.where(active[:, None], wide(xp, xp.reshape(head.x, (g.shape[0], d))), 0.0)
+    dx = xp.where(active[:, None], g @ wide(xp, head.weight), 0.0)
     dx = xp.reshape(dx, head.x.shape)
     dbias = None if head.bias is None else cast(xp, xp.sum(g, axis=0), head.bias.dtype)
     return cast(xp, dx, head.x.dtype), cast(xp, g.T @ x, head.weight.dtype), dbias

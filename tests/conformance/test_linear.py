@@ -14,8 +14,9 @@ from random_arrays import numbers
 
 import lastlayer as ll
 from lastlayer import dispatch, problem
+from lastlayer.backends.core.tiles import CoreTileBackend
 from lastlayer.linear import run
-from lastlayer.linear.array_ops import NumPyProducts
+from lastlayer.linear.array_ops import NumPyOps
 from lastlayer.options import Options
 from lastlayer.resolving import resolve
 
@@ -345,7 +346,7 @@ def test_work_that_nobody_needs_is_not_done(core, cut):
     """One product a tile for a loss, two for a head or a body alone, three for both; four if recomputed."""
     made = []
 
-    class Counting(NumPyProducts):
+    class Counting(NumPyOps):
         def logits(self, *args):
             made.append("logits")
             super().logits(*args)
@@ -354,6 +355,7 @@ def test_work_that_nobody_needs_is_not_done(core, cut):
             made.append("dx" if out.shape[0] == N else "dweight")
             super().multiply(a, b, out, *args)
 
+    tiles = CoreTileBackend(Counting(np.dtype(np.float64)))
     head = problem.head("f", numbers(N, D), numbers(V, D))
     scores = problem.head_scores("f", head)
     given = targets_of("index"), None, None
@@ -365,12 +367,14 @@ def test_work_that_nobody_needs_is_not_done(core, cut):
         ((True, True, False), ["logits", "dweight", "dx"]),
     ):
         made.clear()
-        found = run.loss_and_gradients(head, checked, wanted, Counting(np.dtype(np.float64)))
+        found = run.loss_and_gradients(head, checked, wanted, tiles)
         assert made == expected
         assert [g is not None for g in found.gradients] == list(wanted)
     cut(N, 24, 1)  # three tiles, one kept: two of them are made again
     made.clear()
-    run.loss_and_gradients(head, checked, (True, True, False), Counting(np.dtype(np.float64)))
+    run.loss_and_gradients(
+        head, checked, (True, True, False), CoreTileBackend(Counting(np.dtype(np.float64)))
+    )
     assert [made.count(name) for name in ("logits", "dweight", "dx")] == [5, 3, 3]
 
 

@@ -14,8 +14,9 @@ from random_arrays import numbers
 
 import lastlayer as ll
 from lastlayer import dispatch, problem
+from lastlayer.backends.core.tiles import CoreTileBackend
 from lastlayer.linear import run
-from lastlayer.linear.array_ops import NumPyProducts
+from lastlayer.linear.array_ops import NumPyOps
 from lastlayer.linear.row_gradients import row_gradients
 from lastlayer.options import Options
 from lastlayer.resolving import resolve
@@ -88,10 +89,10 @@ def test_gradients_of_rows(head, name, some):
     names = ("loss", "lse", "entropy") if name == "all" else (name,)
     heights = {k: rng.normal(size=n) * (rng.random(n) < (0.4 if some else 1.0)) for k in names}
     head, checked = checked_head(x, w, b, y)
-    products = NumPyProducts(np.dtype(np.float64))
+    tiles = CoreTileBackend(NumPyOps(np.dtype(np.float64)))
     with in_tiles(*plan):
-        stats = run.row_stats(head, checked, products)
-        found = row_gradients(head, checked, stats, heights, (True, True, True), products)
+        stats = run.row_stats(head, checked, tiles)
+        found = row_gradients(head, checked, stats, heights, (True, True, True), tiles)
     z = x @ w.T + b
     p, zero = ll.softmax(z), np.zeros(n)
     dz = heights.get("loss", zero)[:, None] * (y >= 0)[:, None] * (p - np.eye(v)[np.maximum(y, 0)])
@@ -112,17 +113,17 @@ def test_memory_of_rows(memory, dtype, what):
     x, w = numbers(n, d).astype(dtype), numbers(v, d).astype(dtype)
     head, checked = checked_head(x, w, None, targets_of("index", n, v), memory)
     half = checked_head(x, w, None, np.where(np.arange(n) % 2, -100, 0), memory)
-    products = NumPyProducts(checked.scores.array.dtype)
-    stats = run.row_stats(head, checked, products)
+    tiles = CoreTileBackend(NumPyOps(checked.scores.array.dtype))
+    stats = run.row_stats(head, checked, tiles)
     heights = dict.fromkeys(("loss", "entropy"), np.ones(n))
 
     def call():
         if what == "statistics":
-            run.row_stats(head, checked, products)
+            run.row_stats(head, checked, tiles)
             return []
         if what == "with a loss":
-            return run.with_row_stats(*half, (True, True, False), products)[1]
-        return row_gradients(head, checked, stats, heights, (True, True, False), products)
+            return run.with_row_stats(*half, (True, True, False), tiles)[1]
+        return row_gradients(head, checked, stats, heights, (True, True, False), tiles)
 
     call()
     tracemalloc.start()

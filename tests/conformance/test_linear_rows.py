@@ -184,13 +184,13 @@ def test_x_is_not_copied(core, loop, monkeypatch):
     x, w, y = numbers(8, n, d), numbers(v, d), targets_of("index", 8 * n, v).reshape(8, n)
     shapes = []
     loop()
-    logits = array_ops.NumPyProducts.logits
+    logits = array_ops.NumPyOps.logits
 
     def counting(self, x, *args):
         shapes.append(x.shape[0])
         logits(self, x, *args)
 
-    monkeypatch.setattr(array_ops.NumPyProducts, "logits", counting)
+    monkeypatch.setattr(array_ops.NumPyOps, "logits", counting)
     for options, rows, copies in (
         ({"shift": 1}, 8 * n, 0.0),
         ({"ignore_index": 3}, 8 * n, 0.0),

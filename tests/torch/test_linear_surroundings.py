@@ -210,14 +210,14 @@ def test_gradients_wait_where_all_tiles_are_kept(passes):
     for y, other in ((Y, Y), (most, most), (listed, dense)):
         passes.clear()
         value = 3 * ll.linear_cross_entropy(*args[:2], y, bias=args[2])
-        waiting = value.grad_fn.next_functions[0][0].waiting
+        pending = value.grad_fn.next_functions[0][0].pending
         assert passes == ["forward"]
-        assert waiting.loop.rows.x is None
-        assert sum(b.numel() for b in waiting.loop.buffers) <= max(N * V, V)
+        assert pending.loop.rows.x is None
+        assert sum(b.numel() for b in pending.loop.buffers) <= max(N * V, V)
         expected = 3 * F.cross_entropy(F.linear(*args), other)
         (dw,) = torch.autograd.grad(value, args[1], retain_graph=True)
         assert passes[1:] == [ALL]
-        del waiting
+        del pending
         torch.testing.assert_close(dw, *torch.autograd.grad(expected, args[1], retain_graph=True), **CLOSE)
         found = torch.autograd.grad(value, args, retain_graph=True)
         torch.testing.assert_close(found, torch.autograd.grad(expected, args), **CLOSE)

@@ -214,17 +214,17 @@ def test_an_ignored_row_has_statistics_that_are_differentiated(each):
 
 @pytest.mark.parametrize("few", [False, True])
 def test_rows_of_height_0_are_not_computed(alone, loop, monkeypatch, few):
-    from lastlayer.backends.torch.array_ops import TorchProducts
+    from lastlayer.backends.torch.array_ops import TorchOps
 
     loop()
     multiplied = []
-    logits = TorchProducts.logits
+    logits = TorchOps.logits
 
     def counting(self, x, *rest):
         multiplied.append(x.shape[0])
         logits(self, x, *rest)
 
-    monkeypatch.setattr(TorchProducts, "logits", counting)
+    monkeypatch.setattr(TorchOps, "logits", counting)
     x, w, b = arguments(64)
     losses = ll.linear_cross_entropy(x, w, torch.arange(64) % V, bias=b, reduction="none")
     multiplied.clear()

@@ -9,50 +9,54 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["NumPyProducts", "Products"]
+__all__ = ["ArrayOps", "HostArrayOps", "NumPyOps"]
 
 
-class Products(Protocol):
-    """What the loop asks of an array library. ``out`` is written to; a tile is contiguous."""
+class ArrayOps(Protocol):
+    """The array library's operations. ``out`` is written to; tiles are contiguous, indices are the rows'."""
 
     dtype: Any  # of tiles, and of what is multiplied with them
     sum_dtype: Any  # of sums over tiles
-    number: int  # bytes of a number of a tile
-    threads: int  # for the core; 0: as it likes
-    apart: bool  # whether a product that is added to a sum has to be made first
-    half: bool  # whether it is rounded to 16 bits then
-    double: bool  # whether the tiles are of float64
-    packs: int  # bytes that a thread takes within a product, about
+    itemsize: int  # bytes of a number of a tile
+    separate: bool  # whether a product has to be computed before it is added to a sum
+    half: bool  # whether such a product is rounded to 16 bits
+    double: bool  # whether tiles are of float64
+    pack_bytes: int  # that a thread takes within a product, about
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
     def view(self, a: Any, dtype: Any) -> Any: ...
     def convert(self, a: Any) -> Any: ...
     def select(self, a: Any, index: Any) -> Any: ...
-    def spread(self, a: Any, index: Any, n: int) -> Any: ...
-    def finite(self, a: Any) -> bool: ...
+    def scatter(self, a: Any, index: Any, n: int) -> Any: ...
+    def all_finite(self, a: Any) -> bool: ...
+    def logits(self, x: Any, weight: Any, bias: Any, out: Any) -> None: ...
+    def multiply(self, a: Any, b: Any, out: Any, first: bool, product: Any) -> None: ...
+    def sum_rows(self, tile: Any, out: Any, first: bool) -> None: ...
+
+
+class HostArrayOps(ArrayOps, Protocol):
+    """Those of arrays in CPU memory, which single numbers are read from: these arrays are NumPy's."""
+
     def dots(self, a: Any, b: Any, c: Any) -> Any: ...
     def rounded(self, a: Any) -> Any: ...
-    def logits(self, x: Any, weight: Any, bias: Any, out: Any) -> None: ...
-    def multiply(self, a: Any, b: Any, out: Any, first: bool, spare: Any) -> None: ...
-    def sum_rows(self, tile: Any, out: Any, first: bool) -> None: ...
     def pick(self, tile: Any, columns: Any) -> Any: ...
-    def numbers(self, tile: Any) -> Any: ...
-    def take(self, tile: Any, rows: Any, columns: Any) -> Any: ...
-    def put(self, rows: Any, columns: Any, values: Any, matrix: Any, out: Any, room: int) -> None: ...
+    def as_numpy(self, tile: Any) -> Any: ...
+    def take_out(self, tile: Any, rows: Any, columns: Any) -> Any: ...
+    def add_entries(self, entries: Any, matrix: Any, out: Any, room: int) -> None: ...
 
 
-class NumPyProducts:
-    """NumPy's products. 16-bit floats are multiplied as float32: it has no fast product of their own."""
+class NumPyOps:
+    """NumPy's operations. 16-bit floats are multiplied as float32: it has no fast product of their own."""
 
-    threads = packs = 0
-    apart = True
+    pack_bytes = 0
+    separate = True
     half = False
 
     def __init__(self, dtype: Any) -> None:
         self.double = bool(dtype == np.float64)
         self.dtype = self.sum_dtype = np.dtype(np.float64 if self.double else np.float32)
-        self.number = self.dtype.itemsize
+        self.itemsize = self.dtype.itemsize
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return np.empty(shape, dtype)
@@ -71,13 +75,31 @@ class NumPyProducts:
     def select(self, a: Any, index: Any) -> Any:
         return a[index]
 
-    def spread(self, a: Any, index: Any, n: int) -> Any:
+    def scatter(self, a: Any, index: Any, n: int) -> Any:
+        """Rows at their places among n, the others zeros."""
         out = np.zeros((n, *a.shape[1:]), a.dtype)
         out[index] = a
         return out
 
-    def finite(self, a: Any) -> bool:
+    def all_finite(self, a: Any) -> bool:
         return bool(np.isfinite(self.convert(a)).all())
+
+    def logits(self, x: Any, weight: Any, bias: Any, out: Any) -> None:
+        np.matmul(x, weight.T, out=out)
+        if bias is not None:
+            np.add(out, bias, out=out)
+
+    def multiply(self, a: Any, b: Any, out: Any, first: bool, product: Any) -> None:
+        """Write the product, or add it if it is not the ``first``, by way of the memory ``product``."""
+        if first:
+            np.matmul(a, b, out=out)
+        else:
+            product = product[: out.size].reshape(out.shape)
+            np.add(out, np.matmul(a, b, out=product), out=out)
+
+    def sum_rows(self, tile: Any, out: Any, first: bool) -> None:
+        total = np.sum(tile, axis=0, dtype=self.dtype)
+        out[...] = total if first else out + total
 
     def dots(self, a: Any, b: Any, c: Any) -> Any:
         """The product of each row of a with that of b, and c if given: float64."""
@@ -88,42 +110,28 @@ class NumPyProducts:
         """Numbers of float64 as a tile would hold them."""
         return a.astype(self.dtype).astype(np.float64)
 
-    def logits(self, x: Any, weight: Any, bias: Any, out: Any) -> None:
-        np.matmul(x, weight.T, out=out)
-        if bias is not None:
-            np.add(out, bias, out=out)
-
-    def multiply(self, a: Any, b: Any, out: Any, first: bool, spare: Any) -> None:
-        if first:
-            np.matmul(a, b, out=out)
-        else:
-            spare = spare[: out.size].reshape(out.shape)
-            np.add(out, np.matmul(a, b, out=spare), out=out)
-
-    def sum_rows(self, tile: Any, out: Any, first: bool) -> None:
-        total = np.sum(tile, axis=0, dtype=self.dtype)
-        out[...] = total if first else out + total
-
     def pick(self, tile: Any, columns: Any) -> Any:
+        """Entries of a tile, some in each row: float64."""
         return np.take_along_axis(tile, columns, 1).astype(np.float64)
 
-    def numbers(self, tile: Any) -> Any:
+    def as_numpy(self, tile: Any) -> Any:
         """A tile as a NumPy array that shares its memory; bfloat16 as its bits."""
         return tile
 
-    def take(self, tile: Any, rows: Any, columns: Any) -> Any:
-        """Different entries out of a tile; zero is left in their place."""
+    def take_out(self, tile: Any, rows: Any, columns: Any) -> Any:
+        """Different entries of a tile; zeros are left in their place."""
         values = tile[rows, columns]
         tile[rows, columns] = 0
         return values
 
-    def put(self, rows: Any, columns: Any, values: Any, matrix: Any, out: Any, room: int) -> None:
-        """Add the product of these entries' own matrix with another, in ``room`` bytes."""
+    def add_entries(self, entries: Any, matrix: Any, out: Any, room: int) -> None:
+        """Add the product of a sparse matrix (rows, columns, values) with another, in ``room`` bytes."""
+        rows, columns, values = entries
         if len(rows) == 0:
             return
         order = np.argsort(rows, kind="stable")
         rows, columns, values = rows[order], columns[order], values[order]
-        some = max(1, room // (3 * max(1, matrix.shape[1]) * self.number))
+        some = max(1, room // (3 * max(1, matrix.shape[1]) * self.itemsize))
         for start in range(0, len(rows), some):
             r, c, v = (a[start : start + some] for a in (rows, columns, values))
             added = self.convert(matrix[c]) * v[:, None]

@@ -1,4 +1,4 @@
-"""The products that the linear head's loop asks of PyTorch; see `lastlayer.linear.array_ops`."""
+"""What the linear head's loop asks of PyTorch, in CPU memory; see `lastlayer.linear.array_ops`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from lastlayer.arrays import from_bfloat
 
 from .tensors import new_like, wide
 
-__all__ = ["TorchProducts"]
+__all__ = ["TorchOps"]
 
 
-class TorchProducts:
-    """PyTorch's products. bfloat16 is multiplied as it is and added up in float32, float16 as float32."""
+class TorchOps:
+    """PyTorch's operations. bfloat16 is multiplied as it is and added up in float32, float16 as float32."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.double = dtype is torch.float64
         self.dtype = torch.float32 if dtype is torch.float16 else dtype
         self.sum_dtype = wide(dtype)
-        self.apart = self.half = self.dtype is not self.sum_dtype
-        self.number = self.dtype.itemsize
-        self.threads = torch.get_num_threads()
-        self.packs = 3 << 19 if dtype is torch.bfloat16 else 0  # measured; of other dtypes nothing is seen
+        self.separate = self.half = self.dtype is not self.sum_dtype
+        self.itemsize = self.dtype.itemsize
+        self.pack_bytes = 3 << 19 if dtype is torch.bfloat16 else 0  # measured; about 0 for other dtypes
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
         return new_like(torch.empty(1, dtype=dtype).expand(shape))
@@ -42,10 +41,10 @@ class TorchProducts:
     def select(self, a: Tensor, index: Any) -> Tensor:
         return a.index_select(0, torch.from_numpy(index))
 
-    def spread(self, a: Tensor, index: Any, n: int) -> Tensor:
+    def scatter(self, a: Tensor, index: Any, n: int) -> Tensor:
         return torch.zeros((n, *a.shape[1:]), dtype=a.dtype).index_copy_(0, torch.from_numpy(index), a)
 
-    def finite(self, a: Tensor) -> bool:
+    def all_finite(self, a: Tensor) -> bool:
         return bool(a.isfinite().all())
 
     def dots(self, a: Tensor, b: Tensor, c: Tensor | None) -> Any:
@@ -63,14 +62,14 @@ class TorchProducts:
         else:
             torch.addmm(bias, x, weight.T, out=out)
 
-    def multiply(self, a: Tensor, b: Tensor, out: Tensor, first: bool, spare: Tensor) -> None:
+    def multiply(self, a: Tensor, b: Tensor, out: Tensor, first: bool, product: Tensor) -> None:
         if out.dtype is a.dtype:
             if first:
                 torch.mm(a, b, out=out)
             else:
                 out.addmm_(a, b)
             return
-        part = torch.mm(a, b, out=spare[: out.numel()].view(out.shape))
+        part = torch.mm(a, b, out=product[: out.numel()].view(out.shape))
         if first:
             out.copy_(part)
         else:
@@ -87,19 +86,20 @@ class TorchProducts:
         """Entries of a tile, some in each row, as NumPy's float64."""
         return tile.gather(1, torch.from_numpy(columns)).double().numpy()
 
-    def numbers(self, tile: Tensor) -> Any:
+    def as_numpy(self, tile: Tensor) -> Any:
         """A tile as a NumPy array that shares its memory; bfloat16 as its bits."""
         return (tile.view(torch.uint16) if tile.dtype is torch.bfloat16 else tile).numpy()
 
-    def take(self, tile: Tensor, rows: Any, columns: Any) -> Any:
-        """Different entries out of a tile, for NumPy, of bfloat16 as float32; zero is left in their place."""
-        z = self.numbers(tile)  # by NumPy: a few numbers are not worth waking threads for
+    def take_out(self, tile: Tensor, rows: Any, columns: Any) -> Any:
+        """Different entries of a tile, for NumPy, of bfloat16 as float32; zeros are left in their place."""
+        z = self.as_numpy(tile)  # by NumPy, on one thread: there are few of them
         values = z[rows, columns]
         z[rows, columns] = 0
         return from_bfloat(values) if self.half else values
 
-    def put(self, rows: Any, columns: Any, values: Any, matrix: Tensor, out: Tensor, room: int) -> None:
-        """Add the product of these entries' own matrix with another, unrounded, in ``room`` bytes."""
+    def add_entries(self, entries: Any, matrix: Tensor, out: Tensor, room: int) -> None:
+        """Add the product of a sparse matrix with another, unrounded, in ``room`` bytes."""
+        rows, columns, values = entries
         some = max(1, room // (max(1, matrix.shape[1]) * (matrix.element_size() + out.element_size())))
         for start in range(0, len(rows), some):
             r, c, v = (torch.from_numpy(a[start : start + some]) for a in (rows, columns, values))

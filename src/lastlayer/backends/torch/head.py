@@ -1,11 +1,11 @@
-"""The linear head on tensors. In: what `functional` was given. Out: tensors that autograd knows.
+"""The linear head on tensors. In: what `linear_functional` was given. Out: tensors that autograd knows.
 
 The ways to compute a call are in `head_call`; the choice among them is here. In CPU memory it is the loop
 of `lastlayer.linear`, with PyTorch's products. Where gradients are asked for, it computes them with the loss,
-and the first backward pass hands them out: they are of the arguments' size, not of the logits'. Values of
-each row are for `head_autograd`. A compiler sees one operation (`head_ops`) that returns both loss and
-gradients. What the loop cannot do (gradients for weights or for targets; derivatives of derivatives; devices,
-transforms) is composed of ``x @ weight.T`` and the functions of logits.
+and the first backward pass returns them: they are of the arguments' size, not of the logits'. Values of each
+row are for `head_autograd`. A compiler sees one operation (`head_ops`) that returns both loss and gradients.
+Everything else (gradients for weights or for targets, double backward, accelerators, transforms) is composed
+of ``x @ weight.T`` and the functions of logits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.autograd import Function, forward_ad
 
 from lastlayer import problem
 from lastlayer.linear import run
-from lastlayer.linear import top_k as best
+from lastlayer.linear import top_k as linear_top_k
 from lastlayer.options import Given, Options, has_defaults
 from lastlayer.problem import Problem
 from lastlayer.row_statistics import RowStats
@@ -34,8 +34,8 @@ __all__ = ["loss", "loss_and_gradients", "row_stats", "top_k"]
 class _Loss(Function):
     """(x, weight, bias, call, problem, stats) -> loss.
 
-    Where the memory holds all tiles, the gradients wait for the backward pass. Else they are computed with
-    the loss: they are smaller than the logits.
+    Where memory holds all tiles, the gradients are pending until the backward pass. Else they are computed
+    with the loss: they are smaller than the logits.
     """
 
     @staticmethod
@@ -48,15 +48,15 @@ class _Loss(Function):
         checked: Problem,
         stats: list[RowStats] | None,
     ) -> Tensor:
-        wanted, grads, ctx.waiting = ctx.needs_input_grad[:3], None, None
+        wanted, grads, ctx.pending = ctx.needs_input_grad[:3], None, None
         if is_narrow(x) or is_kept_elsewhere():
             value, _ = call.run(checked, (False, False, False), stats)
         elif stats is None:
-            value, grads, ctx.waiting = call.begin(checked, wanted)
+            value, grads, ctx.pending = call.begin(checked, wanted)
         else:
             value, grads = call.run(checked, wanted, stats)
-        ctx.grads = None if ctx.waiting else grads
-        ctx.scaled = ctx.grads is None  # by what comes back, before they are rounded
+        ctx.grads = None if ctx.pending else grads
+        ctx.scaled = ctx.grads is None  # by grad, before they are rounded
         ctx.save_for_backward(x, weight, bias, *call.target)  # type: ignore[misc]
         ctx.call = call.without_tensors()
         return value
@@ -64,20 +64,20 @@ class _Loss(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         wanted, saved = ctx.needs_input_grad[:3], ctx.saved_tensors  # which raises if they have changed
-        if torch.is_grad_enabled():  # to be differentiated again
+        if torch.is_grad_enabled():  # double backward
             found = head_autograd.composed_gradients(ctx.call.of(saved), {"loss": grad}, wanted)
             return *found, None, None, None
-        grads, ctx.grads = ctx.grads, None  # given away: whoever has them may write to them
-        waiting, ctx.waiting = ctx.waiting, None  # its tiles are used up
-        many = not in_memory(grad)
-        factor = 1.0 if many or not ctx.scaled else float(grad)
-        if waiting is not None and factor != 0.0:
-            grads = waiting.compute(factor)
+        grads, ctx.grads = ctx.grads, None  # returned once: their owner may write to them
+        pending, ctx.pending = ctx.pending, None  # its tiles are used up
+        batched = not in_memory(grad)
+        factor = 1.0 if batched or not ctx.scaled else float(grad)
+        if pending is not None and factor != 0.0:
+            grads = pending.compute(factor)
         elif grads is None:
             call = ctx.call.of(saved)
             checked = call.checked()
             _, grads = call.run(checked._replace(scale=checked.scale * factor), wanted)
-        if many:
+        if batched:
             return *(None if g is None else g * grad for g in grads), None, None, None
         if not ctx.scaled and grad != 1.0:
             grads = [None if g is None else g.mul_(grad) for g in grads]
@@ -164,8 +164,8 @@ def _row_stats(call: Call) -> RowStats:
     """The statistics of a call."""
     if not call.in_loop() or tracks(*(call.target or ())) or forward_ad._current_level >= 0:
         return _composed_stats(call)
-    head, products = call.parts()
-    found = run.row_stats(head, call.checked(), products)
+    head, backend = call.parts()
+    found = run.row_stats(head, call.checked(), backend)
     if tracks(call.x, call.weight, call.bias):
         return head_autograd.row_stats(call, found)
     return head_autograd.constant_stats(call, found)
@@ -187,7 +187,8 @@ def top_k(arrays: HeadArrays, k: Any, options: Options) -> tuple[Tensor, Tensor]
         call = call_of((x, weight, bias, max_memory), (None, None, None), options)
         if not call.in_loop():
             return kernels.top_k(call.logits(), k, call.options)
-    head, products = call.parts()
+    head, backend = call.parts()
     checked = call.checked()
-    labels, probabilities = best.top_k(head, checked, problem.top(checked.scores, k), products)
+    k = problem.top(checked.scores, k)
+    labels, probabilities = linear_top_k.top_k(head, checked, k, backend)
     return from_memory(labels), from_memory(probabilities)

@@ -1,8 +1,8 @@
-"""What the linear head says of each row, differentiable without its logits. In: a call. Out: tensors.
+"""The linear head's values of each row, differentiable without materialized logits. In: a call. Out: tensors.
 
 A row's loss, log-normaliser, entropy and confidence are known after one pass over the tiles. A few numbers a
-row are kept of them. The backward pass computes the tiles again (`lastlayer.linear.row_gradients`). What it
-cannot do, such as derivatives of derivatives, is composed of the logits.
+row are kept of them. The backward pass computes the tiles again (`lastlayer.linear.row_gradients`). Double
+backward and batched gradients are composed of the logits.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch.autograd import Function
 
 from lastlayer.linear.row_gradients import row_gradients
 from lastlayer.linear.run import loss_and_gradients, with_row_stats
+from lastlayer.linear.tile import NO_GRADIENTS
 from lastlayer.problem import Problem, Targets
 from lastlayer.row_statistics import RowStats
 
@@ -56,26 +57,26 @@ class RowValues(Function):
         call = ctx.call.of(ctx.saved_tensors)  # which raises if they have changed
         if torch.is_grad_enabled() or not all(in_memory(g) for g in given.values()):
             return *composed_gradients(call, given, wanted), None, None, None
-        head, products = call.parts()
-        heights = {name: memory(g.double().contiguous()).reshape(-1) for name, g in given.items()}
+        head, backend = call.parts()
+        upstream = {name: memory(g.double().contiguous()).reshape(-1) for name, g in given.items()}
         checked, state = call.checked(), ctx.state
-        if "confidence" in heights:  # exp(-loss) of the argmax for a target
-            checked, state = _of_the_best(checked, state)
-            heights = {"loss": -heights["confidence"] * np.asarray(state.confidence).reshape(-1)}
-        elif "nll" in heights:
-            heights["loss"] = heights.pop("nll")
-        return *row_gradients(head, checked, state, heights, wanted, products), None, None, None
+        if "confidence" in upstream:  # exp(-loss) with the argmax for a target
+            checked, state = _with_argmax_targets(checked, state)
+            upstream = {"loss": -upstream["confidence"] * np.asarray(state.confidence).reshape(-1)}
+        elif "nll" in upstream:
+            upstream["loss"] = upstream.pop("nll")
+        return *row_gradients(head, checked, state, upstream, wanted, backend), None, None, None
 
 
-def _of_the_best(checked: Problem, state: RowStats) -> tuple[Problem, RowStats]:
+def _with_argmax_targets(checked: Problem, state: RowStats) -> tuple[Problem, RowStats]:
     """The problem whose targets are the most probable classes, and the state of its rows."""
-    best = np.asarray(state.argmax) - (state.classes[0][0] if state.classes else 0)  # of the head's own
-    targets = Targets("index", best, 1.0, 0.0, None, None, None, 0.0)
-    return checked._replace(targets=targets), replace(state, mass=np.ones(best.shape), dtype=np.float64)
+    argmax = np.asarray(state.argmax) - (state.classes[0][0] if state.classes else 0)  # of the head's classes
+    targets = Targets("index", argmax, 1.0, 0.0, None, None, None, 0.0)
+    return checked._replace(targets=targets), replace(state, mass=np.ones(argmax.shape), dtype=np.float64)
 
 
 def composed_gradients(call: Any, given: dict[str, Tensor], wanted: Any) -> Any:
-    """The same by way of the logits, to be differentiated again; or of many numbers a row at once."""
+    """The same gradients from the logits, for double backward, or batched."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         x, weight, bias = (
@@ -100,12 +101,12 @@ def composed(call: Any, names: tuple[str, ...]) -> tuple[Tensor, ...]:
 
 def losses(call: Any, checked: Problem, stats: list[RowStats] | None) -> Tensor:
     """The loss of each row; the rows' statistics into a list if given."""
-    head, products = call.parts()
+    head, backend = call.parts()
     if stats is None:
-        fields = ("mass", "argmax") if products.half else ("mass",)
-        value, _, state, *_ = loss_and_gradients(head, checked, products=products, fields=fields)
+        fields = ("mass", "argmax") if backend.arrays.half else ("mass",)
+        value, _, state, *_ = loss_and_gradients(head, checked, NO_GRADIENTS, backend, fields)
     else:
-        value, _, state = with_row_stats(head, checked, products=products)
+        value, _, state = with_row_stats(head, checked, NO_GRADIENTS, backend)
         stats.append(state)
     return _read(call, state, {"loss": value})[0]
 
@@ -121,12 +122,12 @@ def _read(call: Any, state: RowStats, values: dict[str, Any]) -> tuple[Tensor, .
 class HeadRowStats(TensorRowStats):
     """Row statistics of a linear head, differentiable in its features, weight and bias."""
 
-    made: Any = None  # lse and so on, as tensors that autograd knows
+    values: Any = None  # lse, nll and entropy, as tensors that autograd knows
     call: Any = None
 
     def _read(self, name: str) -> Tensor:
-        if name in self.made:
-            return self.made[name]  # type: ignore[no-any-return]
+        if name in self.values:
+            return self.values[name]  # type: ignore[no-any-return]
         unchanged(self.call.options.function, self.versions, *self.call.tensors)
         if name == "confidence":
             return _read(self.call, self.state, {name: self.state.confidence})[0]
@@ -134,20 +135,19 @@ class HeadRowStats(TensorRowStats):
 
 
 def row_stats(call: Any, found: RowStats) -> HeadRowStats:
-    """The statistics that the loop ``found``, as differentiable tensors."""
+    """The statistics of a call as differentiable tensors; ``found`` by the loop."""
     names = [name for name in _READ if name != "nll" or found.gap is not None]
-    values = _read(call, found, {name: getattr(found, name) for name in names})
-    made = dict(zip(names, values, strict=True))
-    kept = versions_of(*call.tensors)
-    return HeadRowStats(**_fields(call, found), state=found, made=made, call=call, versions=kept)
+    tensors = _read(call, found, {name: getattr(found, name) for name in names})
+    values, versions = dict(zip(names, tensors, strict=True)), versions_of(*call.tensors)
+    return HeadRowStats(**_fields(call, found), state=found, values=values, call=call, versions=versions)
 
 
 def constant_stats(call: Any, found: RowStats) -> TensorRowStats:
-    """The statistics that the loop ``found``, as tensors that have no gradient."""
+    """The statistics of a call as tensors without a gradient; ``found`` by the loop."""
     source = torch.empty(0), None, None, None
     return TensorRowStats(**_fields(call, found), source=source, state=found)
 
 
 def _fields(call: Any, found: RowStats) -> dict[str, Any]:
-    # Copies: what is written into a result must not reach what a backward pass starts from.
+    # Copies: the user may write into results, and the backward pass reads the statistics.
     return {**tensors_of(found, copy=True), "dtype": wide(call.x.dtype)}

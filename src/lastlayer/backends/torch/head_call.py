@@ -1,7 +1,7 @@
 """A call of the linear head on tensors, and the ways to compute it. In: what a caller passed. Out: tensors.
 
-By the loop of `lastlayer.linear.loop`, in CPU memory; as one operation of a program that someone looks at
-(`head_ops`); or composed of ``x @ weight.T`` and the functions of logits.
+By the loop of `lastlayer.linear.loop`, in CPU memory; as one operation of a compiled graph (`head_ops`); or
+composed of ``x @ weight.T`` and the functions of logits.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lastlayer import problem, selection
-from lastlayer.linear import run as passes
-from lastlayer.linear.run import Waiting
+from lastlayer.backends.core.tiles import CoreTileBackend
+from lastlayer.linear import run
+from lastlayer.linear.run import PendingGradients
 from lastlayer.options import Given, Options
 from lastlayer.problem import Head, Problem, tensor_errors
 from lastlayer.row_statistics import RowStats
 
 from . import canonical, entry, kernels
 from . import number_options as numbers
-from .array_ops import TorchProducts
+from .array_ops import TorchOps
 from .choice import on_core
 from .targets import Target, effective
 from .tensors import as_tensor, from_memory, in_memory, is_autocast, is_transformed, is_watched, shape_of
@@ -33,7 +34,7 @@ HeadArrays = tuple[Any, Any, Any, Any]  # x, weight, bias, max_memory: the head 
 
 
 class Call(NamedTuple):
-    """One call: its tensors and what was said besides."""
+    """One call: its tensors and its options."""
 
     x: Tensor
     weight: Tensor
@@ -44,7 +45,7 @@ class Call(NamedTuple):
 
     @property
     def like_logits(self) -> Tensor:
-        """A tensor of the logits' shape, in no memory."""
+        """A tensor of the logits' shape that takes no memory."""
         return self.x.new_zeros(()).expand(*self.x.shape[:-1], self.weight.shape[0])
 
     @property
@@ -53,12 +54,12 @@ class Call(NamedTuple):
         return (*self[:3], *(self.target or ()))
 
     def without_tensors(self) -> Call:
-        """What was said besides them, to be kept while autograd keeps these."""
-        nothing: Any = None
-        return self._replace(x=nothing, weight=nothing, bias=nothing, target=None)
+        """The call without its tensors: those are kept by autograd."""
+        none: Any = None
+        return self._replace(x=none, weight=none, bias=none, target=None)
 
     def of(self, tensors: Any) -> Call:
-        """The same call of these ``tensors``."""
+        """The same call with these ``tensors``."""
         x, weight, bias, *target = tensors
         return self._replace(x=x, weight=weight, bias=bias, target=Target(*target) if target else None)
 
@@ -72,7 +73,7 @@ class Call(NamedTuple):
         return on_core(self.x) and all(in_memory(t) for t in others)
 
     def in_program(self) -> bool:
-        """Whether the loss is to be one operation of a program that a compiler, or a mode, looks at."""
+        """Whether the loss is to be one operation: of a compiled graph, or seen by a dispatch mode."""
         tensors = [t for t in (*self[:3], *(self.target or ())) if t is not None]
         return (
             any(is_watched(t) for t in tensors)
@@ -88,8 +89,8 @@ class Call(NamedTuple):
         """The loss as one operation, which computes the gradients with it."""
         o = self.options
         assert self.target is not None
-        recorded = torch.is_grad_enabled() and not torch.compiler.is_exporting()  # most never train
-        recorded &= o.reduction != "none" and not is_narrow(self.x)  # the backward pass knows more
+        recorded = torch.is_grad_enabled() and not torch.compiler.is_exporting()  # few of these train
+        recorded &= o.reduction != "none" and not is_narrow(self.x)  # unknown before the backward pass
         wanted = [recorded and t is not None and t.requires_grad for t in self[:3]]
         memory = None if self.memory is None else float(self.memory)
         found: Tensor = torch.ops.lastlayer.linear_loss.default(
@@ -103,32 +104,35 @@ class Call(NamedTuple):
             return problem.without_targets(canonical.scores_in_memory(self.like_logits, self.options))
         return canonical.resolve(self.like_logits, self.target, self.options)
 
-    def parts(self) -> tuple[Head, TorchProducts]:
-        """What the loop works on."""
+    def parts(self) -> tuple[Head, CoreTileBackend]:
+        """The head that the loop computes with, and the backend of its tiles."""
         x, weight, bias = (None if t is None else t.detach() for t in self[:3])
         assert x is not None
-        return Head(x, weight, bias, self.memory), TorchProducts(x.dtype)
+        backend = CoreTileBackend(TorchOps(x.dtype), torch.get_num_threads())
+        return Head(x, weight, bias, self.memory), backend
 
     def run(
         self, checked: Problem, wanted: Any, stats: list[RowStats] | None = None
     ) -> tuple[Tensor, list[Tensor | None]]:
         """The loss and the gradients that are wanted, by the loop; statistics into the list, if given."""
-        head, products = self.parts()
+        head, backend = self.parts()
         if stats is None:
-            found = passes.loss_and_gradients(head, checked, wanted, products)
+            found = run.loss_and_gradients(head, checked, wanted, backend)
             return from_memory(found.loss), found.gradients
-        value, grads, rows = passes.with_row_stats(head, checked, wanted, products)
+        value, grads, rows = run.with_row_stats(head, checked, wanted, backend)
         stats.append(rows)
         return from_memory(value), grads
 
-    def begin(self, checked: Problem, wanted: Any) -> tuple[Tensor, list[Tensor | None], Waiting | None]:
-        """What `run` gives, whose gradients wait for a backward pass where all tiles can be kept for it."""
-        head, products = self.parts()
-        found = passes.loss_and_gradients(head, checked, wanted, products, wait=True)
-        return from_memory(found.loss), found.gradients, found.waiting
+    def begin(
+        self, checked: Problem, wanted: Any
+    ) -> tuple[Tensor, list[Tensor | None], PendingGradients | None]:
+        """What `run` returns; gradients are left pending where all tiles can be kept for a backward pass."""
+        head, backend = self.parts()
+        found = run.loss_and_gradients(head, checked, wanted, backend, defer=True)
+        return from_memory(found.loss), found.gradients, found.pending
 
     def logits(self) -> Tensor:
-        """``x @ weight.T + bias``; for the gradients' sake inactive rows that are not finite are zeros."""
+        """``x @ weight.T + bias``; inactive rows with infinities become zeros: no gradient is NaN."""
         x = self.x
         if self.target is not None:
             y, w, s, *_ = self.target
@@ -152,18 +156,18 @@ class Call(NamedTuple):
         assert call.target is not None
         return entry.loss_of(call.logits(), call.target, call.options)
 
-    def with_logits(self, wanted: Any, height: Tensor | None = None) -> tuple[Tensor, list[Tensor | None]]:
-        """What `run` gives, from its logits; of the sum of ``height`` times each row's loss, if given."""
+    def with_logits(self, wanted: Any, grad: Tensor | None = None) -> tuple[Tensor, list[Tensor | None]]:
+        """What `run` returns, from its logits; gradients times ``grad``, a number or one a row, if given."""
         call = self.aligned()
         assert call.target is not None
         x, weight, bias = call.x, call.weight, call.bias
         z = call.logits()
         value, g = entry.loss_and_gradient_of(z, call.target, call.options)
-        if height is not None:
-            g = kernels.loss_gradient(height, z, call.target, call.options)
+        if grad is not None:
+            g = kernels.loss_gradient(grad, z, call.target, call.options)
         g = g.reshape(-1, g.shape[-1])
         rows = x.reshape(g.shape[0], x.shape[-1])
-        rows = torch.where((g.detach() != 0).any(1, keepdim=True), rows, 0.0)  # ignored rows may hold NaN
+        rows = torch.where((g.detach() != 0).any(1, keepdim=True), rows, 0.0)  # inactive rows may hold NaN
         return value, [
             (g @ weight).reshape(x.shape) if wanted[0] else None,
             g.T @ rows if wanted[1] else None,
@@ -171,12 +175,12 @@ class Call(NamedTuple):
         ]
 
     def aligned(self) -> Call:
-        """The same call with each target at its row's own position, for what knows of no shift."""
+        """The same call with a shift of 0: each target at its row's own position."""
         o, target = self.options, self.target
         if target is None or (type(o.shift) is int and o.shift == 0):
             return self._replace(options=o._replace(shift=0))
         if self.in_loop():
-            self.checked()  # what is wrong is said of the targets as they were given
+            self.checked()  # so that errors name the targets as they were given
         elif not torch.compiler.is_compiling():
             canonical.form_of(self.like_logits, target, o._replace(shift=0))
         y, w, s, p, rest = target
@@ -227,8 +231,8 @@ def for_autocast(t: Tensor) -> Tensor:
 
 
 def is_narrow(x: Tensor) -> bool:
-    """Whether gradients may vanish unless they are scaled before they are rounded: those of float16.
+    """Whether gradients underflow unless they are scaled before they are rounded: those of float16.
 
-    Who trains in it multiplies the loss with a large number, which only the backward pass knows.
+    Training in it scales the loss, and the scale is known only in backward.
     """
     return x.dtype is torch.float16

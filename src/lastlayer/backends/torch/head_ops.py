@@ -1,9 +1,9 @@
 """The linear head as an operation of PyTorch, ``torch.ops.lastlayer.linear_loss``: what its compilers see.
 
 In: tensors and plain options. Out: the loss, and those of its gradients that are wanted, each of its
-argument's size: nothing of the logits' size is in a traced program. The gradients are computed with the
+argument's size: a compiled graph holds no array of the logits' size. The gradients are computed with the
 loss, and the backward pass multiplies them; it computes those that were not foreseen, and those of the
-losses of rows. What is wrong with a call is raised when it runs.
+losses of rows. Errors of a call are raised when it runs.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _TENSORS = 3 + len(Target._fields)  # of the arguments: x, weight, bias and a ta
 
 def _call(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Call:
     """A call of the operation, without ``wanted``."""
-    target, (*said, memory) = Target(*rest[: _TENSORS - 3]), rest[_TENSORS - 3 :]
-    return Call(x, weight, bias, target, Options(*said), memory)
+    target, (*options, memory) = Target(*rest[: _TENSORS - 3]), rest[_TENSORS - 3 :]
+    return Call(x, weight, bias, target, Options(*options), memory)
 
 
 def _run(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -48,7 +48,7 @@ def _run(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Te
 
 
 def _run_backward(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of ``grad`` times the loss, or times the rows' losses: a weight of a row, so to say."""
+    """The gradients of ``grad`` times the loss, or of the rows' losses each times its number of ``grad``."""
     *options, wanted = rest
     call = _checked(x, *options)
     if call.in_loop():
@@ -56,8 +56,8 @@ def _run_backward(grad: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, 
         t = checked.targets
         assert t is not None
         if checked.reduction == "none":
-            height = memory(grad.double())
-            s = height if t.sample_weight is None else height * t.sample_weight
+            upstream = memory(grad.double())  # multiplies a row as its sample weight does
+            s = upstream if t.sample_weight is None else upstream * t.sample_weight
             checked = checked._replace(targets=t._replace(sample_weight=s), reduction="sum")
         else:
             checked = checked._replace(scale=checked.scale * float(grad))
@@ -110,30 +110,28 @@ linear_loss_backward = torch.ops.lastlayer.linear_loss_backward.default
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     grads = output[1:]
     ctx.mark_non_differentiable(*grads)
-    ctx.set_materialize_grads(False)  # there are none of these
+    ctx.set_materialize_grads(False)  # these outputs have no gradient of their own
     ctx.save_for_backward(*inputs[:_TENSORS], *grads)
     ctx.options, ctx.wanted = inputs[_TENSORS:-1], inputs[-1]
 
 
 def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> Any:
     *inputs, dx, dweight, dbias = ctx.saved_tensors
-    nothing = (None,) * (len(inputs) + len(ctx.options) + 1 - 3)
+    others = (None,) * (len(inputs) + len(ctx.options) + 1 - 3)
     wanted = ctx.needs_input_grad[:3]
     if grad is None:
-        return None, None, None, *nothing
+        return None, None, None, *others
     call = _call(*inputs, *ctx.options)
     later = call.options.reduction == "none" or is_narrow(call.x)
-    if torch.is_grad_enabled() or (
-        later and _is_batched(grad)
-    ):  # to be differentiated again, or many at once
-        return *composed_gradients(call, {"loss": grad}, wanted), *nothing
+    if torch.is_grad_enabled() or (later and _is_batched(grad)):  # double backward, or batched
+        return *composed_gradients(call, {"loss": grad}, wanted), *others
     if later:
         grads = linear_loss_backward(grad, *inputs, *ctx.options, wanted)
-        return *(g if on else None for g, on in zip(grads, wanted, strict=True)), *nothing
+        return *(g if on else None for g, on in zip(grads, wanted, strict=True)), *others
     grads = dx, dweight, dbias
-    if any(on and not made for on, made in zip(wanted, ctx.wanted, strict=True)):
+    if any(on and not computed for on, computed in zip(wanted, ctx.wanted, strict=True)):
         grads = linear_loss(*inputs, *ctx.options, wanted)[1:]
-    return *((g * grad).to(g.dtype) if on else None for g, on in zip(grads, wanted, strict=True)), *nothing
+    return *((g * grad).to(g.dtype) if on else None for g, on in zip(grads, wanted, strict=True)), *others
 
 
 torch.library.register_autograd(linear_loss, _backward, setup_context=_setup)

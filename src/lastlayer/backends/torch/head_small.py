@@ -1,9 +1,9 @@
 """The linear head on few logits: they are computed as a whole. In: tensors. Out: the loss and its gradients.
 
-For a small problem (`plan.is_small`) the loop over tiles would spend its time on itself. The loss is that of
-``x @ weight.T + bias`` by the core, the backward pass three products. As in the loop, float16 is multiplied
-as float32, inactive rows may hold anything, and in float32 and float64 the targets' entries of the logits'
-gradient are left out of the products and added last.
+For a small problem (`plan.is_small`) the overhead of the loop over tiles would exceed its work. The loss is
+that of ``x @ weight.T + bias`` by the core, the backward pass three products. As in the loop, float16 is
+multiplied as float32, inactive rows may hold infinities and NaN, and in float32 and float64 the targets'
+entries of the logits' gradient are left out of the products and added last.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Loss(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         *tensors, z = ctx.saved_tensors
         call, wanted = ctx.call.of(tensors), ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled() or not in_memory(grad):  # to be differentiated again, or many at once
+        if torch.is_grad_enabled() or not in_memory(grad):  # double backward, or batched
             return *head_autograd.composed_gradients(call, {"loss": grad}, wanted), None
         g = kernels.loss_gradient(grad, z, call.target, call.options)
         return *_products(call, g, wanted), None
@@ -105,42 +105,42 @@ def _products(call: Call, g: Tensor, wanted: Any) -> list[Tensor | None]:
 def _three(
     g: Tensor, x: Any, weight: Any, bias: Tensor | None, wanted: Any, y: Any, check: bool
 ) -> list[Tensor | None]:
-    """The three products; ``g`` is used up. ``check``: there may be rows without a gradient."""
+    """The three gradients; ``g`` is overwritten. ``check``: there may be inactive rows."""
     v, dtype = weight.shape[0], x.dtype
-    counts: Any = None
-    if check and not (counts := (g != 0).any(1, keepdim=True)).all():  # whatever the others hold
-        x = torch.where(counts, x, 0.0)
+    active: Any = None
+    if check and not (active := (g != 0).any(1, keepdim=True)).all():  # others may hold infinities
+        x = torch.where(active, x, 0.0)
     else:
-        counts = None
+        active = None
     if dtype is not g.dtype:
         x, weight = x.to(g.dtype), weight.to(g.dtype)
     db = g.sum(0).to(dtype) if wanted[2] and bias is not None else None
-    at: Any = None
+    entry: Any = None
     if y is not None and v > plan.FEW and g.dtype is not torch.bfloat16:
-        y = y.long().clamp(0, v - 1)  # of ignored rows any: there is nothing in them
-        at = g.gather(1, y.unsqueeze(1))
+        y = y.long().clamp(0, v - 1)  # of ignored rows any: their entries are 0
+        entry = g.gather(1, y.unsqueeze(1))
         g.scatter_(1, y.unsqueeze(1), 0.0)
     dx = dw = None
     if wanted[0]:
         dx = g @ weight
-        if at is not None:
-            dx.addcmul_(weight.index_select(0, y), at)
-        dx = (dx if counts is None else torch.where(counts, dx, 0.0)).to(dtype)
+        if entry is not None:
+            dx.addcmul_(weight.index_select(0, y), entry)
+        dx = (dx if active is None else torch.where(active, dx, 0.0)).to(dtype)
     if wanted[1]:
         dw = g.T @ x
-        if at is not None:
-            dw.index_add_(0, y, x * at)
+        if entry is not None:
+            dw.index_add_(0, y, x * entry)
         dw = dw.to(dtype)
     return [dx, dw, db]
 
 
-# --- the usual call -----------------------------------------------------------------------------------------
+# --- calls without options ----------------------------------------------------------------------------------
 
 
 def usual_loss(
     x: Any, weight: Any, y: Any, bias: Any, ignore_index: Any, reduction: Any, shift: Any
 ) -> Tensor | None:
-    """The loss of a matrix and one class index a row, without options; None where a call is not so usual."""
+    """The loss of a matrix and one class index a row, without options; None for every other call."""
     if (
         not (reduction == "mean" or reduction == "sum" or reduction == "none")
         or type(shift) is not int
