@@ -11,14 +11,14 @@ namespace {
 
 constexpr int lanes = 8;
 constexpr int streams = 4;
-constexpr std::int64_t ahead = 1024;     // bytes; the processor's own prefetching ends with each page
-constexpr std::int64_t worth_it = 4096;  // bytes of a stream
+constexpr std::int64_t ahead = 1024;       // bytes; the processor's own prefetching ends with each page
+constexpr std::int64_t least_part = 4096;  // bytes of a stream, where several are read at once
 constexpr std::uint64_t factor = 0x9E3779B97F4A7C15;  // odd, its bits without a pattern
 
-inline std::uint64_t turned(std::uint64_t v, int by) { return v << by | v >> (64 - by); }
+inline std::uint64_t rotated(std::uint64_t v, int by) { return v << by | v >> (64 - by); }
 
-// Exclusive or and rotation are not linear together with the product: two flipped signs do not cancel.
-inline void take(std::uint64_t& lane, std::uint64_t word) { lane = turned(lane ^ word, 27) * factor; }
+// Exclusive or and rotation do not commute with the product: two flipped signs do not cancel.
+inline void take(std::uint64_t& lane, std::uint64_t word) { lane = rotated(lane ^ word, 27) * factor; }
 
 struct State {
   std::uint64_t lane[streams][lanes];
@@ -30,9 +30,9 @@ struct State {
 
   void run(const char* p, std::int64_t bytes) {
     constexpr std::int64_t line = 8 * lanes;
-    // One stream alone waits for memory: long runs are read at several places at once.
+    // Long runs are read at several places at once: a single stream would wait for memory.
     const std::int64_t part = bytes / streams / line * line;
-    if (part >= worth_it) {
+    if (part >= least_part) {
       std::uint64_t local[streams][lanes];
       std::memcpy(local, lane, sizeof(lane));
       for (std::int64_t i = 0; i < part; i += line)
@@ -83,7 +83,7 @@ std::uint64_t digest(const char* data, int item_size, int axes, const std::int64
   }
   std::stable_sort(axis, axis + n,
                    [](const Axis& a, const Axis& b) { return std::llabs(a.stride) > std::llabs(b.stride); });
-  std::int64_t bytes = item_size;  // of a run that lies side by side
+  std::int64_t bytes = item_size;  // of a contiguous run
   while (n > 0 && axis[n - 1].stride == bytes) bytes *= axis[--n].extent;
 
   State state;

@@ -1,18 +1,19 @@
-// A 64-bit digest of all bits of an array: whether it has been written to since, by whatever way.
+// A 64-bit digest of an array. In: its memory, shape and strides. Out: a number that changes when an element
+// is written, however that is done.
 //
-// Every 8 bytes go into one of a few lanes by a step that is invertible in both the lane and the bytes, so a
-// single change always shows, and others (rows swapped, signs flipped) but for one case in 2^64. Not meant to
-// withstand someone who looks for collisions.
+// Every 8 bytes enter one of a few lanes by a step that is invertible in the lane and in the bytes. So a
+// single change always changes the digest, and several changes together (swapped rows, flipped signs) miss
+// with a probability of 2^-64. It does not withstand deliberate collisions.
 //
-// Traffic: each byte is read once; the steps are cheaper than that for arrays outside of the cache.
+// Traffic: each byte is read once; for arrays outside of the cache the steps take less time than the reads.
 #pragma once
 
 #include <cstdint>
 
 namespace lastlayer {
 
-// Strides in bytes, of any sign. Axes are taken in the order of memory, so a transposed matrix is read as it
-// lies; axes that repeat the same memory (stride 0) are read once.
+// Strides in bytes, of any sign. Axes are read in the order of memory, so that a transposed matrix is read
+// from front to back; an axis of stride 0 is read once.
 std::uint64_t digest(const char* data, int item_size, int axes, const std::int64_t* shape,
                      const std::int64_t* strides);
 

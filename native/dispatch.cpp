@@ -17,7 +17,7 @@ namespace {
 
 std::atomic<const Table*> chosen{nullptr};
 
-// Scratch of a thread. It is kept between calls up to the size that a row of a large vocabulary needs. Larger
+// Scratch of a thread. Up to the size that a row of a large vocabulary needs it is kept between calls. Larger
 // scratch is mapped for the call and unmapped after it: a heap might keep it, once for every thread.
 class Arena {
  public:
@@ -68,7 +68,7 @@ class Arena {
 };
 thread_local Arena arena;
 
-// Asked before anything of an instruction set's own translation unit is run.
+// Called before any function of an instruction set's own translation unit.
 #if defined(__x86_64__) || defined(__i386__)
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
@@ -82,17 +82,18 @@ bool has_avx2() { return false; }
 bool has_avx512() { return false; }
 #endif
 
-// From so many scores on another thread is worth waking; the threads of a hosted call are awake.
+// The number of scores from which a call is divided over threads: ours have to be woken, those of a hosted
+// call spin.
 constexpr std::int64_t worth_waking = 131072, worth_sharing = 32768;
-// Scores of a task: enough work to be worth handing over, and few enough for a prompt answer to Ctrl-C.
+// Scores of a task: enough work to be worth handing over, and little enough for a prompt response to Ctrl-C.
 constexpr std::int64_t scores_a_task = 65536;
 
 // Rows of a task: whole blocks.
-std::int64_t rows_a_task(const Job& job, int threads) {
-  if (job.rows * job.classes >= scores_a_task * 4 * (std::int64_t)threads)
-    return (scores_a_task / job.classes + job.block) / job.block * job.block;
-  const std::int64_t share = (job.rows + threads - 1) / threads;
-  return (share + job.block - 1) / job.block * job.block;
+std::int64_t rows_a_task(const Shape& shape, std::int64_t block, int threads) {
+  if (shape.rows * shape.classes >= scores_a_task * 4 * (std::int64_t)threads)
+    return (scores_a_task / shape.classes + block) / block * block;
+  const std::int64_t share = (shape.rows + threads - 1) / threads;
+  return (share + block - 1) / block * block;
 }
 
 }  // namespace
@@ -134,18 +135,18 @@ bool choose(const std::string& name) {
   return false;
 }
 
-bool run_job(Job& job, const Runner& runner) {
-  job.stop_asked = nullptr;
-  if (job.rows == 0) return true;
+bool run_job(const Job& job, const Runner& runner) {
+  const Shape& shape = job.shape;
+  if (shape.rows == 0) return true;
   const Table* table = current();
-  table->plan(job);
-  const std::int64_t all = job.rows * job.classes;
+  const Cut cut = table->plan(job);
+  const std::int64_t all = shape.rows * shape.classes;
   const bool alone =
-      all < (runner.hosted ? worth_sharing : worth_waking) || runner.threads <= 1 || job.rows <= job.block;
+      all < (runner.hosted ? worth_sharing : worth_waking) || runner.threads <= 1 || shape.rows <= cut.block;
   const int threads = alone ? 1 : runner.threads;
-  const std::int64_t rows = rows_a_task(job, threads), tasks = (job.rows + rows - 1) / rows;
+  const std::int64_t rows = rows_a_task(shape, cut.block, threads), tasks = (shape.rows + rows - 1) / rows;
   if (tasks == 1 && all < scores_a_task) {
-    table->run(job, 0, job.rows, arena.at_least(job.arena));
+    table->run(job, cut, {0, shape.rows, arena.at_least(cut.arena)});
     arena.release_large();
     return true;
   }
@@ -153,14 +154,11 @@ bool run_job(Job& job, const Runner& runner) {
   Question question = runner.interrupted;
   auto ask = [](void* data) noexcept { return (*static_cast<Question*>(data))(); };
   Stop stop(question ? +ask : nullptr, &question);
-  job.stop = &stop;
-  job.stop_asked = [](void* s) { return static_cast<Stop*>(s)->asked(); };
   std::atomic<bool> exhausted{false};
   auto task = [&](std::int64_t i) noexcept {
-    const std::int64_t begin = i * rows, end = begin + rows < job.rows ? begin + rows : job.rows;
+    const std::int64_t begin = i * rows, end = begin + rows < shape.rows ? begin + rows : shape.rows;
     try {
-      char* const memory = arena.at_least(job.arena);
-      table->run(job, begin, end, memory);
+      table->run(job, cut, {begin, end, arena.at_least(cut.arena), &stop});
     } catch (const std::bad_alloc&) {
       exhausted.store(true);
     }

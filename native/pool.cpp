@@ -7,6 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "kernels.hpp"
+
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -18,8 +20,8 @@
 namespace lastlayer {
 namespace {
 
-// Whether this thread is at work in a call. One that it starts from there (in a task, or in a handler of a
-// signal that arrived meanwhile) runs on this thread alone.
+// Whether this thread is running tasks of a call. A call that it starts meanwhile (in a task, or in the
+// handler of a signal) runs on this thread alone.
 thread_local bool at_work = false;
 
 struct Call {
@@ -29,7 +31,7 @@ struct Call {
   const CallableRef<> leave;
   std::atomic<std::int64_t> next{0};
 
-  // A thread's part: tasks until there are none left.
+  // Runs tasks on this thread until there are none left.
   void work() noexcept {
     const bool before = at_work;
     at_work = true;
@@ -47,7 +49,8 @@ class Pool {
  public:
   std::mutex in_use;  // owned by the call that has the workers; never tried by its own thread (at_work)
 
-  // Returns when all tasks are done. A worker that wakes up after that does not join the call.
+  // Runs the call on this thread and up to `helpers` workers. Returns when all tasks are done; a worker that
+  // wakes up after that does not join the call.
   void run(Call& call, int helpers) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -90,13 +93,13 @@ class Pool {
   std::condition_variable wake_, done_;
   Call* call_ = nullptr;
   int started_ = 0;
-  int places_ = 0;  // of helpers that may still join the call
-  int busy_ = 0;    // helpers that are at work
+  int places_ = 0;  // how many helpers may still join the call
+  int busy_ = 0;    // how many helpers run tasks
 };
 
 // Never destroyed: detached workers may outlive every destructor. A forked child drops its parent's pool,
-// whose threads do not exist there and whose locks may be held. It remembers that it was forked even if the
-// parent had no pool, since the parent may have used an OpenMP runtime (see below) on its own.
+// whose threads do not exist there and whose locks may be held. `forked` is set even if the parent had no
+// pool: the parent may have used the OpenMP runtime (see below).
 std::atomic<Pool*> the_pool{nullptr};
 std::atomic<bool> forked{false};
 #if defined(__unix__) || defined(__APPLE__)
@@ -147,6 +150,7 @@ bool Stop::asked() noexcept {
   set_.store(true, std::memory_order_relaxed);
   return true;
 }
+bool stop_asked(Stop& stop) noexcept { return stop.asked(); }
 
 void parallel(int threads, std::int64_t count, CallableRef<std::int64_t> task, Stop& stop, bool hosted,
               CallableRef<> leave) {

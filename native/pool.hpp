@@ -1,14 +1,15 @@
-// Threads. `parallel` runs task(0) ... task(count - 1), each once, on up to `threads` threads, one of which
-// is the caller's. It is not defined which thread runs a task, so what a task computes may not depend on it.
+// Tasks on threads. In: task(0) ... task(count - 1) and a number of threads, of which one is the caller's.
+// Out: each task has run once. Which thread runs a task is not defined, so what a task computes may not
+// depend on it.
 //
 // Workers are started when first needed and kept. One call at a time uses them: a call that finds them busy
-// (another Python thread, or a call from within a task) runs on its own thread. After fork() the child starts
+// (from another Python thread, or from within a task) runs on its own thread. After fork() the child starts
 // its own.
 //
-// A process that computes with PyTorch already has workers, those of its OpenMP runtime, and after each of
-// PyTorch's operations they spin for a while on the processors that ours would need. A `hosted` call is given
-// to them: it starts at once, and does not compete with them. This is not done after fork(), which OpenMP
-// runtimes do not survive.
+// A process that computes with PyTorch has workers already, those of its OpenMP runtime. After each of
+// PyTorch's operations they spin for a while on the processors that ours would need. A `hosted` call runs on
+// them: it starts at once and does not compete with them. After fork() no call is hosted, since OpenMP
+// runtimes do not survive it.
 #pragma once
 
 #include <atomic>
@@ -20,7 +21,7 @@
 
 namespace lastlayer {
 
-// A callable of the caller's, by reference: it must outlive the call, and may not throw.
+// A reference to a callable, which must outlive the call and may not throw.
 template <class... A>
 class CallableRef {
  public:
@@ -29,7 +30,7 @@ class CallableRef {
   CallableRef(F&& f)  // NOLINT: implicit on purpose
       : object_((void*)std::addressof(f)),
         call_([](void* object, A... a) noexcept { (*(std::remove_reference_t<F>*)object)(a...); }) {
-    static_assert(noexcept(f(std::declval<A>()...)), "a thread has nobody to throw to");
+    static_assert(noexcept(f(std::declval<A>()...)), "an exception would end the process");
   }
   explicit operator bool() const { return call_ != nullptr; }
   void operator()(A... a) const noexcept { call_(object_, a...); }
@@ -39,7 +40,7 @@ class CallableRef {
   void (*call_)(void*, A...) noexcept = nullptr;
 };
 
-// Whether a call is to end early. All its threads ask, between tasks and within long ones.
+// Whether a call is to end early. All its threads ask it, between tasks and within long ones.
 class Stop {
  public:
   // `interrupted` is called every 30 ms at most, on the thread that makes this object. Null: never stopped.

@@ -1,5 +1,5 @@
-// Sums over rows and classes outside of the kernels: in a fixed order, with an error that does not grow with
-// their number.
+// Sums outside of the kernels. In: n numbers, as a function of their position. Out: their sum, in a fixed
+// order and with an error that does not grow with n.
 #pragma once
 
 #include <cstdint>

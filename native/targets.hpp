@@ -1,4 +1,5 @@
-// Index targets as a whole: whether each is a class, and the weight of the active rows.
+// Totals of index targets. In: class indices and weights. Out: the position of the first index that is no
+// class, or the total weight of the rows that are not ignored.
 //
 // Traffic: one read of the targets, and one more where there are weights.
 #pragma once

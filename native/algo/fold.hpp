@@ -1,15 +1,16 @@
-// What is summed over the classes of a row, one vector at a time.
+// Sums over the classes of a row. In: the scores, one vector at a time. Out: the sums, as unevaluated pairs.
 //
-//   rest     sum of exp(z) 2^-np, without the lanes that equal the peak, which are counted instead: their
-//            exponential is exactly E, so a small rest keeps all its digits (docs/design.md)
-//   moments  the same, and sum exp * (peak - z) and sum exp^2: entropy, sum of p^2
+//   rest     sum of exp(z) 2^-np over the classes but those at the peak. Lanes that equal the peak are
+//   counted
+//            instead: their exponential is exactly E, so a small rest keeps all its digits (docs/design.md)
+//   moments  the same, and sum exp * (peak - z) and sum exp^2, for the entropy and the sum of p^2
 //
-// Sums run in blocks of a few vectors, and the blocks' sums are added as unevaluated pairs (hi, lo). The low
-// half of a pair grows with the number of blocks, and so do the roundings in it: after K additions the pair
-// is off by up to K^2 u^2 (u = 2^-24 or 2^-53). So long rows are summed in stretches of K <= 2^11 blocks, and
-// the stretches' pairs are added with their low halves carried over: K u^2 each time. Together that is below
-// u/4 for 2^31 classes: the error does not grow with V. All exponentials carry the factor 2^BIAS of math.hpp;
-// the squares carry its square.
+// Sums run in blocks of a few vectors, and the blocks' sums are added as pairs (hi, lo). The low half of a
+// pair grows with the number of blocks, and so do the roundings in it: after K additions the pair is off by
+// up to K^2 u^2 (u = 2^-24 or 2^-53). So long rows are summed in stretches of K <= 2^11 blocks, and the
+// stretches' pairs are added with their low halves carried over: K u^2 each time. Together that is below u/4
+// for 2^31 classes: the error does not grow with V. All exponentials carry the factor 2^BIAS of math.hpp; the
+// squares carry its square.
 
 enum class Take { rest, moments };
 
@@ -18,24 +19,24 @@ template <class C>
 constexpr std::int64_t stretch = (std::int64_t)8 * Simd<C>::W << 11;
 constexpr std::int64_t lane_stretch = 1 << 11;
 
-// Whether the call is to end early. Its results are then of no use.
-LL_INLINE bool stopped(const Job& job) { return job.stop_asked && job.stop_asked(job.stop); }
+// Whether the call is to end early. Its results are unusable then.
+LL_INLINE bool stopped(Stop* stop) { return stop && stop_asked(*stop); }
 
-// Calls f(from, m) for every stretch of n classes. A pass over a long row ends here where the call does.
+// Calls f(from, m) for every stretch of n classes, until the call is to end.
 template <class C, class F>
-LL_INLINE void each_stretch(const Job& job, std::int64_t n, F&& f) {
+LL_INLINE void each_stretch(Stop* stop, std::int64_t n, F&& f) {
   for (std::int64_t from = 0;;) {
     const std::int64_t m = least(stretch<C>, n - from);
     f(from, m);
     from += m;
-    if (from >= n || stopped(job)) return;
+    if (from >= n || stopped(stop)) return;
   }
 }
-// The sums that f(sums, from, m) finds in every stretch of n classes, added up in `all`.
+// Adds up in `all` the sums that f(sums, from, m) finds in every stretch of n classes.
 template <std::int64_t LENGTH, class Sums, class F>
-LL_INLINE void fold_stretches(const Job& job, std::int64_t n, Sums& all, F&& f) {
+LL_INLINE void fold_stretches(Stop* stop, std::int64_t n, Sums& all, F&& f) {
   f(all, (std::int64_t)0, least(LENGTH, n));
-  for (std::int64_t from = LENGTH; from < n && !stopped(job); from += LENGTH) {
+  for (std::int64_t from = LENGTH; from < n && !stopped(stop); from += LENGTH) {
     Sums part;
     f(part, from, least(LENGTH, n - from));
     all.add(part);
@@ -68,9 +69,9 @@ struct Pair {
 };
 
 // TALLY: vectors run across rows, and the ties of each row are counted in its lane; else `ties` counts them
-// all. APART: s and w s are summed apart, so s(1 + w) is never rounded; without, where the exponentials are
-// wanted anyway, those are summed: an operation less, and their rounding averages out over the lanes of a
-// long row. EXACT: see exp_parts.
+// all. APART: s and w s are summed apart, so that s(1 + w) is never rounded. Otherwise the exponentials are
+// summed, which are computed anyway: that saves an operation, and their rounding averages out over the lanes
+// of a long row. EXACT: see exp_parts.
 template <class C, Take TAKE, bool TALLY, bool APART, bool FINE = false, bool EXACT = false>
 struct Fold {
   using S = Simd<C>;
@@ -87,7 +88,7 @@ struct Fold {
     s = w = w_lo = count = count_lo = spread = square = S::set1(0);
     total.zero(), spreads.zero(), squares.zero();
   }
-  // Takes one vector in; gives its exponentials.
+  // Adds one vector; returns its exponentials.
   template <bool WANT_E, bool FAR, bool ALL = false>
   LL_INLINE V step(const ExpAt<C>& k, V peak, V z) {
     V ps, pw, pw_lo, e = z;
@@ -142,7 +143,7 @@ struct Fold {
       spread = square = S::set1(0);
     }
   }
-  // Instead of flush and close, where all there is is one block.
+  // Instead of flush and close, where there is one block.
   LL_INLINE void only() {
     if constexpr (APART)
       fast_two_sum(s, w, total.hi, total.lo);
@@ -156,7 +157,7 @@ struct Fold {
       w = S::set1(0);
     }
   }
-  LL_INLINE void add(const Fold& b) {  // another stretch; both closed
+  LL_INLINE void add(const Fold& b) {  // another stretch; both are closed
     total.add(b.total);
     ties += b.ties;
     if constexpr (TALLY) {
@@ -171,11 +172,11 @@ struct Fold {
 // mass = sum t and gap = sum t (peak - z) for t = w (on q + off), where 0 * inf = 0 and peak - peak = 0.
 //
 // Near the largest finite number peak - z overflows, and so does the sum of differences before it is
-// multiplied with what every class has of a smoothed target. So both are taken times `gap_scale`, exactly,
-// and divided by it once a row. Log-probabilities (Op::pick) are far from there and may be tiny.
+// multiplied with a class's share of a smoothed target. So both are taken times `gap_scale`, exactly, and
+// divided by it once a row. Log-probabilities (Op::pick) do not overflow and may be tiny.
 template <class C>
-LL_INLINE C gap_scale(const Job& job) {
-  return job.op == Op::pick ? (C)1 : (C)0x1p-32;
+LL_INLINE C gap_scale(Op op) {
+  return op == Op::pick ? (C)1 : (C)0x1p-32;
 }
 template <class C>
 struct GapFold {
@@ -213,33 +214,3 @@ LL_INLINE void each_vector(std::int64_t n, F&& f, G&& flush) {
   if (j < n) f(j, (int)(n - j));
   flush();
 }
-
-// Finished results on their way to memory, past the cache. They leave a few vectors at a time from within the
-// next block's exponentials, so that the memory works while the processor computes.
-template <class C>
-struct Drain {
-  using S = Simd<C>;
-  static constexpr std::int64_t vector = S::W * (std::int64_t)sizeof(C);
-  const char* from = nullptr;
-  char* to = nullptr;
-  std::int64_t left = 0;
-
-  // Takes n bytes; the last ones have left.
-  void take(const void* source, void* target, std::int64_t n) {
-    const std::int64_t head = least(n, (std::int64_t)(-(std::uintptr_t)target & (vector - 1)));
-    for (std::int64_t i = 0; i < head; ++i) ((char*)target)[i] = ((const char*)source)[i];
-    from = (const char*)source + head, to = (char*)target + head, left = n - head;
-  }
-  LL_INLINE void one() {
-    S::stream((C*)to, S::load((const C*)from));
-    from += vector, to += vector, left -= vector;
-  }
-  LL_INLINE void some() {
-    if (left < 8 * vector) return;
-    for (int i = 0; i < 8; ++i) one();
-  }
-  void all() {
-    while (left >= vector) one();
-    for (; left > 0; ++from, ++to, --left) *to = *from;
-  }
-};

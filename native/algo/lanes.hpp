@@ -1,15 +1,24 @@
-// Vectors run across rows: for a few classes, and where the class axis is not the last.
+// The passes of rows as columns: vectors run across rows, one row a lane. For few classes, and where the
+// class axis is not the last. In: a block of scores in the computing type, class by class. Out: peaks, sums,
+// argmax and rank of each row.
 //
-// A block is a tile[class][row] in scratch, small enough for the first-level cache where the classes are few;
-// all reductions over classes are then plain loops, one row a lane, and nothing is ever folded across lanes.
-// Traffic a score: one read from memory, one write; rows with adjacent classes are transposed on the way.
+// A block is small enough for the first-level cache where the classes are few; all reductions over classes
+// are loops over vectors, and lanes are never folded. Traffic a score: one read from memory, one write; rows
+// with adjacent classes are transposed on the way.
 
-// What the next block reads, a cache line for each vector of this one.
+// Rows as columns: class j of the first row at at[j * ld], of the next rows beside it.
+template <class T>
+struct Columns {
+  T* at;
+  std::int64_t ld, n;
+};
+
+// What the next block reads: a cache line for each vector of this one.
 struct Ahead {
   const char* from = nullptr;
   std::int64_t row = 0, line = 0;  // bytes from one row, and from one class's line to the next
   LL_INLINE Ahead at(int i) const { return {from + i * row, row, line}; }
-  LL_INLINE void ask(std::int64_t j) const {
+  LL_INLINE void fetch(std::int64_t j) const {
     __builtin_prefetch((const void*)((std::uintptr_t)from + (std::uintptr_t)(j * line)), 0, 2);
   }
 };
@@ -21,38 +30,39 @@ struct LanePasses {
   static constexpr int W = S::W;
 
   // The peaks of W rows.
-  static LL_INLINE V peak(const C* t, std::int64_t ld, std::int64_t n) {
+  static LL_INLINE V peak(Columns<C> z) {
     V a = S::set1((C)-__builtin_inf());
-    for (std::int64_t j = 0; j < n; ++j) a = S::max(S::load(t + j * ld), a);
+    for (std::int64_t j = 0; j < z.n; ++j) a = S::max(S::load(z.at + j * z.ld), a);
     return a;
   }
 
-  // Sums the exponentials of W rows (lanes `i`...) and leaves them in the tile if WANT_E.
-  // Meanwhile lets earlier results drain.
+  // Sums the exponentials of W rows (lanes `i`...), and puts them in the place of the scores if WANT_E.
+  // Meanwhile prefetches the next block and lets earlier results drain.
   template <Take TAKE, bool WANT_E>
-  static LL_INLINE void sum_exp(const Job& job, State<C>& st, int i, C* t, std::int64_t ld, std::int64_t n,
-                                Ahead ahead, Drain<C>& drain) {
+  static LL_INLINE void sum_exp(Stop* stop, State<C>& st, int i, Columns<C> z, Ahead ahead, Drain<C>& drain) {
     const ExpAt<C> k = ExpAt<C>::load(st.at + i, State<C>::pitch);
     if (k.far())
-      sum_exp_as<TAKE, WANT_E, true, true>(job, st, i, k, t, ld, n, ahead, drain);
-    else if (n <= 16)
-      sum_exp_as<TAKE, WANT_E, false, true>(job, st, i, k, t, ld, n, ahead, drain);
+      sum_exp_as<TAKE, WANT_E, true, true>(stop, st, i, k, z, ahead, drain);
+    else if (z.n <= 16)
+      sum_exp_as<TAKE, WANT_E, false, true>(stop, st, i, k, z, ahead, drain);
     else
-      sum_exp_as<TAKE, WANT_E, false, false>(job, st, i, k, t, ld, n, ahead, drain);
+      sum_exp_as<TAKE, WANT_E, false, false>(stop, st, i, k, z, ahead, drain);
   }
   template <Take TAKE, bool WANT_E, bool FAR, bool FINE>
-  static LL_INLINE void sum_exp_as(const Job& job, State<C>& st, int i, const ExpAt<C>& k, C* t,
-                                   std::int64_t ld, std::int64_t n, Ahead ahead, Drain<C>& drain) {
+  static LL_INLINE void sum_exp_as(Stop* stop, State<C>& st, int i, const ExpAt<C>& k, Columns<C> z,
+                                   Ahead ahead, Drain<C>& drain) {
+    C* const t = z.at;
+    const std::int64_t ld = z.ld, n = z.n;
     const V top = S::load(st.peak + i);
     using Sums = Fold<C, TAKE, true, true, FINE>;
     Sums sums;
     const auto sum = [&](Sums& f, std::int64_t j, std::int64_t length) LL_INLINE_LAMBDA {
       const std::int64_t end = j + length;
       while (j < end) {
-        const std::int64_t stop = end - j < f.block ? end : j + f.block;
-        for (; j < stop; ++j) {
+        const std::int64_t flush = end - j < f.block ? end : j + f.block;
+        for (; j < flush; ++j) {
           V e = f.template step<WANT_E, FAR>(k, top, S::load(t + j * ld));
-          ahead.ask(j);
+          ahead.fetch(j);
           if constexpr (WANT_E) S::store(t + j * ld, e);
         }
         f.flush();
@@ -63,7 +73,7 @@ struct LanePasses {
     if constexpr (FINE && !FAR)
       sum(sums, 0, n);  // a few classes
     else
-      fold_stretches<lane_stretch>(job, n, sums, sum);
+      fold_stretches<lane_stretch>(stop, n, sums, sum);
     S::store(st.hi + i, sums.total.hi), S::store(st.lo + i, sums.total.lo);
     S::store(st.count + i, sums.count);
     if constexpr (TAKE == Take::moments) {
@@ -72,17 +82,17 @@ struct LanePasses {
     }
   }
 
-  // sum t and sum t (peak - z) for t = w (on q + off), or t = w where q is absent, the latter times
-  // gap_scale.
-  static LL_INLINE void gaps(const Job& job, State<C>& st, int i, const C* t, const C* q, std::int64_t ld,
-                             std::int64_t n) {
-    const C* w = (const C*)job.class_weight;
-    const C scale = gap_scale<C>(job);
+  // mass = sum t and gap = sum t (peak - z) of W rows, for t = w (on q + off); or t = w where q is null, and
+  // then the gap is taken times gap_scale.
+  static LL_INLINE void gaps(const Job& job, Stop* stop, State<C>& st, int i, Columns<C> z, const C* q) {
+    const C *const w = (const C*)job.target.class_weight, *const t = z.at;
+    const std::int64_t ld = z.ld, n = z.n;
+    const C scale = gap_scale<C>(job.op);
     const V top = S::load(st.peak + i);
-    const DenseShare<C> share(job);
+    const DenseShare<C> share(job.target);
     const V minus = S::set1(-scale), top_scaled = top * S::set1(scale);
     GapFold<C> sums;
-    fold_stretches<lane_stretch>(job, n, sums,
+    fold_stretches<lane_stretch>(stop, n, sums,
                                  [&](GapFold<C>& f, std::int64_t j, std::int64_t length) LL_INLINE_LAMBDA {
                                    for (const std::int64_t end = j + length; j < end; ++j) {
                                      V x = S::set1(w[j]);
@@ -97,15 +107,18 @@ struct LanePasses {
     S::store(st.gap + i, q ? sums.gap.value() * S::set1(1 / scale) : sums.gap.value());
   }
 
-  // As in RowPasses, one row at a time: these are asked for seldom.
-  static std::int64_t argmax(const C* t, std::int64_t ld, std::int64_t n, C peak) {
-    for (std::int64_t j = 0; j < n; ++j)
-      if (t[j * ld] == peak) return j;
+  // As in RowPasses, one row at a time.
+  static std::int64_t argmax(Columns<const C> z, C peak) {
+    for (std::int64_t j = 0; j < z.n; ++j)
+      if (z.at[j * z.ld] == peak) return j;
     return -1;
   }
-  static std::int64_t rank(const C* t, std::int64_t ld, std::int64_t n, C threshold, std::int64_t y) {
+  static std::int64_t rank(Columns<const C> z, C threshold, std::int64_t y) {
     std::int64_t r = 0;
-    for (std::int64_t j = 0; j < n; ++j) r += t[j * ld] > threshold || (j < y && t[j * ld] == threshold);
+    for (std::int64_t j = 0; j < z.n; ++j) {
+      const C score = z.at[j * z.ld];
+      r += score > threshold || (j < y && score == threshold);
+    }
     return r;
   }
 };

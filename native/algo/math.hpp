@@ -1,8 +1,8 @@
-// exp, log1p, log and tanh on vectors, for the one use that softmax makes of them.
+// exp, log1p, log and tanh, and arithmetic on pairs. In: vectors. Out: vectors, or unevaluated pairs (hi, lo)
+// of them.
 //
 // exp(z - peak) is never computed from the rounded difference. All exponentials of a row are taken relative
-// to 2^np, np = round(peak/ln2), instead of to the peak itself; the peak's own, E, is one of them, and
-// divides out:
+// to 2^np, np = round(peak/ln2), instead of to the peak itself. The peak's own exponential, E, divides out:
 //
 //     n = round(z/ln2)             s = 2^(n - np) exactly
 //     r = (z - n HI) - n LO        |r| <= 0.35, ln2 = HI + LO
@@ -10,15 +10,15 @@
 //
 //     exp(z) 2^-np = s (1 + w)     exp(z - peak) = s (1 + w)/E
 //
-// HI has so few bits that n*HI and the bracket are exact: the part of z - peak that a subtraction would round
-// away (65 ULP of the result at logits of scale 20) is never lost, and four operations replace it. Where
-// |peak| is large, z - peak itself is exact for every z near enough to count (Sterbenz), and is taken first
-// (`far`).
+// HI has so few bits that n*HI and the bracket are exact. So the part of z - peak that a subtraction would
+// round away (65 ULP of the result at logits of scale 20) is kept, at four operations a vector. Where |peak|
+// is large, z - peak itself is exact for every z whose exponential is not 0 (Sterbenz), and is subtracted
+// first (`far`).
 //
-// s carries a bias of 2^BIAS, so that no intermediate is subnormal; E has it too, or the caller's factor
-// takes it out. Error of s(1 + w): below 1 ULP (float and double); with a table (ExpTable) 0.8. log1p: below
-// 1 ULP as hi + lo rounded once. Values below exp(-CUT) of the peak are 0: they cannot be seen in a result of
-// this type.
+// s carries a bias of 2^BIAS, so that no intermediate is subnormal. E has it too; where nothing is divided by
+// E, the caller's factor removes it. Error of s(1 + w): below 1 ULP (float and double); with a table
+// (ExpTable) 0.8. log1p: below 1 ULP as hi + lo rounded once. Exponentials below exp(-CUT) are taken as 0:
+// they do not change a result of this type.
 
 template <class C>
 struct Constant;
@@ -71,7 +71,7 @@ struct Constant<double> {
 //
 //     exp(z) 2^-np = s (1 + w)      s = 2^(n/K - np) rounded, 1 + w = exp(r + lo),  lo = log(2^(k/K)/rounded)
 //
-// w is small: s(1 + w) is right to half an ULP and 2^-5, or, with s and w s summed apart, to 2^-5.
+// w is small: s(1 + w) is accurate to 1/2 + 2^-5 ULP, or, with s and w s summed apart, to 2^-5 ULP.
 template <int BITS>
 struct ExpTable;
 
@@ -155,7 +155,7 @@ LL_INLINE void pair_inverse(V a, V a_lo, V& hi, V& lo) {
   lo = hi * (((Simd<C>::set1(1) - h) - e) - hi * a_lo);
 }
 
-// What exp needs to know of the peak.
+// The parameters of exp that follow from the peak.
 template <class C>
 struct ExpAt {
   using S = Simd<C>;
@@ -178,7 +178,7 @@ struct ExpAt {
     k.shift = S::keep(S::neq(peak, p), S::blend(none, S::set1(0), peak));
     return k;
   }
-  // As if the peak were far: all that is computed of it is the difference.
+  // As if the peak were far from 0, wherever it is: the exponentials are taken relative to the peak.
   static LL_INLINE ExpAt beside(V peak) {
     const V none = S::keep(S::neq(peak, S::set1((C)-__builtin_inf())), peak);
     return {S::set1(start), none - S::set1(Constant<C>::cut), none};
@@ -195,9 +195,9 @@ struct ExpAt {
   }
 };
 
-// exp(z) 2^(BIAS - np) = s (1 + w) where `live`; elsewhere the true value is taken as 0 and s, w mean
-// nothing. ALL: the caller knows that every score is live, or NaN. FINE: s (1 + w + w_lo), with the roundings
-// of r and w recovered: right to 2^-5 ULP. For E, and for rows of so few classes that the error of a single
+// exp(z) 2^(BIAS - np) = s (1 + w) where `live`; elsewhere it is taken as 0, and s and w are undefined. ALL:
+// the caller knows that every score is live, or NaN. FINE: s (1 + w + w_lo), with the roundings of r and w
+// recovered, accurate to 2^-5 ULP: for E, and for rows of so few classes that the error of a single
 // exponential shows in the logarithm of the sum. EXACT (with FAR): z - shift is not rounded.
 template <class C, bool FAR, bool FINE = false, bool ALL = false, bool EXACT = false>
 LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<C>::V& s,
@@ -236,7 +236,7 @@ LL_INLINE void exp_parts(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd
   }
 }
 
-// The same as hi + lo, right to 2^-5 ULP of hi: of the peak (then it is E), or of another single score.
+// The same as hi + lo, accurate to 2^-5 ULP of hi: of the peak (then it is E), or of another single score.
 template <class C>
 LL_INLINE void exp_pair(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<C>::V& hi,
                         typename Simd<C>::V& lo) {
@@ -295,7 +295,7 @@ LL_INLINE typename Simd<C>::V log_of(typename Simd<C>::V p) {
   return S::blend(S::eq(p, S::set1(inf)), p, y);
 }
 
-// tanh(x) and its derivative 1 - tanh^2, each to a few ULP wherever they are: with t = exp(-2|x|) = s (1 +
+// tanh(x) and its derivative 1 - tanh^2, each accurate to a few ULP for every x: with t = exp(-2|x|) = s (1 +
 // w), 1 - t = (1 - s) - s w loses nothing for small x, and the derivative is 4t/(1+t)^2, not a difference.
 template <class C>
 LL_INLINE void tanh_of(typename Simd<C>::V x, typename Simd<C>::V& y, typename Simd<C>::V& slope) {

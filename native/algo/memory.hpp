@@ -1,5 +1,5 @@
-// Moving scores between the caller's memory (any dtype, any strides) and scratch in the computing type C, and
-// the transposition that lets vectors run across rows. Everything here is one read and one write an element.
+// Conversion and transposition. In: numbers in the caller's memory, of any dtype and strides. Out: numbers in
+// scratch, in the computing type C; and the way back. Traffic: one read and one write an element.
 
 LL_INLINE char* align64(char* p) { return (char*)(((std::uintptr_t)p + 63) & ~(std::uintptr_t)63); }
 LL_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
@@ -135,7 +135,7 @@ void store_as(const C* from, char* to, std::int64_t stride, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) write_at<T>(to + i * stride, narrow<T>(from[i]));
 }
 
-// The same for 16-bit scores (T: Half or Bfloat), by the conversion instructions where there are some.
+// The same for 16-bit scores (T: Half or Bfloat), by the processor's conversion instructions if it has them.
 template <class T, class C>
 void load_16_bits(const char* from, std::int64_t stride, std::int64_t n, C* to) {
   using S = Simd<C>;
@@ -172,7 +172,7 @@ void store_16_bits(const C* from, char* to, std::int64_t stride, std::int64_t n)
 template <class C>
 constexpr Dtype dtype_of = sizeof(C) == 4 ? Dtype::f32 : Dtype::f64;
 
-// memcpy by vectors: no function of another instruction set is called here.
+// memcpy by vectors: no function from outside of the instruction set is called.
 template <class C>
 LL_INLINE void copy_run(const C* from, C* to, std::int64_t n) {
   using S = Simd<C>;
@@ -280,37 +280,37 @@ LL_INLINE typename Simd<C>::V fold_lanes(const C* at, F&& fold) {
   return r[0];
 }
 
-// rows[i][0..n) for i < W into tile[j*ld + i], and back.
+// rows[i][0..n) for i < W into columns[j*ld + i], and back.
 template <class C, int MOST>
-LL_INLINE void rows_to_lanes_part(const C* const* rows, std::int64_t j, int m, C* tile, std::int64_t ld) {
+LL_INLINE void rows_to_lanes_part(const C* const* rows, std::int64_t j, int m, C* columns, std::int64_t ld) {
   using S = Simd<C>;
   typename S::V r[S::W];
   for (int i = 0; i < S::W; ++i) r[i] = S::loadn(rows[i] + j, m, 0);
   transpose<C>(r);
-  for (int i = 0; i < MOST; ++i)  // what is not stored is not computed
-    if (i < m) S::store(tile + (j + i) * ld, r[i]);
+  for (int i = 0; i < MOST; ++i)  // constant bounds: the compiler drops the shuffles of other lanes
+    if (i < m) S::store(columns + (j + i) * ld, r[i]);
 }
 template <class C>
-void rows_to_lanes(const C* const* rows, std::int64_t n, C* tile, std::int64_t ld) {
+void rows_to_lanes(const C* const* rows, std::int64_t n, C* columns, std::int64_t ld) {
   constexpr int W = Simd<C>::W;
   std::int64_t j = 0;
-  for (; j + W <= n; j += W) rows_to_lanes_part<C, W>(rows, j, W, tile, ld);
+  for (; j + W <= n; j += W) rows_to_lanes_part<C, W>(rows, j, W, columns, ld);
   const int m = (int)(n - j);
   if (m > W / 2)
-    rows_to_lanes_part<C, W>(rows, j, m, tile, ld);
+    rows_to_lanes_part<C, W>(rows, j, m, columns, ld);
   else if (m > W / 4)
-    rows_to_lanes_part<C, W / 2>(rows, j, m, tile, ld);
+    rows_to_lanes_part<C, W / 2>(rows, j, m, columns, ld);
   else if (m > 0)
-    rows_to_lanes_part<C, W / 4>(rows, j, m, tile, ld);
+    rows_to_lanes_part<C, W / 4>(rows, j, m, columns, ld);
 }
 template <class C>
-void lanes_to_rows(const C* tile, std::int64_t ld, std::int64_t n, C* const* rows, int count) {
+void lanes_to_rows(const C* columns, std::int64_t ld, std::int64_t n, C* const* rows, int count) {
   using S = Simd<C>;
   constexpr int W = S::W;
   for (std::int64_t j = 0; j < n; j += W) {
     int m = n - j < W ? (int)(n - j) : W;
     typename S::V r[W];
-    for (int i = 0; i < W; ++i) r[i] = S::load(tile + (j + (i < m ? i : 0)) * ld);
+    for (int i = 0; i < W; ++i) r[i] = S::load(columns + (j + (i < m ? i : 0)) * ld);
     transpose<C>(r);
     for (int i = 0; i < count; ++i) S::storen(rows[i] + j, r[i], m);
   }

@@ -1,9 +1,21 @@
-// Vectors run along the classes of a row: for more than a few classes that lie side by side in memory.
+// The passes of rows whose classes lie side by side: vectors run along the classes. In: rows of scores in the
+// computing type. Out: extremes, sums, argmax and rank of each row; vectors of results written to it.
 //
 // A block is up to W rows that stay in cache together. Each pass goes over all rows of the block before the
-// next one starts, so that the latency of one row's reduction hides behind the next row's work; lanes are
+// next pass starts, so that the latency of one row's reduction overlaps with the next row's work; lanes are
 // folded for W rows at once by a transposition. Traffic a score: one read from memory, one write (past the
-// cache where the result is large); the exponentials wait in scratch.
+// cache where the result is large); the exponentials are kept in scratch.
+
+// The rows of a block as the sums read them.
+template <class C>
+struct RowsToSum {
+  int rows;
+  std::int64_t n;     // classes
+  const C* const* z;  // each row's scores; null: the row is skipped
+  C* e;               // where the exponentials go, in rows of whole vectors; null: not wanted
+  char* const* next;  // each row's counterpart in the next block, to be prefetched,
+  int size;           // and the bytes between its classes
+};
 
 template <class C>
 struct RowPasses {
@@ -11,14 +23,14 @@ struct RowPasses {
   using V = typename S::V;
   static constexpr int W = S::W;
 
-  static LL_INLINE C nothing() { return (C)-__builtin_inf(); }
+  static LL_INLINE C lowest() { return (C)-__builtin_inf(); }
 
   // Vectors whose lanes' extremes are the row's, NaN left aside.
   struct Extremes {
     V high, low;
     LL_INLINE void take(V a, V b) { high = S::max(a, high), low = S::min(b, low); }
   };
-  static LL_INLINE Extremes none() { return {S::set1(nothing()), S::set1(-nothing())}; }
+  static LL_INLINE Extremes none() { return {S::set1(lowest()), S::set1(-lowest())}; }
   static Extremes extremes(const C* z, std::int64_t n) {
     Extremes a = none(), b = a;
     std::int64_t j = 0;
@@ -30,7 +42,7 @@ struct RowPasses {
       const V u = S::load(z + j);
       a.take(u, u), j += W;
     }
-    if (j < n) b.take(S::loadn(z + j, (int)(n - j), nothing()), S::loadn(z + j, (int)(n - j), -nothing()));
+    if (j < n) b.take(S::loadn(z + j, (int)(n - j), lowest()), S::loadn(z + j, (int)(n - j), -lowest()));
     a.take(b.high, b.low);
     return a;
   }
@@ -61,24 +73,22 @@ struct RowPasses {
     return {r[0], q[0]};
   }
 
-  // Sums the exponentials of each row into the matrices st.lanes, and stores them in e, rows of whole
-  // vectors, if WANT_E. Meanwhile asks for the memory at next[i], the row that comes a block later, n * size
-  // bytes, and lets earlier results drain. A null row is passed over.
+  // Sums the exponentials of each row into the matrices st.lanes, and stores them in in.e if WANT_E.
+  // Meanwhile prefetches the next block and lets earlier results drain.
   template <Take TAKE, bool WANT_E>
-  static void sum_exp(const Job& job, State<C>& st, const C* const* z, int rows, std::int64_t n, C* e,
-                      char* const* next, int size, Drain<C>& drain) {
+  static void sum_exp(Stop* stop, State<C>& st, const RowsToSum<C>& in, Drain<C>& drain) {
     bool far = false, all = true;
-    for (int i = 0; i < rows; ++i) {
-      if (!z[i]) continue;
+    for (int i = 0; i < in.rows; ++i) {
+      if (!in.z[i]) continue;
       far |= st.at[2 * State<C>::pitch + i] != 0;
       all &= st.low[i] >= st.at[State<C>::pitch + i];
     }
     auto pass = [&](auto is_far, auto is_all) {
       constexpr bool FAR = decltype(is_far)::value, ALL = decltype(is_all)::value;
-      if (n > stretch<C>)
-        sum_exp_as<TAKE, WANT_E, FAR, ALL, true>(job, st, z, rows, n, e, next, size, drain);
+      if (in.n > stretch<C>)
+        sum_exp_as<TAKE, WANT_E, FAR, ALL, true>(stop, st, in, drain);
       else
-        sum_exp_as<TAKE, WANT_E, FAR, ALL, false>(job, st, z, rows, n, e, next, size, drain);
+        sum_exp_as<TAKE, WANT_E, FAR, ALL, false>(stop, st, in, drain);
     };
     if (far)
       pass(std::true_type(), std::false_type());
@@ -87,19 +97,29 @@ struct RowPasses {
     else
       pass(std::false_type(), std::false_type());
   }
-  // Of one row, or a stretch of one.
+  // A row, or a stretch of one.
+  struct Part {
+    const C* z;
+    std::int64_t n;
+    C* e;                 // or null
+    std::uintptr_t next;  // to be prefetched, `size` bytes a class
+    int size;
+  };
   template <class F, bool WANT_E, bool FAR, bool ALL>
-  static LL_INLINE void sum_exp_of(F& f, const ExpAt<C>& k, V top, const C* z, std::int64_t n, C* to,
-                                   std::uintptr_t soon, int size, Drain<C>& drain) {
+  static LL_INLINE void sum_exp_of(F& f, const ExpAt<C>& k, V top, const Part& part, Drain<C>& drain) {
+    const C* const z = part.z;
+    C* const to = part.e;
+    const std::uintptr_t soon = part.next;
+    const int size = part.size;
     each_vector<C>(
-        n,
+        part.n,
         [&](std::int64_t j, int m) LL_INLINE_LAMBDA {
           __builtin_prefetch((const void*)(soon + (std::uintptr_t)(j * size)), 0, 2);
           V v;
           if (ALL && m == W)
             v = f.template step<WANT_E, FAR, ALL>(k, top, S::load(z + j));
           else
-            v = f.template step<WANT_E, FAR, false>(k, top, S::loadn(z + j, m, nothing()));
+            v = f.template step<WANT_E, FAR, false>(k, top, S::loadn(z + j, m, lowest()));
           if constexpr (WANT_E) S::storen(to + j, v, m);
         },
         [&]() LL_INLINE_LAMBDA {
@@ -109,25 +129,26 @@ struct RowPasses {
     f.close();
   }
   template <Take TAKE, bool WANT_E, bool FAR, bool ALL, bool LONG>
-  static void sum_exp_as(const Job& job, State<C>& st, const C* const* rows_z, int rows, std::int64_t n, C* e,
-                         char* const* next, int size, Drain<C>& outer) {
+  static void sum_exp_as(Stop* stop, State<C>& st, const RowsToSum<C>& in, Drain<C>& outer) {
     using F = Fold<C, TAKE, false, !WANT_E>;
+    const std::int64_t n = in.n;
+    const int size = in.size;
     Drain<C> drain = outer;  // in registers
-    for (int i = 0; i < rows; ++i) {
-      const C* z = rows_z[i];
-      C* const to = WANT_E ? e + i * round_up(n, W) : nullptr;
-      const std::uintptr_t soon = (std::uintptr_t)next[i];
+    for (int i = 0; i < in.rows; ++i) {
+      const C* z = in.z[i];
+      C* const to = WANT_E ? in.e + i * round_up(n, W) : nullptr;
+      const std::uintptr_t soon = (std::uintptr_t)in.next[i];
       if (!z) continue;
       const ExpAt<C> k = ExpAt<C>::broadcast(st.at + i, State<C>::pitch);
       const V top = S::set1(st.peak[i]);
       F sums;
       if constexpr (LONG)
-        fold_stretches<stretch<C>>(job, n, sums, [&](F& f, std::int64_t j, std::int64_t m) LL_INLINE_LAMBDA {
-          sum_exp_of<F, WANT_E, FAR, ALL>(f, k, top, z + j, m, WANT_E ? to + j : nullptr,
-                                          soon + (std::uintptr_t)(j * size), size, drain);
+        fold_stretches<stretch<C>>(stop, n, sums, [&](F& f, std::int64_t j, std::int64_t m) LL_INLINE_LAMBDA {
+          const Part part{z + j, m, WANT_E ? to + j : nullptr, soon + (std::uintptr_t)(j * size), size};
+          sum_exp_of<F, WANT_E, FAR, ALL>(f, k, top, part, drain);
         });
       else
-        sum_exp_of<F, WANT_E, FAR, ALL>(sums, k, top, z, n, to, soon, size, drain);
+        sum_exp_of<F, WANT_E, FAR, ALL>(sums, k, top, Part{z, n, to, soon, size}, drain);
       C* at = st.lanes + i * W;
       S::store(at, sums.total.hi), S::store(at + W * W, sums.total.lo);
       st.count[i] = (C)sums.ties;
@@ -148,14 +169,15 @@ struct RowPasses {
     }
   }
 
-  // sum t and sum t (peak - z) for t = w (on q + off), or t = w where q is absent, the latter times
-  // gap_scale.
+  // mass = sum t and gap = sum t (peak - z) of row i, for t = w (on q + off); or t = w where q is null, and
+  // then the gap is taken times gap_scale.
   template <bool LONG>
-  static void gaps(const Job& job, C peak, const C* z, const C* w, const C* q, std::int64_t n, C& mass,
-                   C& gap) {
-    const C scale = gap_scale<C>(job);
+  static void gaps(const Job& job, Stop* stop, State<C>& st, int i, const C* z, const C* q) {
+    const std::int64_t n = job.shape.classes;
+    const C *const w = (const C*)job.target.class_weight, peak = st.peak[i];
+    const C scale = gap_scale<C>(job.op);
     const V top = S::set1(peak);
-    const DenseShare<C> share(job);
+    const DenseShare<C> share(job.target);
     const V top_scaled = S::set1(peak * scale), minus = S::set1(-scale);
     GapFold<C> sums;
     const auto sum = [&](GapFold<C>& f, std::int64_t from, std::int64_t length) LL_INLINE_LAMBDA {
@@ -171,21 +193,20 @@ struct RowPasses {
           [&]() LL_INLINE_LAMBDA { f.flush(); });
     };
     if constexpr (LONG)
-      fold_stretches<stretch<C>>(job, n, sums, sum);
+      fold_stretches<stretch<C>>(stop, n, sums, sum);
     else
       sum(sums, 0, n);
-    C a[W], b[W];
+    C a[W], b[W], mass = 0, gap = 0;
     S::store(a, sums.mass.value()), S::store(b, sums.gap.value());
-    mass = gap = 0;
-    for (int i = 0; i < W; ++i) mass += a[i], gap += b[i];
-    if (q) gap /= scale;
+    for (int l = 0; l < W; ++l) mass += a[l], gap += b[l];
+    st.mass[i] = mass, st.gap[i] = q ? gap / scale : gap;
   }
 
   // Lowest class whose score is the row's peak; -1 in a row with a NaN.
-  static std::int64_t argmax(const Job& job, const C* z, std::int64_t n, C peak) {
+  static std::int64_t argmax(Stop* stop, const C* z, std::int64_t n, C peak) {
     if (n <= stretch<C>) return argmax(z, n, peak);
     std::int64_t found = -1;
-    each_stretch<C>(job, n, [&](std::int64_t from, std::int64_t length) {
+    each_stretch<C>(stop, n, [&](std::int64_t from, std::int64_t length) {
       if (found < 0 && (found = argmax(z + from, length, peak)) >= 0) found += from;
     });
     return found;
@@ -199,10 +220,10 @@ struct RowPasses {
     return -1;
   }
   // Classes that beat the target: a higher score, or the same score at a lower index.
-  static std::int64_t rank(const Job& job, const C* z, std::int64_t n, C threshold, std::int64_t y) {
+  static std::int64_t rank(Stop* stop, const C* z, std::int64_t n, C threshold, std::int64_t y) {
     if (n <= stretch<C>) return rank(z, n, threshold, y);
     std::int64_t r = 0;
-    each_stretch<C>(job, n, [&](std::int64_t from, std::int64_t length) {
+    each_stretch<C>(stop, n, [&](std::int64_t from, std::int64_t length) {
       r += rank(z + from, length, threshold, y - from);
     });
     return r;
@@ -211,7 +232,7 @@ struct RowPasses {
     const V t = S::set1(threshold);
     std::int64_t r = 0;
     for (std::int64_t j = 0; j < n; j += W) {
-      V v = S::loadn(z + j, n - j < W ? (int)(n - j) : W, nothing());
+      V v = S::loadn(z + j, n - j < W ? (int)(n - j) : W, lowest());
       unsigned above = S::bits(S::lt(t, v));
       if (j <= y) {
         unsigned same = S::bits(S::eq(t, v));

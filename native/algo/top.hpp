@@ -1,12 +1,13 @@
-// The top-k classes of a row.
+// The top-k classes of a row. In: its scores. Out: k labels, best first, and their probabilities.
 //
-// A heap holds the best so far; in a row whose scores ascend every class would enter it. So first a bar is
-// found that at least k classes reach, and hardly more: the largest scores of G lanes are those of G classes,
-// so k of these reach the k-th largest of them. Traffic: two more reads of a row in the cache.
+// A heap holds the k largest scores found so far. In a row whose scores ascend every class would enter it, so
+// first a bar is found: a number that at least k scores reach, and few more. Each of G lanes takes the
+// largest of some of the scores; these are the scores of G different classes, and the k-th largest of them is
+// the bar. Traffic: two more reads of a row in the cache.
 
-// A number that at least k of a[0..n) reach, and about k only, found by bisection; none of them is NaN.
+// A number that at least k of a[0..n) reach, and hardly more, found by bisection; none of them is NaN.
 template <class C>
-C about_kth_largest(const Job& job, const C* a, std::int64_t n, std::int64_t k) {
+C about_kth_largest(Stop* stop, const C* a, std::int64_t n, std::int64_t k) {
   using S = Simd<C>;
   using I = typename Ordered<C>::I;
   const C inf = (C)__builtin_inf();
@@ -34,7 +35,7 @@ C about_kth_largest(const Job& job, const C* a, std::int64_t n, std::int64_t k) 
       if (half == from) return bar;
       middle = Ordered<C>::number(half);
     }
-    if (n > stretch<C> && stopped(job)) return bar;
+    if (n > stretch<C> && stopped(stop)) return bar;
     const std::int64_t found = reached(middle);
     if (found < k) {
       high = middle;
@@ -45,25 +46,25 @@ C about_kth_largest(const Job& job, const C* a, std::int64_t n, std::int64_t k) 
   }
 }
 
-// The next class from j on whose vector is a hit, or one of the last few; n where the call is to end early.
+// The next class from j on whose vector is a hit, or one of the last few; n if the call is to end early.
 template <class C, class F>
-LL_INLINE std::int64_t pass_over(const Job& job, std::int64_t j, std::int64_t n, F&& hit) {
+LL_INLINE std::int64_t pass_over(Stop* stop, std::int64_t j, std::int64_t n, F&& hit) {
   constexpr int W = Simd<C>::W;
   for (;;) {
     const std::int64_t end = least(n, j + stretch<C>);
     while (j + W <= end && !hit(j)) j += W;
     if (j < end || end == n) return j;
-    if (stopped(job)) return n;
+    if (stopped(stop)) return n;
   }
 }
 
 // A bar for all n scores.
 template <class C>
-C bar_of(const Job& job, const C* z, std::int64_t n, std::int64_t k) {
+C bar_of(Stop* stop, const C* z, std::int64_t n, std::int64_t k) {
   using S = Simd<C>;
   constexpr std::int64_t W = S::W, most_lanes = 2048;
   const std::int64_t lanes = least(round_up(4 * k, 4 * W), most_lanes);
-  if (n < 4 * lanes || lanes < 2 * k) return about_kth_largest(job, z, n, k);
+  if (n < 4 * lanes || lanes < 2 * k) return about_kth_largest(stop, z, n, k);
   const C none = (C)-__builtin_inf();
   C lane[most_lanes];
   for (std::int64_t g = 0; g < lanes; g += W) S::store(lane + g, S::load(z + g));
@@ -71,21 +72,22 @@ C bar_of(const Job& job, const C* z, std::int64_t n, std::int64_t k) {
     for (std::int64_t g = 0; g < lanes && j + g < n; g += W)
       S::store(lane + g, S::max(S::loadn(z + j + g, (int)least(W, n - j - g), none), S::load(lane + g)));
     if (j < next) continue;
-    if (stopped(job)) break;
+    if (stopped(stop)) break;
     next = j + stretch<C>;
   }
-  return about_kth_largest(job, lane, lanes, k);
+  return about_kth_largest(stop, lane, lanes, k);
 }
 
-// The first k classes that reach the bar, or all that do; how many, and in `next` the class after them.
+// The first k classes that reach the bar, or all of them if they are fewer. Returns how many, and in `next`
+// the class after them.
 template <class C>
-std::int64_t first_of_top(const Job& job, const C* z, std::int64_t n, std::int64_t k, C bar,
-                          std::int64_t* label, std::int64_t& next) {
+std::int64_t first_of_top(Stop* stop, const C* z, std::int64_t n, std::int64_t k, C bar, std::int64_t* label,
+                          std::int64_t& next) {
   using S = Simd<C>;
   const auto bars = S::set1(bar);
   std::int64_t have = 0, j = 0;
   for (; have < k; ++j) {
-    j = pass_over<C>(job, j, n, [&](std::int64_t at) LL_INLINE_LAMBDA {
+    j = pass_over<C>(stop, j, n, [&](std::int64_t at) LL_INLINE_LAMBDA {
       return S::bits(S::lt(S::load(z + at), bars)) != (1u << S::W) - 1u;
     });
     if (j >= n) break;
@@ -95,14 +97,19 @@ std::int64_t first_of_top(const Job& job, const C* z, std::int64_t n, std::int64
   return have;
 }
 
-// The top-k classes of a row, ties lowest first: a heap of those found so far with the worst at its root,
-// which every further score has to beat; then sorted. Classes come in order, so an equal score never
-// displaces one. Of a shard only the classes not below `least` matter; fewer than k are followed by -1.
+// Selects the top-k classes of row `row`, which is row i of the block; ties lowest first. The heap has the
+// worst of the classes found so far at its root; a further class enters if its score is better. Classes come
+// in order, so an equal score never displaces one. Then the heap is sorted. Of a shard only the classes that
+// reach the threshold count; where these are fewer than k, labels of -1 follow.
 template <class C>
-void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C peak, C times, C times_lo) {
+void select_top(const Job& job, Stop* stop, Columns<const C> scores, const State<C>& st, std::int64_t row,
+                int i) {
   using S = Simd<C>;
-  const std::int64_t k = job.top.k;
-  std::int64_t* label = job.top.label + row * k;
+  const TopK& top = job.top;
+  const C* const z = scores.at;
+  const std::int64_t n = scores.n, ld = scores.ld, k = top.k;
+  const C peak = st.peak[i];
+  std::int64_t* label = top.label + row * k;
   auto worse = [&](std::int64_t a, std::int64_t b)
                    LL_INLINE_LAMBDA { return z[a * ld] < z[b * ld] || (z[a * ld] == z[b * ld] && a > b); };
   auto sift = [&](std::int64_t at, std::int64_t size) LL_INLINE_LAMBDA {
@@ -114,26 +121,26 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
     }
     label[at] = moved;
   };
-  C bar = job.top.least ? transformed<C>(job, job.top.least[row]) : (C)-__builtin_inf();
+  C bar = top.threshold ? transformed<C>(job.transform, top.threshold[row]) : (C)-__builtin_inf();
   const bool given = ld == 1 && bar > (C)-__builtin_inf();
-  const bool sought = ld == 1 && job.classes >= 4 * S::W && k < job.classes && peak == peak;
+  const bool sought = ld == 1 && n >= 4 * S::W && k < n && peak == peak;
   std::int64_t have = 0, next = 0;
-  if (given) have = first_of_top<C>(job, z, job.classes, k, bar, label, next);
+  if (given) have = first_of_top<C>(stop, z, n, k, bar, label, next);
   if (sought && (!given || have == k)) {
-    const C own = bar_of<C>(job, z, job.classes, k);
+    const C own = bar_of<C>(stop, z, n, k);
     bar = given && bar > own ? bar : own;
-    have = first_of_top<C>(job, z, job.classes, k, bar, label, next);
+    have = first_of_top<C>(stop, z, n, k, bar, label, next);
   }
-  if (have < k && !given)  // no bar, or NaN
+  if (have < k && !given)  // there is no bar, or a NaN
     for (have = k, next = 0; next < k; ++next) label[next] = next;
-  for (std::int64_t i = have / 2 - 1; i >= 0; --i) sift(i, have);
-  for (std::int64_t j = next; j < job.classes; ++j) {
-    if (ld == 1) {  // whole vectors that hold nothing better are passed over
+  for (std::int64_t a = have / 2 - 1; a >= 0; --a) sift(a, have);
+  for (std::int64_t j = next; j < n; ++j) {
+    if (ld == 1) {  // skips whole vectors without a better score
       const auto worst = S::set1(z[label[0]]);
-      j = pass_over<C>(job, j, job.classes, [&](std::int64_t at) LL_INLINE_LAMBDA {
+      j = pass_over<C>(stop, j, n, [&](std::int64_t at) LL_INLINE_LAMBDA {
         return S::bits(S::lt(worst, S::load(z + at))) != 0;
       });
-      if (j >= job.classes) break;
+      if (j >= n) break;
     }
     if (z[j * ld] > z[label[0] * ld]) label[0] = j, sift(0, k);
   }
@@ -143,16 +150,17 @@ void select_top(const Job& job, const C* z, std::int64_t ld, std::int64_t row, C
     sift(0, size);
   }
   const ExpAt<C> at = ExpAt<C>::make(S::set1(peak));
-  for (std::int64_t i = 0; i < k; ++i) {
+  const auto times = S::set1(st.times[i]), times_lo = S::set1(st.times_lo[i]);
+  for (std::int64_t a = 0; a < k; ++a) {
     C p[S::W] = {};
-    if (i < have) {
-      const auto e = exp_of<C>(at, S::set1(z[label[i] * ld]));
-      S::store(p, S::fma(e, S::set1(times), e * S::set1(times_lo)));
+    if (a < have) {
+      const auto e = exp_of<C>(at, S::set1(z[label[a] * ld]));
+      S::store(p, S::fma(e, times, e * times_lo));
     }
-    if (i >= have || peak != peak) label[i] = -1;
-    if (job.rows_out.wide)
-      ((double*)job.top.probability)[row * k + i] = (double)p[0];
+    if (a >= have || peak != peak) label[a] = -1;
+    if (job.results.wide)
+      ((double*)top.probability)[row * k + a] = (double)p[0];
     else
-      ((float*)job.top.probability)[row * k + i] = (float)p[0];
+      ((float*)top.probability)[row * k + a] = (float)p[0];
   }
 }

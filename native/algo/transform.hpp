@@ -1,12 +1,16 @@
-// Scores as the caller has them -> z: z = softcap tanh(raw / softcap) / temperature, -inf where masked.
-// `slope` receives d(softcap tanh(raw / softcap))/draw where there is a softcap.
+// Scores to z. In: scores x in the computing type. Out: in their place z = softcap tanh(x / softcap) /
+// temperature, or its logarithm; and in `slope` d(softcap tanh(x / softcap))/dx where there is a softcap.
+
+LL_INLINE bool has_transform(const Transform& t) {
+  return t.softcap != 0 || t.temperature != 1 || t.take_log || t.mask;
+}
 
 template <class C>
-void transform(const Job& job, C* z, C* slope, std::int64_t n) {
+void transform(const Transform& how, C* z, C* slope, std::int64_t n) {
   using S = Simd<C>;
   using V = typename S::V;
-  if (job.softcap != 0) {
-    const V cap = S::set1((C)job.softcap);
+  if (how.softcap != 0) {
+    const V cap = S::set1((C)how.softcap);
     for (std::int64_t j = 0; j < n; j += S::W) {
       int m = n - j < S::W ? (int)(n - j) : S::W;
       V y, d;
@@ -15,24 +19,19 @@ void transform(const Job& job, C* z, C* slope, std::int64_t n) {
       if (slope) S::storen(slope + j, d, m);
     }
   }
-  if (job.temperature != 1)
-    for (std::int64_t j = 0; j < n; ++j) z[j] /= (C)job.temperature;
-  if (job.take_log)
+  if (how.temperature != 1)
+    for (std::int64_t j = 0; j < n; ++j) z[j] /= (C)how.temperature;
+  if (how.take_log)
     for (std::int64_t j = 0; j < n; j += S::W) {
       int m = n - j < S::W ? (int)(n - j) : S::W;
       S::storen(z + j, log_of<C>(S::loadn(z + j, m, 1)), m);
     }
 }
 
-// A raw score of a row in the computing type, transformed as the row's scores are.
+// The z of one score, rounded to the computing type first, as the row's scores are.
 template <class C>
-C transformed(const Job& job, double score) {
+C transformed(const Transform& how, double score) {
   C t[Simd<C>::W] = {(C)score};
-  transform<C>(job, t, nullptr, 1);
+  transform<C>(how, t, nullptr, 1);
   return t[0];
-}
-
-template <class C>
-void apply_mask(const char* mask, std::int64_t stride, std::int64_t n, C* z) {
-  for (std::int64_t j = 0; j < n; ++j) z[j] = mask[j * stride] ? z[j] : (C)-__builtin_inf();
 }

@@ -1,16 +1,15 @@
-// The formulas of the write pass: what is written for a class of a row. One vector is W classes of a row, or
-// W rows of a class; the two forms (rows.hpp, lanes.hpp) differ in where the numbers come from, not in the
-// formula.
+// The formulas of the write pass. In: vectors of exponentials or scores, and the factors that finish.hpp
+// found. Out: vectors of results. One vector is W classes of a row, or W rows of a class: the two forms
+// (rows.hpp, lanes.hpp) take the numbers from different places and use the same formulas.
 //
-//   probability      p = e (times + times_lo)             e = exp(z) 2^(BIAS - np); softmax, and the gradient
-//   of an
-//                                                         index target without smoothing
+//   probability      p = e (times + times_lo)      e = exp(z) 2^(BIAS - np); softmax, and the gradient of an
+//                                                  index target without smoothing
 //   log-probability  (z - peak) - log1p(rest)
-//   smoothed         p - even minus                       even: the smoothing's share of a class
-//   dense            p - t minus                          t = w (on q + off): see `share`
+//   smoothed         p - even minus                even: the smoothing's share of a class
+//   dense            p - t minus                   t = w (on q + off): see DenseShare
 //   backward         y (dy - sum), or dy - exp(y) sum
 //
-// `times`, `minus` and the target's own gradient are found once a row, in state.hpp.
+// The target's own gradient is found once a row, in finish.hpp.
 
 // The numbers of a row that the formulas of softmax and of gradients use: vectors of them.
 template <class C>
@@ -48,7 +47,7 @@ struct DenseShare {
   using S = Simd<C>;
   using V = typename S::V;
   V on, off;
-  explicit LL_INLINE DenseShare(const Job& job) : on(S::set1((C)job.on)), off(S::set1((C)job.off)) {}
+  explicit LL_INLINE DenseShare(const EffectiveTarget& t) : on(S::set1((C)t.on)), off(S::set1((C)t.off)) {}
   LL_INLINE V operator()(V w, V q) const { return w * S::fma(on, q, off); }
 };
 

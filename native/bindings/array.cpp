@@ -105,7 +105,7 @@ void Array::open_tensor(nb::handle object, bool writable, const char* name) {
   if (t.axes < 0 || t.axes > max_axes) refuse(name, "too many axes");
   data = t.data ? (char*)t.data + t.offset : nullptr;
   axes = t.axes;
-  // Without a sign: the stride of an axis of length 0 or 1 may be any number, and is not used.
+  // Unsigned arithmetic: the stride of an axis of length 0 or 1 may be any number, and is not used.
   std::uint64_t dense = (std::uint64_t)item_size;
   for (int d = axes - 1; d >= 0; --d) {
     shape[d] = t.shape[d];
@@ -130,7 +130,7 @@ void Array::count(const char* name) {
   aligned = is_aligned();
 }
 
-// The memory of torch.frombuffer, of a field of a record or of a foreign library may begin at any byte.
+// Memory from torch.frombuffer, of a record's field or of another library may begin at any byte.
 bool Array::is_aligned() const {
   if (items == 0) return true;
   const std::int64_t size = item_size;

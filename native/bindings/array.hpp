@@ -1,9 +1,9 @@
-// The memory of an array for the length of a call: an object with the buffer protocol (NumPy's cheapest way),
-// or a torch tensor on the CPU. Whatever it came from, it is described and checked alike from here on.
+// The memory of an array for the length of a call. In: an object with the buffer protocol (the cheapest one
+// for NumPy arrays), or a torch tensor on the CPU. Out: pointer, dtype, shape and strides, the same for both.
 //
-// A buffer is pinned while it is held. A tensor is not, there being no means to: one whose storage is resized
-// during the call, by another thread or by Python code of its own that the call runs, is read or written
-// where it was. Its storage is trusted to hold what its shape and strides say, as by torch.
+// A buffer is pinned while it is held. A tensor cannot be pinned: if its storage is resized during the call,
+// by another thread or by Python code that the call runs, it is read or written where it was. As in torch,
+// its storage is trusted to hold the elements that its shape and strides describe.
 #pragma once
 
 #include <Python.h>
@@ -17,7 +17,7 @@
 
 namespace lastlayer {
 
-// What keeps an array's memory: a buffer, released in the end, or a reference to a tensor.
+// Keeps an array's memory: a buffer, released in the end, or a reference to a tensor.
 class Keeper {
  public:
   Keeper() { buffer.obj = nullptr; }
@@ -39,13 +39,13 @@ class Array {
   Array(const Array&) = delete;
   Array& operator=(const Array&) = delete;
 
-  // `bfloat`: a buffer of uint16 holds bfloat16. A tensor says so itself. `name` is the argument's, for
+  // `bfloat`: a buffer of uint16 holds bfloat16; tensors have a dtype for it. `name` is the argument's, for
   // errors. A tensor is never read-only.
   void open(nanobind::handle object, bool writable, bool bfloat, const char* name);
   bool contiguous() const;
   // Replaces misaligned elements by a copy of them. For contiguous inputs.
   void align();
-  // To be held for longer than this description of the memory.
+  // Keeps the memory for longer than this object.
   Keeper hand_over() { return std::move(keeper_); }
 
   bool given = false;

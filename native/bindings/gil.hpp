@@ -1,4 +1,4 @@
-// The GIL: released while the kernels run, and taken again to ask whether the user interrupts (Ctrl-C).
+// The GIL: released while the kernels run, and taken again to check for an interrupt (Ctrl-C).
 #pragma once
 
 #include <Python.h>
@@ -17,7 +17,7 @@ class WithoutGil {
   PyThreadState* state_;
 };
 
-// Runs Python's signal handlers. True if one raised: the exception is set, and the call is to end.
+// Runs Python's signal handlers. True if one of them raised: the exception is set, and the call is to end.
 bool interrupted() noexcept;
 
 }  // namespace lastlayer

@@ -1,5 +1,5 @@
-// The Python module `_core`: the names of its functions and of their parameters. What they do is in
-// request.cpp and beside the kernels; what the arguments mean is in _core.pyi.
+// The Python module `_core`: its functions and the names of their parameters. In: Python objects. Out: calls
+// of request.hpp and of the files beside the kernels. _core.pyi describes the arguments.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -24,7 +24,7 @@ using namespace lastlayer;
 
 namespace {
 
-// From so many elements on the GIL is released to look through an array.
+// The number of elements from which the GIL is released while an array is read.
 constexpr std::int64_t worth_releasing = 4096;
 
 nb::tuple totals(nb::handle targets, std::int64_t classes, nb::handle ignore_index, nb::handle class_weight,

@@ -16,7 +16,7 @@ namespace nb = nanobind;
 namespace lastlayer {
 namespace {
 
-// Fewer scores are computed with the GIL held, on this thread.
+// Calls of fewer scores keep the GIL and run on this thread.
 constexpr std::int64_t worth_releasing = 4096;
 
 thread_local int threads_in_use = 0;
@@ -38,120 +38,86 @@ struct RowMemory {
   }
 };
 
-// The parameters of a call, and what they point to.
+// The arrays of a call: opened, checked against the scores, and laid out as operands.
 class Request {
  public:
-  Job job;
-  Array scores, out, mask, dense, dy;
-  Array index, class_weight, sample_weight, mass, tilt, threshold;
+  Shape shape;
+  Operand x, out, dy;
+  Transform transform;
+  bool in_double;      // the computing type
+  bool wide;           // the type of the row results: double, else float
+  bool shard = false;  // the scores are some of the classes
 
-  void open_scores(const ScoreArguments& a) {
-    scores.open(a.array, false, a.bfloat, "scores");
-    if (is_integer(scores.dtype)) refuse("scores", "not floating point");
-    if (a.axis < 0 || a.axis >= scores.axes) refuse("axis", "out of range");
+  explicit Request(const ScoreArguments& a, bool take_log = false) {
+    scores_.open(a.array, false, a.bfloat, "scores");
+    if (is_integer(scores_.dtype)) refuse("scores", "not floating point");
+    if (a.axis < 0 || a.axis >= scores_.axes) refuse("axis", "out of range");
     axis_ = a.axis;
-    job.classes = scores.shape[axis_];
-    if (job.classes < 1) refuse("scores", "no classes");
-    job.rows = scores.items / job.classes;
-    job.temperature = a.temperature;
-    job.softcap = a.softcap;
-    // Dividing by a temperature rounds the scores; in double that rounding does not show.
-    job.in_double =
-        scores.dtype == Dtype::f64 || (scores.dtype == Dtype::f32 && (a.temperature != 1 || a.softcap != 0));
-    job.rows_out.wide = scores.dtype == Dtype::f64;
+    shape.classes = scores_.shape[axis_];
+    if (shape.classes < 1) refuse("scores", "no classes");
+    shape.rows = scores_.items / shape.classes;
+    transform = {a.temperature, a.softcap, take_log, nullptr};
+    in_double = computes_in_double(scores_.dtype, transform);
+    wide = scores_.dtype == Dtype::f64;
   }
+  Request(const Request&) = delete;
+
+  // Results of a shard are merged with those of other shards in the computing type.
+  void set_shard() { shard = true, wide = in_double; }
+  Scores scores() const { return {x, transform}; }
+  Dtype row_dtype() const { return wide ? Dtype::f64 : Dtype::f32; }
+
   void open_out(nb::handle object) {
-    out.open(object, true, scores.dtype == Dtype::bf16, "out");
-    if (out.dtype != scores.dtype) refuse("out", "not the scores' dtype");
-    check_shape(out, "out");
+    out_.open(object, true, scores_.dtype == Dtype::bf16, "out");
+    if (out_.dtype != scores_.dtype) refuse("out", "not the scores' dtype");
+    check_shape(out_, "out");
   }
   void open_mask(nb::handle object) {
     if (object.is_none()) return;
-    mask.open(object, false, false, "where");
-    if (mask.dtype != Dtype::u8) refuse("where", "not boolean");
-    check_shape(mask, "where");
+    mask_.open(object, false, false, "where");
+    if (mask_.dtype != Dtype::u8) refuse("where", "not boolean");
+    check_shape(mask_, "where");
+    transform.mask = &mask_operand_;
   }
   void open_upstream(nb::handle object, bool bfloat) {
-    dy.open(object, false, bfloat, "grad");
-    check_shape(dy, "grad");
-    if (dy.dtype != scores.dtype) refuse("grad", "not the output's dtype");
+    dy_.open(object, false, bfloat, "grad");
+    check_shape(dy_, "grad");
+    if (dy_.dtype != scores_.dtype) refuse("grad", "not the output's dtype");
   }
-  void open_targets(const TargetArguments& a) {
+  void open_targets(const TargetArguments& a, EffectiveTarget& t) {
+    t.of_shard = shard;
     if (a.array.is_none()) return;
-    job.on = a.on, job.off = a.off;
+    t.on = a.on, t.off = a.off;
     if (a.dense) {
-      job.target = Target::dense;
-      dense.open(a.array, false, a.bfloat, "targets");
-      check_shape(dense, "targets");
+      t.kind = Target::dense;
+      dense_.open(a.array, false, a.bfloat, "targets");
+      check_shape(dense_, "targets");
+      t.dense = &dense_operand_;
     } else {
-      job.target = Target::index;
-      index.open(a.array, false, false, "targets");
-      if (!is_integer(index.dtype) || !index.contiguous() || index.items != job.rows)
+      t.kind = Target::index;
+      index_.open(a.array, false, false, "targets");
+      if (!is_integer(index_.dtype) || !index_.contiguous() || index_.items != shape.rows)
         refuse("targets", "not one contiguous integer a row");
-      job.index = index.data, job.index_dtype = index.dtype;
-      if (!a.ignore_index.is_none())
-        job.has_ignore = true, job.ignore = nb::cast<std::int64_t>(a.ignore_index);
+      t.index = index_.data, t.index_dtype = index_.dtype;
+      if (!a.ignore_index.is_none()) t.has_ignore = true, t.ignore = nb::cast<std::int64_t>(a.ignore_index);
     }
-    if (!a.sample_weight.is_none())
-      job.sample_weight = doubles_of(sample_weight, a.sample_weight, job.rows, "sample_weight");
+    if (!a.sample_weight.is_none()) t.sample_weight = row_argument(a.sample_weight, "sample_weight");
     const double* w = a.class_weight.is_none()
                           ? nullptr
-                          : doubles_of(class_weight, a.class_weight, job.classes, "class_weight");
-    if (w || a.dense || a.off != 0) convert_class_weight(w);
+                          : doubles_of(class_weight_, a.class_weight, shape.classes, "class_weight");
+    if (w || a.dense || a.off != 0) convert_class_weight(w, t);
   }
-  // A contiguous array of one number a row (or `each` of them) for results, or null for None.
-  void* row_result(nb::handle object, Dtype dtype, const char* name, std::int64_t each = 1) {
-    return row_memory(object, dtype, name, each, true);
+  // A float64 of each row.
+  const double* row_argument(nb::handle object, const char* name) {
+    Array& array = row_arguments_[row_arguments_given_++];
+    return doubles_of(array, object, shape.rows, name);
   }
-  // Results of a shard meet those of other shards in the computing type.
-  void set_shard() { job.shard = true, job.rows_out.wide = job.in_double; }
-  // Peak and rest of every row: found by a loss, known to its gradient. Scores that are computed in a wider
-  // type than their results have a peak that the results cannot hold; then the gradient finds them again.
-  void open_row_state(nb::handle peak, nb::handle rest) {
-    const bool found = job.op == Op::stats;
-    void* const p = row_memory(peak, row_dtype(), "peak", 1, found);
-    double* const r = (double*)row_memory(rest, Dtype::f64, "rest", 1, found);
-    if (found) job.rows_out.peak = p, job.rows_out.rest = r, job.rows_out.wide_peak = job.rows_out.wide;
-    if (job.op == Op::grad && job.in_double == job.rows_out.wide) job.known.peak = p, job.known.rest = r;
-  }
-  Dtype row_dtype() const { return job.rows_out.wide ? Dtype::f64 : Dtype::f32; }
-
-  void run(int threads) {
-    if (threads < 0) refuse("threads", "is negative");
-    if (job.rows == 0) return;
-    lay_out();
-    if (!run_with_gil_where_small(threads)) throw nb::python_error();
-    for (const RowMemory& m : vectors_) m.deliver();
-  }
-
- private:
-  void check_shape(const Array& b, const char* name) const {
-    bool same = b.axes == scores.axes;
-    for (int d = 0; same && d < b.axes; ++d) same = b.shape[d] == scores.shape[d];
-    if (!same) refuse(name, "not the scores' shape");
-  }
-
-  // The class weights in the computing type, or ones.
-  void convert_class_weight(const double* w) {
-    const std::size_t n = (std::size_t)job.classes;
-    job.class_weight_sum =
-        w ? sum_of(job.classes, [w](std::int64_t j) { return w[j]; }) : (double)job.classes;
-    if (job.in_double) {
-      weights_double_.resize(n);
-      for (std::size_t j = 0; j < n; ++j) weights_double_[j] = w ? w[j] : 1.0;
-      job.class_weight = weights_double_.data();
-    } else {
-      weights_float_.resize(n);
-      for (std::size_t j = 0; j < n; ++j) weights_float_[j] = w ? (float)w[j] : 1.0f;
-      job.class_weight = weights_float_.data();
-    }
-  }
-
-  void* row_memory(nb::handle object, Dtype dtype, const char* name, std::int64_t each, bool written) {
+  // A contiguous array of one number a row (or `each` of them), or null for None; `written`: for results.
+  void* row_memory(nb::handle object, Dtype dtype, const char* name, bool written, std::int64_t each = 1) {
     if (object.is_none()) return nullptr;
     Array b;
     b.open(object, written, false, name);
-    if (b.dtype != dtype || !b.contiguous() || b.items != job.rows * each)
+    if (b.dtype != dtype || !b.contiguous() || b.items != shape.rows * each)
       refuse(name, "wrong dtype, shape or layout");
     const std::size_t bytes = (std::size_t)b.items * (std::size_t)b.item_size;
     vectors_.push_back({b.hand_over(), b.data, bytes, nullptr, written});
@@ -159,6 +125,39 @@ class Request {
     char* const at = (vectors_.back().aligned = std::make_unique<char[]>(bytes)).get();
     std::memcpy(at, b.data, bytes);
     return at;
+  }
+
+  // Runs an operation on these arrays: a parameter struct of kernels.hpp.
+  template <class Operation>
+  void run(const Operation& operation, int threads) {
+    if (threads < 0) refuse("threads", "is negative");
+    if (shape.rows == 0) return;
+    lay_out();
+    if (!run_with_gil_where_small(Job(operation), threads)) throw nb::python_error();
+    for (const RowMemory& m : vectors_) m.deliver();
+  }
+
+ private:
+  void check_shape(const Array& b, const char* name) const {
+    bool same = b.axes == scores_.axes;
+    for (int d = 0; same && d < b.axes; ++d) same = b.shape[d] == scores_.shape[d];
+    if (!same) refuse(name, "not the scores' shape");
+  }
+
+  // The class weights in the computing type, or ones.
+  void convert_class_weight(const double* w, EffectiveTarget& t) {
+    const std::size_t n = (std::size_t)shape.classes;
+    t.class_weight_sum =
+        w ? sum_of(shape.classes, [w](std::int64_t j) { return w[j]; }) : (double)shape.classes;
+    if (in_double) {
+      weights_double_.resize(n);
+      for (std::size_t j = 0; j < n; ++j) weights_double_[j] = w ? w[j] : 1.0;
+      t.class_weight = weights_double_.data();
+    } else {
+      weights_float_.resize(n);
+      for (std::size_t j = 0; j < n; ++j) weights_float_[j] = w ? (float)w[j] : 1.0f;
+      t.class_weight = weights_float_.data();
+    }
   }
 
   // The rows' axes, merged where every operand allows, and each operand's strides over them.
@@ -172,22 +171,22 @@ class Request {
       operand.class_stride = array.strides[axis_];
       arrays[given] = &array, operands[given] = &operand, ++given;
     };
-    lay(scores, job.x), lay(out, job.out), lay(mask, job.mask), lay(dense, job.dense), lay(dy, job.dy);
+    lay(scores_, x), lay(out_, out), lay(mask_, mask_operand_), lay(dense_, dense_operand_), lay(dy_, dy);
     int n = 0;
-    for (int d = 0; d < scores.axes; ++d) {
-      if (d == axis_ || scores.shape[d] == 1) continue;
+    for (int d = 0; d < scores_.axes; ++d) {
+      if (d == axis_ || scores_.shape[d] == 1) continue;
       bool merges = n > 0;
       for (int k = 0; k < given && merges; ++k)
-        merges = operands[k]->stride[n - 1] == arrays[k]->strides[d] * scores.shape[d];
-      if (!merges) job.extent[n++] = 1;
-      job.extent[n - 1] *= scores.shape[d];
+        merges = operands[k]->stride[n - 1] == arrays[k]->strides[d] * scores_.shape[d];
+      if (!merges) shape.extent[n++] = 1;
+      shape.extent[n - 1] *= scores_.shape[d];
       for (int k = 0; k < given; ++k) operands[k]->stride[n - 1] = arrays[k]->strides[d];
     }
-    job.axes = n;
+    shape.axes = n;
   }
 
-  bool run_with_gil_where_small(int threads) {
-    if (job.rows * job.classes < worth_releasing) return run_job(job, Runner{});
+  bool run_with_gil_where_small(const Job& job, int threads) {
+    if (shape.rows * shape.classes < worth_releasing) return run_job(job, Runner{});
     const int asked = threads ? threads : threads_in_use;
     const Runner runner{asked ? asked : threads_of_process(), asked > 0, interrupted};
     WithoutGil released;
@@ -195,22 +194,36 @@ class Request {
   }
 
   int axis_ = 0;
+  Array scores_, out_, mask_, dense_, dy_, index_, class_weight_;
+  Operand mask_operand_, dense_operand_;
+  Array row_arguments_[3];  // at most: sample weight; and threshold, or mass and tilt
+  int row_arguments_given_ = 0;
   std::vector<double> weights_double_;
   std::vector<float> weights_float_;
   std::vector<RowMemory> vectors_;
 };
 
-// The results of `row_stats`: the arrays in the dict `into`, by name.
-void open_statistics(Request& r, const StatsArguments& a) {
+// The parts of `row_stats`.
+struct Statistics {
+  EffectiveTarget target;
+  Losses losses;
+  RowResults results;
+  TopK top;
+  const double* target_score = nullptr;
+};
+
+// Its results: the arrays in the dict `into`, by name.
+void open_statistics(Request& r, const StatsArguments& a, Statistics& call) {
   auto slot = [&](const char* name, Dtype dtype, std::int64_t each = 1) -> void* {
     // Owned: Python code that runs while it is opened may take it out of the dict.
     const nb::object array = nb::borrow(PyDict_GetItemString(a.into.ptr(), name));
-    return array.is_valid() ? r.row_result(array, dtype, name, each) : nullptr;
+    return array.is_valid() ? r.row_memory(array, dtype, name, true, each) : nullptr;
   };
-  RowResults& o = r.job.rows_out;
-  o.loss = slot("nll", r.row_dtype());
+  RowResults& o = call.results;
+  o.wide = r.wide;
+  call.losses = {slot("nll", r.row_dtype()), r.wide};
   o.lse = slot("lse", r.row_dtype());
-  o.wide_peak = r.job.in_double;  // a float may not hold the peak of scores that are computed in double
+  o.wide_peak = r.in_double;  // a float may not hold the peak of scores that are computed in double
   o.peak = slot("peak", o.wide_peak ? Dtype::f64 : Dtype::f32);
   o.confidence = slot("confidence", r.row_dtype());
   o.rest = (double*)slot("rest", Dtype::f64);
@@ -220,43 +233,53 @@ void open_statistics(Request& r, const StatsArguments& a) {
   o.square = (double*)slot("square", Dtype::f64);
   o.argmax = (std::int64_t*)slot("argmax", Dtype::i64);
   o.rank = (std::int64_t*)slot("rank", Dtype::i64);
-  if (o.rank && r.job.target != Target::index) refuse("rank", "needs index targets");
+  if (o.rank && call.target.kind != Target::index) refuse("rank", "needs index targets");
   const bool given = !a.threshold.is_none(), ranks = o.rank != nullptr;
   if (given ? !a.shard || ranks == (a.k != 0) : a.shard && ranks)
     refuse("threshold", "for the ranks or for the best classes of a shard");
-  if (given)
-    (ranks ? r.job.target_score : r.job.top.least) =
-        doubles_of(r.threshold, a.threshold, r.job.rows, "threshold");
-  if ((o.loss || o.gap || o.mass) && r.job.target == Target::none) refuse("nll", "needs targets");
+  if (given) (ranks ? call.target_score : call.top.threshold) = r.row_argument(a.threshold, "threshold");
+  if ((call.losses.at || o.gap || o.mass) && call.target.kind == Target::none) refuse("nll", "needs targets");
   if (a.k == 0) return;
-  if (a.k < 1 || a.k > r.job.classes) refuse("k", "out of range");
-  r.job.top.label = (std::int64_t*)slot("top_label", Dtype::i64, a.k);
-  r.job.top.probability = slot("top_probability", r.row_dtype(), a.k);
-  if (!r.job.top.label || !r.job.top.probability) refuse("k", "nowhere to put the result");
-  r.job.top.k = a.k;
+  if (a.k < 1 || a.k > r.shape.classes) refuse("k", "out of range");
+  call.top.label = (std::int64_t*)slot("top_label", Dtype::i64, a.k);
+  call.top.probability = slot("top_probability", r.row_dtype(), a.k);
+  if (!call.top.label || !call.top.probability) refuse("k", "nowhere to put the result");
+  call.top.k = a.k;
 }
 
 // A shard's gradient: the mass and tilt of whole rows.
-void open_shard_gradient(Request& r, const LossArguments& a, bool gradient) {
+void open_shard_gradient(Request& r, const LossArguments& a, bool gradient, KnownRows& known) {
   if (!a.mass.is_none()) {
     if (!gradient || a.peak.is_none() || a.rest.is_none())
       refuse("mass", "only with a gradient whose peak and rest are known");
     r.set_shard();
-    r.job.known.mass = doubles_of(r.mass, a.mass, r.job.rows, "mass");
+    known.mass = r.row_argument(a.mass, "mass");
   }
   if (a.tilt.is_none()) return;
   if (a.mass.is_none()) refuse("tilt", "only where the mass is known");
-  r.job.known.tilt = doubles_of(r.tilt, a.tilt, r.job.rows, "tilt");
+  known.tilt = r.row_argument(a.tilt, "tilt");
 }
 
-// scale * (loss_0 + loss_1 + ...) of losses that the caller does not want themselves.
-template <class T>
-double run_for_the_sum(Request& r, double scale, int threads) {
-  const std::unique_ptr<T[]> losses(new T[(std::size_t)r.job.rows]);
-  r.job.rows_out.loss = losses.get();
-  r.run(threads);
+// Peak and rest of every row: results of a loss, and known to its gradient. Where scores are computed in a
+// wider type than their results, the results cannot hold the peak; then the gradient finds both again.
+void open_row_state(Request& r, const LossArguments& a, RowResults& found, KnownRows& known) {
+  if (a.peak.is_none() || a.rest.is_none()) return;
+  const LossKind kind = (LossKind)a.kind;
+  const bool written = kind == LossKind::loss;
+  void* const peak = r.row_memory(a.peak, r.row_dtype(), "peak", written);
+  double* const rest = (double*)r.row_memory(a.rest, Dtype::f64, "rest", written);
+  if (written) found.peak = peak, found.rest = rest, found.wide = found.wide_peak = r.wide;
+  const bool gradient = kind == LossKind::loss_and_grad || kind == LossKind::grad_alone;
+  if (gradient && r.in_double == r.wide) known.peak = peak, known.rest = rest;
+}
+
+// scale * (loss_0 + loss_1 + ...), where `run` computes the losses into memory that it is given.
+template <class T, class Run>
+double sum_of_losses(std::int64_t rows, double scale, Run&& run) {
+  const std::unique_ptr<T[]> losses(new T[(std::size_t)rows]);
+  run(losses.get());
   if (scale == 0) return 0.0;
-  return scale * sum_of(r.job.rows, [&](std::int64_t i) { return (double)losses[(std::size_t)i]; });
+  return scale * sum_of(rows, [&](std::int64_t i) { return (double)losses[(std::size_t)i]; });
 }
 
 }  // namespace
@@ -272,65 +295,65 @@ const double* doubles_of(Array& array, nb::handle object, std::int64_t n, const 
 }
 
 void softmax(const ScoreArguments& scores, nb::handle out, bool log, nb::handle where, int threads) {
-  Request r;
-  r.job.op = log ? Op::log_softmax : Op::softmax;
-  r.open_scores(scores);
+  Request r(scores);
   r.open_out(out);
   r.open_mask(where);
-  r.run(threads);
+  r.run(Softmax{r.shape, r.scores(), r.out, log}, threads);
 }
 
 void softmax_backward(const ScoreArguments& y, nb::handle grad, nb::handle out, bool log, int threads) {
-  Request r;
-  r.job.op = log ? Op::log_softmax_backward : Op::softmax_backward;
-  r.open_scores(y);
+  Request r(y);
   r.open_upstream(grad, y.bfloat);
   r.open_out(out);
-  r.run(threads);
+  r.run(SoftmaxBackward{r.shape, r.x, r.dy, r.out, log}, threads);
 }
 
 void row_stats(const ScoreArguments& scores, const TargetArguments& targets, const StatsArguments& stats,
                int threads) {
-  Request r;
-  r.job.op = Op::stats;
-  r.open_scores(scores);
+  Request r(scores);
   if (stats.shard) r.set_shard();
   r.open_mask(stats.where);
-  r.open_targets(targets);
-  open_statistics(r, stats);
-  r.run(threads);
+  Statistics s;
+  r.open_targets(targets, s.target);
+  open_statistics(r, stats, s);
+  r.run(RowStatistics{r.shape, r.scores(), s.target, s.losses, s.results, s.top, 0.0, s.target_score},
+        threads);
 }
 
 double cross_entropy(const ScoreArguments& scores, const TargetArguments& targets, const LossArguments& a,
                      int threads) {
-  Request r;
   const LossKind kind = (LossKind)a.kind;
   const bool gradient = kind == LossKind::loss_and_grad || kind == LossKind::grad_alone;
   const bool pick_gradient = kind == LossKind::nll_grad || kind == LossKind::log_loss_grad;
-  r.job.op = kind == LossKind::loss ? Op::stats
-             : gradient             ? Op::grad
-             : pick_gradient        ? Op::pick_grad
-                                    : Op::pick;
-  r.job.take_log = kind == LossKind::log_loss || kind == LossKind::log_loss_grad;
   if (targets.array.is_none()) refuse("targets", "missing");
-  r.open_scores(scores);
-  if (r.job.take_log && r.scores.dtype == Dtype::f32) r.job.in_double = false;
-  open_shard_gradient(r, a, gradient);
-  r.open_targets(targets);
-  r.job.z_loss = a.z_loss, r.job.scale = a.scale;
+  Request r(scores, kind == LossKind::log_loss || kind == LossKind::log_loss_grad);
+  KnownRows known;
+  RowResults found;
+  open_shard_gradient(r, a, gradient, known);
+  EffectiveTarget target;
+  r.open_targets(targets, target);
   if (pick_gradient && (targets.dense || targets.off != 0)) refuse("targets", "of one class only");
   if (gradient || pick_gradient) r.open_out(a.grad);
-  r.job.skip_inactive = kind == LossKind::loss || gradient;
-  if (!a.peak.is_none() && !a.rest.is_none()) r.open_row_state(a.peak, a.rest);
-  if (kind == LossKind::grad_alone || pick_gradient) {
-    r.run(threads);
-    return 0.0;
-  }
-  if (a.losses.is_none())
-    return r.job.rows_out.wide ? run_for_the_sum<double>(r, a.scale, threads)
-                               : run_for_the_sum<float>(r, a.scale, threads);
-  r.job.rows_out.loss = r.row_result(a.losses, r.row_dtype(), "losses");
-  r.run(threads);
+  open_row_state(r, a, found, known);
+  auto run = [&](void* memory) {
+    const Losses losses{memory, r.wide};
+    const Scores z = r.scores();
+    if (gradient)
+      r.run(LossGradient{r.shape, z, target, r.out, losses, known, a.z_loss, a.scale}, threads);
+    else if (pick_gradient)
+      r.run(PickGradient{r.shape, z, target, r.out, a.scale}, threads);
+    else if (kind != LossKind::loss)
+      r.run(Pick{r.shape, z, target, losses}, threads);
+    else
+      r.run(RowStatistics{r.shape, z, target, losses, found, Absent::top, a.z_loss, nullptr, true}, threads);
+  };
+  if (kind == LossKind::grad_alone || pick_gradient)
+    run(nullptr);
+  else if (!a.losses.is_none())
+    run(r.row_memory(a.losses, r.row_dtype(), "losses", true));
+  else
+    return r.wide ? sum_of_losses<double>(r.shape.rows, a.scale, run)
+                  : sum_of_losses<float>(r.shape.rows, a.scale, run);
   return 0.0;
 }
 

@@ -1,6 +1,6 @@
-// Python objects -> the kernels' parameters -> a call. Arrays and tensors are held for the length of the
-// call, and are checked here for everything that memory safety rests on: shape, dtype, writability. Their
-// meaning is checked by the Python package; an error raised here is a mistake of the package itself.
+// Calls from Python. In: Python objects. Out: filled arrays, from an operation of kernels.hpp. Arrays and
+// tensors are held for the length of the call, and checked for memory safety: shape, dtype, writability. The
+// Python package checks everything else; an error raised here is a mistake of the package.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -41,11 +41,11 @@ struct StatsArguments {
   nanobind::handle threshold;
 };
 
-// 0 to 6 in Python. `..._alone`: without the losses; nll: of log-probabilities, log_loss: of probabilities.
+// 0 to 6 in Python. `grad_alone`: without the losses; nll: of log-probabilities, log_loss: of probabilities.
 enum class LossKind { loss, loss_and_grad, nll, log_loss, grad_alone, nll_grad, log_loss_grad };
 
-// The number of threads of this thread's calls, in place of the process's; 0: the process's. Returns the one
-// before.
+// Sets the number of threads of this thread's calls, in place of the process's; 0: the process's. Returns the
+// previous number.
 int use_threads(int n);
 
 void softmax(const ScoreArguments& scores, nanobind::handle out, bool log, nanobind::handle where,

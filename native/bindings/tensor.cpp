@@ -27,7 +27,7 @@ struct Exchange {
   void (*stream)();
 };
 
-// torch.Tensor: found once, kept for ever.
+// torch.Tensor and its functions: found once and never released.
 struct Producer {
   PyTypeObject* type;
   int (*view)(void*, TensorView*);
@@ -37,7 +37,7 @@ struct Producer {
   PyObject* nbytes;  // of torch.UntypedStorage
 };
 
-// Of nothing, nothing.
+// Null for a null object, and where there is no such attribute.
 nb::object attribute(nb::handle object, const char* name) {
   PyObject* found = object.is_valid() ? PyObject_GetAttrString(object.ptr(), name) : nullptr;
   if (!found) PyErr_Clear();
@@ -52,11 +52,9 @@ const Exchange* exchange_of(nb::handle type) {
   return (const Exchange*)header;
 }
 
-// Nothing but torch.Tensor is asked for its functions, and nothing but its instances is given to them: any
-// class written in Python can carry the capsule of another, whose functions need not check what they are
-// given.
-//
-// nullptr while torch is not imported, or where it cannot share.
+// Finds torch.Tensor; nullptr while torch is not imported, or if it lacks the exchange API. The functions are
+// taken from torch.Tensor only and called for its instances only: a class written in Python can carry the
+// capsule of another class, whose functions need not check their arguments.
 const Producer* find() {
   static std::atomic<const Producer*> found{nullptr};
   const Producer* p = found.load(std::memory_order_acquire);
@@ -109,7 +107,7 @@ nb::object ask(PyObject* method, nb::handle object) {
   return answer;
 }
 
-// Views with the opposite sign, such as z.conj().imag, look like any other tensor from here.
+// A view with the opposite sign, such as z.conj().imag, has the memory of the numbers before the negation.
 void refuse_negated(const Producer& torch, nb::handle object, const char* name) {
   const int negated = PyObject_IsTrue(ask(torch.is_neg, object).ptr());
   if (negated < 0) throw nb::python_error();
@@ -118,7 +116,7 @@ void refuse_negated(const Producer& torch, nb::handle object, const char* name) 
 
 // A storage can be made smaller under a tensor (untyped_storage().resize_), which keeps its shape.
 void refuse_freed(const Producer& torch, nb::handle object, const char* name, const TensorView& view) {
-  // Without a sign and in doubles: no product of a tensor's own numbers overflows, and 2^53 bytes are enough.
+  // In doubles, where no product of a tensor's numbers overflows; 2^53 bytes are enough.
   double last = 0;
   for (std::int32_t d = 0; d < view.axes; ++d) {
     if (view.shape[d] == 0) return;
@@ -144,12 +142,12 @@ bool view_tensor(nb::handle object, bool writable, const char* name, TensorView&
   const Producer* torch = find();
   if (!torch || !PyObject_TypeCheck(object.ptr(), torch->type)) return false;
   read(*torch, object, name, view);
-  // What is written to is new, or was looked at already (tensors.py).
+  // A result is a new tensor, or one that tensors.py has checked.
   if (!writable && view.data) refuse_freed(*torch, object, name, view);
-  // No public operation gives a tensor of anything else than floats a negation that is still to be done.
+  // Only floating-point tensors can have a pending negation.
   if (view.code == TensorView::floats || view.code == TensorView::bfloats)
     refuse_negated(*torch, object, name);
-  read(*torch, object, name, view);  // again: in a subclass, the questions may have run Python code
+  read(*torch, object, name, view);  // again: in a subclass, these methods may have run Python code
   return true;
 }
 

@@ -1,6 +1,7 @@
-// A torch tensor's memory, without libtorch: the C functions of DLPack's exchange API (DLPack 1.3), which
-// PyTorch publishes since 2.10 as `torch.Tensor.__dlpack_c_exchange_api__`. Specification:
-// https://dmlc.github.io/dlpack/latest/c_api.html and .../python_spec.html. Declared here is what is used.
+// The memory of a torch tensor, without libtorch. In: a Python object. Out: a TensorView. It uses the C
+// functions of DLPack's exchange API (DLPack 1.3), which PyTorch publishes since 2.10 as
+// `torch.Tensor.__dlpack_c_exchange_api__`. Specification: https://dmlc.github.io/dlpack/latest/c_api.html
+// and .../python_spec.html. Only what is used is declared.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -23,10 +24,10 @@ struct TensorView {
   std::uint64_t offset;   // bytes from `data` to the first element
 };
 
-// False if `object` is no torch.Tensor; then nothing has happened. Raises TypeError, with `name` for the
-// argument's, where a tensor has no memory that this process can read element by element.
+// False if `object` is no torch.Tensor. Raises TypeError, with `name` as the argument's, for a tensor whose
+// memory cannot be read element by element.
 //
-// The view is the tensor's own: its shape and strides last until any other code runs.
+// The view's shape and strides belong to the tensor: they are valid until other code runs.
 bool view_tensor(nanobind::handle object, bool writable, const char* name, TensorView& view);
 
 }  // namespace lastlayer

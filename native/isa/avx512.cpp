@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "../kernels.hpp"
+#include "../job.hpp"
 
 #define LL_ISA avx512
 #define LL_SIMD "avx512.hpp"

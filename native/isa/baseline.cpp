@@ -12,7 +12,7 @@
 #include <arm_neon.h>
 #endif
 
-#include "../kernels.hpp"
+#include "../job.hpp"
 
 #define LL_ISA baseline
 #if defined(__SSE2__)

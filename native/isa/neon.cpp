@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "../kernels.hpp"
+#include "../job.hpp"
 
 #define LL_ISA neon
 #define LL_SIMD "neon.hpp"

@@ -1,4 +1,4 @@
-// The vector vocabulary on AVX2 with FMA and F16C: vectors of 32 bytes. See vector.hpp.
+// Vector operations on AVX2 with FMA and F16C: vectors of 32 bytes. See vector.hpp.
 
 #define LL_BYTES 32
 #include "portable.hpp"

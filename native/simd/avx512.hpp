@@ -1,4 +1,4 @@
-// The vector vocabulary on AVX-512 (F, BW, DQ, VL): vectors of 64 bytes, masks in registers of their own. See
+// Vector operations on AVX-512 (F, BW, DQ, VL): vectors of 64 bytes, masks in registers of their own. See
 // vector.hpp.
 
 template <>

@@ -1,4 +1,4 @@
-// The vector vocabulary on any other processor: vectors of 16 bytes, as the compiler implements them. See
+// Vector operations on any other processor: vectors of 16 bytes, as the compiler implements them. See
 // vector.hpp.
 
 #define LL_BYTES 16

@@ -1,4 +1,4 @@
-// The vector vocabulary on NEON of AArch64: vectors of 16 bytes. See vector.hpp.
+// Vector operations on NEON of AArch64: vectors of 16 bytes. See vector.hpp.
 
 #define LL_BYTES 16
 #include "portable.hpp"

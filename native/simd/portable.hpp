@@ -1,6 +1,6 @@
-// The vector vocabulary in the compilers' own vector types (GCC and Clang), without intrinsics: what the
-// files of most instruction sets are based on. They replace what has an instruction that the compiler would
-// not find.
+// Vector operations in the compilers' own vector types (GCC and Clang), without intrinsics. Most instruction
+// sets' files derive from these, and replace operations for which the compiler would not find the best
+// instruction.
 
 // C: the lanes' type; I: an integer of its size; VECTOR and INTEGERS: vectors of both; SHIFT: bits of the
 // mantissa; LOW: the bits of 0.75.
@@ -72,7 +72,7 @@ struct Portable {
   }
 };
 
-// The same for vectors of LL_BYTES bytes.
+// Vectors of LL_BYTES bytes.
 typedef float F32Vector __attribute__((vector_size(LL_BYTES)));
 typedef double F64Vector __attribute__((vector_size(LL_BYTES)));
 typedef std::int32_t I32Vector __attribute__((vector_size(LL_BYTES)));

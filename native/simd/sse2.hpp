@@ -1,4 +1,4 @@
-// The vector vocabulary on SSE2, which every x86-64 has: vectors of 16 bytes, no fused multiply-add. See
+// Vector operations on SSE2, which every x86-64 has: vectors of 16 bytes, no fused multiply-add. See
 // vector.hpp.
 
 #define LL_BYTES 16

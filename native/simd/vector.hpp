@@ -1,12 +1,12 @@
-// The vector vocabulary: the few operations that the algorithms are written in.
+// Vector operations, from which the algorithms are written. In and out: vectors of one instruction set.
 //
 // Simd<C> for C = float or double gives
 //
 //   V, M, W                a vector of W lanes of C, a mask of W lanes
 //   set1 load store        W lanes, at any address
-//   loadn storen           the first n lanes of memory alone, 1 <= n <= W; loadn fills the others
+//   loadn storen           the first n lanes only, 1 <= n <= W; loadn fills the others
 //   stream                 store past the cache; the address is aligned to a whole vector
-//   fence()                what was streamed is visible to other threads before anything after it
+//   fence()                streamed stores are visible to other threads before any later store
 //   + - * /                the compiler's own operators on V
 //   fma(a,b,c)             a * b + c
 //   fnma(a,b,c)            c - a * b
@@ -23,17 +23,17 @@
 //   add_where(s,m,a)       s + a where m, else s
 //   fma_where(s,m,a,b)     s + a * b where m, else s
 //   pow2(m)                the low bits of m moved into the exponent: see exp in math.hpp
-//   table_bits             2^table_bits numbers can be looked up in a register; 0: they cannot, and the
-//                          next two do not exist
+//   table_bits             2^table_bits numbers can be looked up in a register; 0: there is no such
+//                          instruction, and the next two do not exist
 //   lookup(table,m)        the number that the low bits of m point to
 //   pow2(m,table)          the same, with the bits above them moved into the exponent
 //   split(a,f,k)           a = f * 2^k with f in [0.75, 1.5), for a > 0 and normal; else any numbers
 //   converts_16_bits       whether there are instructions for float16 (and, by shifts, bfloat16):
 //   load_f16 store_f16 load_bf16 store_bf16        W numbers at any address, rounded to nearest even
 //
-// Vectors<C> has these operations, one file an instruction set; Simd<C> asserts what they require (in debug
-// and sanitizer builds). Everything is inlined and inside namespace LL_ISA: nothing here may be shared
-// between instruction sets, or the linker could keep a copy that the machine cannot run.
+// Vectors<C> has these operations, one file an instruction set; Simd<C> asserts their preconditions (in debug
+// and sanitizer builds). Everything is inlined and inside namespace LL_ISA: of a function that instruction
+// sets share, the linker keeps one copy, which the machine may be unable to run.
 
 template <class C>
 struct Vectors;

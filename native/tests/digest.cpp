@@ -1,4 +1,5 @@
-// Every bit counts, and nothing beside the array is read (the sanitizers see to that).
+// The digest. In: arrays before and after a change. Out: another digest after any flipped bit; the sanitizers
+// check that only the array is read.
 #include "digest.hpp"
 
 #include <memory>

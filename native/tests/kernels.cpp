@@ -1,4 +1,5 @@
-// Every operation on every instruction set, against the plain arithmetic of problem.cpp.
+// The operations. In: random calls on every instruction set. Out: results that agree with the plain
+// arithmetic of problem.cpp.
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -19,78 +20,81 @@ constexpr Dtype dtypes[] = {Dtype::f16, Dtype::bf16, Dtype::f32, Dtype::f64};
 
 // The gradient once more, from what the statistics' pass found.
 void run_known(const Table& table, Problem& problem, bool split) {
-  const std::size_t n = (std::size_t)problem.job.rows;
+  const std::size_t n = (std::size_t)problem.call.shape.rows;
   std::unique_ptr<double[]> peak(new double[n]), rest(new double[n]), mass(new double[n]),
       tilt(new double[n]);
-  Job first = problem.job;
+  Call first = problem.call;
   first.op = Op::stats;
-  first.rows_out = RowResults();
-  first.rows_out.wide = first.rows_out.wide_peak = first.in_double;  // either type fits the memory
-  first.rows_out.peak = peak.get(), first.rows_out.rest = rest.get();
-  first.rows_out.mass = mass.get();
-  run_exactly(table, first, split);
+  first.losses = Losses();
+  first.results = RowResults();
+  first.results.wide = first.results.wide_peak = first.in_double();  // either type fits the memory
+  first.results.peak = peak.get(), first.results.rest = rest.get();
+  first.results.mass = mass.get();
+  run_exactly(table, first.job(), split);
   problem.wipe();
-  problem.job.known.peak = peak.get(), problem.job.known.rest = rest.get();
-  run_exactly(table, problem.job, split);
+  problem.call.known.peak = peak.get(), problem.call.known.rest = rest.get();
+  run_exactly(table, problem.call.job(), split);
   problem.check((std::string(table.name) + ", known rows").c_str());
   problem.wipe();
-  problem.job.known.mass = mass.get();
-  run_exactly(table, problem.job, split);
+  problem.call.known.mass = mass.get();
+  run_exactly(table, problem.call.job(), split);
   problem.check((std::string(table.name) + ", known mass").c_str());
   problem.wipe();
   for (std::size_t i = 0; i < n; ++i) tilt[i] = 0;
-  problem.job.known.tilt = tilt.get();
-  run_exactly(table, problem.job, split);
+  problem.call.known.tilt = tilt.get();
+  run_exactly(table, problem.call.job(), split);
   problem.check((std::string(table.name) + ", tilted by nothing").c_str());
-  problem.job.known.peak = nullptr, problem.job.known.rest = nullptr;
-  problem.job.known.mass = problem.job.known.tilt = nullptr;
+  problem.call.known.peak = nullptr, problem.call.known.rest = nullptr;
+  problem.call.known.mass = problem.call.known.tilt = nullptr;
 }
 
-// The best classes above some threshold: labels in bounds, what is missing last.
+// The top-k classes that reach a threshold: labels in bounds, missing ones last.
 void run_top(const Table& table, const Problem& problem, bool split) {
-  const std::size_t n = (std::size_t)problem.job.rows;
-  Job job = problem.job;
-  if (job.top.k == 0) return;
+  const std::size_t n = (std::size_t)problem.call.shape.rows;
+  Call call = problem.call;
+  if (call.top.k == 0) return;
   std::unique_ptr<double[]> threshold(new double[n]);
-  std::unique_ptr<std::int64_t[]> label(new std::int64_t[n * (std::size_t)job.top.k]);
-  std::unique_ptr<double[]> probability(new double[n * (std::size_t)job.top.k]);
+  std::unique_ptr<std::int64_t[]> label(new std::int64_t[n * (std::size_t)call.top.k]);
+  std::unique_ptr<double[]> probability(new double[n * (std::size_t)call.top.k]);
   static const double some[] = {0, INFINITY, -INFINITY, NAN, 1};
   for (std::size_t i = 0; i < n; ++i) threshold[i] = some[i % 5];
-  job.target = Target::none;
-  job.shard = true;
-  job.rows_out = RowResults();
-  job.rows_out.wide = job.rows_out.wide_peak = job.in_double;
-  job.top.label = label.get(), job.top.probability = probability.get();
-  job.top.least = threshold.get();
-  run_exactly(table, job, split);
+  call.target.kind = Target::none;
+  call.target.of_shard = true;
+  call.losses = Losses();
+  call.results = RowResults();
+  call.results.wide = call.results.wide_peak = call.in_double();
+  call.top.label = label.get(), call.top.probability = probability.get();
+  call.top.threshold = threshold.get();
+  run_exactly(table, call.job(), split);
   for (std::size_t i = 0; i < n; ++i)
-    for (std::int64_t a = 0; a < job.top.k; ++a) {
-      const std::int64_t found = label[i * (std::size_t)job.top.k + (std::size_t)a];
-      CHECK(found >= -1 && found < job.classes, "%s on %s: label %lld", problem.name.c_str(), table.name,
-            (long long)found);
-      CHECK(a == 0 || found < 0 || label[i * (std::size_t)job.top.k + (std::size_t)a - 1] >= 0,
+    for (std::int64_t a = 0; a < call.top.k; ++a) {
+      const std::int64_t found = label[i * (std::size_t)call.top.k + (std::size_t)a];
+      CHECK(found >= -1 && found < call.shape.classes, "%s on %s: label %lld", problem.name.c_str(),
+            table.name, (long long)found);
+      CHECK(a == 0 || found < 0 || label[i * (std::size_t)call.top.k + (std::size_t)a - 1] >= 0,
             "%s on %s: a gap among labels", problem.name.c_str(), table.name);
     }
 }
 
-// Ranks below some threshold: within bounds, memory's too.
+// Ranks of a shard: within bounds, and read within the bounds of memory.
 void run_ranks(const Table& table, const Problem& problem, bool split) {
-  if (problem.job.target != Target::index) return;
-  const std::size_t n = (std::size_t)problem.job.rows;
+  if (problem.call.target.kind != Target::index) return;
+  const std::size_t n = (std::size_t)problem.call.shape.rows;
   std::unique_ptr<double[]> threshold(new double[n]);
   std::unique_ptr<std::int64_t[]> rank(new std::int64_t[n]);
-  Job job = problem.job;
-  job.op = Op::stats;
-  job.shard = true, job.top.k = 0;
-  job.rows_out = RowResults();
-  job.rows_out.wide = job.rows_out.wide_peak = job.in_double;
-  job.rows_out.rank = rank.get();
+  Call call = problem.call;
+  call.op = Op::stats;
+  call.target.of_shard = true, call.top.k = 0;
+  call.losses = Losses();
+  call.results = RowResults();
+  call.results.wide = call.results.wide_peak = call.in_double();
+  call.results.rank = rank.get();
   for (std::size_t i = 0; i < n; ++i) threshold[i] = i % 2 ? INFINITY : 0;
-  job.target_score = threshold.get();
-  run_exactly(table, job, split);
+  call.target_score = threshold.get();
+  run_exactly(table, call.job(), split);
   for (std::size_t i = 0; i < n; ++i)
-    CHECK(rank[i] >= 0 && rank[i] <= job.classes, "%s on %s: rank %lld", problem.name.c_str(), table.name,
-          (long long)rank[i]);
+    CHECK(rank[i] >= 0 && rank[i] <= call.shape.classes, "%s on %s: rank %lld", problem.name.c_str(),
+          table.name, (long long)rank[i]);
 }
 
 void run_everywhere(const Request& request, bool streams = false) {
@@ -98,8 +102,8 @@ void run_everywhere(const Request& request, bool streams = false) {
   Random random(request.seed);
   for (const Table* table : available()) {
     problem.wipe();
-    run_exactly(*table, problem.job, random.once_in(3));
-    CHECK(problem.job.streaming || !streams, "%s on %s", problem.name.c_str(), table->name);
+    const Cut cut = run_exactly(*table, problem.call.job(), random.once_in(3));
+    CHECK(cut.streaming || !streams, "%s on %s", problem.name.c_str(), table->name);
     problem.check(table->name);
     if (request.op == Op::grad) run_known(*table, problem, random.once_in(3));
     if (request.op == Op::stats) {
@@ -113,7 +117,7 @@ void run_in_place(Request request) {
   request.in_place = true;
   for (const Table* table : available()) {
     Problem problem(request);
-    run_exactly(*table, problem.job, false);
+    run_exactly(*table, problem.call.job(), false);
     problem.check(table->name);
   }
 }

@@ -140,7 +140,7 @@ char* Problem::allocate(std::size_t bytes, bool result) {
 }
 
 void Problem::place(Operand& a, Dtype dtype, const Layout& layout, bool result) {
-  const std::int64_t extent[3] = {layout.repeated ? 1 : a_, layout.repeated ? 1 : b_, job.classes};
+  const std::int64_t extent[3] = {layout.repeated ? 1 : a_, layout.repeated ? 1 : b_, call.shape.classes};
   const std::int64_t size = size_of(dtype);
   std::int64_t stride[3], run = size * layout.step, first = layout.offset * size, last = 0;
   for (int i = 2; i >= 0; --i) {
@@ -163,7 +163,8 @@ void Problem::place(Operand& a, Dtype dtype, const Layout& layout, bool result) 
 
 char* Problem::at(const Operand& a, std::int64_t row, std::int64_t j) const {
   char* p = a.data + j * a.class_stride;
-  for (int d = job.axes - 1; d >= 0; --d) p += row % job.extent[d] * a.stride[d], row /= job.extent[d];
+  for (int d = call.shape.axes - 1; d >= 0; --d)
+    p += row % call.shape.extent[d] * a.stride[d], row /= call.shape.extent[d];
   return p;
 }
 
@@ -171,49 +172,49 @@ Problem::Problem(const Request& request) : request_(request) {
   Random random(request.seed * 977 + (std::uint64_t)request.rows * 31 + (std::uint64_t)request.classes);
   const bool plain = request.plain;
   const Dtype dtype = request.dtype;
-  job.op = request.op;
-  job.rows = request.rows, job.classes = request.classes;
-  b_ = job.rows;
+  call.op = request.op;
+  call.shape.rows = request.rows, call.shape.classes = request.classes;
+  b_ = call.shape.rows;
   if (!plain)
     for (int a : {2, 3, 5, 7})
       if (b_ % a == 0 && random.once_in(2)) a_ *= a, b_ /= a;
   for (std::int64_t n : {a_, b_})
-    if (n > 1) job.extent[job.axes++] = n;
-  const bool options = !plain && !is_backward(job.op) && !is_pick(job.op);
-  if (options && random.once_in(4)) job.temperature = random.once_in(2) ? 0.7 : 2.5;
-  if (options && random.once_in(4)) job.softcap = 8;
-  const bool transformed = job.temperature != 1 || job.softcap != 0;
-  job.in_double = dtype == Dtype::f64 || (dtype == Dtype::f32 && transformed);
-  job.rows_out.wide = job.rows_out.wide_peak = dtype == Dtype::f64;
-  loose_ = transformed && !job.in_double;
+    if (n > 1) call.shape.extent[call.shape.axes++] = n;
+  const bool options = !plain && !is_backward(call.op) && !is_pick(call.op);
+  if (options && random.once_in(4)) call.transform.temperature = random.once_in(2) ? 0.7 : 2.5;
+  if (options && random.once_in(4)) call.transform.softcap = 8;
+  const bool transformed = call.transform.temperature != 1 || call.transform.softcap != 0;
+  call.losses.wide = call.results.wide = call.results.wide_peak = dtype == Dtype::f64;
+  loose_ = transformed && dtype != Dtype::f64 && dtype != Dtype::f32;
   const Layout same = plain ? Layout::plain() : Layout::any(random, request.in_place);
-  place(job.x, dtype, same, request.in_place);
-  fill_scores(random, !plain && !is_pick(job.op) && !is_backward(job.op));
+  place(call.x, dtype, same, request.in_place);
+  fill_scores(random, !plain && !is_pick(call.op) && !is_backward(call.op));
   if (options && random.once_in(3)) {
-    place(job.mask, Dtype::u8, Layout::any(random, false), false);
-    for (std::int64_t i = 0; i < job.rows; ++i) {
+    place(call.mask, Dtype::u8, Layout::any(random, false), false);
+    call.transform.mask = &call.mask;
+    for (std::int64_t i = 0; i < call.shape.rows; ++i) {
       const bool nothing = random.once_in(12);
-      for (std::int64_t j = 0; j < job.classes; ++j)
-        *at(job.mask, i, j) = (char)(nothing || random.once_in(5) ? 0 : random.once_in(2) ? 1 : 255);
+      for (std::int64_t j = 0; j < call.shape.classes; ++j)
+        *at(call.mask, i, j) = (char)(nothing || random.once_in(5) ? 0 : random.once_in(2) ? 1 : 255);
     }
   }
-  if (is_backward(job.op)) {
-    place(job.dy, dtype, plain ? Layout::plain() : Layout::any(random, false), false);
-    for (std::int64_t i = 0; i < job.rows; ++i)
-      for (std::int64_t j = 0; j < job.classes; ++j) write(dtype, at(job.dy, i, j), random.normal());
-  } else if (job.op == Op::grad || is_pick(job.op) || (job.op == Op::stats && random.once_in(2))) {
+  if (is_backward(call.op)) {
+    place(call.dy, dtype, plain ? Layout::plain() : Layout::any(random, false), false);
+    for (std::int64_t i = 0; i < call.shape.rows; ++i)
+      for (std::int64_t j = 0; j < call.shape.classes; ++j) write(dtype, at(call.dy, i, j), random.normal());
+  } else if (call.op == Op::grad || is_pick(call.op) || (call.op == Op::stats && random.once_in(2))) {
     add_targets(random, plain);
   }
   if (request.in_place) {
-    job.out = job.x;
-  } else if (has_matrix(job.op)) {
+    call.out = call.x;
+  } else if (has_matrix(call.op)) {
     Layout layout = plain ? Layout::plain() : Layout::any(random, true);
     if (plain) layout.offset = (int)random.below(20), layout.shifted = random.once_in(5);
-    place(job.out, dtype, layout, true);
+    place(call.out, dtype, layout, true);
   }
   add_results(random, plain);
-  name = text("%s %s %lld x %lld seed %llu%s", name_of(job.op), name_of(dtype), (long long)job.rows,
-              (long long)job.classes, (unsigned long long)request.seed, plain ? " plain" : "") +
+  name = text("%s %s %lld x %lld seed %llu%s", name_of(call.op), name_of(dtype), (long long)call.shape.rows,
+              (long long)call.shape.classes, (unsigned long long)request.seed, plain ? " plain" : "") +
          (request.in_place ? " in place" : "");
   find_truth();
   for (const Memory& m : memory_)
@@ -223,33 +224,34 @@ Problem::Problem(const Request& request) : request_(request) {
 
 void Problem::fill_scores(Random& random, bool special) {
   static const double scales[] = {1, 5, 20}, shifts[] = {0, 0, 0, 300, -3000};
-  const Dtype d = job.x.dtype;
+  const Dtype d = call.x.dtype;
   const double scale = random.one_of(scales), shift = d == Dtype::f16 ? 0 : random.one_of(shifts);
   const bool ties = random.once_in(4);
-  job.take_log = is_pick(job.op) && random.once_in(2);
-  const bool probabilities = job.take_log || job.op == Op::softmax_backward;
-  const bool logarithms = job.op == Op::log_softmax_backward || (is_pick(job.op) && !job.take_log);
-  for (std::int64_t i = 0; i < job.rows; ++i)
-    for (std::int64_t j = 0; j < job.classes; ++j) {
+  call.transform.take_log = is_pick(call.op) && random.once_in(2);
+  const bool probabilities = call.transform.take_log || call.op == Op::softmax_backward;
+  const bool logarithms =
+      call.op == Op::log_softmax_backward || (is_pick(call.op) && !call.transform.take_log);
+  for (std::int64_t i = 0; i < call.shape.rows; ++i)
+    for (std::int64_t j = 0; j < call.shape.classes; ++j) {
       double v = scale * random.normal();
       if (ties) v = std::nearbyint(v);
       v += shift;
       if (probabilities) v = random.once_in(9) ? 0 : random.uniform();
       if (logarithms) v = random.once_in(9) ? -inf : -10 * random.uniform();
-      write(d, at(job.x, i, j), v);
+      write(d, at(call.x, i, j), v);
     }
-  for (std::int64_t i = 0; special && i < job.rows; ++i) {
-    const std::int64_t j = random.below(job.classes);
+  for (std::int64_t i = 0; special && i < call.shape.rows; ++i) {
+    const std::int64_t j = random.below(call.shape.classes);
     switch (random.below(16)) {
-      case 0: write(d, at(job.x, i, j), nan); break;
-      case 1: write(d, at(job.x, i, j), inf); break;
-      case 2: write(d, at(job.x, i, j), -inf); break;
-      case 3: write(d, at(job.x, i, j), 1000); break;
+      case 0: write(d, at(call.x, i, j), nan); break;
+      case 1: write(d, at(call.x, i, j), inf); break;
+      case 2: write(d, at(call.x, i, j), -inf); break;
+      case 3: write(d, at(call.x, i, j), 1000); break;
       case 4:
-        for (std::int64_t l = 0; l < job.classes; ++l) write(d, at(job.x, i, l), l == j ? 3 : -inf);
+        for (std::int64_t l = 0; l < call.shape.classes; ++l) write(d, at(call.x, i, l), l == j ? 3 : -inf);
         break;
       case 5:
-        for (std::int64_t l = 0; l < job.classes; ++l) write(d, at(job.x, i, l), -inf);
+        for (std::int64_t l = 0; l < call.shape.classes; ++l) write(d, at(call.x, i, l), -inf);
         break;
       default: break;
     }
@@ -259,33 +261,34 @@ void Problem::fill_scores(Random& random, bool special) {
 void Problem::add_targets(Random& random, bool plain) {
   static const Dtype integers[] = {Dtype::i8,  Dtype::u8,  Dtype::i16, Dtype::u16,
                                    Dtype::i32, Dtype::u32, Dtype::i64, Dtype::u64};
-  const bool one = job.op == Op::pick_grad, index = plain || one || random.once_in(2);
-  const std::int64_t n = job.rows;
-  if (!plain && !one && random.once_in(3)) job.on = 0.9, job.off = 0.1 / (double)job.classes;
-  if (!plain && random.once_in(3)) job.z_loss = is_pick(job.op) ? 0 : 0.01;
-  if (!plain && random.once_in(2)) job.scale = 0.25;
+  const bool one = call.op == Op::pick_grad, index = plain || one || random.once_in(2);
+  const std::int64_t n = call.shape.rows;
+  if (!plain && !one && random.once_in(3))
+    call.target.on = 0.9, call.target.off = 0.1 / (double)call.shape.classes;
+  if (!plain && random.once_in(3)) call.z_loss = is_pick(call.op) ? 0 : 0.01;
+  if (!plain && random.once_in(2)) call.scale = 0.25;
   if (index) {
-    job.target = Target::index;
+    call.target.kind = Target::index;
     const Dtype d = plain ? Dtype::i64 : random.one_of(integers);
     const bool is_signed = d == Dtype::i8 || d == Dtype::i16 || d == Dtype::i32 || d == Dtype::i64;
     const int bits = 8 * size_of(d);
     const double most = std::ldexp(1.0, is_signed ? bits - 1 : bits) - 1;
-    job.index_dtype = d;
+    call.target.index_dtype = d;
     char* const y = allocate((std::size_t)(n * size_of(d)));
-    job.index = y;
-    job.has_ignore = random.once_in(2);
-    job.ignore =
-        is_signed && random.once_in(2) ? -100 : random.below(std::min<std::int64_t>(job.classes, 100));
+    call.target.index = y;
+    call.target.has_ignore = random.once_in(2);
+    call.target.ignore =
+        is_signed && random.once_in(2) ? -100 : random.below(std::min<std::int64_t>(call.shape.classes, 100));
     for (std::int64_t i = 0; i < n; ++i) {
-      double v = (double)random.below((std::int64_t)std::min((double)job.classes, most + 1));
-      if (job.has_ignore && random.once_in(6)) v = (double)job.ignore;
+      double v = (double)random.below((std::int64_t)std::min((double)call.shape.classes, most + 1));
+      if (call.target.has_ignore && random.once_in(6)) v = (double)call.target.ignore;
       write(d, y + i * size_of(d), v);
       if (!plain &&
           random.once_in(10)) {  // outside: the largest and smallest number of this dtype, or just outside
         const bool negative = is_signed && random.once_in(2);
-        if (random.once_in(2) && (double)job.classes <= most)
-          write(d, y + i * size_of(d), negative ? -1 : (double)job.classes);
-        else if (std::ldexp(1.0, is_signed ? bits - 1 : bits) > (double)job.classes)
+        if (random.once_in(2) && (double)call.shape.classes <= most)
+          write(d, y + i * size_of(d), negative ? -1 : (double)call.shape.classes);
+        else if (std::ldexp(1.0, is_signed ? bits - 1 : bits) > (double)call.shape.classes)
           for (int b = 0; b < size_of(d); ++b)
             y[i * size_of(d) + b] = (char)(b == size_of(d) - 1 && is_signed ? (negative ? 0x80 : 0x7f)
                                            : negative                       ? 0
@@ -295,12 +298,13 @@ void Problem::add_targets(Random& random, bool plain) {
   } else {
     static const Dtype kinds[] = {Dtype::f16, Dtype::bf16, Dtype::f32, Dtype::f64,
                                   Dtype::u8,  Dtype::i32,  Dtype::u64};
-    job.target = Target::dense;
+    call.target.kind = Target::dense;
     const Dtype d = random.one_of(kinds);
-    place(job.dense, d, Layout::any(random, false), false);
+    place(call.dense, d, Layout::any(random, false), false);
+    call.target.dense = &call.dense;
     for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t j = 0; j < job.classes; ++j)
-        write(d, at(job.dense, i, j),
+      for (std::int64_t j = 0; j < call.shape.classes; ++j)
+        write(d, at(call.dense, i, j),
               random.once_in(3) ? 0
               : d <= Dtype::f64 ? random.uniform()
                                 : (double)random.below(2));
@@ -308,44 +312,46 @@ void Problem::add_targets(Random& random, bool plain) {
   if (!plain && random.once_in(2)) {
     double* const s = (double*)allocate((std::size_t)n * sizeof(double));
     for (std::int64_t i = 0; i < n; ++i) s[i] = random.once_in(6) ? 0 : 0.5 + random.uniform();
-    job.sample_weight = s;
+    call.target.sample_weight = s;
   }
   const bool given = !plain && random.once_in(3);
-  if (!given && job.off == 0 && index) return;
-  const std::size_t size = job.in_double ? sizeof(double) : sizeof(float);
-  char* const w = allocate((std::size_t)job.classes * size);
-  for (std::int64_t j = 0; j < job.classes; ++j) {
+  if (!given && call.target.off == 0 && index) return;
+  const std::size_t size = call.in_double() ? sizeof(double) : sizeof(float);
+  char* const w = allocate((std::size_t)call.shape.classes * size);
+  for (std::int64_t j = 0; j < call.shape.classes; ++j) {
     const double v = given ? (random.once_in(8) ? 0 : 0.5 + random.uniform()) : 1;
-    write(job.in_double ? Dtype::f64 : Dtype::f32, w + j * (std::int64_t)size, v);
-    job.class_weight_sum += v;
+    write(call.in_double() ? Dtype::f64 : Dtype::f32, w + j * (std::int64_t)size, v);
+    call.target.class_weight_sum += v;
   }
-  job.class_weight = w;
+  call.target.class_weight = w;
 }
 
 void Problem::add_results(Random& random, bool plain) {
-  RowResults& o = job.rows_out;
-  const std::size_t n = (std::size_t)job.rows, narrow = o.wide ? 8 : 4;
+  RowResults& o = call.results;
+  const std::size_t n = (std::size_t)call.shape.rows, narrow = o.wide ? 8 : 4;
   auto some = [&](bool wanted, std::size_t size) -> void* {
     return wanted ? allocate(n * size, true) : nullptr;
   };
-  if (job.op == Op::grad || job.op == Op::pick) {
-    o.loss = some(job.op == Op::pick || !random.once_in(3), narrow);  // a gradient may be wanted alone
+  if (call.op == Op::grad || call.op == Op::pick) {
+    call.losses.at =
+        some(call.op == Op::pick || !random.once_in(3), narrow);  // a gradient may be wanted alone
     return;
   }
-  if (job.op != Op::stats) return;
-  const bool targets = job.target != Target::none;
+  if (call.op != Op::stats) return;
+  const bool targets = call.target.kind != Target::none;
   switch (random.below(4)) {
-    case 0: (targets ? o.loss : o.lse) = some(true, narrow); break;
+    case 0: (targets ? call.losses.at : o.lse) = some(true, narrow); break;
     case 1:
-      job.top.k = 1 + random.below(std::min<std::int64_t>(job.classes, plain || random.once_in(2) ? 5 : 40));
-      job.top.label = (std::int64_t*)allocate(n * 8 * (std::size_t)job.top.k, true);
-      job.top.probability = allocate(n * narrow * (std::size_t)job.top.k, true);
+      call.top.k =
+          1 + random.below(std::min<std::int64_t>(call.shape.classes, plain || random.once_in(2) ? 5 : 40));
+      call.top.label = (std::int64_t*)allocate(n * 8 * (std::size_t)call.top.k, true);
+      call.top.probability = allocate(n * narrow * (std::size_t)call.top.k, true);
       break;
     default: {
       o.peak = some(true, narrow), o.rest = (double*)some(true, 8);
       auto maybe = [&] { return random.once_in(2); };
-      const bool ranked = job.target == Target::index;
-      o.loss = some(targets && maybe(), narrow), o.lse = some(maybe(), narrow),
+      const bool ranked = call.target.kind == Target::index;
+      call.losses.at = some(targets && maybe(), narrow), o.lse = some(maybe(), narrow),
       o.confidence = some(maybe(), narrow);
       o.gap = (double*)some(targets && maybe(), 8), o.mass = (double*)some(targets && maybe(), 8);
       o.spread = (double*)some(maybe(), 8), o.square = (double*)some(maybe(), 8);
@@ -355,36 +361,37 @@ void Problem::add_results(Random& random, bool plain) {
 }
 
 double Problem::scored(std::int64_t row, std::int64_t j, double* slope) const {
-  double z = read(job.x.dtype, at(job.x, row, j));
+  double z = read(call.x.dtype, at(call.x, row, j));
   *slope = 1;
-  if (job.softcap != 0) {
-    const double t = std::tanh(z / job.softcap), c = std::cosh(z / job.softcap);
+  if (call.transform.softcap != 0) {
+    const double t = std::tanh(z / call.transform.softcap), c = std::cosh(z / call.transform.softcap);
     *slope = std::isnan(z) ? z : 1 / (c * c);
-    z = job.softcap * t;
+    z = call.transform.softcap * t;
   }
-  z /= job.temperature;
-  if (job.take_log) z = std::log(z);
-  if (job.mask.data && !*at(job.mask, row, j)) z = -inf;
+  z /= call.transform.temperature;
+  if (call.transform.take_log) z = std::log(z);
+  if (call.transform.mask && !*at(call.mask, row, j)) z = -inf;
   return z;
 }
 
 void Problem::find_truth() {
-  const std::int64_t V = job.classes;
-  const bool ranks = job.rows_out.rank || job.top.k;
-  truth_.resize((std::size_t)job.rows);
-  if (has_matrix(job.op)) matrix_.resize((std::size_t)(job.rows * V)), matrix_size_.resize(matrix_.size());
-  if (ranks) z_.resize((std::size_t)(job.rows * V));
+  const std::int64_t V = call.shape.classes;
+  const bool ranks = call.results.rank || call.top.k;
+  truth_.resize((std::size_t)call.shape.rows);
+  if (has_matrix(call.op))
+    matrix_.resize((std::size_t)(call.shape.rows * V)), matrix_size_.resize(matrix_.size());
+  if (ranks) z_.resize((std::size_t)(call.shape.rows * V));
   std::vector<double> z((std::size_t)V), slope((std::size_t)V), t((std::size_t)V), e((std::size_t)V);
-  const double cw_size = job.in_double ? 8 : 4;
-  for (std::int64_t i = 0; i < job.rows; ++i) {
+  const double cw_size = call.in_double() ? 8 : 4;
+  for (std::int64_t i = 0; i < call.shape.rows; ++i) {
     Row& r = truth_[(std::size_t)i];
     double* const m = matrix_.empty() ? nullptr : &matrix_[(std::size_t)(i * V)];
     double* const size = matrix_.empty() ? nullptr : &matrix_size_[(std::size_t)(i * V)];
-    if (is_backward(job.op)) {
+    if (is_backward(call.op)) {
       double sum = 0, total = 0;
-      const bool soft = job.op == Op::softmax_backward;
+      const bool soft = call.op == Op::softmax_backward;
       for (std::int64_t j = 0; j < V; ++j) {
-        const double y = read(job.x.dtype, at(job.x, i, j)), g = read(job.dy.dtype, at(job.dy, i, j));
+        const double y = read(call.x.dtype, at(call.x, i, j)), g = read(call.dy.dtype, at(call.dy, i, j));
         z[j] = soft ? y : std::exp(y), t[j] = g;
         sum += soft ? y * g : g, total += std::fabs(soft ? y * g : g);
       }
@@ -394,13 +401,13 @@ void Problem::find_truth() {
       }
       continue;
     }
-    bool any_nan = false, all_masked = job.mask.data != nullptr;
+    bool any_nan = false, all_masked = call.transform.mask != nullptr;
     r.peak = -inf, r.argmax = -1;
     for (std::int64_t j = 0; j < V; ++j) {
       z[j] = scored(i, j, &slope[j]);
       any_nan |= std::isnan(z[j]);
       if (r.argmax < 0 || z[j] > r.peak) r.peak = z[j], r.argmax = j;
-      if (job.mask.data && *at(job.mask, i, j)) all_masked = false;
+      if (call.transform.mask && *at(call.mask, i, j)) all_masked = false;
     }
     if (ranks) std::copy(z.begin(), z.end(), z_.begin() + i * V);
     if (any_nan) r.peak = nan, r.argmax = -1;
@@ -409,37 +416,39 @@ void Problem::find_truth() {
     double s = 1;
     r.y = -1, r.mass = r.gap = r.loss_size = 0;
     r.ignored = false;
-    if (job.target != Target::none) {
-      if (job.sample_weight) s = job.in_double ? job.sample_weight[i] : (float)job.sample_weight[i];
-      if (job.target == Target::index) {
-        const char* const p = job.index + i * size_of(job.index_dtype);
-        const double y = read(job.index_dtype, p);
-        if (y >= 0 && y < (double)V && !(job.has_ignore && y == (double)job.ignore) && s != 0)
+    if (call.target.kind != Target::none) {
+      if (call.target.sample_weight)
+        s = call.in_double() ? call.target.sample_weight[i] : (float)call.target.sample_weight[i];
+      if (call.target.kind == Target::index) {
+        const char* const p = call.target.index + i * size_of(call.target.index_dtype);
+        const double y = read(call.target.index_dtype, p);
+        if (y >= 0 && y < (double)V && !(call.target.has_ignore && y == (double)call.target.ignore) && s != 0)
           r.y = (std::int64_t)y;
         else
           s = 0;
       }
       r.ignored = s == 0;
       for (std::int64_t j = 0; j < V; ++j) {
-        const double w = job.class_weight ? read(job.in_double ? Dtype::f64 : Dtype::f32,
-                                                 (const char*)job.class_weight + j * (std::int64_t)cw_size)
-                                          : 1;
-        const double q =
-            job.target == Target::index ? (double)(j == r.y) : read(job.dense.dtype, at(job.dense, i, j));
-        t[j] = s * w * (job.on * q + job.off);
+        const double w = call.target.class_weight
+                             ? read(call.in_double() ? Dtype::f64 : Dtype::f32,
+                                    (const char*)call.target.class_weight + j * (std::int64_t)cw_size)
+                             : 1;
+        const double q = call.target.kind == Target::index ? (double)(j == r.y)
+                                                           : read(call.dense.dtype, at(call.dense, i, j));
+        t[j] = s * w * (call.target.on * q + call.target.off);
         r.mass += t[j];
-        const double below = (job.op == Op::pick ? 0 : r.peak) - z[j];
+        const double below = (call.op == Op::pick ? 0 : r.peak) - z[j];
         if (t[j] != 0 && below != 0) r.gap += t[j] * below, r.loss_size += t[j] * std::fabs(below);
       }
     }
-    if (job.op == Op::pick) {
+    if (call.op == Op::pick) {
       r.loss = r.ignored ? 0 : r.gap;
       continue;
     }
-    if (job.op == Op::pick_grad) {
+    if (call.op == Op::pick_grad) {
       for (std::int64_t j = 0; j < V; ++j) {
-        const double p = job.take_log ? read(job.x.dtype, at(job.x, i, j)) : 1;
-        m[j] = r.ignored || t[j] == 0 ? 0 : -t[j] * job.scale / p;
+        const double p = call.transform.take_log ? read(call.x.dtype, at(call.x, i, j)) : 1;
+        m[j] = r.ignored || t[j] == 0 ? 0 : -t[j] * call.scale / p;
         size[j] = 0;
       }
       continue;
@@ -455,20 +464,20 @@ void Problem::find_truth() {
     const double l = std::log1p(r.rest);
     r.lse = r.sound ? r.peak + l : r.peak;
     r.confidence = 1 / (1 + r.rest);
-    const double extra = job.z_loss * s * r.lse * r.lse;
-    const bool inactive = r.ignored || (r.mass == 0 && job.z_loss == 0);
+    const double extra = call.z_loss * s * r.lse * r.lse;
+    const bool inactive = r.ignored || (r.mass == 0 && call.z_loss == 0);
     r.loss = inactive ? 0 : r.sound ? r.gap + r.mass * l + extra : nan;
     r.loss_size += r.mass * l + extra;
     if (!m) continue;
-    const double a = r.mass + 2 * s * job.z_loss * r.lse, scale = job.scale / job.temperature;
-    const double a_size = r.mass + std::fabs(2 * s * job.z_loss * r.lse);
+    const double a = r.mass + 2 * s * call.z_loss * r.lse, scale = call.scale / call.transform.temperature;
+    const double a_size = r.mass + std::fabs(2 * s * call.z_loss * r.lse);
     for (std::int64_t j = 0; j < V; ++j) {
-      const bool masked = job.mask.data && !*at(job.mask, i, j);
+      const bool masked = call.transform.mask && !*at(call.mask, i, j);
       const double p = e[j] / (1 + r.rest);
       size[j] = 0;
-      if (job.op == Op::softmax) {
+      if (call.op == Op::softmax) {
         m[j] = masked || all_masked ? 0 : p;
-      } else if (job.op == Op::log_softmax) {
+      } else if (call.op == Op::log_softmax) {
         m[j] = masked || all_masked ? -inf : r.sound ? (z[j] - r.peak) - l : nan;
       } else {
         m[j] = inactive ? 0 : (a * p - t[j]) * slope[j] * scale;
@@ -500,13 +509,13 @@ void Problem::near(double found, double truth, double size, double bound, double
 }
 
 void Problem::check(const char* isa) {
-  const RowResults& o = job.rows_out;
-  const double C = job.in_double ? 1e-11 : loose_ ? 2e-3 : 4e-6, rows = std::max(C, o.wide ? 0 : 2e-7);
-  const double floor = job.in_double && o.wide ? 1e-290 : 1e-36;
+  const RowResults& o = call.results;
+  const double C = call.in_double() ? 1e-11 : loose_ ? 2e-3 : 4e-6, rows = std::max(C, o.wide ? 0 : 2e-7);
+  const double floor = call.in_double() && o.wide ? 1e-290 : 1e-36;
   const Dtype narrow = o.wide ? Dtype::f64 : Dtype::f32;
-  // Where the mass is known, who knows it leaves out the rows whose t is 0 throughout.
-  auto left_out = [&](const Row& r) { return job.known.mass && !r.sound && r.mass == 0; };
-  for (std::int64_t i = 0; i < job.rows && !is_backward(job.op); ++i) {
+  // Where the mass is known, the caller leaves out rows whose t is 0 throughout.
+  auto left_out = [&](const Row& r) { return call.known.mass && !r.sound && r.mass == 0; };
+  for (std::int64_t i = 0; i < call.shape.rows && !is_backward(call.op); ++i) {
     const Row& r = truth_[(std::size_t)i];
     auto number = [&](const void* p, double truth, double size, const char* what) {
       if (p) near(read(narrow, (const char*)p + i * size_of(narrow)), truth, size, rows, floor, what, isa, i);
@@ -514,20 +523,21 @@ void Problem::check(const char* isa) {
     auto wide = [&](const double* p, double truth, double size, const char* what) {
       if (p && r.sound) near(p[i], truth, size, C, floor, what, isa, i);
     };
-    if (!left_out(r)) number(o.loss, r.loss, r.loss_size, "loss");
+    if (!left_out(r)) number(call.losses.at, r.loss, r.loss_size, "loss");
     number(o.lse, r.lse, std::fabs(r.peak) + 1, "lse");
     number(o.peak, r.peak, 0, "peak");
     number(o.confidence, r.sound ? r.confidence : nan, 1, "confidence");
     wide(o.rest, r.rest, 0, "rest"), wide(o.mass, r.mass, 0, "mass"), wide(o.gap, r.gap, 0, "gap");
     wide(o.spread, r.spread, 0, "spread"), wide(o.square, r.square, 0, "square");
-    const double slack =
-        job.temperature != 1 || job.softcap != 0 ? 1e-3 : 0;  // transformed scores are rounded
+    const double slack = call.transform.temperature != 1 || call.transform.softcap != 0
+                             ? 1e-3
+                             : 0;  // transformed scores are rounded
     if (o.argmax && slack == 0)
       CHECK(o.argmax[i] == r.argmax, "%s on %s: row %lld", name.c_str(), isa, (long long)i);
     if (o.rank) {
       std::int64_t least = 0, most = 0;
-      const double* const z = &z_[(std::size_t)(i * job.classes)];
-      for (std::int64_t j = 0; r.y >= 0 && j < job.classes; ++j) {
+      const double* const z = &z_[(std::size_t)(i * call.shape.classes)];
+      for (std::int64_t j = 0; r.y >= 0 && j < call.shape.classes; ++j) {
         if (j == r.y) continue;
         least += z[j] > z[r.y] + slack || (slack == 0 && j < r.y && z[j] == z[r.y]);
         most += z[j] >= z[r.y] - slack && (slack != 0 || z[j] > z[r.y] || j < r.y);
@@ -536,29 +546,29 @@ void Problem::check(const char* isa) {
       CHECK(o.rank[i] >= least && o.rank[i] <= most, "%s on %s: rank[%lld] is %lld; expected %lld to %lld",
             name.c_str(), isa, (long long)i, (long long)o.rank[i], (long long)least, (long long)most);
     }
-    if (job.top.k) check_top(isa, i);
+    if (call.top.k) check_top(isa, i);
   }
-  if (has_matrix(job.op)) {
-    const Dtype d = job.out.dtype;
+  if (has_matrix(call.op)) {
+    const Dtype d = call.out.dtype;
     const double unit = d == Dtype::f16 ? 0x1p-11 : d == Dtype::bf16 ? 0x1p-8 : d == Dtype::f32 ? 0x1p-24 : 0;
     const double least = d == Dtype::f16 ? 0x1p-24 : d == Dtype::f64 ? 1e-290 : 1e-36;
-    for (std::int64_t i = 0; i < job.rows; ++i)
-      for (std::int64_t j = 0; j < job.classes; ++j) {
-        if (job.op == Op::grad && left_out(truth_[(std::size_t)i])) continue;
-        const std::size_t at_ij = (std::size_t)(i * job.classes + j);
-        near(read(d, at(job.out, i, j)), matrix_[at_ij], matrix_size_[at_ij], C + unit, least, "out", isa, i,
+    for (std::int64_t i = 0; i < call.shape.rows; ++i)
+      for (std::int64_t j = 0; j < call.shape.classes; ++j) {
+        if (call.op == Op::grad && left_out(truth_[(std::size_t)i])) continue;
+        const std::size_t at_ij = (std::size_t)(i * call.shape.classes + j);
+        near(read(d, at(call.out, i, j)), matrix_[at_ij], matrix_size_[at_ij], C + unit, least, "out", isa, i,
              j);
       }
-    // nothing is written between the results
+    // no byte between the results is written
     for (const Memory& m : memory_) {
-      if (job.out.data < m.data.get() || job.out.data >= m.data.get() + m.size) continue;
+      if (call.out.data < m.data.get() || call.out.data >= m.data.get() + m.size) continue;
       const std::size_t size = (std::size_t)size_of(d);
       if (request_.in_place || m.size == matrix_.size() * size) break;
       std::vector<bool> ours(m.size);
-      for (std::int64_t i = 0; i < job.rows; ++i)
-        for (std::int64_t j = 0; j < job.classes; ++j)
+      for (std::int64_t i = 0; i < call.shape.rows; ++i)
+        for (std::int64_t j = 0; j < call.shape.classes; ++j)
           for (std::size_t b = 0; b < size; ++b)
-            ours[(std::size_t)(at(job.out, i, j) - m.data.get()) + b] = true;
+            ours[(std::size_t)(at(call.out, i, j) - m.data.get()) + b] = true;
       for (std::size_t b = 0; b < m.size; ++b)
         CHECK(ours[b] || m.data[b] == pattern, "%s on %s: a write between the results", name.c_str(), isa);
     }
@@ -569,44 +579,59 @@ void Problem::check(const char* isa) {
   CHECK(now == scores_before_, "%s on %s: an input was written to", name.c_str(), isa);
 }
 
-// The k best classes, without repetition; the exact order where scores are not rounded on the way.
+// The top-k classes, without repetition; in their exact order where scores are not transformed.
 void Problem::check_top(const char* isa, std::int64_t row) const {
   const Row& r = truth_[(std::size_t)row];
-  const double slack = job.temperature != 1 || job.softcap != 0 ? 1e-3 : 0;
-  const double* const z = &z_[(std::size_t)(row * job.classes)];
-  const std::int64_t* const label = job.top.label + row * job.top.k;
-  std::vector<std::int64_t> best((std::size_t)job.classes);
-  for (std::int64_t j = 0; j < job.classes; ++j) best[(std::size_t)j] = j;
+  const double slack = call.transform.temperature != 1 || call.transform.softcap != 0 ? 1e-3 : 0;
+  const double* const z = &z_[(std::size_t)(row * call.shape.classes)];
+  const std::int64_t* const label = call.top.label + row * call.top.k;
+  std::vector<std::int64_t> best((std::size_t)call.shape.classes);
+  for (std::int64_t j = 0; j < call.shape.classes; ++j) best[(std::size_t)j] = j;
   if (!std::isnan(r.peak))
     std::stable_sort(best.begin(), best.end(), [&](std::int64_t a, std::int64_t b) { return z[a] > z[b]; });
-  std::vector<bool> seen((std::size_t)job.classes);
-  for (std::int64_t i = 0; i < job.top.k; ++i) {
+  std::vector<bool> seen((std::size_t)call.shape.classes);
+  for (std::int64_t i = 0; i < call.top.k; ++i) {
     const std::int64_t wanted = std::isnan(r.peak) ? -1 : best[(std::size_t)i];
-    const bool close = slack != 0 && wanted >= 0 && label[i] >= 0 && label[i] < job.classes &&
+    const bool close = slack != 0 && wanted >= 0 && label[i] >= 0 && label[i] < call.shape.classes &&
                        !seen[(std::size_t)label[i]] && std::fabs(z[label[i]] - z[wanted]) <= slack;
     CHECK(label[i] == wanted || close, "%s on %s: label[%lld, %lld] is %lld; expected %lld", name.c_str(),
           isa, (long long)row, (long long)i, (long long)label[i], (long long)wanted);
     if (wanted >= 0) seen[(std::size_t)label[i]] = true;
-    const Dtype d = job.rows_out.wide ? Dtype::f64 : Dtype::f32;
-    const double p = read(d, (const char*)job.top.probability + (row * job.top.k + i) * size_of(d));
+    const Dtype d = call.results.wide ? Dtype::f64 : Dtype::f32;
+    const double p = read(d, (const char*)call.top.probability + (row * call.top.k + i) * size_of(d));
     const double truth = r.sound ? std::exp(z[wanted] - r.peak) / (1 + r.rest) : nan;
     if (r.sound || wanted < 0)
-      near(p, truth, 0, loose_ ? 2e-3 : job.rows_out.wide ? 1e-11 : 4e-6, 1e-36, "probability", isa, row, i);
+      near(p, truth, 0, loose_ ? 2e-3 : call.results.wide ? 1e-11 : 4e-6, 1e-36, "probability", isa, row, i);
   }
 }
 
-void run_exactly(const Table& table, Job& job, bool in_parts) {
-  table.plan(job);
+Job Call::job() const {
+  const Scores scores{x, transform};
+  switch (op) {
+    case Op::softmax:
+    case Op::log_softmax: return Softmax{shape, scores, out, op == Op::log_softmax};
+    case Op::softmax_backward:
+    case Op::log_softmax_backward: return SoftmaxBackward{shape, x, dy, out, op == Op::log_softmax_backward};
+    case Op::grad: return LossGradient{shape, scores, target, out, losses, known, z_loss, scale};
+    case Op::pick: return Pick{shape, scores, target, losses};
+    case Op::pick_grad: return PickGradient{shape, scores, target, out, scale};
+    default: return RowStatistics{shape, scores, target, losses, results, top, z_loss, target_score, false};
+  }
+}
+
+Cut run_exactly(const Table& table, const Job& job, bool in_parts) {
+  const Cut cut = table.plan(job);
   struct Scratch {
     char* data;
     explicit Scratch(std::int64_t n) : data((char*)::operator new((std::size_t)n, std::align_val_t(64))) {
       std::memset(data, 0xff, (std::size_t)n);
     }
     ~Scratch() { ::operator delete(data, std::align_val_t(64)); }
-  } scratch(job.arena);
-  const std::int64_t middle = in_parts ? job.rows / 2 / job.block * job.block : 0;
-  if (middle > 0) table.run(job, 0, middle, scratch.data);
-  table.run(job, middle, job.rows, scratch.data);
+  } scratch(cut.arena);
+  const std::int64_t rows = job.shape.rows, middle = in_parts ? rows / 2 / cut.block * cut.block : 0;
+  if (middle > 0) table.run(job, cut, {0, middle, scratch.data});
+  table.run(job, cut, {middle, rows, scratch.data});
+  return cut;
 }
 
 }  // namespace tests

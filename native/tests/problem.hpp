@@ -1,8 +1,9 @@
-// A call as the tests make it: a Job, the memory under it, and what its results have to be.
+// Calls for the tests. In: an operation, a dtype, a size and a seed. Out: its parameters, the memory that
+// they point to, and the expected results.
 //
 // All memory is allocated to the byte, so that AddressSanitizer sees an access one element too far; what
-// surrounds results within their own array is filled with a pattern and looked at again. Scratch is filled
-// with NaN.
+// surrounds results within their own array is filled with a pattern, which is checked afterwards. Scratch is
+// filled with NaN.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels.hpp"
+#include "job.hpp"
 
 namespace lastlayer {
 namespace tests {
@@ -85,12 +86,30 @@ struct Request {
   bool in_place = false;  // results over the scores
 };
 
+// The parts of every operation. An operation takes those that it reads.
+struct Call {
+  Op op;
+  Shape shape;
+  Operand x, out, mask, dense, dy;
+  Transform transform;
+  EffectiveTarget target;
+  double z_loss = 0.0, scale = 1.0;
+  KnownRows known;
+  Losses losses;
+  RowResults results;
+  TopK top;
+  const double* target_score = nullptr;
+
+  bool in_double() const { return computes_in_double(x.dtype, transform); }
+  Job job() const;
+};
+
 class Problem {
  public:
   explicit Problem(const Request& request);
   Problem(const Problem&) = delete;
 
-  Job job;
+  Call call;
   std::string name;
 
   void wipe();                  // the pattern over all results
@@ -135,8 +154,8 @@ class Problem {
   bool loose_ = false;
 };
 
-// The case on one instruction set, in scratch of exactly the size that its plan asks for.
-void run_exactly(const Table& table, Job& job, bool in_parts);
+// Runs a call on one instruction set, in scratch of exactly the size that its plan asks for.
+Cut run_exactly(const Table& table, const Job& job, bool in_parts);
 
 void test_kernels(bool quick);
 void test_large(bool quick);

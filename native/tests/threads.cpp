@@ -1,4 +1,5 @@
-// The same bits from any number of threads, from many callers at once, and after fork().
+// Threads. In: calls from any number of threads, from many callers at once, and after fork(). Out: the same
+// bits.
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -36,7 +37,7 @@ const std::vector<Request>& requests() {
 std::string run(Problem& problem, int threads) {
   problem.wipe();
   const Runner runner{threads, false, nullptr};
-  const bool stopped = !run_job(problem.job, runner);
+  const bool stopped = !run_job(problem.call.job(), runner);
   CHECK(!stopped, "%s", problem.name.c_str());
   return problem.results();
 }
@@ -71,7 +72,8 @@ void any_number_of_threads() {
   CHECK(choose(before), "%s", before.c_str());
 }
 
-// Several callers at once: one has the pool, the others run alone; nobody waits, and all are right.
+// Several callers at once: one has the pool, the others run on their own threads, and all results are the
+// same.
 void many_callers(int times) {
   const auto expected = alone(make());
   std::vector<std::string> failures(4);

@@ -1,0 +1,39 @@
+// Results of a row for which its scores are read once more. In: the scores of a block and its State. Out:
+// argmax, rank and the top-k classes, in the caller's arrays.
+
+// How many classes of a shard come before the target of a row, which may be a class of another shard.
+template <class C>
+std::int64_t rank_in_shard(const Job& job, Stop* stop, Columns<const C> scores, std::int64_t row) {
+  const C* const z = scores.at;
+  const std::int64_t n = scores.n, ld = scores.ld;
+  const C t = transformed<C>(job.transform, job.target_score[row]);
+  std::int64_t y;
+  load_indices(job.target.index, job.target.index_dtype, row, 1, &y);
+  const bool own = y >= 0 && y < n;
+  y = y < 0 ? 0 : least(y, n);  // of equal scores the classes below y come first
+  const std::int64_t before =
+      ld == 1 ? RowPasses<C>::rank(stop, z, n, t, y) : LanePasses<C>::rank(scores, t, y);
+  return before - (own && z[y * ld] > t);  // rounded differently, the target may be above its own score
+}
+
+// `scores_of(i)` points to the scores of row i, whose classes are `ld` elements apart.
+template <class C, class F>
+void rank_block(const Job& job, Stop* stop, const State<C>& st, Block block, std::int64_t ld, F&& scores_of) {
+  const RowResults& o = job.results;
+  if (!o.argmax && !o.rank && !job.top.k) return;
+  for (int i = 0; i < block.rows; ++i) {
+    const std::int64_t n = job.shape.classes, row = block.row + i, y = st.y[i];
+    const C* const z = scores_of(i);
+    const Columns<const C> scores{z, ld, n};
+    const C peak = st.peak[i];
+    if (o.argmax)
+      o.argmax[row] = ld == 1 ? RowPasses<C>::argmax(stop, z, n, peak) : LanePasses<C>::argmax(scores, peak);
+    if (o.rank && job.target_score)
+      o.rank[row] = rank_in_shard<C>(job, stop, scores, row);
+    else if (o.rank)
+      o.rank[row] = y < 0 || peak != peak ? -1
+                    : ld == 1             ? RowPasses<C>::rank(stop, z, n, z[y], y)
+                                          : LanePasses<C>::rank(scores, z[y * ld], y);
+    if (job.top.k) select_top<C>(job, stop, scores, st, row, i);
+  }
+}
