@@ -94,10 +94,10 @@ class _Exporting(Protocol):
     def __dlpack__(self) -> Any: ...
 
 
-Foreign = Union[_Standard[R_co], _Jax[R_co], _Dask[R_co]]  # of another library than NumPy; results are R
-AnyArray = Union[
-    _Shaped, _Exporting, Sequence[Any], float
-]  # what NumPy makes an array of too, and top-k targets
+# An array of another library than NumPy, whose functions give arrays of R.
+Foreign = Union[_Standard[R_co], _Jax[R_co], _Dask[R_co]]
+# An array of any library, what NumPy makes an array of, and a tuple of top-k targets.
+AnyArray = Union[_Shaped, _Exporting, Sequence[Any], float]
 Axes = Union[int, tuple[int, ...], None]
 
 
@@ -111,7 +111,7 @@ class ChunkOptions(Protocol):
 # --- results for NumPy arrays, lists and numbers ---
 
 Float = np.floating[Any]
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.floating[Any]]  # a number of NumPy where the scores are of a single row
 Ranked = tuple[NDArray[np.int64], Floats]  # labels and their probabilities
 
 # --- options, as keywords: for Unpack. Their meaning and defaults are those of the functions. ---
