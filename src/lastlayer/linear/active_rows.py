@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _FEW = 8  # inactive rows stay where they are if they are less than one in so many
-_AT_ONCE = 1024  # rows whose numbers are looked at
+_AT_ONCE = 1024  # rows checked for infinities at once
 
 
 class Rows(NamedTuple):

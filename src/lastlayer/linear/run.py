@@ -81,37 +81,57 @@ def loss_and_gradients(
 
     ``defer``: gradients are left pending where no tile has to be computed twice for that.
     """
-    arrays = backend.arrays
+    arrays, n, none = backend.arrays, count_rows(head), problem.reduction == "none"
     wanted = (wanted[0], wanted[1], wanted[2] and head.bias is not None)
-    kind = np.float64 if arrays.double else np.float32
-    shape, n, none = head.x.shape[:-1], count_rows(head), problem.reduction == "none"
-    rows, computed = counted_rows(arrays, head, problem), None
+    rows = counted_rows(arrays, head, problem)
     if rows.x.shape[0] == 0 or problem.scale == 0.0:
-        rows, stats = rows._replace(index=np.empty(0, np.int64)), RowStats.empty((0,))
-        losses, grads, pending = np.zeros(0), [None] * 3, None
+        rows = rows._replace(index=np.empty(0, np.int64))
+        grads = finished(arrays, head, rows, [None] * 3, wanted)
+        found = _Computed(np.zeros(0), RowStats.empty((0,)), grads)
     else:
-        loop = Loop(backend, Operands(head, problem, rows), wanted, _needs(fields))
-        large = ("argmax",) if arrays.half and any(wanted[:2]) else ()
-        stats, weight = loop.statistics({"gap", "mass", *large, *fields}), _z_loss(problem)
-        losses = stats.nll + z_losses(stats, weight, rows.s)
-        undefined = _undefined(arrays, problem, rows, stats) if any(wanted) else None
-        grads, pending = [None] * 3, None
-        if undefined is not None:
-            del loop  # and its memory
-            computed = loss_and_gradients(head, _without(problem, undefined), wanted, backend).gradients
-        elif defer and loop.plan.recomputed == 0:
-            pending = PendingGradients(loop, pulled(stats, weight, rows.s), wanted)
-        elif any(wanted):
-            grads = loop.gradients(pulled(stats, weight, rows.s), wanted)
+        found = _computed(backend, Operands(head, problem, rows), wanted, fields, defer)
+    losses, stats = found.losses, found.stats
+    kind = np.float64 if arrays.double else np.float32
     whole = {k: _scattered(getattr(stats, k), rows.index, n) for k in {"peak", "rest", *fields}}
-    each = _scattered(losses, rows.index, n).astype(kind).reshape(shape)[()] if none else None
+    each = _scattered(losses, rows.index, n).astype(kind).reshape(head.x.shape[:-1])[()] if none else None
     return Result(
         kind(losses.sum() * problem.scale) if each is None else each,
-        grads if pending else finished(arrays, head, rows, grads, wanted) if computed is None else computed,
+        found.gradients,
         RowStats(**whole),
         None if rows.index is None else np.setdiff1d(np.arange(n), rows.index),
-        pending,
+        found.pending,
     )
+
+
+class _Computed(NamedTuple):
+    """The values of a loop's rows, and the gradients: finished, or pending."""
+
+    losses: Any
+    stats: RowStats
+    gradients: list[Any]
+    pending: PendingGradients | None = None
+
+
+def _computed(
+    backend: TileBackend, operands: Operands, wanted: Wanted, fields: Collection[str], defer: bool
+) -> _Computed:
+    """Both passes of a loop, or the first alone; see `loss_and_gradients`."""
+    (head, problem, rows), arrays = operands, backend.arrays
+    loop = Loop(backend, operands, wanted, _needs(fields))
+    large = ("argmax",) if arrays.half and any(wanted[:2]) else ()
+    stats, weight = loop.statistics({"gap", "mass", *large, *fields}), _z_loss(problem)
+    losses = stats.nll + z_losses(stats, weight, rows.s)
+    if not any(wanted):
+        return _Computed(losses, stats, [None] * 3)
+    undefined = _undefined(arrays, problem, rows, stats)
+    if undefined is not None:
+        del loop  # and its memory
+        others = loss_and_gradients(head, _without(problem, undefined), wanted, backend)
+        return _Computed(losses, stats, others.gradients)
+    factors = pulled(stats, weight, rows.s)
+    if defer and loop.plan.recomputed == 0:
+        return _Computed(losses, stats, [None] * 3, PendingGradients(loop, factors, wanted))
+    return _Computed(losses, stats, finished(arrays, head, rows, loop.gradients(factors, wanted), wanted))
 
 
 def _undefined(arrays: ArrayOps, problem: Problem, rows: Rows, stats: RowStats) -> Any:

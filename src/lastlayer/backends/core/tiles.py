@@ -28,7 +28,7 @@ _ADD_BYTES = 1 << 18  # for adding large entries to the weight's gradient, some 
 _TILE_ROW = 300  # bytes of statistics for each row of a tile, while two parts merge
 _ROW = 80  # bytes for each row of all
 _GATHERED = 1024  # rows whose targets' weights are gathered at once
-_MEMORY = 64 << 20  # bytes without max_memory; a 64th of it is used for that
+_MEMORY = 64 << 20  # bytes without max_memory; an eighth of it is used to gather them
 
 
 class CoreTileBackend:
