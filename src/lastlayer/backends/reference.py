@@ -19,19 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lastlayer.arrays import (
-    Array,
-    cast,
-    device,
-    integer,
-    namespace,
-    numbers,
-    one_hot,
-    result_dtype,
-    truth,
-    wide,
-    widest,
-)
+from lastlayer import arrays as libraries
+from lastlayer.arrays import Array, cast, device, integer, namespace, numbers, one_hot, truth, wide, widest
 from lastlayer.problem import Problem, Scores, Targets, all_classes, held_classes, is_integral
 from lastlayer.row_statistics import RowStats
 
@@ -120,7 +109,7 @@ def logsumexp(scores: Scores) -> Array:
     """lse = peak + log1p(rest)."""
     with np.errstate(all="ignore"):
         xp, _, peak, rest, _, _ = _rows(scores)
-        dtype = result_dtype(xp, scores.array.dtype)
+        dtype = libraries.result_dtype(xp, scores.array.dtype)
         return RowStats(peak=peak[..., 0], rest=rest[..., 0], dtype=dtype).lse
 
 
@@ -132,7 +121,7 @@ def top_k(scores: Scores, k: int) -> tuple[Array, Array]:
         order = xp.argsort(-z, axis=-1, stable=True)[..., :k]
         p = -xp.sort(-exp / (1 + rest), axis=-1)[..., :k]
         labels = xp.where(unknown, -1, order)
-        return cast(xp, labels, integer(xp)), cast(xp, p, result_dtype(xp, scores.array.dtype))
+        return cast(xp, labels, integer(xp)), cast(xp, p, libraries.result_dtype(xp, scores.array.dtype))
 
 
 def softmax_backward(grad: Array, y: Array, axis: int) -> Array:
@@ -278,7 +267,7 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
             lost = unknown | _ignored(xp, targets) | (_sample_weights(xp, scores, targets) == 0)
             lost = lost | _wrong(xp, scores, targets)
             values["rank"] = xp.where(lost, -1, rank)
-        return RowStats(**values, dtype=result_dtype(xp, scores.array.dtype))
+        return RowStats(**values, dtype=libraries.result_dtype(xp, scores.array.dtype))
 
 
 def ranks(scores: Scores, y: Array, target_logits: Array) -> Array:
@@ -367,7 +356,7 @@ def _gap_and_mass(rows: _Rows, t: Array) -> tuple[Array, Array]:
 def _reduced(problem: Problem, losses: Array) -> Array:
     """Each row's loss, or scale times their sum; 0 for a mean over nothing."""
     xp, scale = namespace(losses), problem.scale
-    dtype = result_dtype(xp, problem.scores.array.dtype)
+    dtype = libraries.result_dtype(xp, problem.scores.array.dtype)
     if problem.reduction == "none":
         return cast(xp, losses, dtype)
     if not isinstance(scale, float):

@@ -19,7 +19,7 @@ from lastlayer.typing import ChunkOptions
 
 from .errors import raise_in_torch_terms
 from .linear_functional import linear_cross_entropy
-from .modules import _shown
+from .modules import shown_options
 from .tracing import leaf
 
 __all__ = ["LinearCrossEntropyLoss"]
@@ -162,5 +162,5 @@ class LinearCrossEntropyLoss(_Base):
             f"ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}, "
             f"options={self.options}"
         )
-        more = _shown(self, {"temperature": 1.0, "softcap": None, "z_loss": 0.0, "max_memory": None})
+        more = shown_options(self, {"temperature": 1.0, "softcap": None, "z_loss": 0.0, "max_memory": None})
         return f"{shown}, {more}" if more else shown

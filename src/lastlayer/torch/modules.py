@@ -53,7 +53,7 @@ class Softmax(torch.nn.Softmax):
 
     def extra_repr(self) -> str:
         """The options, as they were given."""
-        return _shown(self, {"dim": _ALWAYS, "temperature": 1.0})
+        return shown_options(self, {"dim": _ALWAYS, "temperature": 1.0})
 
 
 class LogSoftmax(torch.nn.LogSoftmax):
@@ -86,7 +86,7 @@ class LogSoftmax(torch.nn.LogSoftmax):
 
     def extra_repr(self) -> str:
         """The options, as they were given."""
-        return _shown(self, {"dim": _ALWAYS, "temperature": 1.0})
+        return shown_options(self, {"dim": _ALWAYS, "temperature": 1.0})
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
@@ -164,7 +164,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
 
     def extra_repr(self) -> str:
         """The options that are not the default."""
-        return _shown(
+        return shown_options(
             self,
             {
                 "ignore_index": -100,
@@ -238,13 +238,13 @@ class NLLLoss(torch.nn.NLLLoss):
 
     def extra_repr(self) -> str:
         """The options that are not the default."""
-        return _shown(self, {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0})
+        return shown_options(self, {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0})
 
 
 _ALWAYS = object()  # no option's value: one with this default is always shown
 
 
-def _shown(module: torch.nn.Module, defaults: dict[str, Any]) -> str:
+def shown_options(module: torch.nn.Module, defaults: dict[str, Any]) -> str:
     """The options of a module that differ from their defaults, as its constructor takes them."""
     shown = [
         f"{name}={value!r}"

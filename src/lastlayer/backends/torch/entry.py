@@ -67,7 +67,7 @@ _FLOATS = (*_HALVES, torch.float32, torch.float64)
 DEFERRED: dict[type, Any] = {}
 
 
-def _scores(function: str, x: Tensor) -> Tensor:
+def floating_scores(function: str, x: Tensor) -> Tensor:
     """``x`` as a floating tensor of no subclass."""
     name = tensor_errors.scores_name(function)
     x = in_strides(function, name, made(x))
@@ -93,7 +93,7 @@ def softmax(
         found = fast_path.softmax(x, axis, function == "log_softmax")
         if found is not None:
             return found
-    x = _for_autocast(_scores(function, x))
+    x = _for_autocast(floating_scores(function, x))
     if out is not None:
         _check_out(function, x, out, temperature)
     if type(axis) is not int:
@@ -124,7 +124,7 @@ def softmax(
 
 def logsumexp(x: Tensor, axis: Any, where: Any, keepdims: bool) -> Tensor:
     """``lastlayer.logsumexp``."""
-    x = _scores("logsumexp", x)
+    x = floating_scores("logsumexp", x)
     if type(axis) is not int:
         x, where, folding = _folded("logsumexp", x, where, axis)
         shape = [1 if i in folding.axes else n for i, n in enumerate(folding.shape)]
@@ -208,8 +208,8 @@ def loss(x: Tensor, given: Given, said: Said) -> Tensor:
 def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
     """The loss of tensors."""
     if isinstance(o.denominator, Tensor) and o.reduction == "mean":
-        return number_options.over(loss_of(x, target, _summed(o)), o.denominator)
-    if not (_only_scores(*target) and number_options.are_read(o)):
+        return number_options.over(loss_of(x, target, summed(o)), o.denominator)
+    if not (only_scores_learn(*target) and number_options.are_read(o)):
         if _learns_dense(x, target, o):
             return SoftLoss.apply(x, *target[:3], o)  # type: ignore[no-any-return, no-untyped-call]
         if on_core(x):
@@ -252,8 +252,8 @@ def loss_and_gradient_of(x: Tensor, target: Target, o: Options) -> tuple[Tensor,
     value = loss_of(x, target, o)
     ones = torch.ones_like(value)
     if isinstance(o.denominator, Tensor) and o.reduction == "mean":
-        o, ones = _summed(o), number_options.over(ones, o.denominator)
-    if _only_scores(*target) and number_options.are_read(o):
+        o, ones = summed(o), number_options.over(ones, o.denominator)
+    if only_scores_learn(*target) and number_options.are_read(o):
         if is_watched(x) and is_transformed():  # as in `loss_of`
             return value, kernels.composed_gradient(ones, x, target, o)
         if is_watched(x):
@@ -270,7 +270,7 @@ def row_stats(x: Tensor, given: Given, o: Options, shard: Any = None) -> RowStat
     if deferred is not None and (found := deferred.row_stats(x, *given, o)) is not None:
         return found  # type: ignore[no-any-return]
     if given[0] is None:
-        x = _scores(o.function, x)
+        x = floating_scores(o.function, x)
         return row_stats_of(x, None, number_options.read(o, x))
     return row_stats_of(*arguments_of(x, given, o))
 
@@ -279,7 +279,7 @@ def _row_stats_of_shard(x: Tensor, given: Given, o: Options, offset: Any, target
     """The statistics of a shard of the classes."""
     target: Target | None = None
     if given[0] is None:
-        x = _scores(o.function, x)
+        x = floating_scores(o.function, x)
         o = number_options.read(o, x)
     else:
         x, target, o = arguments_of(x, given, o)
@@ -298,7 +298,7 @@ def _row_stats_of_shard(x: Tensor, given: Given, o: Options, offset: Any, target
 
 def row_stats_of(x: Tensor, target: Target | None, o: Options) -> RowStats:
     """The statistics of tensors."""
-    composing = not number_options.are_read(o) or (target is not None and not _only_scores(*target))
+    composing = not number_options.are_read(o) or (target is not None and not only_scores_learn(*target))
     return rows.row_stats(x, target, o, composing)
 
 
@@ -310,7 +310,7 @@ def predict(x: Tensor, options: Options) -> tuple[Tensor, Tensor]:
             found := deferred.row_stats(x, None, None, None, options)
         ) is not None:
             return found.argmax, found.confidence
-        x = _scores("predict", x)
+        x = floating_scores("predict", x)
         return kernels.predict(x, number_options.read(options, x))
 
 
@@ -320,12 +320,12 @@ def top_k(x: Tensor, k: Any, options: Options) -> tuple[Tensor, Tensor]:
     deferred = DEFERRED.get(type(x))
     if deferred is not None and (found := deferred.top_k(x, k, options)) is not None:
         return found  # type: ignore[no-any-return]
-    x = _scores("top_k", x)
+    x = floating_scores("top_k", x)
     with torch.no_grad():
         return kernels.top_k(x, k, number_options.read(options, x))
 
 
-def _summed(o: Options) -> Options:
+def summed(o: Options) -> Options:
     """The same loss, whose sum is divided by a denominator afterwards."""
     return o._replace(reduction="sum", denominator=None)
 
@@ -333,7 +333,7 @@ def _summed(o: Options) -> Options:
 def arguments_of(x: Tensor, given: Given, o: Options) -> tuple[Tensor, Target, Options]:
     """The tensors of a loss, where the scores are, and its options with the numbers read."""
     function, was, (y, w, s) = o.function, x, given
-    x = _scores(function, x)
+    x = floating_scores(function, x)
     o = number_options.read(o, x)
     if isinstance(o.ignore_index, Tensor):
         o = o._replace(ignore_index=number_options.integer(function, "ignore_index", o.ignore_index))
@@ -377,7 +377,7 @@ def _is_axis(axis: Any, x: Tensor) -> bool:
     return type(axis) is int and -x.ndim <= axis < x.ndim
 
 
-def _only_scores(y: Tensor, *others: Tensor | None) -> bool:
+def only_scores_learn(y: Tensor, *others: Tensor | None) -> bool:
     """Whether nothing but the scores can have a gradient."""
     if not y.is_floating_point() and all(t is None for t in others):
         return True

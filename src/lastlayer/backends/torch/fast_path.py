@@ -22,7 +22,15 @@ from .rule import call
 from .softmax_rules import SoftmaxBackward
 from .tensors import is_kept_elsewhere, new_like
 
-__all__ = ["loss", "softmax"]
+__all__ = [
+    "apply_loss",
+    "gradient_of",
+    "is_plain",
+    "loss",
+    "loss_and_scale",
+    "new_statistics",
+    "softmax",
+]
 
 _records = torch.is_grad_enabled
 _threads = torch.get_num_threads
@@ -65,19 +73,22 @@ def loss(function: str, x: Tensor, y: Any, axis: Any, ignore_index: Any, reducti
         return None
     try:
         if x.requires_grad and _records():
-            return _apply_loss(x, y, ignore_index, reduction, function, axis)  # type: ignore[no-any-return]
-        return _loss(x, y, ignore_index, reduction, None, None, function, axis)[0]
+            return apply_loss(x, y, ignore_index, reduction, function, axis)  # type: ignore[no-any-return]
+        return loss_and_scale(x, y, ignore_index, reduction, _UNKNOWN, function, axis)[0]
     except _REFUSALS:
         return None
 
 
-def _loss(
-    x: Tensor, y: Tensor, ignore_index: Any, reduction: Any, peak: Any = None, rest: Any = None,
+_UNKNOWN = (None, None)  # no memory for peak and rest
+
+
+def loss_and_scale(
+    x: Tensor, y: Tensor, ignore_index: Any, reduction: Any, statistics: Any = _UNKNOWN,
     function: str = "cross_entropy", axis: int = 1, gradient: Tensor | None = None,
 ) -> tuple[Tensor, float]:  # fmt: skip
     """The loss, and what the sum of the rows' losses was multiplied with.
 
-    If asked, also the rows' statistics, or the ``gradient`` of a cross-entropy.
+    If asked, also the rows' ``statistics``, their peak and rest, or the ``gradient`` of a cross-entropy.
     """
     bad, total = core.target_totals(y, x.size(axis), ignore_index, None, None)
     if bad >= 0:
@@ -87,7 +98,7 @@ def _loss(
     losses = torch.empty(y.shape, dtype=wide) if reduction == "none" else None
     loss = core.cross_entropy(
         x, axis, False, 1.0, 0.0, y, False, False, None, None, ignore_index, 1.0, 0.0, 0.0, scale,
-        _LOSSES[function][0] if gradient is None else _WITH_LOSS, losses, gradient, _threads(), peak, rest,
+        _LOSSES[function][0] if gradient is None else _WITH_LOSS, losses, gradient, _threads(), *statistics,
     )  # fmt: skip
     return torch.scalar_tensor(loss, dtype=wide) if losses is None else losses, scale
 
@@ -98,7 +109,7 @@ def count_rows(y: Tensor, classes: int, ignore_index: Any) -> float:
     return float(total) if bad < 0 else -1.0
 
 
-def _statistics(x: Tensor, axis: int = 1) -> Any:
+def new_statistics(x: Tensor, axis: int = 1) -> Any:
     """Memory for each row's peak and rest, with which the backward pass looks at a row only once."""
     if x.size(axis) < _MANY:
         return None, None
@@ -119,8 +130,10 @@ class Loss(Function):
             if x.size(axis) <= _FEW and reduction != "none" and not is_kept_elsewhere():
                 ctx.found = new_like(x)
             else:
-                peak, rest = _statistics(x, axis)
-        loss, ctx.scale = _loss(x, y, ignore_index, reduction, peak, rest, function, axis, ctx.found)
+                peak, rest = new_statistics(x, axis)
+        loss, ctx.scale = loss_and_scale(
+            x, y, ignore_index, reduction, (peak, rest), function, axis, ctx.found
+        )
         ctx.save_for_backward(x, y, peak, rest)
         ctx.ignore_index, ctx.reduction = ignore_index, reduction
         ctx.of = function, axis
@@ -129,21 +142,21 @@ class Loss(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, y, peak, rest = ctx.saved_tensors
-        if _records() or not is_usual(x) or not _is_plain(grad):
+        if _records() or not is_usual(x) or not is_plain(grad):
             function, axis = ctx.of
             o = Options(function, axis, ctx.ignore_index, reduction=ctx.reduction)
             return loss_gradient(grad, (x, y, None, None), o), None, None, None, None, None
         found, ctx.found = ctx.found, None
         if found is None or grad.item() != 1.0:  # or not the first time, or rounded as if not scaled
-            found = _gradient(ctx, grad, x, y, peak, rest, *ctx.of)
+            found = gradient_of(ctx, grad, x, y, peak, rest, *ctx.of)
         return found, None, None, None, None, None
 
 
-def _gradient(
+def gradient_of(
     ctx: Any, grad: Tensor, x: Tensor, y: Tensor, peak: Any, rest: Any,
     function: str = "cross_entropy", axis: int = 1,
 ) -> Tensor:  # fmt: skip
-    """d(grad . loss)/dx; the context has the ignore_index, the reduction and what `_loss` gave as scale."""
+    """d(grad . loss)/dx; the context has ignore_index, reduction and the scale that `loss_and_scale` gave."""
     scale, heights, kind = ctx.scale, None, _LOSSES[function][1]
     if kind == _ALONE and x.size(axis) <= _FEW and ctx.reduction != "none":
         kind = _WITH_LOSS  # the same numbers as from the forward pass
@@ -198,14 +211,14 @@ class Softmax(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         (y,) = ctx.saved_tensors
-        if _records() or not is_usual(y) or not _is_plain(grad):
+        if _records() or not is_usual(y) or not is_plain(grad):
             return call(SoftmaxBackward, grad, y, None, ctx.axis, 1.0, ctx.log), None, None
         dx = new_like(y)
         core.softmax_backward(grad, y, ctx.axis, dx, ctx.log, False, _threads())
         return dx, None, None
 
 
-def _is_plain(grad: Tensor) -> bool:
+def is_plain(grad: Tensor) -> bool:
     """Whether the core can read a gradient: one, not many at once, and in memory as it is."""
     if type(grad) is not Tensor or not grad.is_cpu or _is_batched(grad):
         return False
@@ -214,5 +227,5 @@ def _is_plain(grad: Tensor) -> bool:
 
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
 # Function.apply without what it does for torch.func, which is not at work here.
-_apply_loss: Any = super(Function, Loss).apply
+apply_loss: Any = super(Function, Loss).apply
 _apply_softmax: Any = super(Function, Softmax).apply

@@ -114,8 +114,8 @@ def _value(call: Call, stats: list[RowStats] | None) -> Tensor:
     assert call.target is not None
     total = call.options.denominator
     if isinstance(total, Tensor) and call.options.reduction == "mean":
-        return number_options.over(_value(call._replace(options=entry._summed(call.options)), stats), total)
-    if not entry._only_scores(*call.target):
+        return number_options.over(_value(call._replace(options=entry.summed(call.options)), stats), total)
+    if not entry.only_scores_learn(*call.target):
         return call.composed()
     if call.in_program():
         return call.operation()

@@ -202,7 +202,7 @@ def call_of(arrays: HeadArrays, given: Given, options: Options) -> Call:
     """The tensors of a call where the features are, checked by their shapes and dtypes."""
     x, weight, bias, max_memory = arrays
     function = options.function
-    x = entry._scores(function, x)
+    x = entry.floating_scores(function, x)
     options = numbers.read(options, x)
     ignore_index = numbers.integer(function, "ignore_index", options.ignore_index)
     options = options._replace(ignore_index=ignore_index)

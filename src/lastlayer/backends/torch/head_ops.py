@@ -21,7 +21,7 @@ from . import head_small
 from .head_autograd import composed_gradients
 from .head_call import Call, is_narrow
 from .targets import Target
-from .tensors import _is_batched, memory, shape_of, wide
+from .tensors import is_batched, memory, shape_of, wide
 
 __all__ = ["linear_loss", "linear_loss_backward"]
 
@@ -123,7 +123,7 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> Any:
         return None, None, None, *others
     call = _call(*inputs, *ctx.options)
     later = call.options.reduction == "none" or is_narrow(call.x)
-    if torch.is_grad_enabled() or (later and _is_batched(grad)):  # double backward, or batched
+    if torch.is_grad_enabled() or (later and is_batched(grad)):  # double backward, or batched
         return *composed_gradients(call, {"loss": grad}, wanted), *others
     if later:
         grads = linear_loss_backward(grad, *inputs, *ctx.options, wanted)

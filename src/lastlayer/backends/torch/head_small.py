@@ -164,9 +164,9 @@ def usual_loss(
         ):
             if v <= plan.FEW and fast_path.count_rows(y, v, ignore_index) == n:  # autograd's own products
                 z = _linear(x, weight, bias)
-                return fast_path._apply_loss(z, y, ignore_index, reduction, "cross_entropy", 1)  # type: ignore[no-any-return]
+                return fast_path.apply_loss(z, y, ignore_index, reduction, "cross_entropy", 1)  # type: ignore[no-any-return]
             return _apply_usual(x, weight, bias, y, ignore_index, reduction)  # type: ignore[no-any-return]
-        return fast_path._loss(_linear(x, weight, bias), y, ignore_index, reduction)[0]
+        return fast_path.loss_and_scale(_linear(x, weight, bias), y, ignore_index, reduction)[0]
     except fast_path._REFUSALS:
         return None
 
@@ -183,8 +183,8 @@ class _UsualLoss(Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, ignore_index: Any, reduction: Any
     ) -> Tensor:
         z = _linear(x, weight, bias)
-        peak, rest = fast_path._statistics(z)
-        value, ctx.scale = fast_path._loss(z, y, ignore_index, reduction, peak, rest)
+        peak, rest = fast_path.new_statistics(z)
+        value, ctx.scale = fast_path.loss_and_scale(z, y, ignore_index, reduction, (peak, rest))
         ctx.save_for_backward(x, weight, bias, y, z, peak, rest)
         ctx.ignore_index, ctx.reduction = ignore_index, reduction
         return value
@@ -193,11 +193,11 @@ class _UsualLoss(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, weight, bias, y, z, peak, rest = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        if _records() or not is_usual(x) or not fast_path._is_plain(grad):
+        if _records() or not is_usual(x) or not fast_path.is_plain(grad):
             o = Options("linear_cross_entropy", -1, ctx.ignore_index, reduction=ctx.reduction)
             call = Call(x, weight, bias, Target(y), o, None)
             return *head_autograd.composed_gradients(call, {"loss": grad}, wanted), None, None, None
-        g = fast_path._gradient(ctx, grad, z, y, peak, rest)
+        g = fast_path.gradient_of(ctx, grad, z, y, peak, rest)
         full = ctx.reduction == "mean" and ctx.scale == 1.0 / x.size(0)  # no row is ignored
         return *_three(g, x, weight, bias, wanted, y, not full), None, None, None
 

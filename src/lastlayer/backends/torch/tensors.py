@@ -31,6 +31,7 @@ __all__ = [
     "in_memory",
     "in_strides",
     "is_autocast",
+    "is_batched",
     "is_kept_elsewhere",
     "is_own",
     "is_transformed",
@@ -59,7 +60,7 @@ _NUMPY: dict[torch.dtype, Any] = {
 
 is_transformed = torch._C._are_functorch_transforms_active  # inside torch.func's grad, vmap, jvp, ...
 is_traced = torch._C._get_tracing_state  # by torch.jit.trace, which sees PyTorch's operations alone
-_is_batched = torch._C._functorch.is_legacy_batchedtensor  # many gradients in one backward pass
+is_batched = torch._C._functorch.is_legacy_batchedtensor  # many gradients in one backward pass
 
 
 def is_watched(x: Tensor) -> bool:
@@ -81,7 +82,7 @@ def in_memory(x: Any) -> bool:
         and x.is_cpu
         and x.layout is torch.strided
         and not is_transformed()
-        and not _is_batched(x)
+        and not is_batched(x)
         and not is_traced()
         and not x._is_zerotensor()  # which has no memory
         and _is_allocated(x)
@@ -135,7 +136,7 @@ def hidden(x: Tensor) -> str | None:
         return f"a {'nested tensor' if x.is_nested else f'tensor of layout {x.layout}'}"
     if x.is_quantized:
         return "a quantized tensor"
-    if is_transformed() or _is_batched(x):
+    if is_transformed() or is_batched(x):
         return "a tensor inside a transform of torch.func"
     return None
 
