@@ -1,4 +1,4 @@
-"""Which library an array belongs to. In: any array. Out: its array-API namespace."""
+"""Helpers for arrays of any library: namespaces, dtypes, devices. In: any array. Out: properties, arrays."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ else:
 
     ArrayT = TypeVar("ArrayT")
 
-# NumPy has no bfloat16 of its own; this says what a tensor's 16 bits are without another package.
+# NumPy has no bfloat16. A structured dtype marks 16 bits as bfloat16 without the package ml_dtypes.
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 
 # Libraries whose arrays do not name their namespace themselves; array-api-compat does it for them.
@@ -47,7 +47,7 @@ _WRAPPED = ("torch", "dask", "cupy", "jax", "jaxlib", "ndonnx", "sparse")
 
 
 def is_foreign(x: Any) -> bool:
-    """Whether ``x`` is an array of another library than NumPy: computed by it and returned as its kind."""
+    """Whether ``x`` is an array of another library than NumPy; that library then computes the result."""
     kind = type(x)
     if kind is np.ndarray or kind is list or kind is tuple or isinstance(x, (np.ndarray, np.generic)):
         return False
@@ -75,12 +75,12 @@ def namespace(x: Any, function: str = "lastlayer") -> Any:
 
 
 def result_dtype(xp: Any, dtype: Any) -> Any:
-    """The dtype of losses and log-sums for scores of this dtype: float64 for float64, else float32."""
+    """The dtype of losses and of lse for scores of this dtype: float64 for float64, else float32."""
     return xp.float64 if dtype == xp.float64 else xp.float32
 
 
 def cast(xp: Any, x: Array, dtype: Any) -> Array:
-    """``x`` in another dtype; NumPy's arrays without axes become scalars, as everywhere in NumPy."""
+    """``x`` in another dtype; NumPy arrays without axes become scalars, as NumPy's functions return them."""
     if xp is np:
         return np.asarray(x).astype(dtype, copy=False)[()]
     return xp.astype(x, dtype, copy=False)
@@ -97,7 +97,7 @@ def integer(xp: Any) -> Any:
 
 
 def _has(xp: Any, name: str) -> bool:
-    """Whether a library computes in a dtype now: JAX has those of 64 bits only where they are switched on."""
+    """Whether a library offers a dtype now: JAX has 64-bit dtypes only if they are enabled."""
     if xp is np:
         return True
     info = getattr(xp, "__array_namespace_info__", None)
@@ -105,10 +105,10 @@ def _has(xp: Any, name: str) -> bool:
 
 
 def truth(x: Array) -> bool | None:
-    """The value of a bool without axes; None where there is none to look at, as in a traced program."""
+    """The value of a bool array without axes; None if the array has no value yet, as while tracing."""
     try:
         return bool(x)
-    except (TypeError, RuntimeError):  # what libraries raise for an array without values
+    except (TypeError, RuntimeError):  # raised by libraries for an array without values
         return None
 
 
@@ -118,19 +118,19 @@ def wide(xp: Any, x: Array) -> Array:
 
 
 def device(x: Array) -> Any:
-    """Where ``x`` lives, as its library's functions take it; None where the library has no such notion."""
+    """The device of ``x``, as its library's functions take it; None if the library has no devices."""
     return getattr(x, "device", None)
 
 
 def numbers(xp: Any, x: Array, count: int | None = None) -> Array:
-    """0, 1, ... up to ``count``, or to the length of the last axis of ``x``; integers, where ``x`` lives."""
+    """0, 1, ..., ``count - 1`` on the device of ``x``; the default count is the length of its last axis."""
     return xp.arange(x.shape[-1] if count is None else count, dtype=integer(xp), device=device(x))
 
 
 def overlaps_itself(shape: Any, strides: Any, size: int = 1) -> bool:
-    """Whether two elements of an array of this shape and these strides share memory.
+    """Whether some elements of an array of this shape and these strides share memory.
 
-    ``size`` is that of an element, in the unit of the strides.
+    ``size`` is the size of an element, in the unit of the strides.
     """
     if 0 in shape:
         return False
@@ -144,25 +144,25 @@ def overlaps_itself(shape: Any, strides: Any, size: int = 1) -> bool:
         return False
     if steps[0][0] == 0:
         return True
-    places = np.zeros(1, np.int64)  # of every element: strides that interleave need not collide
+    places = np.zeros(1, np.int64)  # compare the places of all elements: strides may interleave
     for step, n in steps:
         places = np.add.outer(places, step * np.arange(n)).reshape(-1)
     return bool((np.diff(np.sort(places)) < size).any())
 
 
 def one_hot(xp: Any, q: Array, axis: int) -> Array:
-    """Which rows hold a single 1 and else 0: bools of the rows' shape."""
+    """Which rows are one-hot: a single 1, otherwise 0. Bools of the rows' shape."""
     ones = xp.sum(cast(xp, q == 1, integer(xp)), axis=axis)
     return (ones == 1) & xp.all((q == 0) | (q == 1), axis=axis)
 
 
 def from_bfloat(bits: Any) -> Any:
-    """The float32 numbers that bits of bfloat16 stand for: NumPy's."""
+    """The bits of bfloat16 numbers, as float32 numbers. For NumPy arrays."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def to_bfloat(x: Any) -> Any:
-    """The bits of the nearest bfloat16: NumPy's."""
+    """The bits of the nearest bfloat16 numbers. For NumPy arrays."""
     x = x.astype(np.float32)
     bits = x.view(np.uint32)
     rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16

@@ -1,9 +1,9 @@
-"""Arguments -> the backend that runs them. In: scores, or what a user passed. Out: a module of functions.
+"""Choose the backend of a call. In: checked scores, or the user's argument. Out: a module of functions.
 
-For arrays it is the first backend of the list that `selection` allows and whose ``why_not`` has no objection:
-the native core for NumPy arrays, the reference for the rest. Tensors of PyTorch have functions of their own,
-which know autograd: `backends.torch`, where `choice` decides between the core and PyTorch's operations. They
-come to the reference only where it is the only one left.
+For arrays it is the first backend of the list that `selection` allows and whose ``why_not`` returns None: the
+native core for NumPy arrays, the reference for all others. PyTorch tensors go to `backends.torch`, which
+supports autograd and in which `choice` decides between the core and PyTorch's operations. Tensors are treated
+as arrays only where `selection` allows nothing but the reference.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _heads: Any = None  # lastlayer.backends.torch.head
 
 
 def backend(scores: Scores) -> Backend:
-    """The first backend that runs these scores."""
+    """The first backend that can compute these scores."""
     only = selection.arrays
     for candidate in _INSTALLED:
         if (only is None or candidate.name == only) and candidate.why_not(scores) is None:
@@ -40,14 +40,14 @@ def backend(scores: Scores) -> Backend:
 
 
 def tensor_functions(x: Any) -> Any:
-    """What runs the functions on ``x`` if it is a tensor of PyTorch; None for arrays."""
+    """The module with the functions for ``x`` if it is a PyTorch tensor; None for arrays."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(x, torch.Tensor):
         return None
     if not (selection.composed or selection.native_tensors):
         return None
     global _functions
-    if torch.compiler.is_compiling():  # which would compile again for the change of the variable
+    if torch.compiler.is_compiling():  # writing to the global variable would cause a recompilation
         from .backends.torch import entry as functions
 
         return functions
@@ -59,7 +59,7 @@ def tensor_functions(x: Any) -> Any:
 
 
 def heads_of_tensors(x: Any, weight: Any) -> Any:
-    """What runs the linear head on ``x`` if it is a tensor of PyTorch; None for arrays."""
+    """The module with the functions of the linear head if ``x`` is a PyTorch tensor; None for arrays."""
     global _heads
     functions = tensor_functions(x)
     if functions is None:
@@ -69,14 +69,14 @@ def heads_of_tensors(x: Any, weight: Any) -> Any:
 
         return heads
     if _heads is None:
-        from .backends.torch import head as heads  # a statement that takes as long as a small product
+        from .backends.torch import head as heads  # once: the statement takes as long as a small product
 
         _heads = heads
     return functions.functions_for(_heads, x, weight)
 
 
 class Availability(NamedTuple):
-    """One backend, and whether it runs here."""
+    """One backend, and whether it can run on this machine."""
 
     name: str
     arrays: str
@@ -84,7 +84,7 @@ class Availability(NamedTuple):
 
 
 class Backends(tuple[Availability, ...]):
-    """What ``show_backends`` found; prints as a table."""
+    """The result of ``show_backends``; prints as a table."""
 
     def __repr__(self) -> str:
         lines = []
@@ -94,7 +94,7 @@ class Backends(tuple[Availability, ...]):
 
 
 def show_backends() -> Backends:
-    """What runs where, and why not otherwise.
+    """The available backends, the arrays that each computes, and why others are not available.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""The public functions. In: what the user passes. Out: what the selected backend returns.
+"""The public functions of logits. In: the user's arguments. Out: what the selected backend returns.
 
-Each makes a checked problem and hands it to the first backend that runs it. NumPy arrays (and what NumPy
-makes arrays of) come back as NumPy arrays, arrays of another library as that library's. Inputs are never
-written to.
+Each function checks its arguments, builds a problem, and passes it to the first backend that can compute it.
+NumPy arrays, and whatever NumPy converts to an array, give NumPy arrays. Arrays of another library give
+arrays of that library. Inputs are never written to.
 """
 
 from __future__ import annotations
@@ -85,9 +85,10 @@ def softmax(
     x : array, any shape with a class axis
         Logits, in nats. Integers and bools are taken as the library's default float.
     axis : int, tuple of ints or None
-        The class axis; several, or None for all of them (of a single number, one class), are taken as one.
+        The class axis. Several axes are treated as one; None means all of them. A single number with
+        ``axis=None`` is one class.
     where : bool array that broadcasts to ``x``, optional
-        False marks impossible classes: probability 0. A row without any possible class is all 0.
+        False marks impossible classes: their probability is 0. A row without any possible class is all 0.
     temperature : float
         Positive; above 1 flattens, below 1 sharpens.
     out : array, shape and dtype of the result, optional
@@ -105,8 +106,8 @@ def softmax(
     Notes
     -----
     float16 and bfloat16 are computed in float32. A NaN or +inf in a row makes that row NaN, and so does -inf
-    everywhere. Besides the result, a thread holds a few rows at most. Dividing by the temperature is from
-    Hinton, Vinyals and Dean, *Distilling the knowledge in a neural network* (2015).
+    in all its classes. Temporary memory: a few rows per thread. Dividing by the temperature is from Hinton,
+    Vinyals and Dean, *Distilling the knowledge in a neural network* (2015).
 
     Examples
     --------
@@ -141,7 +142,7 @@ def log_softmax(
 def log_softmax(
     x: Any, axis: Any = -1, *, where: Any = None, temperature: float | Any = 1.0, out: Array | None = None
 ) -> Array:
-    """Logarithms of the softmax, without ever rounding a probability.
+    """Logarithms of the softmax, computed from the logits, not from rounded probabilities.
 
     ::
 
@@ -163,7 +164,7 @@ def log_softmax(
 
     See Also
     --------
-    softmax : its exponential, rounded for classes of very small probability.
+    softmax : its exponential, where very small probabilities underflow to 0.
 
     Examples
     --------
@@ -206,7 +207,7 @@ def logsumexp(x: Any, axis: Any = -1, *, where: Any = None, keepdims: bool = Fal
     Returns
     -------
     array, the shape of ``x`` without the class axes; float64 for float64, else float32
-        In nats; -inf for a row of -inf, and for one without a class or a possible one.
+        In nats; -inf for a row of -inf, and for a row without any class or any possible class.
 
     Raises
     ------
@@ -256,7 +257,7 @@ def cross_entropy(
     reduction: str = "mean",
     denominator: float | Any | None = None,
 ) -> Array:
-    """Loss of a classifier: how surprised its logits are by the targets, in nats.
+    """Cross-entropy loss of a classifier: the negative log-probability of the targets, in nats.
 
     ::
 
@@ -264,18 +265,21 @@ def cross_entropy(
         t_ij   = s_i w_j ((1 - e) q_ij + e / V)                             e = label_smoothing
         z      = softcap tanh(logits / softcap) / temperature               lse = logsumexp(z)
 
-    For an index target ``y`` and default options this is ``lse - z_y``, the negative log-probability of
-    ``y``.
+    For an index target ``y`` and default options this is ``lse - z_y``.
 
     Parameters
     ----------
     logits : array, (..., V), or with the V classes on another ``axis``
-        Unnormalised scores, in nats: the softmax is part of the loss.
-    targets : array of integers, the shape of ``logits`` less the class axis, of that of ``logits``, or tuple
-        Class indices in [0, V); or dense targets ``q``: probabilities, or one-hot integers or bools; or top-k
-        targets, a tuple of 2 or 3 arrays ``(indices, probabilities, rest)``: K classes of each row and their
-        probabilities, of the shape of the rows and K at the end, and what is left for all classes evenly,
-        one number or one a row (0 if not given): ``q_j = sum_k p_k [index_k = j] + rest / V``.
+        Unnormalized log-probabilities, in nats: the softmax is part of the loss.
+    targets : array or tuple of arrays
+        One of three kinds:
+
+        - class indices in [0, V): integers, of the shape of ``logits`` without the class axis;
+        - dense targets ``q``, of the shape of ``logits``: probabilities, or one-hot integers or bools;
+        - top-k targets, a tuple ``(indices, probabilities)`` or ``(indices, probabilities, rest)``: K classes
+          of each row and their probabilities, two arrays of the rows' shape with K as an additional last
+          axis. ``rest`` (one number, or one per row; default 0) is spread evenly over all classes:
+          ``q_j = sum_k p_k [index_k = j] + rest / V``.
     axis : int
         The class axis.
     class_weight : array, (V,), optional
@@ -284,20 +288,20 @@ def cross_entropy(
         ``s``: finite, not negative. A row of weight 0 is ignored.
     ignore_index : int or None
         Rows with this class index are ignored: loss 0, gradient 0, whatever their logits are. In top-k
-        targets, entries with this index do not count.
+        targets, single entries with this index are ignored.
     label_smoothing : float in [0, 1]
-        The part of each target that is spread evenly over all classes.
+        The share of each target that is spread evenly over all classes.
     temperature : float
         Positive; divides the logits.
     softcap : float, optional
-        Positive; holds the logits smoothly within (-softcap, softcap).
+        Positive; bounds the logits smoothly to (-softcap, softcap).
     z_loss : float
-        Not negative; weight of the squared log-normaliser.
+        Not negative; the weight of ``lse^2`` in the loss.
     reduction : {"mean", "sum", "none"}
-        "mean" divides the sum by ``sum_i s_i w[y_i]`` over the rows that are not ignored, for dense and top-k
-        targets by ``sum_i s_i``. The mean over nothing is 0.
+        "mean" divides the sum by ``sum_i s_i w[y_i]`` over the rows that are not ignored; for dense and top-k
+        targets by ``sum_i s_i``. If that sum of weights is 0, the mean is 0.
     denominator : float, optional
-        For "mean": what to divide the sum by instead, such as the number of tokens of a larger batch.
+        For "mean": a number to divide the sum by instead, such as the token count of a larger batch.
 
     Returns
     -------
@@ -308,21 +312,21 @@ def cross_entropy(
     ------
     ShapeError, DtypeError, OptionError
     TargetError
-        For a class index outside [0, V) that is not ``ignore_index``, a row of integers of the shape of
-        ``logits`` that is not one-hot, and one-hot integers as ``logits`` beside floats as ``targets``.
+        For a class index outside [0, V) that is not ``ignore_index``; for integer dense targets with a row
+        that is not one-hot; and for arguments that look swapped (``logits`` are one-hot integers, ``targets``
+        are floats).
 
     See Also
     --------
-    top_k : classes and probabilities of a teacher, as top-k targets have them.
-    cross_entropy_grad : the loss and its gradient in one visit of each row.
+    top_k : computes top-k targets from the logits of a teacher.
+    cross_entropy_grad : the loss and its gradient together.
     nll_loss, log_loss : the same from log-probabilities and from probabilities.
 
     Notes
     -----
-    Temporary memory: one number a row, and a few rows a thread; for top-k targets some ten numbers for each
-    listed class. Label smoothing is from Szegedy et al.,
-    *Rethinking the Inception architecture* (2016); z-loss from de Brébisson and Vincent, *The Z-loss* (2016);
-    the soft cap from Gemma 2 (2024).
+    Temporary memory: one number per row, and a few rows per thread; with top-k targets also about ten numbers
+    for each of their entries. Label smoothing is from Szegedy et al., *Rethinking the Inception architecture*
+    (2016); z-loss from de Brébisson and Vincent, *The Z-loss* (2016); the soft cap from Gemma 2 (2024).
 
     Examples
     --------
@@ -375,14 +379,14 @@ def cross_entropy_grad(
     reduction: str = "mean",
     denominator: float | Any | None = None,
 ) -> tuple[Array, Array]:
-    """Loss of a classifier and its gradient with respect to the logits, in one visit of each row.
+    """Loss of a classifier and its gradient with respect to the logits, computed together.
 
     ::
 
         dloss_i/dz_ij = (mass_i + 2 s_i z_loss lse_i) p_ij - t_ij        p = softmax(z)
         dz/dlogits    = (1 - tanh^2(logits / softcap)) / temperature
 
-    For an index target and default options this is the softmax, less 1 at the target.
+    For an index target and default options the gradient is the softmax minus 1 at the target.
 
     Parameters
     ----------
@@ -395,7 +399,8 @@ z_loss, reduction, denominator
     loss : float or array
         As `cross_entropy` returns it.
     dlogits : array, shape and dtype of ``logits``
-        Gradient of the reduced loss; for "none", of the sum. 0 in ignored rows and in a mean over nothing.
+        Gradient of the reduced loss; for "none", of the sum of the losses. 0 in ignored rows, and everywhere
+        if the mean's denominator is 0.
 
     Raises
     ------
@@ -403,7 +408,7 @@ z_loss, reduction, denominator
 
     Notes
     -----
-    Temporary memory besides the results: one number a row, and a few rows a thread.
+    Temporary memory: one number per row, and a few rows per thread.
 
     Examples
     --------
@@ -449,7 +454,7 @@ def nll_loss(
     reduction: str = "mean",
     denominator: float | Any | None = None,
 ) -> Array:
-    """Loss of log-probabilities: what `log_softmax` returns, or any other source of normalised logarithms.
+    """Loss from log-probabilities, such as those that `log_softmax` returns.
 
     ::
 
@@ -458,7 +463,7 @@ def nll_loss(
     Parameters
     ----------
     log_probs : array, (..., V), or with the V classes on another ``axis``
-        Logarithms of probabilities, in nats; that they are normalised is not checked (see `check`).
+        Logarithms of probabilities, in nats. It is not checked that they are normalised (use `check`).
     targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction, denominator
         As in `cross_entropy`.
 
@@ -473,7 +478,7 @@ def nll_loss(
 
     See Also
     --------
-    cross_entropy : from logits; it keeps the digits that a stored log-probability has lost.
+    cross_entropy : from logits; more accurate, since a stored log-probability has been rounded.
 
     Notes
     -----
@@ -519,7 +524,7 @@ def log_loss(
     reduction: str = "mean",
     denominator: float | Any | None = None,
 ) -> Array:
-    """Loss of probabilities: the negative logarithm of what each row gave to its target.
+    """Loss from probabilities: the negative logarithm of the probability of each row's target.
 
     ::
 
@@ -528,16 +533,16 @@ def log_loss(
     Parameters
     ----------
     probs : array, (..., V), or with the V classes on another ``axis``
-        Probabilities; that rows sum to one is not checked (see `check`), and nothing is clipped. Classes of
-        target 0 are not read: they may hold 0 or NaN.
+        Probabilities. It is not checked that rows sum to one (use `check`), and nothing is clipped.
+        Classes whose target is 0 are not read: they may hold 0 or NaN.
     targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction, denominator
         As in `cross_entropy`. Unlike scikit-learn's function of this name, the scores come first.
 
     Returns
     -------
     float, or for "none" an array of the shape of ``probs`` without the class axis
-        In nats; +inf for a target of probability 0, NaN for one of a negative "probability". float64 for
-        float64, else float32.
+        In nats; +inf where the target's probability is 0, NaN where it is negative. float64 for float64, else
+        float32.
 
     Raises
     ------
@@ -545,7 +550,7 @@ def log_loss(
 
     See Also
     --------
-    cross_entropy : from logits; it keeps the digits that a probability near 0 or 1 has lost.
+    cross_entropy : from logits; more accurate, since a probability near 0 or 1 has been rounded.
 
     Notes
     -----
@@ -588,31 +593,32 @@ def row_stats(
     class_offset: int | None = None,
     target_logits: Any = None,
 ) -> RowStats:
-    """All that is usually asked of each row, from one pass over the logits.
+    """Statistics of each row: loss, entropy, argmax, rank and more, from one pass over the logits.
 
     Parameters
     ----------
     logits, targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap
         As in `cross_entropy`. Without targets, the result has neither ``nll`` nor ``rank``.
     class_offset : int, 0 or more, optional
-        The logits are those of some classes only, a shard, of which this is the first. Class indices (also
-        those of top-k targets) count from the first of all classes and may lie in other shards; dense targets
-        and ``class_weight`` are those of the shard's classes. `RowStats.merge` joins the shards.
-        Label smoothing, and the rest of top-k targets, are not possible: they need the number of all classes.
+        For a shard of the classes: the index, among all classes, of the first class in ``logits``. Class
+        indices (also those of top-k targets) count from the first of all classes and may lie in other shards.
+        Dense targets and ``class_weight`` cover the shard's classes only. `RowStats.merge` joins the shards.
+        Label smoothing and the rest of top-k targets are not possible: they depend on the total number of
+        classes.
     target_logits : array, the shape of ``logits`` without the class axis, optional
-        With ``class_offset`` and class indices: each row's logit of its target, whichever shard holds it, as
-        it is in ``logits``. A shard needs it for ``rank``; the other merged statistics do without it.
+        With ``class_offset`` and class indices: the raw logit of each row's target, from whichever shard
+        holds it. Only ``rank`` needs it.
 
     Returns
     -------
     RowStats
         Arrays of the shape of ``logits`` without the class axis: ``lse``, ``nll`` (the loss), ``entropy``,
         ``confidence`` (the largest probability) and ``sum_p2`` in float64 for float64 logits, else float32;
-        ``argmax`` and, for index targets, ``rank`` (0: the target is on top) in int64, ``correct`` and
-        ``counted`` (whether the row counts) in bool. Of all rows together: ``mean_nll``, which is
-        ``cross_entropy(reduction="mean")`` with the same options, and ``accuracy``, the part of the rows'
-        weight that is on correct ones. The plain means of ``nll`` and ``correct`` count ignored rows as loss
-        0 and as wrong.
+        ``argmax`` and, for index targets, ``rank`` (0: the target is the argmax) in int64; ``correct`` and
+        ``counted`` (False for ignored rows) in bool. Over all rows: ``mean_nll``, which equals
+        ``cross_entropy(reduction="mean")`` with the same options, and ``accuracy``, the share of the rows'
+        sample weight that belongs to correct rows. The plain means of ``nll`` and ``correct`` would count
+        ignored rows as loss 0 and as wrong.
 
     Raises
     ------
@@ -620,7 +626,7 @@ def row_stats(
 
     Notes
     -----
-    Ties count for the lowest class index. A row with a NaN has ``argmax`` and ``rank`` -1.
+    Among equal logits the lowest class index wins. A row with a NaN has ``argmax`` and ``rank`` -1.
 
     Examples
     --------
@@ -703,7 +709,7 @@ def top_k(logits: Foreign[R], k: int, **o: Unpack[TopKOptions]) -> tuple[R, R]: 
 @overload
 def top_k(logits: AnyArray, k: int, **o: Unpack[TopKOptions]) -> Ranked: ...
 def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float | Any = 1.0) -> tuple[Array, Array]:
-    """The k most probable classes of each row, best first, and their probabilities.
+    """The k most probable classes of each row, most probable first, and their probabilities.
 
     Parameters
     ----------
@@ -738,7 +744,7 @@ def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float | Any = 1.0
 
 
 def _into(compute: Any, scores: problem.Scores, out: Array) -> Array:
-    """``compute(scores)`` in ``out``, which may overlap the scores in any way."""
+    """Write ``compute(scores)`` to ``out``, which may overlap the scores in any way."""
     place = problem.out(scores, out)
     if problem.can_write(scores, place):
         compute(scores, place)
@@ -748,7 +754,7 @@ def _into(compute: Any, scores: problem.Scores, out: Array) -> Array:
 
 
 def _over_axes(function: str, x: Any, axis: Any, where: Any, temperature: float, out: Array | None) -> Array:
-    """One of the two softmaxes over several axes at once."""
+    """`softmax` or `log_softmax` over several axes."""
     x, where, axes = problem.axes(function, x, where, axis)
     scores = problem.scores(function, x, -1, where, temperature)
     result = axes.unfold(getattr(backend(scores), function)(scores, None))

@@ -1,6 +1,7 @@
 """The public functions of a linear head. In: features and weights. Out: what the selected backend returns.
 
-They are the functions of `functional` for logits ``x @ weight.T + bias`` that never exist as a whole.
+They are the functions of `functional` for the logits ``x @ weight.T + bias``, which are not materialized:
+they are computed in tiles.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def linear_cross_entropy(
     denominator: float | Any | None = None,
     return_stats: bool = False,
 ) -> Array:
-    """Loss of a linear classifier from its features and weights: the logits never exist as a whole.
+    """Loss of a linear classifier from its features and weights, without materializing the logits.
 
     ::
 
@@ -92,7 +93,7 @@ def linear_cross_entropy(
     Parameters
     ----------
     x : array, (..., D)
-        Features, D of each row.
+        Features, D for each row.
     weight : array, (V, D)
         A row for each class.
     targets : array of integers, (...); or array, (..., V); or tuple of arrays, (..., K)
@@ -100,26 +101,26 @@ def linear_cross_entropy(
     bias : array, (V,), optional
         Added to the logits.
     max_memory : number of bytes, optional
-        What the call may use beside its arguments and results; by default a 32nd of the machine's memory,
-        within 64 and 512 MiB. It decides how much is computed twice; results depend on it by rounding alone.
+        Memory that the call may use besides its arguments and results. Default: 1/32 of the machine's memory,
+        at least 64 and at most 512 MiB. With less, more is computed twice; results change by rounding only.
     shift : int, 0 or more
-        How many positions further on, along the last axis of the rows, the target of a position lies: 1 for
-        a causal language model with its tokens as ``targets``. It is the loss of ``x[..., :-shift, :]`` and
-        ``targets[..., shift:]`` (and ``sample_weight[..., shift:]``), without a copy of ``x``; the last
-        positions have no target, and are ignored. Targets of the logits' shape are copied.
+        Pair each position with the target ``shift`` positions later, along the last axis of the rows: 1 for a
+        causal language model whose tokens are passed as ``targets``. The result is the loss of
+        ``x[..., :-shift, :]`` and ``targets[..., shift:]`` (and ``sample_weight[..., shift:]``), without a
+        copy of ``x``. The last ``shift`` positions have no target and are ignored. Dense targets are copied.
     class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, z_loss, reduction, \
 denominator
         As in `cross_entropy`.
     return_stats : bool
-        Whether to return the statistics of the rows too.
+        Whether to return the rows' statistics as well.
 
     Returns
     -------
     loss : float, or for "none" an array of the shape of ``x`` without its last axis
         In nats; float64 where one of the arrays is of float64, else float32.
     stats : RowStats, if ``return_stats``
-        What `linear_row_stats` gives, from the same pass; nothing of it is differentiable. Rows that are left
-        out of the loss are computed for it.
+        As `linear_row_stats` returns them, from the same pass, but not differentiable. Ignored rows are
+        computed too, since their statistics are defined.
 
     Raises
     ------
@@ -131,13 +132,15 @@ denominator
 
     Notes
     -----
-    For tensors of PyTorch it is differentiable in ``x``, ``weight`` and ``bias``. Where its memory holds
-    all logits, they are kept for the first backward pass; else the gradients are computed with the loss,
-    and handed out by that pass. Ignored rows take no part in the products. The losses of rows, of "none",
-    are differentiated by computing the tiles again. Where there is no such loop (weights or targets to be
-    differentiated, derivatives of derivatives, tensors on a device, arrays of other libraries) the logits
-    are computed as a whole. 16-bit NumPy arrays are multiplied as float32; a bfloat16 tensor's logits are
-    rounded to bfloat16, as those of ``x @ weight.T`` are.
+    For PyTorch tensors the loss is differentiable in ``x``, ``weight`` and ``bias``. If all logits fit into
+    the call's memory, they are kept for the first backward pass; otherwise the gradients are computed with
+    the loss and returned by that pass. Ignored rows are left out of the matrix products. With
+    ``reduction="none"`` the backward pass computes the tiles again.
+
+    The logits are materialized where no tiled computation exists: for gradients in ``class_weight``,
+    ``sample_weight`` or targets, second derivatives, tensors on a GPU (or other accelerator), and arrays of
+    other libraries. 16-bit NumPy arrays are multiplied as float32. The logits of bfloat16 tensors are rounded
+    to bfloat16, as those of ``x @ weight.T`` are.
 
     Examples
     --------
@@ -203,7 +206,7 @@ def linear_cross_entropy_grad(
     denominator: float | Any | None = None,
     return_stats: bool = False,
 ) -> Any:
-    """Loss of a linear classifier and its gradients in features, weight and bias, without its logits.
+    """Loss of a linear classifier and its gradients, without materializing the logits.
 
     ::
 
@@ -220,8 +223,9 @@ temperature, softcap, z_loss, reduction, denominator, return_stats
     loss : float or array
         As `linear_cross_entropy` returns it.
     gradients : tuple of dx, dweight, dbias
-        Each of the shape and dtype of its argument; dbias is None without a bias. Of the reduced loss; for
-        "none", of the sum. 0 in ignored rows and in a mean over nothing.
+        Gradients of the reduced loss; for "none", of the sum of the losses. Each has the shape and dtype of
+        its argument; dbias is None without a bias. 0 for ignored rows, and everywhere if the mean's
+        denominator is 0.
     stats : RowStats, if ``return_stats``
         As `linear_cross_entropy` returns it.
 
@@ -231,7 +235,7 @@ temperature, softcap, z_loss, reduction, denominator, return_stats
 
     Notes
     -----
-    Sums over tiles of classes are taken in float32, or float64, whatever the dtype of the arrays.
+    Sums over tiles are accumulated in float32, or float64 for float64 arrays.
 
     Examples
     --------
@@ -277,7 +281,7 @@ def linear_row_stats(
     softcap: float | Any | None = None,
     class_offset: int | None = None,
 ) -> RowStats:
-    """What `row_stats` says of ``x @ weight.T + bias``, without these logits.
+    """`row_stats` of the logits ``x @ weight.T + bias``, without materializing them.
 
     Parameters
     ----------
@@ -285,13 +289,14 @@ def linear_row_stats(
 temperature, softcap
         As in `linear_cross_entropy`. Without targets, the result has no ``nll``.
     class_offset : int, 0 or more, optional
-        ``weight`` and ``bias`` are those of a shard of the classes, of which this is the first: see
-        `row_stats`. Such statistics have no ``rank``; their ``correct`` is that of ``argmax``.
+        For a shard of the classes, whose rows of ``weight`` and ``bias`` are passed: the index of its first
+        class among all classes (see `row_stats`). Statistics of shards have no ``rank``; ``correct`` then
+        compares ``argmax`` with the target.
 
     Returns
     -------
     RowStats
-        As of `row_stats`, of the shape of ``x`` without its last axis.
+        As `row_stats` returns it, in the shape of ``x`` without its last axis.
 
     Raises
     ------
@@ -299,12 +304,13 @@ temperature, softcap
 
     Notes
     -----
-    One product and one pass. ``rank`` compares each logit with that of the target, which is computed by
-    itself: a class whose logit is the same up to rounding may count either way. It is 0 where ``argmax`` is
-    the target, and nowhere else.
+    Cost: one matrix product and one pass over its tiles. ``rank`` compares each logit with the target's,
+    which comes from a separate product: a class whose logit equals it up to rounding may count or not.
+    ``rank`` is 0 exactly where ``argmax`` is the target.
 
-    For tensors ``nll``, ``lse``, ``entropy`` and ``confidence`` are differentiated by computing the tiles
-    again; ``sum_p2``, and what `linear_cross_entropy` has no loop for, by way of the logits as a whole.
+    For tensors ``nll``, ``lse``, ``entropy`` and ``confidence`` are differentiable: the backward pass
+    computes the tiles again. Differentiating ``sum_p2`` materializes the logits, and so do the cases in which
+    `linear_cross_entropy` does.
 
     Examples
     --------
@@ -342,7 +348,7 @@ def linear_top_k(
     temperature: float | Any = 1.0,
     softcap: float | Any | None = None,
 ) -> tuple[Array, Array]:
-    """The k most probable classes of each row of ``x @ weight.T + bias``, best first, without these logits.
+    """The k most probable classes of each row of ``x @ weight.T + bias``, without materializing the logits.
 
     Parameters
     ----------
@@ -354,7 +360,7 @@ def linear_top_k(
     Returns
     -------
     labels : int64 array, the shape of ``x`` with k for its last axis
-        Ties are ordered by class index; -1 in a row with a NaN.
+        Most probable first, ties by class index; -1 in a row with a NaN.
     probs : array of the same shape, float64 where one of the arrays is of float64, else float32
         Softmax over all classes, so their sum is below one unless k = V.
 
@@ -368,9 +374,9 @@ def linear_top_k(
 
     Notes
     -----
-    One product and one pass. Beside ``max_memory``'s share for the tiles it takes a hundred bytes for each of
-    the k classes of a row. Tensors on a device and arrays of other libraries have their logits computed as a
-    whole. Nothing of it is differentiable.
+    Cost: one matrix product and one pass over its tiles. Memory: ``max_memory`` for the tiles, and a hundred
+    bytes for each of the k classes of a row. For tensors on a GPU (or other accelerator) and arrays of other
+    libraries the logits are materialized. The results are not differentiable.
 
     Examples
     --------
@@ -391,7 +397,7 @@ def linear_top_k(
 
 
 def _heads() -> Any:
-    """What runs the linear head on arrays."""
+    """The module that computes the linear head on arrays, imported at the first call."""
     global _arrays
     if _arrays is None:
         from . import linear_arrays

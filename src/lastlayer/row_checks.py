@@ -1,6 +1,6 @@
-"""Whether row statistics go together. In: statistics of shards of the classes, or of blocks of rows.
+"""Check that row statistics can be joined. In: statistics of shards of the classes, or of blocks of rows.
 
-Out: the ranges of classes of two shards together; an error for statistics that cannot be joined.
+Out: the ranges of classes that two shards cover together, or an error.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from .errors import DtypeError, OptionError, ShapeError
 __all__ = ["Ranges", "common_ranges", "same_kind"]
 
 Part = Any  # an object with the fields of `RowStats`
-Ranges = tuple[tuple[int, int], ...]  # of classes: sorted, [start, stop) each, none next to another
+Ranges = tuple[tuple[int, int], ...]  # ranges of classes [start, stop): sorted, adjacent ones joined
 
 _ROWS = "to join blocks of rows write RowStats.concat([a, b])"
 
 
 def common_ranges(a: Part, b: Part) -> Ranges:
-    """The ranges of classes of two parts together, if these can be merged."""
+    """The ranges of classes that two parts cover together; an error if they cannot be merged."""
     name = "RowStats.merge"
     if a.classes == () or b.classes == ():
         if tuple(a.peak.shape) != tuple(b.peak.shape):
@@ -60,12 +60,12 @@ def _other_shape(name: str, a: Part, b: Part) -> NoReturn:
 
 
 def _rows(shape: tuple[int, ...]) -> str:
-    """A shape with any number of blocks' rows on its first axis."""
+    """A shape in words, with the letter n for its first axis, which may have any length."""
     return f"({', '.join(['n', *map(str, shape[1:])])}{',' if len(shape) == 1 else ''})"
 
 
 def _same_arrays(name: str, a: Part, b: Part) -> None:
-    """Whether two parts are of one library, and their results of one dtype."""
+    """Raise unless two parts are arrays of one library, with results of one dtype."""
     kinds = [f"{type(part.peak).__module__.partition('.')[0]}" for part in (a, b)]
     if kinds[0] != kinds[1]:
         found = f"arrays of {kinds[0]}, another of {kinds[1]}"
@@ -77,7 +77,7 @@ def _same_arrays(name: str, a: Part, b: Part) -> None:
 
 
 def same_kind(parts: list[Part], fields: tuple[str, ...]) -> None:
-    """Whether blocks of rows can be joined."""
+    """Raise unless blocks of rows can be joined."""
     name = "RowStats.concat"
     if not parts:
         raise ShapeError(name, "parts", "empty", "at least one RowStats")

@@ -1,9 +1,9 @@
-"""The law of the class axis. In: what two parts of a row's classes know of it. Out: what both together know.
+"""Merge statistics along the class axis. In: the state of two parts of a row's classes. Out: that of both.
 
-A row may be cut anywhere: into SIMD lanes, tiles of classes, vocabulary shards on other machines. The state
-counts the peak's own term, which is exactly 1, apart from the ``rest`` of the sum. The textbook's
-``log(sum(exp(z - peak)))`` rounds ``1 + rest`` first and returns 0 for every confident row; ``log1p(rest)``
-keeps all digits.
+The classes of a row may be divided anywhere: into SIMD lanes, tiles of classes, or vocabulary shards on
+several machines. The peak's own term of the sum is exactly 1 and is left out of ``rest``. The usual formula
+``log(sum(exp(z - peak)))`` rounds ``1 + rest`` and so gives 0 for every confident row; ``log1p(rest)`` does
+not.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ State = Any  # an object with the fields of `RowStats`
 
 
 def law(a: State, b: State, xp: Any, first: Any) -> dict[str, Any]:
-    """The fields of two parts together; ``first`` marks the rows whose peak is that of ``a``."""
+    """The merged fields of two parts; ``first`` is true in the rows whose peak is in ``a``."""
     if first is None:
-        first = ~(a.peak < b.peak)  # ties: the earlier classes
-        if a.argmax is not None and b.argmax is not None:  # an empty part has no class to offer
+        first = ~(a.peak < b.peak)  # with equal peaks, the earlier classes
+        if a.argmax is not None and b.argmax is not None:  # an argmax of -1 is that of no class
             first = first & ~((a.argmax < 0) & (b.peak == a.peak))
     unknown = xp.isnan(a.peak) | xp.isnan(b.peak)
 
@@ -29,11 +29,11 @@ def law(a: State, b: State, xp: Any, first: Any) -> dict[str, Any]:
         return xp.where(first, a, b), xp.where(first, b, a)
 
     high, low = pick(a.peak, b.peak)
-    nothing = low == -xp.inf  # the lower part adds no probability, whatever the higher one is
+    impossible = low == -xp.inf  # all classes of the lower part are: it adds no probability
     drop = xp.where(high == low, 0.0, high - low)
-    share = xp.where(nothing, 0.0, xp.exp(-drop))
+    share = xp.where(impossible, 0.0, xp.exp(-drop))
     high_rest, low_rest = pick(a.rest, b.rest)
-    low_sum = xp.where(nothing, 0.0, 1 + low_rest)
+    low_sum = xp.where(impossible, 0.0, 1 + low_rest)
 
     def value(a: Array) -> Array:
         return xp.where(unknown, xp.nan, a)
@@ -47,7 +47,7 @@ def law(a: State, b: State, xp: Any, first: Any) -> dict[str, Any]:
         merged["argmax"] = xp.where(unknown, -1, pick(*pair)[0])
     if (pair := both("square")) is not None:
         x, y = pick(*pair)
-        merged["square"] = value(x + share * share * xp.where(nothing, 0.0, 1 + y))
+        merged["square"] = value(x + share * share * xp.where(impossible, 0.0, 1 + y))
     if (pair := both("spread")) is not None:
         x, y = pick(*pair)
         merged["spread"] = value(x + xp.where(share == 0, 0.0, share * (y + drop * low_sum)))
@@ -56,18 +56,18 @@ def law(a: State, b: State, xp: Any, first: Any) -> dict[str, Any]:
         merged["gap"] = gaps[0] + gaps[1] + xp.where(low_mass == 0, 0.0, drop * low_mass)
         merged["mass"] = masses[0] + masses[1]
     if (pair := both("rank")) is not None:
-        lost = unknown | (pair[0] < 0) | (pair[1] < 0)
-        merged["rank"] = xp.where(lost, -1, pair[0] + pair[1])
+        unranked = unknown | (pair[0] < 0) | (pair[1] < 0)
+        merged["rank"] = xp.where(unranked, -1, pair[0] + pair[1])
     return merged
 
 
 def of_targets(a: State, b: State, xp: Any) -> dict[str, Any]:
-    """What two shards know of the rows' targets and weights, which are the same rows'."""
+    """The merged targets and weights of two shards, which have the same rows."""
     found: dict[str, Any] = {}
     if a.weight is not None and b.weight is not None:
         found["weight"] = a.weight
     if a.target_weight is not None and b.target_weight is not None:
-        # It is 0 in all but the shard that holds the target.
+        # It is 0 in every shard except the one that holds the target.
         found["target_weight"] = a.target_weight + b.target_weight
     if a.target is not None and b.target is not None:
         found["target"] = xp.where(a.target < 0, b.target, a.target)

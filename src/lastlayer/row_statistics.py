@@ -1,7 +1,8 @@
-"""The statistics of rows, and how they are joined. In: arrays of one number a row. Out: results in nats.
+"""The statistics of rows, and how they are joined. In: arrays of one number per row. Out: results in nats.
 
-``RowStats.merge`` joins shards of the classes by `row_law`, after `row_checks` has found that they go
-together; ``RowStats.concat`` joins blocks of rows; ``pack`` and ``unpack`` take them to another process.
+``RowStats.merge`` joins shards of the classes: `row_checks` tests that they fit, `row_law` has the formulas.
+``RowStats.concat`` joins blocks of rows. ``pack`` and ``unpack`` turn statistics into a vector for other
+processes and back.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["ARRAYS", "RowStats", "joined"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowStats(Generic[ArrayT]):
-    """What softmax and cross-entropy need to know of each row: arrays of the rows' shape, or None.
+    """Statistics of each row, from which loss, entropy and accuracy follow: arrays, one number per row.
 
     With effective targets ``t`` (see ``docs/semantics.md``) and logits ``z``::
 
@@ -33,24 +34,24 @@ class RowStats(Generic[ArrayT]):
         spread = sum_j exp(z_j - peak) (peak - z_j)       square = sum_{j != argmax} exp(z_j - peak)^2
         weight = sample weight s, 0 for an ignored row    target_weight = class weight w[y] of an index target
 
-    where ``peak - z_j`` is 0 at the peak, infinite or not, and 0 times infinity is 0. What is read from them
-    (natural logarithms, in nats)::
+    where ``peak - z_j`` is 0 at the peak, even if that is infinite, and 0 times infinity is 0. The results
+    are (natural logarithms, in nats)::
 
         lse = peak + log1p(rest)         nll    = gap + mass log1p(rest)
         confidence = 1 / (1 + rest)      sum_p2 = (1 + square) / (1 + rest)^2
         correct = (rank = 0)             entropy = log1p(rest) + spread / (1 + rest)
 
-    and, of all rows together, single numbers of the same dtype::
+    and, over all rows, single numbers of the same dtype::
 
         counted  = (weight > 0)          accuracy = sum weight correct / sum weight
         mean_nll = sum nll / sum weight target_weight      (sum nll / sum weight for dense and top-k targets)
 
-    ``argmax`` and ``rank`` are int64, and -1 where there is none: in a row with a NaN, in the empty part, and
-    (``rank``) in an ignored row. An infinite ``peak`` leaves ``lse`` infinite and the rest of these NaN.
+    ``argmax`` and ``rank`` are int64. They are -1 in a row with a NaN and in statistics of no class; ``rank``
+    also in an ignored row. If ``peak`` is infinite, ``lse`` is, and the other results are NaN.
 
-    ``classes`` is None for statistics of whole rows. Those of a shard of the classes (``class_offset=`` of
-    `row_stats`) have there the ranges of classes that they have seen, and in ``target`` each row's class
-    index, -1 where none of these classes is the target. `merge` joins shards, `concat` blocks of rows.
+    ``classes`` is None for statistics of whole rows. For a shard of the classes (``class_offset=`` of
+    `row_stats`) it holds the ranges of classes that are covered. ``target`` then holds each row's class
+    index, or -1 where the target is not among these classes. `merge` joins shards, `concat` blocks of rows.
 
     >>> import lastlayer as ll
     >>> stats = ll.row_stats([[1.0, 1.1, 2.5], [3.2, 0.2, 0.9], [0.1, 0.2, 0.3]], [2, 0, -100])
@@ -85,22 +86,22 @@ class RowStats(Generic[ArrayT]):
     def nll(self) -> ArrayT:
         """Cross-entropy with the effective targets: the row's loss, in nats; 0 for ignored rows.
 
-        NaN where the target is of a class that a shard does not hold.
+        In the statistics of a shard it is NaN where another shard holds the target's class.
         """
         return self._result(self._nll())
 
     @property
     def mean_nll(self) -> Array:
-        """What ``cross_entropy(reduction="mean")`` gives with the same options, without z-loss.
+        """The result of ``cross_entropy(reduction="mean")`` with the same options, without z-loss.
 
-        0 over no rows.
+        0 if the rows' weights sum to 0.
         """
         with self._quiet():
             xp = self._xp()
             weight, total = self._need("weight"), xp.sum(self._nll())
             divisor = xp.sum(weight if self.target_weight is None else weight * self.target_weight)
-            nothing = divisor == 0
-            return self._result(xp.where(nothing, 0.0, total / xp.where(nothing, 1.0, divisor)))
+            is_zero = divisor == 0
+            return self._result(xp.where(is_zero, 0.0, total / xp.where(is_zero, 1.0, divisor)))
 
     @property
     def entropy(self) -> ArrayT:
@@ -119,13 +120,13 @@ class RowStats(Generic[ArrayT]):
 
     @property
     def counted(self) -> ArrayT:
-        """Whether a row counts, neither ignored nor of sample weight 0: bool."""
+        """Whether a row counts: False for ignored rows. Bool."""
         found: ArrayT = self._need("weight") > 0
         return found
 
     @property
     def correct(self) -> ArrayT:
-        """Whether no class beats the target: bool; False for ignored rows."""
+        """Whether the target is the argmax: bool; False for ignored rows."""
         found: ArrayT
         if self.rank is None and self.target is not None and self.argmax is not None:
             found = (self.target >= 0) & (self.argmax == self.target)
@@ -135,12 +136,12 @@ class RowStats(Generic[ArrayT]):
 
     @property
     def accuracy(self) -> Array:
-        """The part of the rows' weight that is on correct rows; NaN over no rows."""
+        """The share of the rows' sample weight that belongs to correct rows; NaN if the weights sum to 0."""
         return self._result(self._accuracy())
 
     @staticmethod
     def empty(shape: tuple[int, ...], xp: Any = np) -> RowStats:
-        """The part without any class: the identity of ``merge``."""
+        """Statistics of no class: the identity of ``merge``."""
         zero = xp.zeros(shape, dtype=xp.float64)
         return RowStats(
             peak=xp.full(shape, -xp.inf, dtype=xp.float64),
@@ -155,11 +156,11 @@ class RowStats(Generic[ArrayT]):
         )
 
     def merge(self, other: RowStats[ArrayT]) -> RowStats[ArrayT]:
-        """The state of two shards of the same rows' classes together: exact but for rounding, in any order.
+        """The statistics of two shards of the same rows: exact up to rounding, in any order.
 
-        Both were made with ``class_offset=``, and no class is in both. Ties count for the lowest class index.
-        A field that one part lacks is absent from the result. With ``high`` the part of the larger peak,
-        ``low`` the other, ``drop = high.peak - low.peak`` and ``share = exp(-drop)``::
+        Both must have been computed with ``class_offset=``, and no class may be in both. Among equal logits
+        the lowest class index wins. A field that one part lacks is None in the result. With ``high`` the part
+        with the larger peak, ``low`` the other, ``drop = high.peak - low.peak`` and ``share = exp(-drop)``::
 
             rest   = high.rest + share (1 + low.rest)
             square = high.square + share^2 (1 + low.square)
@@ -169,9 +170,9 @@ class RowStats(Generic[ArrayT]):
         Raises
         ------
         ShapeError, DtypeError
-            For statistics of other rows, or of other kinds of arrays or targets.
+            If the parts differ in the shape of the rows, the array library, the dtype or the kind of targets.
         OptionError
-            For statistics of whole rows, and for ranges of classes that overlap.
+            If a part has the statistics of whole rows, or the ranges of classes overlap.
 
         Examples
         --------
@@ -202,7 +203,7 @@ class RowStats(Generic[ArrayT]):
         Raises
         ------
         ShapeError, DtypeError, OptionError
-            For blocks whose other axes, kinds of arrays, targets or classes differ.
+            If the blocks differ in another axis, array library, dtype, kind of targets or classes.
 
         Examples
         --------
@@ -223,11 +224,11 @@ class RowStats(Generic[ArrayT]):
         return parts[0]._concatenated(parts)
 
     def pack(self) -> ArrayT:
-        """All fields as one vector of float64 numbers, to be sent to another process; `unpack` reads it.
+        """All fields as one vector of float64 numbers, to send to another process; `unpack` reads it.
 
         ::
 
-            [which fields there are, first class, class after the last, the fields one after another]
+            [bit set of the fields, first class, class after the last, the fields one after another]
 
         Returns
         -------
@@ -236,7 +237,7 @@ class RowStats(Generic[ArrayT]):
         Raises
         ------
         OptionError
-            For shards that were merged from ranges of classes with a gap between them.
+            If the classes are not one contiguous range.
 
         Examples
         --------
@@ -261,12 +262,12 @@ class RowStats(Generic[ArrayT]):
         return packed
 
     def unpack(self, packed: ArrayT) -> RowStats[ArrayT]:
-        """What `pack` made of statistics of the same rows: those of another shard, or from another process.
+        """The statistics that `pack` turned into a vector; they must have the rows of these statistics.
 
         Raises
         ------
         ShapeError
-            For a vector of other rows.
+            If the vector's length does not fit these rows.
         """
         xp, shape = self._xp(), tuple(self.peak.shape)
         n = math.prod(shape)
@@ -283,36 +284,36 @@ class RowStats(Generic[ArrayT]):
         return self._received(found, classes)
 
     def _received(self, arrays: dict[str, Any], classes: Any) -> RowStats:
-        """Statistics of these arrays, of the dtype of these."""
+        """Statistics with these arrays and the dtype of this object."""
         return RowStats(**arrays, classes=classes, dtype=self.dtype)
 
     def _cast(self, value: Array, dtype: Any) -> Array:
         return cast(self._xp(), value, dtype)
 
     def _xp(self) -> Any:
-        """The functions of the arrays' library."""
+        """The namespace of the arrays' library."""
         return namespace(self.peak)
 
     def _quiet(self) -> Any:
-        """Without NumPy's warnings of infinities and NaN, which are results like others."""
+        """A context without NumPy's warnings about infinities and NaN, which are valid results here."""
         return np.errstate(all="ignore")
 
     def _merged(self, other: RowStats, ranges: Ranges) -> RowStats:
-        """`merge` of two parts that go together."""
+        """`merge` without its checks."""
         xp = self._xp()
         merged = joined(self, other, xp, self._comes_first(other))
         return replace(merged, dtype=self.dtype, classes=ranges, **of_targets(self, other, xp))
 
     def _comes_first(self, other: RowStats) -> Array:
-        """Where the peak is the larger one, or of a lower class."""
+        """In which rows this part's peak is larger than the other's, or equal and at a lower class."""
         if self.argmax is None or other.argmax is None:
             lower: Any = (self.classes or ()) < (other.classes or ())
-        else:  # -1: no class to offer
+        else:  # an argmax of -1 is that of no class
             lower = (self.argmax >= 0) & ((other.argmax < 0) | (self.argmax < other.argmax))
         return (self.peak > other.peak) | ((self.peak == other.peak) & lower)
 
     def _concatenated(self, parts: list[RowStats]) -> RowStats:
-        """`concat` of parts that go together, of which this is the first."""
+        """`concat` without its checks; this is the first part."""
         xp = self._xp()
         found = {
             name: xp.concat([getattr(p, name) for p in parts])
@@ -321,12 +322,12 @@ class RowStats(Generic[ArrayT]):
         }
         return RowStats(**found, classes=self.classes, dtype=self.dtype)
 
-    # The results as they are computed, before they are rounded to their dtype.
+    # The results before they are rounded to their dtype.
 
     def _lse(self) -> Array:
         with self._quiet():
             xp = self._xp()
-            infinite = xp.isinf(self.peak)  # nothing to add to it, and rest has no meaning there
+            infinite = xp.isinf(self.peak)  # lse is infinite too, and rest has no meaning
             return xp.where(infinite, self.peak, self.peak + xp.log1p(self.rest))
 
     def _entropy(self) -> Array:
@@ -360,13 +361,13 @@ class RowStats(Generic[ArrayT]):
             return value if missing is None else xp.where(missing, xp.nan, value)
 
     def _missing(self) -> Array | None:
-        """Rows that count, of whose target the classes of this shard know nothing; None: there are none."""
+        """Rows that count and whose target is in another shard; None if every shard's target is known."""
         if self.target is None or self.weight is None:
             return None
         return (self.target < 0) & (self.weight > 0)
 
     def _unless_infinite(self) -> Array:
-        """0 for a finite peak; NaN for an infinite one, whose probabilities are not defined."""
+        """0 where the peak is finite; NaN where it is infinite, since probabilities are not defined there."""
         return self.peak - self.peak
 
     def _need(self, name: str) -> Array:
@@ -385,16 +386,16 @@ class RowStats(Generic[ArrayT]):
         return found
 
 
-# The fields with arrays, and those of them that hold whole numbers.
+# The fields that hold arrays; those that hold integers.
 ARRAYS = tuple(f.name for f in fields(RowStats) if f.name not in ("classes", "dtype"))
 _WHOLE = ("argmax", "rank", "target")
 
 
 def joined(a: RowStats, b: RowStats, xp: Any = np, first: Any = None) -> RowStats:
-    """What two parts of the classes know together: associative, with `RowStats.empty` as its identity.
+    """The merged statistics of two parts of the classes: associative, with identity `RowStats.empty`.
 
-    ``first`` marks the rows whose peak is that of ``a``. Without it the classes of ``b`` come after those of
-    ``a``, and its ``argmax`` already counts from the row's first class.
+    ``first`` is true in the rows whose peak is in ``a``. If it is not given, the classes of ``b`` must come
+    after those of ``a``. The ``argmax`` of both counts from the row's first class.
     """
     with a._quiet():
         return RowStats(**law(a, b, xp, first), dtype=a.dtype)

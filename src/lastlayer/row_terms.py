@@ -1,4 +1,4 @@
-"""What a loss adds to row statistics in NumPy arrays. In: targets, statistics. Out: numbers of each row."""
+"""Weights and z-loss of each row, in NumPy arrays. In: targets, row statistics. Out: one number per row."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["pulled", "weights", "z_losses"]
 
 
 def weights(targets: Any, shape: tuple[int, ...]) -> dict[str, Any]:
-    """``weight`` and ``target_weight`` of rows of this shape, from `problem.Targets`."""
+    """The fields ``weight`` and ``target_weight`` of `RowStats`, from `problem.Targets` of rows ``shape``."""
     s, w = targets.sample_weight, targets.class_weight
     if s is None and w is None and targets.kind == "index" and targets.array.shape == shape:
-        ones = (targets.array != targets.ignore_index).astype(np.float64)  # all of them where it is None
+        ones = (targets.array != targets.ignore_index).astype(np.float64)  # all 1 if ignore_index is None
         return {"weight": ones, "target_weight": ones}
-    s = None if s is None else np.array(s, np.float64).reshape(shape)  # of our own
+    s = None if s is None else np.array(s, np.float64).reshape(shape)  # a copy: it becomes a result
     if targets.kind != "index":
         return {"weight": np.ones(shape) if s is None else s[()]}
     y = np.asarray(targets.array).reshape(shape)
@@ -32,7 +32,7 @@ def weights(targets: Any, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def z_losses(stats: RowStats, weight: float, s: Array | None) -> Array | float:
-    """``weight s lse^2`` of each row; 0 where s is 0, whatever the row holds. Without s it is 1."""
+    """``weight s lse^2`` of each row. It is 0 where s is 0, even if lse is NaN. ``s=None`` means 1."""
     if not weight:
         return 0.0
     found: Array = weight * stats.lse**2
@@ -40,7 +40,7 @@ def z_losses(stats: RowStats, weight: float, s: Array | None) -> Array | float:
 
 
 def pulled(stats: RowStats, weight: float, s: Array | None) -> RowStats:
-    """The statistics with what multiplies p in a row's gradient for its mass: ``mass + 2 weight s lse``."""
+    """The statistics with ``mass + 2 weight s lse`` as mass: the factor of p in a row's gradient."""
     if not weight:
         return stats
     pull = 2 * weight * stats.lse

@@ -1,8 +1,12 @@
-"""Which backends may run. In: a name, or ``LASTLAYER_BACKEND``. Out: switches, for all threads.
+"""Which backends may run. In: a name, or ``LASTLAYER_BACKEND``. Out: module variables, for all threads.
 
-There are three: "native", the C++ core, for NumPy arrays and CPU tensors; "composed", PyTorch's own
-operations, for every other tensor; "reference", the specification, for the arrays of every other library,
-and for everything where it is the only one left. `dispatch` and `backends.torch.choice` read the switches.
+There are three backends:
+
+- "native": the C++ core, for NumPy arrays and CPU tensors;
+- "composed": PyTorch's own operations, for all other tensors;
+- "reference": the specification, for arrays of all other libraries. If selected, it runs everything.
+
+`dispatch` and `backends.torch.choice` read the variables.
 """
 
 from __future__ import annotations
@@ -16,13 +20,13 @@ from .errors import BackendError
 
 __all__ = ["lack", "missing", "refuse_tensor", "select", "use"]
 
-# Plain variables: a call of three logits reads them too.
-arrays: str | None = None  # the one backend that is left for arrays; None: every one
-native_tensors = True  # the core, for tensors
-composed = True  # PyTorch's operations, for tensors
+# Plain variables, since every call reads them, however small.
+arrays: str | None = None  # the only backend allowed for arrays; None: all are
+native_tensors = True  # whether the core may compute tensors
+composed = True  # whether PyTorch's operations may compute tensors
 
-missing: dict[str, str] = {}  # a backend that is not installed -> why not
-names: list[str] = []  # of the backends for arrays, first choice first: `dispatch` has the list
+missing: dict[str, str] = {}  # the name of a backend that is not installed -> why not
+names: list[str] = []  # the backends for arrays, first choice first; filled by `dispatch`
 
 
 def lack(name: str, why_not: str) -> None:
@@ -33,7 +37,7 @@ def lack(name: str, why_not: str) -> None:
 
 
 def select(name: str | None) -> None:
-    """Leave only the backend of this name; None: every one."""
+    """Allow only the backend of this name; None allows all."""
     global arrays, native_tensors, composed
     if name in missing:
         raise BackendError("", "backend", repr(name), f"one that is available ({missing[name]})")
@@ -45,15 +49,16 @@ def select(name: str | None) -> None:
 
 
 def refuse_tensor(device: object) -> NoReturn:
-    """Refuse a tensor that the native backend cannot read, where only this is left."""
+    """Refuse a tensor that the native backend cannot read, where no other backend is allowed."""
     raise BackendError("", f"a tensor on {device}", "backend 'native'", "CPU memory", verb="cannot be run by")
 
 
 @contextmanager
 def use(name: str | None) -> Iterator[None]:
-    """Run everything on one backend inside a ``with`` block: for comparisons and tests.
+    """Run everything on one backend inside a ``with`` block, for comparisons and tests.
 
-    "composed" computes tensors with PyTorch's operations, as on a device; arrays as without it.
+    "composed" computes tensors by PyTorch's operations, as on a GPU. It does not change how arrays are
+    computed.
     """
     global arrays, native_tensors, composed
     before = arrays, native_tensors, composed
@@ -65,5 +70,5 @@ def use(name: str | None) -> Iterator[None]:
 
 
 def select_by_environment() -> None:
-    """Select what ``LASTLAYER_BACKEND`` names. Called once the backends have said what they lack."""
+    """Select the backend that ``LASTLAYER_BACKEND`` names. Called after all calls of `lack`."""
     select(os.environ.get("LASTLAYER_BACKEND") or None)

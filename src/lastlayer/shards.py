@@ -1,7 +1,8 @@
-"""Statistics of a shard of the classes. In: its logits, and targets among all classes. Out: `RowStats`.
+"""Row statistics of a shard of the classes. In: its logits, targets among all classes. Out: `RowStats`.
 
-A backend knows nothing of other shards: it gets the targets in the terms of the shard's own classes, those of
-other shards as ignored, and here the statistics are put in their place among all classes.
+Backends do not handle shards. They get target indices that count from the shard's first class, with targets
+in other shards as ignored rows. Afterwards this module turns the class indices in the result back into
+indices among all classes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ __all__ = ["placed", "placed_in", "row_stats", "with_ranks", "with_shard"]
 def row_stats(
     scores: Scores, backend: Backend, fields: frozenset[str], shard: Any, given: Given, options: Options
 ) -> RowStats:
-    """``lastlayer.row_stats`` of a shard: (class_offset, target_logits). The targets may be None."""
+    """``lastlayer.row_stats`` of a shard. ``shard``: class_offset and target_logits. Targets may be None."""
     offset, target_logits = shard
     function, held = scores.function, problem.held_classes(scores)
     if given[0] is None:
@@ -55,7 +56,7 @@ def with_shard(scores: Scores, backend: Backend, first: int, given: Given, optio
 
 
 def placed_in(stats: RowStats, checked: Problem, first: int) -> RowStats:
-    """`placed`, for the targets of a checked problem."""
+    """`placed`, with targets and weights from a checked problem."""
     scores, t = checked.scores, checked.targets
     xp, held = namespace(stats.peak), problem.held_classes(scores)
     if t is None or t.kind != "index":
@@ -64,7 +65,7 @@ def placed_in(stats: RowStats, checked: Problem, first: int) -> RowStats:
 
 
 def placed(stats: RowStats, xp: Any, first: int, held: int, y: Any = None, weight: Any = None) -> RowStats:
-    """The statistics of a shard's classes, among all; ``y`` and ``weight`` as `problem.Shard` has them."""
+    """A shard's statistics with indices among all classes; ``y`` and ``weight`` as in `problem.Shard`."""
     found: dict[str, Any] = {"rank": None, "classes": ((first, first + held),)}
     if stats.argmax is not None:
         found["argmax"] = xp.where(stats.argmax < 0, stats.argmax, stats.argmax + first)
@@ -76,6 +77,6 @@ def placed(stats: RowStats, xp: Any, first: int, held: int, y: Any = None, weigh
 
 
 def with_ranks(stats: RowStats, xp: Any, ranks: Array) -> RowStats:
-    """The statistics with a rank in each row that counts and is known."""
-    lost = xp.isnan(stats.peak) | (stats.weight == 0)
-    return replace(stats, rank=xp.where(lost, -1, ranks))
+    """The statistics with ranks; -1 for ignored rows and rows with a NaN."""
+    unranked = xp.isnan(stats.peak) | (stats.weight == 0)
+    return replace(stats, rank=xp.where(unranked, -1, ranks))

@@ -1,4 +1,4 @@
-"""Arguments -> arrays of numbers, of the scores' library, that backends can read; or an error."""
+"""Convert arguments to arrays that backends can read, in the library of the scores, or raise an error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def floating(function: str, x: Any, name: str = "") -> Array:
-    """``x`` as a floating array that backends can read."""
+    """``x`` as a floating-point array that backends can read."""
     name = name or name_of(function)
     if is_foreign(x):
         xp = namespace(x, function)
@@ -83,14 +83,14 @@ def to_numpy(function: str, name: str, x: Any) -> Any:
 
 
 def _has_only_dlpack(x: Any) -> bool:
-    """Whether DLPack is the one way to the numbers of ``x``."""
+    """Whether DLPack is the only protocol by which the numbers of ``x`` can be read."""
     if not hasattr(x, "__dlpack__"):
         return False
     return not (hasattr(x, "__array__") or hasattr(x, "__array_interface__"))
 
 
 def _no_array(function: str, name: str, x: Any, error: Exception | None = None) -> NoReturn:
-    """Refuse an argument that makes no array; ``error`` is what NumPy said."""
+    """Refuse an argument that cannot become an array; ``error`` is NumPy's error, if it raised one."""
     argument, found, remedy = named(name), f"a {type(x).__name__}", Text(())
     if library(x) == "torch":
         found = f"a tensor of {x.dtype} on {x.device}"
@@ -109,7 +109,7 @@ def _no_array(function: str, name: str, x: Any, error: Exception | None = None) 
 
 
 def native_form(x: Any) -> Any:
-    """``x`` aligned and of native byte order: itself, or a copy."""
+    """``x`` aligned and in native byte order: itself, or a copy."""
     if not x.dtype.isnative:
         return x.astype(x.dtype.newbyteorder("="))
     return x if x.flags.aligned else x.copy()
@@ -131,14 +131,14 @@ def mask(function: str, x: Array, where: Any) -> Array:
 
 
 def as_int64(xp: Any, y: Array) -> Array:
-    """Class indices as int64; one beyond it stays beyond every class."""
+    """Class indices as int64; a uint64 index above its range becomes the largest int64, which is no class."""
     if y.dtype == getattr(xp, "uint64", None):
         y = xp.where(y > LIMIT - 1, xp.asarray(LIMIT - 1, dtype=y.dtype), y)
     return cast(xp, y, integer(xp))
 
 
 def within(xp: Any, a: Array, low: float, high: float = inf) -> bool | None:
-    """Whether all numbers are finite and from ``low`` to ``high``; None where they cannot be looked at."""
+    """Whether all numbers are finite and in [low, high]; None if the values are not known (traced)."""
     if xp is np:
         return bool(a.min() >= low and (top := a.max()) <= high and top < inf)
     top = xp.max(a)
@@ -146,7 +146,7 @@ def within(xp: Any, a: Array, low: float, high: float = inf) -> bool | None:
 
 
 def of_rows(function: str, name: str, value: Array, rows: tuple[int, ...], rule: str) -> Array:
-    """``value`` in the rows' shape."""
+    """``value`` broadcast to the shape of the rows."""
     if tuple(value.shape) == tuple(rows):
         return value
     try:
@@ -156,7 +156,7 @@ def of_rows(function: str, name: str, value: Array, rows: tuple[int, ...], rule:
 
 
 def floats(scores: Scores, name: str, value: Any) -> Array:
-    """``value`` as an array of float32 or float64, of the scores' library."""
+    """``value`` as an array of float32 or float64, in the library of the scores."""
     function, xp = scores.function, namespace(scores.array)
     if isinstance(value, dict):
         unfit(function, name, value, None)
@@ -176,7 +176,7 @@ def bad_element(
     function: str, name: str, value: Array, good: Array, rule: str | Text, remedy: str | Text = "",
     axis: int = 0, shift: int = 0,
 ) -> NoReturn:  # fmt: skip
-    """Refuse the first number that is not ``good`` and finite."""
+    """Refuse ``value``, naming its first element that is not ``good`` or is infinite."""
     xp = namespace(value)
     good = xp.reshape(good & (value < inf), (-1,))
     first = int(xp.argmin(cast(xp, good, xp.int8)))
@@ -186,7 +186,7 @@ def bad_element(
 
 
 def like(xp: Any, function: str, name: str, value: Any, scores: Array) -> Array:
-    """``value`` as an array of the scores' library."""
+    """``value`` as an array of the library of the scores."""
     if xp is np:
         return to_numpy(function, name, value)
     if not is_foreign(value):
@@ -197,12 +197,12 @@ def like(xp: Any, function: str, name: str, value: Any, scores: Array) -> Array:
 
 
 def is_float(dtype: Any) -> bool:
-    """Whether a NumPy dtype is one of the four floats, in either byte order."""
+    """Whether a NumPy dtype is float16, bfloat16, float32 or float64, in either byte order."""
     return dtype.char in "efd" or (dtype.kind == "V" and (dtype.name == "bfloat16" or dtype == BFLOAT16))
 
 
 def kind_of(xp: Any, dtype: Any) -> str:
-    """NumPy's letter for what a dtype holds: b(ool), i(nteger), u(nsigned), f(loat), or another."""
+    """NumPy's letter for the kind of a dtype: b(ool), i(nteger), u(nsigned), f(loat), or another."""
     if xp is np:
         return "f" if is_float(dtype) else str(dtype.kind)
     kinds = (("b", "bool"), ("i", "integral"), ("f", "real floating"))
@@ -215,5 +215,5 @@ def is_integral(xp: Any, a: Array) -> bool:
 
 
 def on_cpu(x: Array) -> bool:
-    """Whether an array's numbers can be looked at without moving them from a device."""
+    """Whether an array is in CPU memory, so that its numbers can be read without a transfer."""
     return is_foreign(x) is False or "cpu" in str(device(x) or "cpu").lower()

@@ -1,4 +1,4 @@
-"""Features, weight and bias of a linear head -> `Head`, or an error."""
+"""Check features, weight and bias of a linear head. In: the user's arguments. Out: `Head`, or an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["enough_memory", "head", "head_scores", "shape_of_heads"]
 
 
 def head(function: str, x: Any, weight: Any, bias: Any = None, max_memory: Any = None) -> Head:
-    """The linear head of a call, checked."""
+    """The checked linear head of a call."""
     x = floating(function, x, "x")
     weight = _part_of_head(function, "weight", weight, x)
     bias = None if bias is None else _part_of_head(function, "bias", bias, x)
@@ -39,14 +39,15 @@ def head(function: str, x: Any, weight: Any, bias: Any = None, max_memory: Any =
 
 
 def _turn(turned: bool) -> str | Text:
-    """The remedy where the classes of a weight are its columns."""
+    """The remedy if the weight is transposed: its columns are the classes."""
     return "use " + named("weight") + ".T" if turned else ""
 
 
 def shape_of_heads(function: str, x: Any, weight: Any, bias: Any) -> tuple[int, ...]:
-    """The shape of the logits of PyTorch's heads: (C,), (N, C) or (N, C, d1, ...); the shapes are looked at.
+    """The shape of the logits for PyTorch's form of a head: (C,), (N, C) or (N, C, d1, ...), C classes.
 
-    ``x`` is (D,) or (N, D), ``weight`` (C, D) or (C, d1, ..., D): several heads on the same features.
+    ``x`` is (D,) or (N, D). ``weight`` is (C, D), or (C, d1, ..., D) for several heads on the same features.
+    Only shapes are checked.
     """
     if not 1 <= x.ndim <= 2:
         remedy = "write " + named("x") + ".flatten(0, -2) and " + named("targets") + ".flatten()"
@@ -67,7 +68,7 @@ def shape_of_heads(function: str, x: Any, weight: Any, bias: Any) -> tuple[int, 
 
 
 def _part_of_head(function: str, name: str, value: Any, x: Array) -> Array:
-    """``weight`` or ``bias``, of the library of ``x``."""
+    """``weight`` or ``bias`` as an array of the library of ``x``."""
     xp = namespace(x)
     if xp is np and is_foreign(value):
         other_library(function, name, value, "numpy", "x")
@@ -79,16 +80,19 @@ def _part_of_head(function: str, name: str, value: Any, x: Array) -> Array:
 
 
 def head_scores(function: str, head: Head, temperature: float = 1.0, softcap: float | None = None) -> Scores:
-    """The scores that a head makes, for NumPy arrays: an array of their shape and dtype, in no memory."""
+    """Scores that stand for a head's logits: zeros of their shape and dtype, broadcast from one number.
+
+    The checks of targets and options need only the shape and the dtype. For NumPy arrays.
+    """
     dtypes = {a.dtype for a in (head.x, head.weight, head.bias) if a is not None}
-    widest = FLOAT64 if FLOAT64 in dtypes else FLOAT32  # what two kinds of 16 bits have in common
+    widest = FLOAT64 if FLOAT64 in dtypes else FLOAT32  # float16 with bfloat16 gives float32
     dtype = dtypes.pop() if len(dtypes) == 1 else widest
     shape = (*head.x.shape[:-1], head.weight.shape[0])
     return scores(function, np.broadcast_to(np.zeros((), dtype), shape), -1, None, temperature, softcap)
 
 
 def enough_memory(function: str, head: Head, needed: int) -> None:
-    """Whether ``max_memory`` allows what the smallest plan needs."""
+    """Raise unless ``max_memory`` is at least ``needed``, the bytes of the smallest plan."""
     if head.memory is not None and needed > head.memory:
         rule = f"at least {needed} bytes for " + named("x") + f" {of_shape(head.x)} and "
         rule += named("weight") + f" {of_shape(head.weight)}"

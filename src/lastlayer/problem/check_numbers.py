@@ -1,4 +1,4 @@
-"""Options that are single numbers -> checked ints and floats, or an error."""
+"""Check options that are single numbers. In: the user's options. Out: ints and floats, or an error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def class_axis(function: str, x: Array, axis: Any) -> int:
-    """``axis`` counted from the front."""
+    """``axis`` as a non-negative int."""
     name, ndim = name_of(function), x.ndim
     if ndim == 0:
         raise ShapeError(function, name, "a single number", "at least one axis, of classes")
@@ -41,7 +41,7 @@ def class_axis(function: str, x: Array, axis: Any) -> int:
 
 
 def shift_of(function: str, rows: tuple[int, ...], shift: Any) -> int:
-    """How many positions further on the targets lie."""
+    """``shift``, checked: position i is paired with the target of position i + shift."""
     try:
         places = operator.index(shift)
     except TypeError:
@@ -54,7 +54,7 @@ def shift_of(function: str, rows: tuple[int, ...], shift: Any) -> int:
 
 
 def class_offset(function: str, offset: Any, target_logits: Any = None, index: bool = True) -> int:
-    """The first class of a shard, checked; ``target_logits`` go with it, and with index targets."""
+    """The first class of a shard, checked. ``target_logits`` need a shard and index targets."""
     if offset is None or (target_logits is not None and not index):
         rule = "None without class_offset" if offset is None else "None without index targets"
         raise OptionError(function, "target_logits", "given", rule)
@@ -68,7 +68,7 @@ def class_offset(function: str, offset: Any, target_logits: Any = None, index: b
 
 
 def ignore_index_of(function: str, ignore_index: Any, dense: bool) -> int | None:
-    """``ignore_index``, checked; dense targets have no such option."""
+    """``ignore_index``, checked. Dense targets allow only None and the default, which mean None."""
     if ignore_index is None:
         return None
     try:
@@ -85,13 +85,13 @@ def ignore_index_of(function: str, ignore_index: Any, dense: bool) -> int | None
 
 
 def no_ignore_index(function: str, index: Any) -> NoReturn:
-    """Refuse ``ignore_index`` beside dense targets."""
+    """Refuse ``ignore_index`` with dense targets."""
     rule = phrase("no such option with dense targets")
     raise OptionError(function, "ignore_index", f"{index}", rule, "leave rows out with sample_weight=0")
 
 
 def top(scores: Scores, k: Any) -> int:
-    """``k`` of top-k, checked."""
+    """The number ``k`` of classes that top-k returns, checked."""
     classes = held_classes(scores)
     try:
         count = operator.index(k)
@@ -105,7 +105,7 @@ def top(scores: Scores, k: Any) -> int:
 
 def number_option(function: str, name: str, value: Any, *, high: float = inf, strict: bool = False) -> float:
     """A finite number, 0 or more (``strict``: above 0)."""
-    if getattr(value, "requires_grad", False):  # tensors that are differentiated have a way of their own
+    if getattr(value, "requires_grad", False):  # where gradients are possible, no tensor comes here
         remedy = "write " + named(name) + ".detach()"
         raise OptionError(function, name, "a tensor that requires a gradient", "a number", remedy)
     try:
@@ -120,7 +120,7 @@ def number_option(function: str, name: str, value: Any, *, high: float = inf, st
 
 
 def check_defer(function: str, defer: Any) -> None:
-    """Raise unless ``defer`` says when logits are deferred."""
+    """Raise unless ``defer`` is a known mode of deferred logits."""
     if defer not in ("training", "always", "never"):
         rule = "'training' (only where a graph is recorded), 'always' or 'never'"
         raise OptionError(function, "defer", repr(defer), rule)

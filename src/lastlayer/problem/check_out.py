@@ -1,4 +1,4 @@
-"""Where a result is to be written -> the array or tensor, or an error."""
+"""Check ``out``, the array for a result. In: scores and ``out``. Out: a plain array, or an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["can_write", "check_tensor_out", "out"]
 
 
 def out(scores: Scores, out: Any) -> Array:
-    """``out``, if it can hold the result of ``scores``; of a subclass such as np.memmap, its plain array."""
+    """``out``, if it can hold the result for ``scores``; for a subclass such as np.memmap its plain array."""
     function, x = scores.function, scores.array
     if isinstance(out, ndarray) and not isinstance(out, np.ma.MaskedArray):
         out = np.asarray(out)
@@ -34,9 +34,9 @@ def out(scores: Scores, out: Any) -> Array:
 
 
 def check_tensor_out(function: str, x: Any, out: Any, strides: Any, records: bool) -> None:
-    """Whether the tensor ``out`` can hold a result like ``x``.
+    """Raise unless the tensor ``out`` can hold a result with the shape and dtype of ``x``.
 
-    ``strides`` are None where they are not known; ``records``: whether gradients are recorded.
+    ``strides`` are None if they are not known. ``records``: whether gradients are recorded.
     """
     if not hasattr(out, "layout"):
         raise DtypeError(function, "out", f"a {type(out).__name__}", "a tensor")
@@ -53,7 +53,7 @@ def check_tensor_out(function: str, x: Any, out: Any, strides: Any, records: boo
 
 
 def _check_form(function: str, x: Any, out: Any) -> None:
-    """Whether ``out`` has the shape and dtype of ``x``, if need be in the other byte order."""
+    """Raise unless ``out`` has the shape and dtype of ``x``; the byte order may differ."""
     if out.shape != x.shape:
         raise ShapeError(function, "out", of_shape(out), f"the result's, {shape_text(x)}")
     swapped = type(out) is ndarray and out.dtype.newbyteorder("=") == x.dtype
@@ -62,14 +62,14 @@ def _check_form(function: str, x: Any, out: Any) -> None:
 
 
 def _check_places(function: str, out: Any, strides: Any, size: int, instead: str) -> None:
-    """Whether each element has a place of its own; ``size``: of one, in the unit of the strides."""
+    """Raise if elements share memory. ``size`` is that of one element, in the unit of the strides."""
     if overlaps_itself(out.shape, strides, size):
         found = f"{of_shape(out)} and strides {strides}, so some of its elements share memory"
         raise OptionError(function, "out", found, "a place for each", f"write {instead}")
 
 
 def can_write(scores: Scores, out: Array) -> bool:
-    """Whether a backend may write to ``out`` while it reads: the scores' own place, or no place in common."""
+    """Whether a backend may write to ``out`` while it reads: its memory is the scores' own, or disjoint."""
     x, where = scores.array, scores.where
     if type(out) is not ndarray or out is x:
         return True

@@ -1,4 +1,4 @@
-"""The scores of a call and their options -> `Scores`, or an error."""
+"""Check scores and their options. In: the user's arguments. Out: `Scores`, or an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .wording import name_of, of_shape
 
 __all__ = ["scores"]
 
-_OF_NO_CLASSES = frozenset({"softmax", "log_softmax", "logsumexp"})  # these have a value without a class
+_OF_NO_CLASSES = frozenset({"softmax", "log_softmax", "logsumexp"})  # these are defined for V = 0
 
 
 def scores(
@@ -28,7 +28,7 @@ def scores(
     temperature: float = 1.0,
     softcap: float | None = None,
 ) -> Scores:
-    """The scores of a call, checked."""
+    """The checked scores of a call."""
     dtype, form = x.dtype if type(x) is ndarray else None, Scores
     if not ((dtype is FLOAT32 or dtype is FLOAT64) and x.flags.aligned):
         whole = dtype is not None and dtype.kind in "biu"

@@ -1,4 +1,4 @@
-"""Targets of a call whose scores are a part of the classes -> `Shard`, in the terms of its own classes."""
+"""Check targets of a shard. In: indices among all classes. Out: `Shard`, with indices in the shard."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ["ELSEWHERE", "Shard", "no_smoothing", "own_indices", "shard", "shard_
 
 
 class Shard(NamedTuple):
-    """Targets of a shard, in the terms of its own classes: what `with_targets` takes."""
+    """Targets of a shard, with indices that count from the shard's first class."""
 
-    first: int  # the shard's first class among all
-    targets: Any  # indices of other shards and ignored ones are `ELSEWHERE`, to be ignored
+    first: int  # the shard's first class among all classes
+    targets: Any  # an index is `ELSEWHERE` where the row is ignored or another shard holds the class
     sample_weight: Any  # 0 in ignored rows
     ignore_index: int | None
 
 
-ELSEWHERE = -1  # the index of a class that another shard holds
+ELSEWHERE = -1  # stands for a class that another shard holds; passed on as ignore_index
 
 
 def shard(
     scores: Scores, first: int, targets: Any, sample_weight: Any, ignore_index: Any, label_smoothing: Any
 ) -> Shard:
-    """The targets of a call whose scores are those of the classes from ``first`` on."""
+    """The checked targets of a shard whose first class is ``first``."""
     function, x = scores.function, scores.array
     rows = x.shape[: scores.axis] + x.shape[scores.axis + 1 :]
     if number_option(function, "label_smoothing", label_smoothing, high=1.0):
@@ -40,7 +40,7 @@ def shard(
     targets, kind = as_targets(scores, rows, targets)
     ignore_index = ignore_index_of(function, ignore_index, kind == "dense")
     if kind == "dense":
-        if is_integral(namespace(x), targets):  # a part of a one-hot row is one-hot or 0
+        if is_integral(namespace(x), targets):  # as floats, for a shard of a one-hot row may be all 0
             targets = wide(namespace(x), targets)
         return Shard(first, targets, sample_weight, -100)
     if sample_weight is not None:
@@ -66,18 +66,18 @@ _OF_ALL = "it depends on how many classes all shards have"
 
 
 def no_smoothing(function: str, label_smoothing: Any) -> NoReturn:
-    """Refuse smoothed targets of a shard."""
+    """Refuse label smoothing for a shard."""
     raise OptionError(function, "label_smoothing", f"{label_smoothing}", f"0 with class_offset: {_OF_ALL}")
 
 
 def own_indices(xp: Any, y: Any, first: int, classes: int, ignore_index: int | None) -> tuple[Any, Any]:
-    """Class indices counted from ``first``, `ELSEWHERE` for those of other shards; and which are ignored."""
+    """Class indices counted from ``first``, `ELSEWHERE` for other shards' classes; and which are ignored."""
     ignored = y != y if ignore_index is None else y == ignore_index
     own = (y >= first) & (y - first < classes) & ~ignored
     return xp.where(own, y - first, xp.full_like(y, ELSEWHERE)), ignored
 
 
 def shard_indices(scores: Scores, targets: Any) -> Array:
-    """Class indices among all classes as int64, in the rows' shape."""
+    """Class indices among all classes, as int64 in the shape of the rows."""
     rows = scores.array.shape[: scores.axis] + scores.array.shape[scores.axis + 1 :]
     return as_int64(namespace(scores.array), as_targets(scores, rows, targets)[0])

@@ -1,4 +1,4 @@
-"""Targets -> the array of their kind, in the scores' library, or an error."""
+"""Convert targets to arrays and find their kind. In: the user's targets. Out: arrays, or an error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["as_targets", "later", "shifted", "target_logits"]
 
 
 def as_targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Any, str]:
-    """The targets in the form of their kind, and this."""
+    """The targets as an array or `TopK`, and their kind: "index", "dense" or "sparse"."""
     function, x = scores.function, scores.array
     if is_top_k(targets):
         return as_top_k(scores, rows, *targets), "sparse"
@@ -46,7 +46,7 @@ def as_targets(scores: Scores, rows: tuple[int, ...], targets: Any) -> tuple[Any
 def shifted(
     scores: Scores, rows: tuple[int, ...], targets: Any, sample_weight: Array | None, shift: int
 ) -> tuple[Any, Array | None]:
-    """Targets and sample weights of the rows ``shift`` positions further on, and 0 at the end."""
+    """Targets and sample weights moved ``shift`` positions towards the front; the last weights become 0."""
     if shift == 0 or not rows:
         return targets, sample_weight
     xp = namespace(scores.array)
@@ -60,14 +60,14 @@ def shifted(
 
 
 def later(xp: Any, a: Array, axis: int, shift: int) -> Array:
-    """What lies ``shift`` places further along an axis, and zeros after its end."""
+    """``a[shift:]`` along an axis, padded with zeros to the length of ``a``."""
     found = a[(slice(None),) * axis + (slice(shift, None), ...)]
     missing = (*a.shape[:axis], a.shape[axis] - found.shape[axis], *a.shape[axis + 1 :])
     return xp.concat([found, xp.zeros(missing, dtype=a.dtype, device=device(a))], axis=axis)
 
 
 def target_logits(scores: Scores, value: Any) -> Array:
-    """The logit of each row's target, in the rows' shape."""
+    """The logit of each row's target, in the shape of the rows."""
     function, x = scores.function, scores.array
     rows = x.shape[: scores.axis] + x.shape[scores.axis + 1 :]
     value = floats(scores, "target_logits", value)

@@ -1,4 +1,4 @@
-"""The targets and options of a loss -> `Problem`, or an error."""
+"""Check the targets and options of a loss. In: scores, the user's arguments. Out: `Problem`, or an error."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _INT64 = np.dtype(np.int64)
 
 
 def without_targets(scores: Scores) -> Problem:
-    """The problem of row statistics that need no targets."""
+    """The problem of row statistics without targets."""
     return Problem(scores, None, 1.0, "none")
 
 
 def effective_targets(scores: Scores, given: Given, options: Said) -> Targets:
-    """The targets of a loss, checked but for the numbers in them, which a backend looks through."""
+    """The targets of a loss, checked except for the class indices themselves: a backend checks those."""
     function, x, axis, _, _, _ = scores
     _, _, ignore_index, label_smoothing, _, _, z_loss, reduction, _, shift = options
     targets, class_weight, sample_weight = given
@@ -75,9 +75,10 @@ def is_mean(options: Said) -> bool:
 
 
 def finish(scores: Scores, targets: Targets, totals: tuple[int, Any], options: Said) -> Problem:
-    """The problem of a loss, from what a backend has found in its targets.
+    """The problem of a loss, or the error of its first wrong target.
 
-    ``totals``: the flat position of the first wrong target, or -1, and the sum of the weights for a mean.
+    ``totals``, found by a backend: the flat position of the first wrong target, or -1; and the sum of the
+    weights, for a mean.
     """
     function, _, _, _, _, _, _, reduction, denominator, _ = options
     position, total = totals
@@ -106,7 +107,7 @@ def finish(scores: Scores, targets: Targets, totals: tuple[int, Any], options: S
 
 
 def _wrong_target(scores: Scores, targets: Targets, position: int, options: Said) -> NoReturn:
-    """Refuse the target at a flat position."""
+    """Refuse the target at this flat position."""
     shape, axis = scores.array.shape, scores.axis
     rows = shape[:axis] + shape[axis + 1 :]
     wrong = bad_row if targets.kind == "dense" else bad_target
@@ -119,16 +120,16 @@ def _shift(scores: Scores, options: Said) -> int:
 
 
 def _divides(total: Any) -> bool:
-    """Whether a sum of weights can be divided by; 0 and NaN have a meaning of their own."""
+    """Whether a sum of weights is valid as a divisor; 0 is (it makes the mean 0), and NaN (the mean NaN)."""
     if isinstance(total, float):
         return total == 0.0 or LEAST <= total < inf or total != total
     return truth((total == 0.0) | ((total >= LEAST) & (total < inf)) | (total != total)) is not False
 
 
 def _scale(total: Any) -> Any:
-    """1 / total, and 0 of 0."""
+    """1 / total; 0 if the total is 0."""
     if isinstance(total, float):
         return 1.0 / total if total else 0.0
     xp = namespace(total)
-    nothing = total == 0
-    return xp.where(nothing, 0.0, 1.0 / xp.where(nothing, 1.0, total))
+    is_zero = total == 0
+    return xp.where(is_zero, 0.0, 1.0 / xp.where(is_zero, 1.0, total))

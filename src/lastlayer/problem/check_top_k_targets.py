@@ -1,4 +1,4 @@
-"""Targets of which K classes a row are listed -> `TopK`, or an error."""
+"""Check top-k targets: K classes of each row and their probabilities. Out: `TopK`, or an error."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = ["as_top_k", "check_probabilities", "is_top_k"]
 def is_top_k(targets: Any) -> bool:
     """Whether targets are (indices, probabilities) or (indices, probabilities, rest).
 
-    They are a tuple of two or three whose first is no number. A tuple of numbers holds class indices, as a
-    list does.
+    This is a tuple of two or three elements whose first is an array or a list. A tuple of numbers is taken as
+    class indices, as a list is.
     """
     if not isinstance(targets, tuple) or len(targets) not in (2, 3):
         return False
@@ -33,7 +33,7 @@ def is_top_k(targets: Any) -> bool:
 def as_top_k(
     scores: Scores, rows: tuple[int, ...], indices: Any, probabilities: Any, rest: Any = None
 ) -> TopK:
-    """Listed targets as arrays that fit the scores; their numbers are looked at later."""
+    """Top-k targets as arrays that fit the scores. Their values are checked later, except for ``rest``."""
     function, x = scores.function, scores.array
     if function in ("nll_loss", "log_loss"):
         rule, remedy = "class indices or probabilities of every class", "those of a few are for cross_entropy"
@@ -58,22 +58,22 @@ def as_top_k(
 
 
 def _rest(scores: Scores, rows: tuple[int, ...], rest: Any) -> Array | None:
-    """What the listed probabilities leave, one number a row; None where that is 0 in all of them."""
+    """``rest``, one number per row; None if it is 0 in every row."""
     function, xp = scores.function, namespace(scores.array)
     rest = floats(scores, "targets[2]", rest)
     if 0 in rest.shape:
         return of_rows(function, "targets[2]", rest, rows, "one number for each row")
     if within(xp, rest, -ROUNDED) is False:
         bad_element(function, "targets[2]", rest, rest >= -ROUNDED, "a finite number, 0 or more")
-    if truth(xp.min(rest) >= 0) is not True:  # 1 less a sum of rounded probabilities
+    if truth(xp.min(rest) >= 0) is not True:  # 1 minus a sum of rounded probabilities can be just below 0
         rest = xp.where(rest < 0, xp.zeros_like(rest), rest)
-    nothing = xp is np and not rest.any()
+    all_zero = xp is np and not rest.any()
     rest = of_rows(function, "targets[2]", rest, rows, "one number for each row")
-    return None if nothing else rest
+    return None if all_zero else rest
 
 
 def check_probabilities(scores: Scores, targets: Targets, shift: int) -> None:
-    """Whether each is finite and not negative, but for those of ignored entries."""
+    """Raise unless each probability is finite and not negative; ignored entries may hold anything."""
     indices, p, _ = targets.array
     xp = namespace(p)
     if 0 in p.shape or within(xp, p, 0.0) is not False:

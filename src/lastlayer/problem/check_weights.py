@@ -1,4 +1,4 @@
-"""Class weights and sample weights -> finite arrays that fit the scores, or an error."""
+"""Check class weights and sample weights. In: the user's weights. Out: finite arrays, or an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def class_weight_of(scores: Scores, weight: Any) -> Array:
 
 
 def class_weight_shape(function: str, weight: Any, classes: int) -> None:
-    """Refuse class weights that are not one number for each class; their shape is looked at."""
+    """Raise unless the shape of class weights is one number for each class."""
     if tuple(weight.shape) != (classes,):
         rule = f"({classes},), one weight for each class"
         raise ShapeError(function, "class_weight", of_shape(weight), rule)

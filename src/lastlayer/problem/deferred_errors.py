@@ -1,4 +1,4 @@
-"""What cannot be done with deferred logits. In: what was done. Out: an error."""
+"""Errors for operations that deferred logits do not allow."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _LOGITS, _CLONE = "Logits", "write logits.clone() before"
 
 
 def written(name: str) -> NoReturn:
-    """Refuse the logits of a head of which a tensor has changed."""
+    """Refuse to compute logits after the features, weight or bias were written to."""
     rule = "it as it was when the logits were asked for"
     raise BackendError(_LOGITS, name, "written to since", rule, _CLONE, verb="has been")
 
 
 def freed(name: str) -> NoReturn:
-    """Refuse the logits of a head of which a tensor has no memory any more."""
+    """Refuse to compute logits after the memory of the features, weight or bias was freed."""
     rule, remedy = "it to stay until a loss is taken", "write fully_shard(head, reshard_after_forward=False)"
     raise BackendError(_LOGITS, name, "freed since", rule, remedy, verb="has been")
 
 
 def changed_in_place(operation: str) -> NoReturn:
-    """Refuse an operation in place."""
+    """Refuse an in-place operation on deferred logits."""
     rule = "an operation that returns others"
     raise BackendError(_LOGITS, operation, "them in place", rule, _CLONE, verb="changes")
 
@@ -36,6 +36,6 @@ def data_set() -> NoReturn:
 
 
 def traced_whole(owner: str) -> NoReturn:
-    """Refuse deferred logits in a graph that may not be broken."""
+    """Refuse deferred logits in a graph compiled with ``fullgraph=True``."""
     found, rule = "a graph compiled with fullgraph=True", "a tensor with numbers"
     raise BackendError(owner, "deferred logits", found, rule, _CLONE, verb="enter")

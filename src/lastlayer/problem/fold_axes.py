@@ -1,4 +1,4 @@
-"""Several class axes -> one, the last; and the way back."""
+"""Fold several class axes into one last axis, and unfold results. In: arrays, axes. Out: arrays, `Axes`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Axes", "axes", "folding"]
 
 
 class Axes(NamedTuple):
-    """Several class axes brought to one, the last; and the way back."""
+    """Folds several class axes into one last axis, and unfolds results."""
 
     axes: tuple[int, ...]
-    shape: tuple[int, ...]  # of the array before
+    shape: tuple[int, ...]  # of the array before folding
     order: tuple[int, ...]  # the other axes, then the class axes
 
     def fold(self, x: Array) -> Array:
@@ -31,13 +31,13 @@ class Axes(NamedTuple):
         return xp.reshape(x, (*x.shape[:rows], classes))
 
     def unfold(self, y: Array) -> Array:
-        """``y``, of the folded shape, in the shape of the array before."""
+        """``y``, of the folded shape, in the shape of the array before folding."""
         xp = namespace(y)
         y = xp.reshape(y, tuple(self.shape[i] for i in self.order))
         return xp.permute_dims(y, tuple(self.order.index(i) for i in range(len(self.order))))
 
     def keep(self, y: Array) -> Array:
-        """``y``, of the rows' shape, with every class axis kept as one of length 1."""
+        """``y``, of the rows' shape, with an axis of length 1 for every class axis."""
         return namespace(y).reshape(y, tuple(1 if i in self.axes else n for i, n in enumerate(self.shape)))
 
 
@@ -49,7 +49,7 @@ def axes(function: str, x: Any, where: Any, axis: Any) -> tuple[Array, Array | N
 
 
 def folding(function: str, x: Array, axis: Any) -> Axes:
-    """How the given class axes of ``x`` are brought to one."""
+    """How to fold the given class axes of ``x``."""
     if x.ndim == 0 and axis is None:  # one class
         return Axes((), (), ())
     if x.ndim == 0:

@@ -1,4 +1,4 @@
-"""Wrong targets, and the usual mistake behind them. In: scores and targets. Out: an error."""
+"""Errors for wrong targets, with the usual mistake behind each. In: scores and targets. Out: an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["bad_row", "bad_target", "bad_target_shape", "not_exchanged", "not_in
 
 
 def not_exchanged(function: str, whole: Array, axis: int, targets: Array) -> None:
-    """Refuse one-hot rows of integers as scores where the targets are floats: they may be swapped."""
+    """Raise if scores and targets look swapped: the scores are one-hot integers, the targets floats."""
     xp, name = namespace(whole), named(name_of(function))
     if 0 in whole.shape or whole.shape[axis] == 1 or is_integral(namespace(targets), targets):
         return
@@ -29,7 +29,7 @@ def not_exchanged(function: str, whole: Array, axis: int, targets: Array) -> Non
 
 
 def bad_target_shape(scores: Scores, rows: tuple[int, ...], shape: tuple[int, ...]) -> NoReturn:
-    """Refuse a shape: which would fit, and what the usual mistake is."""
+    """Refuse targets of this shape; the message says which shapes fit, and names the likely mistake."""
     function, axis, full = scores.function, scores.axis, tuple(scores.array.shape)
     name, targets = named(name_of(function)), named("targets")
     fits = [i for i in range(len(full)) if full[:i] + full[i + 1 :] == shape and i != axis]
@@ -53,7 +53,7 @@ def bad_target_shape(scores: Scores, rows: tuple[int, ...], shape: tuple[int, ..
 def bad_target(
     scores: Scores, rows: tuple[int, ...], targets: Targets, position: int, shift: int
 ) -> NoReturn:
-    """Refuse the first index that is no class, and say what the usual mistake is."""
+    """Refuse the index at ``position``, which is no class; the message names the likely mistake."""
     sparse = targets.kind == "sparse"
     indices, name = (targets.array.indices, "targets[0]") if sparse else (targets.array, "targets")
     xp, classes, ignore = namespace(indices), held_classes(scores), targets.ignore_index
@@ -74,7 +74,7 @@ def bad_target(
 
 
 def bad_row(scores: Scores, rows: tuple[int, ...], targets: Targets, position: int, shift: int) -> NoReturn:
-    """Refuse the first row of integers that is not one-hot, and say what the usual mistake is."""
+    """Refuse the integer row at ``position``, which is not one-hot; the message names the likely mistake."""
     function, axis, q = scores.function, scores.axis, targets.array
     xp, place = namespace(q), [int(i) for i in np.unravel_index(position, rows)]
     index = (*place[:axis], slice(None), *place[axis:])
@@ -103,7 +103,7 @@ def bad_row(scores: Scores, rows: tuple[int, ...], targets: Targets, position: i
 
 
 def not_indices(function: str, argument: str, y: Any, nan: bool = False, remedy: bool = True) -> NoReturn:
-    """Refuse class indices that are no integers; ``remedy``: say how to convert them, and their NaN."""
+    """Refuse class indices that are no integers. ``remedy``: whether to say how to convert them."""
     name, write = named(argument), Text(("convert them to int64",))
     if not is_foreign(y):
         write = "np.where(np.isnan(" + name + "), -100, " + name + ")" if nan else name
@@ -115,5 +115,5 @@ def not_indices(function: str, argument: str, y: Any, nan: bool = False, remedy:
     found = phrase("of dtype {0}{2}", y.dtype, shape_text(y), holds)  # PyTorch's losses show the shape too
     if argument == "targets":
         raise DtypeError(function, argument, found, rule, write if remedy else "")
-    # PyTorch has no top-k targets, so there is nothing to say in its words.
+    # PyTorch has no top-k targets, so these words are never translated for a drop-in.
     raise DtypeError(function, argument, str(found), str(rule), write if remedy else "")

@@ -1,4 +1,4 @@
-"""The words of error messages: names, shapes and elements of arguments, and what to do about a mistake."""
+"""Parts of error messages that several checks share: names and shapes of arguments, remedies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NAMES = {
 
 
 def two_columns(function: str) -> Text:
-    """What to do about one score for two classes."""
+    """The remedy for binary scores with one column: two classes need two."""
     name, columns = {
         "log_loss": ("probs", "1 - p, p"),
         "nll_loss": ("log_probs", "log(1 - p), log(p)"),
@@ -48,7 +48,7 @@ def two_columns(function: str) -> Text:
 
 
 def element(name: str, position: int, shape: Any, axis: int = 0, shift: int = 0) -> str:
-    """What an element is called, ``name[i, j]`` for a flat position; ``shift``: so much further on."""
+    """The element at a flat position, as ``name[i, j]``; ``shift`` is added to its index on ``axis``."""
     if not len(shape):
         return name
     place = [int(i) for i in np.unravel_index(position, tuple(shape))]
@@ -88,13 +88,13 @@ def unfit(function: str, name: str, value: Any, dtype: Any) -> NoReturn:
 
 
 def other_library(function: str, name: str, value: Any, wanted: str, like: str = "") -> NoReturn:
-    """Refuse an array of another library than ``wanted``, which that of ``like`` is of: of the scores."""
+    """Refuse an array that is not of the library ``wanted``, that of the argument ``like`` (the scores)."""
     rule = f"a {wanted} array, as " + named(like or name_of(function)) + " is"
     raise DtypeError(function, name, f"a {library(value)} array", rule)
 
 
 def unknown_head(function: str, owner: str, head: Any) -> NoReturn:
-    """Refuse a layer that is no linear head, or not only that."""
+    """Refuse a layer that is not a plain ``torch.nn.Linear``."""
     rule = "a torch.nn.Linear"
     if head is None:
         raise DtypeError(function, owner, "None", rule)
@@ -107,7 +107,7 @@ def unknown_head(function: str, owner: str, head: Any) -> NoReturn:
 
 
 def name_of(function: str) -> str:
-    """What the function calls its scores."""
+    """The name of the argument in which this function takes its scores."""
     return _NAMES.get(function, "logits")
 
 
@@ -117,5 +117,5 @@ def shape_text(x: Any) -> str:
 
 
 def of_shape(x: Any) -> str:
-    """What is said of an argument whose shape does not fit."""
+    """The phrase "of shape (...)" for messages."""
     return f"of shape {shape_text(x)}"
