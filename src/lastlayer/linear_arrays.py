@@ -27,6 +27,7 @@ from .row_statistics import RowStats
 __all__ = ["gradients", "loss", "statistics", "top_k"]
 
 _NO_TARGETS = (None, None, None)
+_TILES = {"native": CoreTileBackend}  # the backends that run the loop over tiles; others have whole logits
 _ALL = (True, True, True)  # gradients
 
 
@@ -104,7 +105,7 @@ def _small(head: Head, given: Given, options: Options) -> tuple[small.Logits, Pr
         return None
     scores = _scores(logits.z, options)
     chosen = dispatch.backend(scores)
-    if chosen.name != "native":
+    if chosen.name not in _TILES:
         return None
     return logits, resolve(scores, chosen, given, options), chosen
 
@@ -115,14 +116,14 @@ def _checked(head: Head, given: Given, options: Options) -> Problem | None:
         return None
     scores = problem.head_scores(options.function, head, options.temperature, options.softcap)
     chosen = dispatch.backend(scores)
-    if chosen.name != "native":
+    if chosen.name not in _TILES:
         return None
     return _problem(scores, chosen, given, options)
 
 
 def _tiles(checked: Problem) -> CoreTileBackend:
     """The backend of a problem's tiles."""
-    return CoreTileBackend(NumPyOps(checked.scores.array.dtype))
+    return _TILES[dispatch.backend(checked.scores).name](NumPyOps(checked.scores.array.dtype))
 
 
 def _problem(scores: Scores, backend: Backend, given: Given, options: Options) -> Problem:

@@ -21,6 +21,7 @@ from torch.autograd import Function, forward_ad
 from lastlayer import linear_functional
 from lastlayer.backends.torch import canonical, entry, kernels
 from lastlayer.backends.torch import row_stats as rows
+from lastlayer.backends.torch.head_autograd import HeadRowStats
 from lastlayer.backends.torch.head_call import call_of, is_narrow
 from lastlayer.backends.torch.lazy import Snapshot, Values, made, with_numbers
 from lastlayer.backends.torch.row_stats import TensorRowStats
@@ -323,7 +324,7 @@ class LogitsRowStats(TensorRowStats):
 
     def _read(self, name: str) -> Tensor:
         state, z = self.work.value, self.work.z
-        if name not in getattr(state, "made", ()):
+        if not (isinstance(state, HeadRowStats) and name in state.values):
             self.work.source.parts()  # which it is computed of
         with torch.enable_grad(), torch.autocast("cpu", enabled=False):
             value: Tensor = getattr(state, name)
