@@ -111,42 +111,35 @@ class Keyed:
 
     def __init__(self, metrics: int) -> None:
         self.places: dict[Hashable, int] = {}
-        self.columns = [Sums(0) for _ in range(metrics + 2)]  # w, w of rows that have a loss, each metric
+        self.columns = [Sums(0) for _ in range(metrics + 2)]  # w, w of rows that have a loss, each w x
 
     def add(self, seen: Seen, keys: Any) -> None:
         """Add rows, each with its key."""
         array = np.asarray(keys).reshape(-1)
         distinct, inverse = np.unique(array, return_inverse=True)
-        local = np.array([self._place(k) for k in distinct.tolist()], np.int64)
-        place = local[inverse.reshape(-1)]
+        place, found = inverse.reshape(-1), [Sums(len(distinct)) for _ in self.columns]
         ones = np.ones(len(seen.rows.target)) if seen.weights is None else seen.weights
         known = seen.has_loss
-        self.columns[0].add(ones, place)
-        self.columns[1].add(ones[known], place[known])
+        found[0].add(ones, place)
+        found[1].add(ones[known], place[known])
         for m, x in enumerate(seen.metrics):
             part = known if m < len(OF_KNOWN) else slice(None)
-            self.columns[m + 2].add(ones[part] * x[part], place[part])
+            found[m + 2].add(ones[part] * x[part], place[part])
+        self._merge(distinct.tolist(), found)
 
     def merge(self, other: Keyed) -> None:
         """Add those of other rows."""
-        local = [self._place(key) for key in other.places]
-        for mine, theirs in zip(self.columns, other.columns, strict=True):
-            for key, place in zip(local, other.places.values(), strict=True):
-                one = Sums(len(mine))
-                one.large[key] = theirs.total(place)
-                if place in theirs.odd:
-                    one.odd[key] = theirs.odd[place]
-                mine.merge(one)
+        self._merge(list(other.places), other.columns)
 
-    def _place(self, key: Hashable) -> int:
-        place = self.places.get(key)
-        if place is None:
-            place = self.places[key] = len(self.places)
-            if place >= len(self.columns[0]):
-                for sums in self.columns:
-                    more = np.zeros((max(64, len(sums)), 3), np.int64)
-                    sums.limbs = np.concatenate([sums.limbs, more])
-        return place
+    def _merge(self, keys: list[Any], columns: list[Sums]) -> None:
+        """Add the sums of these keys, the first of them first."""
+        places = np.array([self.places.setdefault(key, len(self.places)) for key in keys], np.int64)
+        for mine, theirs in zip(self.columns, columns, strict=True):
+            if (more := len(self.places) - len(mine)) > 0:
+                mine.limbs = np.concatenate([mine.limbs, np.zeros((max(more, len(mine)), 3), np.int64)])
+            if len(theirs) > len(places):  # room that nothing was added to
+                theirs = theirs.first(len(places))
+            mine.merge(theirs, places)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, in the order of the keys."""
@@ -163,11 +156,13 @@ class Keyed:
         """What `to_dict` gave."""
         found = cls(saved["columns"] - 2)
         for key, row, *odd in saved["keys"]:
-            place = found._place(key)
+            place = found.places[key] = len(found.places)
             for i, text in enumerate(row):
                 found.columns[i].large[place] = int(text)
             for i, counts in (odd[0] if odd else {}).items():
                 found.columns[int(i)].odd[place] = counts
+        for sums in found.columns:
+            sums.limbs = np.zeros((len(found.places), 3), np.int64)
         return found
 
     def keys(self) -> list[Any]:

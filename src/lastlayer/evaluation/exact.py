@@ -53,21 +53,27 @@ class Sums:
                 np.add.at(self.limbs, places[start : start + _AT_ONCE], limbs.T)
             self._carry()
 
-    def add_limbs(self, limbs: Ints) -> None:
-        """Add limbs (K, 3) that were added up elsewhere, each below 2^62."""
-        self.limbs += limbs
-        self._carry()
-
-    def merge(self, other: Sums) -> None:
-        """Add the sums of another, place by place."""
-        self.limbs += other.limbs
-        self._carry()
+    def merge(self, other: Sums, places: Ints | None = None) -> None:
+        """Add the sums of another: place by place, or each to one of ``places``, all different."""
+        if places is None:
+            self.limbs += other.limbs
+            self._carry()
+        else:
+            self.limbs[places] += other.limbs
+            self._carry(places)
         for place, value in other.large.items():
-            self.large[place] = self.large.get(place, 0) + value
+            at = place if places is None else int(places[place])
+            self.large[at] = self.large.get(at, 0) + value
         for place, counts in other.odd.items():
-            mine = self.odd.setdefault(place, [0, 0, 0])
+            mine = self.odd.setdefault(place if places is None else int(places[place]), [0, 0, 0])
             for i in range(3):
                 mine[i] += counts[i]
+
+    def first(self, size: int) -> Sums:
+        """The sums of the first places alone."""
+        found = Sums(0)
+        found.limbs, found.large, found.odd = self.limbs[:size], self.large, self.odd
+        return found
 
     def total(self, place: int = 0) -> int:
         """The finite part of a sum as one integer, in units of 2^-120."""
@@ -83,12 +89,16 @@ class Sums:
 
     def values(self) -> Floats:
         """All sums, each rounded once."""
-        return np.array([self.value(k) for k in range(len(self))])
+        found = np.zeros(len(self))
+        for k in {*np.flatnonzero(self.limbs.any(axis=1)).tolist(), *self.large, *self.odd}:
+            found[k] = self.value(k)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it: integers as text."""
-        totals = [self.total(k) for k in range(len(self))]
-        found: dict[str, Any] = {"sums": [str(v) for v in totals]}
+        """As JSON has it: integers as text, of the places that are not 0."""
+        places = sorted({*np.flatnonzero(self.limbs.any(axis=1)).tolist(), *self.large})
+        totals = {k: self.total(k) for k in places}
+        found: dict[str, Any] = {"size": len(self), "sums": {str(k): str(v) for k, v in totals.items() if v}}
         if self.odd:
             found["not_finite"] = {str(k): self.odd[k] for k in sorted(self.odd)}
         return found
@@ -96,11 +106,9 @@ class Sums:
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Sums:
         """What `to_dict` gave."""
-        found = cls(len(saved["sums"]))
-        for k, text in enumerate(saved["sums"]):
-            found.large[k] = int(text)
+        found = cls(saved["size"])
+        found.large = {int(k): int(text) for k, text in saved["sums"].items()}
         found.odd = {int(k): [int(n) for n in counts] for k, counts in saved.get("not_finite", {}).items()}
-        found.large = {k: v for k, v in found.large.items() if v}
         return found
 
     def _add_odd(self, value: float, place: int) -> None:
@@ -111,11 +119,13 @@ class Sums:
         counts = self.odd.setdefault(place, [0, 0, 0])
         counts[2 if value != value else 0 if value > 0 else 1] += 1
 
-    def _carry(self) -> None:
+    def _carry(self, places: Any = slice(None)) -> None:
+        limbs = self.limbs[places]
         for i in (2, 1):
-            high = self.limbs[:, i] >> _BASE
-            self.limbs[:, i] -= high << _BASE
-            self.limbs[:, i - 1] += high
+            high = limbs[:, i] >> _BASE
+            limbs[:, i] -= high << _BASE
+            limbs[:, i - 1] += high
+        self.limbs[places] = limbs
 
 
 class Counts:

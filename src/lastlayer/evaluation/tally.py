@@ -6,6 +6,7 @@ Ratios are computed once, by `result`.
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -317,7 +318,7 @@ class Tally:
         return self._copy() if other == 0 else NotImplemented
 
     def _copy(self) -> Tally:
-        return Tally.from_dict(self.to_dict())
+        return copy.deepcopy(self)
 
     # --- files ----------------------------------------------------------------------------------------------
 
