@@ -49,9 +49,9 @@ def opened(values: Any) -> Any:
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(values, torch.Tensor):
-        from .backends.torch.tensors import hidden
+        from .backends.torch.tensors import why_unreadable
 
-        if (reason := hidden(values)) is not None:
+        if (reason := why_unreadable(values)) is not None:
             raise UnreadableError(reason)
     if hasattr(values, "shape") and hasattr(values, "dtype") and all(map(is_integer, values.shape)):
         return values

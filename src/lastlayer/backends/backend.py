@@ -1,4 +1,4 @@
-"""What a backend for arrays offers: functions on problems in canonical form. `reference` defines them."""
+"""The functions that a backend for arrays has to offer. `reference` defines what each computes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["Backend"]
 
 
 class Backend(Protocol):
-    """A module with these functions."""
+    """A module with these functions. In: problems in canonical form. Out: arrays."""
 
     name: str
-    arrays: str  # what it runs on
+    arrays: str  # the arrays that it can compute, in words
 
     def why_not(self, scores: Scores) -> str | None:
-        """None where it can run these scores, else the reason in words."""
+        """None if it can compute these scores, otherwise the reason in words."""
 
     def describe(self) -> str:
-        """How it computes, for `show_backends`; "" for nothing to say."""
+        """How it computes, for `show_backends`; may be empty."""
 
     def softmax(self, scores: Scores, out: Array | None) -> Array: ...
     def log_softmax(self, scores: Scores, out: Array | None) -> Array: ...

@@ -1,16 +1,16 @@
-"""The backend that specifies the others: the whole mathematics on one page, for any array library, untuned.
+"""The backend that specifies the others: all formulas, for any array library, not optimized.
 
 In: a problem in canonical form. Out: arrays of the caller's own library. Everything is computed in float64
-(or the widest float the library has) with the class axis last, from
+(or the widest float that the library has), with the class axis last, from
 
     z      = softcap tanh(raw / softcap) / temperature, and -inf where masked          (dz/draw in `_slope`)
     t_ij   = s_i w_j (on q_ij + off)                                                   (`effective_targets`)
     loss_i = sum_j t_ij (lse_i - z_ij) + s_i z_loss lse_i^2                            (`cross_entropy`)
     dloss_i/dz_ij = (mass_i + 2 s_i z_loss lse_i) p_ij - t_ij                          (`cross_entropy_grad`)
 
-With peak = max_j z_j and rest = the sum of exp(z_j - peak) over all other classes, no formula below subtracts
-two large numbers to get a small one: lse = peak + log1p(rest), and a p near 1 is 1 - rest / (1 + rest). A
-library that differentiates arrays gets the right derivatives of every order out of these lines.
+With peak = max_j z_j and rest = the sum of exp(z_j - peak) over all other classes, no formula below suffers
+from cancellation: lse = peak + log1p(rest), and 1 - p at the peak is rest / (1 + rest). Libraries with
+automatic differentiation get correct derivatives of any order from this code.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ name = "reference"
 arrays = "arrays of every array-API library"
 
 
-def why_not(scores: Scores) -> str | None:  # noqa: ARG001 - other backends look at them
-    """None: it can run everything."""
+def why_not(scores: Scores) -> str | None:  # noqa: ARG001 - other backends read them
+    """None: it can compute everything."""
     return None
 
 
@@ -42,7 +42,7 @@ def describe() -> str:
 
 
 class _Rows(NamedTuple):
-    """Canonical scores, class axis last; ``peak`` and ``rest`` keep it with length 1."""
+    """Canonical scores, class axis last; in ``peak`` and ``rest`` that axis has length 1."""
 
     xp: Any
     z: Array
@@ -53,24 +53,24 @@ class _Rows(NamedTuple):
 
 
 def _rows(scores: Scores, left_out: Array | None = None) -> _Rows:
-    """The state of every row; rows that are left out are taken as zeros, so that no derivative sees them."""
+    """The statistics of every row; rows to leave out become zeros first, so that no derivative is NaN."""
     xp, z = _canonical(scores, left_out)
-    if z.shape[-1] == 0:  # no class: the sum of no exponentials
+    if z.shape[-1] == 0:  # no class: the sum of exponentials is 0
         peak = xp.full((*z.shape[:-1], 1), -xp.inf, dtype=z.dtype, device=device(z))
         return _Rows(xp, z, peak, xp.zeros_like(peak), z == z, z)
-    # The peak is the score at the argmax, not the maximum: where several classes share it, an array library
-    # would divide the derivative of the maximum among them, but the rest leaves out only one.
+    # The peak is computed as the score at the argmax, not as the maximum. With ties, libraries divide the
+    # derivative of the maximum among the tied classes, while the rest leaves out only one of them.
     is_top = numbers(xp, z) == xp.argmax(z, axis=-1, keepdims=True)
     peak = xp.sum(xp.where(is_top, z, 0.0), axis=-1, keepdims=True)
-    fall, lost = _minus(xp, z, peak)
-    exp = xp.exp(fall) * (1 + lost)
+    difference, error = _minus(xp, z, peak)
+    exp = xp.exp(difference) * (1 + error)
     rest = xp.sum(xp.where(is_top, 0.0, exp), axis=-1, keepdims=True)
     rest = xp.where(peak == -xp.inf, 0.0, xp.where(peak == xp.inf, xp.nan, rest))
     return _Rows(xp, z, peak, rest, is_top, exp)
 
 
 def _canonical(scores: Scores, left_out: Array | None = None) -> tuple[Any, Array]:
-    """The array library, and z: softcap, temperature and mask applied."""
+    """The array library, and z: the scores after softcap, temperature and mask."""
     xp = namespace(scores.array)
     z = wide(xp, xp.moveaxis(scores.array, scores.axis, -1))
     if left_out is not None:
@@ -84,11 +84,11 @@ def _canonical(scores: Scores, left_out: Array | None = None) -> tuple[Any, Arra
 
 
 def _minus(xp: Any, a: Array, b: Array) -> tuple[Array, Array]:
-    """a - b as a rounded difference and what the rounding lost of it (Knuth's TwoSum)."""
+    """a - b as the rounded difference and its rounding error (Knuth's TwoSum)."""
     difference = a - b
     part = difference - a
-    lost = (a - (difference - part)) - (b + part)
-    return difference, xp.where(xp.isfinite(lost), lost, 0.0)
+    error = (a - (difference - part)) - (b + part)
+    return difference, xp.where(xp.isfinite(error), error, 0.0)
 
 
 def softmax(scores: Scores, out: Array | None) -> Array:
@@ -114,7 +114,7 @@ def logsumexp(scores: Scores) -> Array:
 
 
 def top_k(scores: Scores, k: int) -> tuple[Array, Array]:
-    """The k classes of largest z, ties lowest first, and their probabilities; -1 and NaN in a NaN row."""
+    """The k classes of largest z and their probabilities; ties by class index; -1 and NaN in a NaN row."""
     with np.errstate(all="ignore"):
         xp, z, peak, rest, _, exp = _rows(scores)
         unknown = xp.isnan(peak)
@@ -144,10 +144,10 @@ def log_softmax_backward(grad: Array, y: Array, axis: int) -> Array:
 
 
 def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, Any]:
-    """The flat position of the first wrong class index or row, or -1; and what a mean is divided by.
+    """The flat position of the first wrong target, or -1; and the sum of the weights if ``mean``, else 0.
 
-    The divisor is an array of the scores' library, so that it is differentiated too. Values that cannot be
-    looked at (`arrays.truth`) are not: the losses of wrong rows are NaN then.
+    The sum is an array of the scores' library, so that it can be differentiated. While a library traces,
+    values cannot be read (`arrays.truth`), and no target is reported as wrong: its row's loss is NaN instead.
     """
     xp = namespace(scores.array)
     bad = xp.reshape(_wrong(xp, scores, targets), (-1,))
@@ -161,7 +161,7 @@ def target_totals(scores: Scores, targets: Targets, mean: bool) -> tuple[int, An
 
 
 def _weights(xp: Any, scores: Scores, targets: Targets) -> dict[str, Array]:
-    """s, 0 in ignored rows, and w_y of index targets; a mean is divided by the sum of their products."""
+    """s, 0 in ignored rows; and for index targets w_y. A mean is divided by the sum of s w_y."""
     s = _sample_weights(xp, scores, targets)
     if targets.kind != "index":
         return {"weight": s}
@@ -174,7 +174,7 @@ def _weights(xp: Any, scores: Scores, targets: Targets) -> dict[str, Array]:
 
 
 def _wrong(xp: Any, scores: Scores, targets: Targets) -> Array:
-    """Class indices out of range; rows of integers of the scores' shape that are not one-hot."""
+    """Which class indices are out of range, or which rows of integer dense targets are not one-hot."""
     if targets.kind == "dense":
         weighed = _sample_weights(xp, scores, targets) != 0
         if not is_integral(xp, targets.array):
@@ -185,7 +185,7 @@ def _wrong(xp: Any, scores: Scores, targets: Targets) -> Array:
 
 
 def effective_targets(problem: Problem) -> tuple[Array, Array]:
-    """t and the sample weights s, class axis last; both 0 in ignored rows, t NaN in wrong ones."""
+    """t, class axis last, and the sample weights s. Both are 0 in ignored rows; t is NaN in wrong rows."""
     scores, targets = problem.scores, problem.targets
     assert targets is not None
     xp = namespace(scores.array)
@@ -215,7 +215,7 @@ def _sample_weights(xp: Any, scores: Scores, targets: Targets) -> Array:
 
 
 def _listed(xp: Any, scores: Scores, targets: Targets) -> Array:
-    """q_j = sum_k p_k [index_k = j] + rest / V, over the entries that count."""
+    """Top-k targets: q_j = sum_k p_k [index_k = j] + rest / V, over the entries that are not ignored."""
     indices, p, rest = targets.array
     classes = held_classes(scores)
     j, indices, ignored = numbers(xp, scores.array, classes), _classes(xp, indices), _ignored(xp, targets)
@@ -227,13 +227,13 @@ def _listed(xp: Any, scores: Scores, targets: Targets) -> Array:
 
 
 def _ignored(xp: Any, targets: Targets) -> Array:
-    """Index targets: which rows are ignored; listed ones: which entries."""
+    """For index targets: which rows are ignored. For top-k targets: which entries are."""
     y = _classes(xp, targets.array if targets.kind == "index" else targets.array.indices)
     return y != y if targets.ignore_index is None else y == targets.ignore_index
 
 
 def _classes(xp: Any, y: Array) -> Array:
-    """Class indices as int64; an unsigned one beyond its range stays out of every range of classes."""
+    """Class indices as int64; a uint64 index above its range becomes a number that is no class."""
     if y.dtype == getattr(xp, "uint64", None):
         y = xp.where(y > (1 << 62), xp.asarray(1 << 62, dtype=y.dtype), y)
     return xp.astype(y, integer(xp)) if xp is not np else y.astype(np.int64)
@@ -243,7 +243,7 @@ def _classes(xp: Any, y: Array) -> Array:
 
 
 def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
-    """The statistics of every row, with the given ones of argmax, nll, rank, spread and square."""
+    """The statistics of every row; ``fields`` names which of argmax, nll, rank, spread and square to add."""
     scores, targets = problem.scores, problem.targets
     with np.errstate(all="ignore"):
         rows = _rows(scores)
@@ -264,14 +264,17 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
             y, j = _classes(xp, targets.array)[..., None], numbers(xp, z)
             z_y = xp.sum(xp.where(j == y, z, 0.0), axis=-1, keepdims=True)
             rank = xp.sum(cast(xp, (z > z_y) | ((z == z_y) & (j < y)), integer(xp)), axis=-1)
-            lost = unknown | _ignored(xp, targets) | (_sample_weights(xp, scores, targets) == 0)
-            lost = lost | _wrong(xp, scores, targets)
-            values["rank"] = xp.where(lost, -1, rank)
+            unranked = unknown | _ignored(xp, targets) | (_sample_weights(xp, scores, targets) == 0)
+            unranked = unranked | _wrong(xp, scores, targets)
+            values["rank"] = xp.where(unranked, -1, rank)
         return RowStats(**values, dtype=libraries.result_dtype(xp, scores.array.dtype))
 
 
 def ranks(scores: Scores, y: Array, target_logits: Array) -> Array:
-    """How many of these classes beat each row's class y, of this raw logit; y may lie outside of them."""
+    """How many of these classes rank above class y of each row, given its raw logit.
+
+    The classes may be a shard: y then counts from its first class and may be in another shard.
+    """
     with np.errstate(all="ignore"):
         rows = _rows(scores)
         xp, z = rows.xp, rows.z
@@ -312,7 +315,7 @@ def cross_entropy_grad(problem: Problem) -> tuple[Array, Array]:
 def pick_loss(problem: Problem, log: bool) -> Array:
     """loss = -sum_j t_ij log p_j, from log-probabilities, or from probabilities (log=True).
 
-    A class of t = 0 is not read: whatever it holds, 0 log p = 0.
+    Where t = 0, p is not read: the term is 0 even if p is 0 or NaN.
     """
     scores = problem.scores
     with np.errstate(all="ignore"):
@@ -325,7 +328,7 @@ def pick_loss(problem: Problem, log: bool) -> Array:
 
 
 def _left_out(problem: Problem, t: Array, s: Array) -> Array:
-    """Rows that no loss is taken of and that hold more than numbers: nothing of theirs may reach a result."""
+    """Inactive rows with infinite or NaN logits: they are left out, so that no NaN reaches a result."""
     xp, z = _canonical(problem.scores)
     inactive = s == 0
     if problem.targets and not problem.targets.z_loss:
@@ -342,19 +345,19 @@ def _losses(problem: Problem, rows: _Rows, t: Array, s: Array) -> Array:
 
 
 def _gap_and_mass(rows: _Rows, t: Array) -> tuple[Array, Array]:
-    """sum_j t_j (peak - z_j), what the targets lose against the peak, were it alone; and sum_j t_j.
+    """gap = sum_j t_j (peak - z_j), and mass = sum_j t_j.
 
-    A class of t = 0 and z = -inf has no part in either: it adds 0, and its t has the derivative 0.
+    A class with t = 0 and z = -inf adds 0 to both, and the derivative with respect to its t is 0.
     """
     xp, z, peak = rows.xp, rows.z, rows.peak
     t = xp.where((t == 0) & (z == -xp.inf), 0.0, t)
-    fall = xp.where((z == peak) & xp.isinf(peak), 0.0, peak - z)
-    fall = xp.where((t == 0) & ~xp.isfinite(fall), 0.0, fall)
-    return xp.sum(t * fall, axis=-1), xp.sum(t, axis=-1)
+    below = xp.where((z == peak) & xp.isinf(peak), 0.0, peak - z)
+    below = xp.where((t == 0) & ~xp.isfinite(below), 0.0, below)
+    return xp.sum(t * below, axis=-1), xp.sum(t, axis=-1)
 
 
 def _reduced(problem: Problem, losses: Array) -> Array:
-    """Each row's loss, or scale times their sum; 0 for a mean over nothing."""
+    """The loss of each row, or scale times their sum; 0 if scale is 0, even if a loss is NaN."""
     xp, scale = namespace(losses), problem.scale
     dtype = libraries.result_dtype(xp, problem.scores.array.dtype)
     if problem.reduction == "none":
@@ -367,7 +370,7 @@ def _reduced(problem: Problem, losses: Array) -> Array:
 
 
 def _slope(xp: Any, scores: Scores) -> Array | float:
-    """dz/draw = (1 - tanh^2(raw / softcap)) / temperature; with 1 / cosh^2, which does not cancel."""
+    """dz/draw = (1 - tanh^2(raw / softcap)) / temperature, computed as 1 / cosh^2 to avoid cancellation."""
     if scores.softcap is None:
         return 1 / scores.temperature
     raw = wide(xp, xp.moveaxis(scores.array, scores.axis, -1))
@@ -378,7 +381,7 @@ def _slope(xp: Any, scores: Scores) -> Array | float:
 
 
 def _like_scores(scores: Scores, y: Array, out: Array | None) -> Array:
-    """``y`` with the class axis and the dtype of the scores, in ``out`` if given."""
+    """``y`` with the class axis and the dtype of the scores, written to ``out`` if given."""
     xp = namespace(y)
     y = cast(xp, xp.moveaxis(y, -1, scores.axis), scores.array.dtype)
     if out is None:

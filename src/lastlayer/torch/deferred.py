@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from lastlayer.backends.torch.lazy import LazyTensor, Values, made
+from lastlayer.backends.torch.lazy import LazyTensor, Values, materialized
 from lastlayer.backends.torch.tensors import is_kept_elsewhere
 from lastlayer.problem import deferred_errors
 
@@ -140,7 +140,7 @@ class Product(Function):
             and grad.token == ctx.product_token
         ):
             return *grad.parts(wanted), None
-        grad = made(grad)
+        grad = materialized(grad)
         if ctx.digests is not None and not torch.is_grad_enabled():
             for name, t, noted in zip(("x", "weight"), (x, weight), ctx.digests, strict=False):
                 if digest(t) != noted:

@@ -23,7 +23,7 @@ from lastlayer.backends.torch import canonical, entry, kernels
 from lastlayer.backends.torch import row_stats as rows
 from lastlayer.backends.torch.head_autograd import HeadRowStats
 from lastlayer.backends.torch.head_call import call_of, is_narrow
-from lastlayer.backends.torch.lazy import Snapshot, Values, made, with_numbers
+from lastlayer.backends.torch.lazy import Snapshot, Values, materialized, with_numbers
 from lastlayer.backends.torch.row_stats import TensorRowStats
 from lastlayer.backends.torch.targets import Target
 from lastlayer.backends.torch.tensors import in_memory, is_kept_elsewhere, is_transformed, tracks, unchanged
@@ -261,7 +261,7 @@ class OfLogits(Function):
         if torch.is_grad_enabled() or not in_memory(grad):  # differentiated again; many at once
             dz = _differentiable(ctx, saved, work, target, grad)
         elif work is None:
-            dz = _of_logits(ctx, made(saved), target, grad)
+            dz = _of_logits(ctx, materialized(saved), target, grad)
         else:
 
             def compute() -> Tensor:
@@ -286,9 +286,9 @@ def _differentiable(
                     "Logits: they have been modified by an inplace operation since a loss of them; expected "
                     "them as they were, to differentiate it twice; write logits.clone() before"
                 )
-            z = with_numbers(z, made(numbers))
+            z = with_numbers(z, materialized(numbers))
         else:
-            z = made(numbers).detach().requires_grad_()
+            z = materialized(numbers).detach().requires_grad_()
         found = _of_plain(ctx.name, z, target, ctx.options)
         (dz,) = torch.autograd.grad(found, z, grad.to(found.dtype), create_graph=again)
     return dz

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lastlayer import problem
-from lastlayer.backends.torch.choice import may_wait
+from lastlayer.backends.torch.choice import can_defer
 from lastlayer.backends.torch.head_call import for_autocast
 from lastlayer.linear.plan import is_small
 from lastlayer.typing import Defer
@@ -117,7 +117,7 @@ class LinearHead(nn.Linear):
         if type(input) is not Tensor and (node := leaf(self, input)) is not None:
             return node  # type: ignore[no-any-return]
         parts: list[Any] = [input, self.weight, self.bias]
-        if not self._is_worth_it(input) or not (may_wait(*parts) and is_possible()):
+        if not self._is_worth_it(input) or not (can_defer(*parts) and is_possible()):
             return super().forward(input)
         if torch.is_autocast_enabled(input.device.type):
             parts = [None if t is None else for_autocast(t) for t in parts]

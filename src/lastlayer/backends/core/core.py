@@ -1,8 +1,8 @@
-"""The compiled core as the package calls it. In: arrays or tensors in CPU memory. Out: filled arrays.
+"""The functions of the compiled core. In: arrays or tensors in CPU memory. Out: filled arrays.
 
-Only this module imports `_core`, whose stub says what the arguments mean. Where the core was not built,
-`BUILT` is False, `WHY_NOT` says why, and the functions are missing. Arguments are given by position: to match
-twenty keywords takes longer than the losses of a small batch.
+Only this module imports `_core`; `_core.pyi` documents the arguments. If the core was not built, `BUILT` is
+False, `WHY_NOT` says why, and the functions do not exist. Arguments are passed by position, since matching
+twenty keywords takes longer than computing the losses of a small batch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ except ImportError as error:
 __all__ = [
     "BUILT",
     "GRADIENT",
-    "GRADIENT_ALONE",
+    "GRADIENT_ONLY",
     "LOSS",
     "PICK",
     "PICK_GRADIENT",
@@ -71,8 +71,9 @@ __all__ = [
     "use_threads",
 ]
 
-# What `cross_entropy` computes. PICK: of log-probabilities. PICK_LOG: of probabilities. ALONE: no loss.
-LOSS, GRADIENT, PICK, PICK_LOG, GRADIENT_ALONE, PICK_GRADIENT, PICK_LOG_GRADIENT = range(7)
+# What `cross_entropy` computes. PICK: from log-probabilities. PICK_LOG: from probabilities. Otherwise from
+# logits. GRADIENT: loss and gradient; GRADIENT_ONLY, PICK_GRADIENT, PICK_LOG_GRADIENT: the gradient.
+LOSS, GRADIENT, PICK, PICK_LOG, GRADIENT_ONLY, PICK_GRADIENT, PICK_LOG_GRADIENT = range(7)
 
 # --- arrays in the form that the core reads -----------------------------------------------------------------
 
@@ -83,19 +84,19 @@ def is_bfloat(x: Any) -> bool:
 
 
 def bits(x: Any) -> Any:
-    """``x`` as the buffer protocol can describe it: bfloat16 as its 16 bits."""
+    """``x``, with bfloat16 as uint16: the buffer protocol has no bfloat16."""
     return x.view(np.uint16) if is_bfloat(x) else x
 
 
 def readable(x: Any) -> tuple[Any, bool]:
-    """``x`` as the buffer protocol can describe it, and whether that is the 16 bits of bfloat16."""
+    """``x``, with bfloat16 as uint16 (see `bits`), and whether it was bfloat16."""
     if x.dtype.char in "fdel" or not is_bfloat(x):
         return x, False
     return x.view(np.uint16), True
 
 
 def contiguous(y: Any) -> Any:
-    """One integer a row, side by side; the core reads them at any address."""
+    """``y`` as a C-contiguous array; it may be misaligned."""
     return y if y.flags.c_contiguous else np.ascontiguousarray(y)
 
 

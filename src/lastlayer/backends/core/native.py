@@ -1,8 +1,8 @@
-"""The backend for NumPy arrays: the C++ core. In: problems in canonical form. Out: NumPy arrays.
+"""The backend that computes NumPy arrays by the C++ core. In: problems in canonical form. Out: NumPy arrays.
 
-Everything the mathematics says is in `reference`; this module allocates results, brings the small arrays
-(class and sample weights, index targets) into the one form that the core reads, and calls it once. The scores
-themselves are read where they lie, with any strides; the core's scratch is a few rows a thread.
+The formulas are in `reference`. This module allocates the results, converts the small arrays (weights, index
+targets) to the form that the core reads, and calls the core. The scores are not copied: the core reads any
+strides, with a few rows of temporary memory per thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def why_not(scores: Scores) -> str | None:
-    """None for NumPy arrays, and the reason otherwise."""
+    """None for NumPy arrays, otherwise the reason."""
     if type(scores.array) is np.ndarray:
         return None
     return f"it reads NumPy arrays, not {type(scores.array).__module__}.{type(scores.array).__name__}"
@@ -48,7 +48,7 @@ def isas() -> list[str]:
 
 @contextmanager
 def use_isa(isa: str) -> Iterator[None]:
-    """Run the core on one instruction set inside a ``with`` block, in all threads: for tests."""
+    """Let the core use this instruction set inside a ``with`` block, in all threads: for tests."""
     before = core.isa()
     _set_isa(isa)
     try:
@@ -77,11 +77,11 @@ def log_softmax(scores: Scores, out: Any) -> Any:
 
 
 def softmax_into(scores: Scores, out: Any, log: bool) -> Any:
-    """The softmax, or its logarithm, in ``out`` if given."""
+    """The softmax, or its logarithm, written to ``out`` if given."""
     _, x, axis, where, temperature, softcap = scores
     if out is None:
         out = np.empty(x.shape, x.dtype)
-    if x.size == 0:  # the core wants a class
+    if x.size == 0:  # the core requires a class
         return out
     z, half = core.readable(x)
     place = core.bits(out) if half else out
@@ -92,7 +92,7 @@ def softmax_into(scores: Scores, out: Any, log: bool) -> Any:
 def logsumexp(scores: Scores) -> Any:
     """See `reference.logsumexp`."""
     lse = np.empty(_rows(scores), _result(scores.array))
-    if scores.array.size == 0:  # of no class, or no row at all
+    if scores.array.size == 0:  # no class, or no row
         lse.fill(-np.inf)
         return lse[()]
     _stats(scores, None, {"lse": lse})
@@ -238,7 +238,10 @@ def pick_loss(problem: Problem, log: bool) -> Any:
 
 
 def losses_of(problem: Problem, kind: int, grad: Any) -> Any:
-    """What ``kind`` names, one of `core`'s; the gradient in ``grad`` if given."""
+    """The losses, or their reduction; the gradient is written to ``grad`` if given.
+
+    ``kind``: `core.LOSS`, `core.GRADIENT`, or another of these constants.
+    """
     (_, x, axis, _, temperature, softcap), targets, scale, reduction = problem
     assert targets is not None
     if targets.kind == "sparse":
@@ -258,13 +261,13 @@ def losses_of(problem: Problem, kind: int, grad: Any) -> Any:
     return losses[()] if losses is not None else _result(x).type(total)
 
 
-# --- top-k targets: the core's even share, and what is listed ---
+# --- top-k targets: the core computes what all classes have in common, `Listed` the listed classes ---
 
 _SPARSE_FIELDS = ("peak", "rest", "gap", "mass", "argmax", "spread", "square")
 
 
 def _sparse_stats(problem: Problem, fields: tuple[str, ...]) -> tuple[RowStats, Listed]:
-    """The statistics of every row in flat arrays of float64, and the listed classes."""
+    """The statistics of every row, in flat float64 arrays, and the listed classes."""
     (_, x, axis, _, temperature, softcap), t, _, _ = problem
     assert t is not None
     n = math.prod(_rows(problem.scores))
@@ -287,15 +290,14 @@ def _sparse_stats(problem: Problem, fields: tuple[str, ...]) -> tuple[RowStats, 
 
 @np.errstate(all="ignore")
 def _sparse_losses(problem: Problem, grad: Any) -> Any:
-    """The losses; and the gradient, in ``grad`` if given."""
+    """The losses, or their reduction; the gradient is written to ``grad`` if given."""
     (_, x, axis, _, temperature, softcap), t, scale, reduction = problem
     assert t is not None
     stats, listed = _sparse_stats(problem, ())
     losses = stats.nll + z_losses(stats, t.z_loss, listed.s)
     if grad is not None:
-        even = np.where(
-            np.asarray(stats.mass) == 0, 0.0, listed.even
-        )  # no t at all: nothing of the row counts
+        inactive = np.asarray(stats.mass) == 0
+        even = np.where(inactive, 0.0, listed.even)
         stats, out, n = pulled(stats, t.z_loss, listed.s), core.bits(grad), listed.n
         peak = stats.peak.astype(computing_dtype(problem.scores, x.dtype.itemsize))
         core.cross_entropy(
@@ -311,7 +313,7 @@ def _sparse_losses(problem: Problem, grad: Any) -> Any:
 
 
 def computing_dtype(scores: Scores, number: int) -> np.dtype[Any]:
-    """The type that the core computes in, and has a shard's peaks in, for scores of ``number`` bytes."""
+    """The dtype in which the core computes, and returns peaks, for scores of ``number`` bytes each."""
     scaled = scores.temperature != 1.0 or scores.softcap is not None
     return _FLOAT64 if number == 8 or (number == 4 and scaled) else _FLOAT32
 

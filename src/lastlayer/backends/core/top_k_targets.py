@@ -1,14 +1,14 @@
-"""Top-k targets beside the core. In: what the core found of each row. Out: the same with the listed classes.
+"""Top-k targets for the core. In: the core's row statistics. Out: the same, with the listed classes added.
 
-A row of top-k targets is a few listed classes and an even share of all classes::
+A row of top-k targets lists a few classes; what is left of its target is spread over all classes::
 
     t_j = s (on w_j q_j + even w_j)        q_j = sum_k p_k [index_k = j]        even = on rest / V + off
 
-The core knows the second part: targets of no class of its own, smoothed. The first, K classes of V, is done
-here, in float64, between its passes: the logits of the listed classes are looked up (`Listed.look`), their
-part of the loss computed when the rows' statistics are known (`Listed.complete`), and their gradients written
-over the core's (`Listed.write`). Beside the passes over the logits that takes time and memory for N K
-entries.
+The core computes the second term, ``even``: it is label smoothing around no class. The first term concerns K
+of V classes and is computed here, in float64, between the core's passes: the logits of the listed classes are
+read (`Listed.look`), their part of the loss is added when the rows' statistics are known (`Listed.complete`),
+and their gradients overwrite the core's (`Listed.write`). This takes time and memory for N K entries, besides
+the passes over the logits.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from lastlayer.row_statistics import RowStats
 
 __all__ = ["Listed", "memory_of"]
 
-_BLOCK = 1 << 13  # entries computed at once
-_NEAR = 8.0  # units in the last place of the peak: ways to cap or divide the same score agree to that
+_BLOCK = 1 << 13  # entries per block: bounds the temporary memory
+_NEAR = 8.0  # ULP of the peak: NumPy's and the core's softcap and temperature of a score differ by less
 
 
 def memory_of(n: int, k: int, taken: bool) -> int:
-    """The bytes that k entries for each of n rows take: in order, computed, or ``taken`` out of tiles."""
+    """Bytes needed for k entries in each of n rows. ``taken``: if their gradients are taken out of tiles."""
     entries = n * k
     return max((72 if taken else 45) * entries, 24 * entries + 64 * min(entries, _BLOCK))
 
 
 class Listed:
-    """The listed classes of the rows that count, in the order of tiles: one entry each, of ``q_j > 0``.
+    """The listed classes of the active rows: one entry for each ``q_j > 0``, sorted by tile.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ class Listed:
     tile : (int, int)
         Rows and classes of a tile.
     s : array (n,) or None
-        Sample weights of the rows that count, float64.
+        Sample weights of the active rows, float64.
     index : array (n,) or None
-        Which of the N rows these are; None: all.
+        The active rows among all N; None: all are.
     double : bool
         Whether the core computes in float64.
     """
@@ -73,13 +73,13 @@ class Listed:
         self.n = len(indices)
         even = np.full(self.n, t.off) if rest is None else t.on / all_classes(scores) * rest + t.off
         self.even = even if s is None else np.where(s == 0, 0.0, s * even)
-        self.off = float(self.even.any())  # of the core: 0 spares it a pass
+        self.off = float(self.even.any())  # the core's `off`: with 0 it skips a pass
         self._list(indices, p)
         self._sort(*tile)
         self.raw = np.empty(self.q.shape)
 
     def _list(self, indices: Any, p: Any) -> None:
-        """Entries by row and class, each class of a row once: ``row``, ``column``, and how much, ``q``."""
+        """Set ``row``, ``column`` and ``q`` of the entries, sorted; equal classes of a row are added up."""
         if (indices[:, 1:] <= indices[:, :-1]).any():
             order = np.argsort(indices, axis=1)
             indices, p = np.take_along_axis(indices, order, 1), np.take_along_axis(p, order, 1)
@@ -103,8 +103,8 @@ class Listed:
             )
 
     def _sort(self, height: int, width: int) -> None:
-        """The entries of each tile side by side, ``starts`` where; within a tile by row."""
-        self.tile = max(1, height), width, -(-self.held // width)  # and how many are beside each other
+        """Sort the entries by tile, then by row; ``starts`` has the first entry of each tile."""
+        self.tile = max(1, height), width, -(-self.held // width)  # rows, classes, tiles per chunk of rows
         if self.n <= height and self.held <= width:
             self.starts = np.array([0, len(self.q)])
             return
@@ -115,7 +115,7 @@ class Listed:
         self.row, self.column, self.q = self.row[order], self.column[order], self.q[order]
 
     def within(self, rows: slice, classes: slice) -> tuple[slice, Any, Any]:
-        """The entries of a tile; their rows and columns in it."""
+        """The entries of a tile, and their rows and columns within it."""
         height, width, beside = self.tile
         tile = rows.start // height * beside + classes.start // width
         part = slice(int(self.starts[tile]), int(self.starts[tile + 1]))
@@ -124,20 +124,20 @@ class Listed:
     # --- the logits of a tile -------------------------------------------------------------------------------
 
     def look(self, tile: Any, rows: slice, classes: slice) -> None:
-        """Take the listed logits out of a tile: (..., classes), bfloat16 as its bits."""
+        """Read the listed logits from a tile (..., classes); bfloat16 comes as uint16."""
         part, row, column = self.within(rows, classes)
         tile, at = _at(tile, row, column)
         found = tile[at]
         self.raw[part] = from_bfloat(found) if found.dtype == np.uint16 else found
 
     def write(self, tile: Any, rows: slice, classes: slice, stats: RowStats, tilt: Any = None) -> None:
-        """Write the gradients in the listed logits into a tile of gradients, from the rows' statistics.
+        """Overwrite the gradients of the listed logits in a tile, from the rows' statistics.
 
         ::
 
             dloss/draw = scale dz/draw ((c + tilt (z - peak)) p - t)        c = mass of the statistics
 
-        and at the peak (c - t) - c rest / (1 + rest), where nothing cancels.
+        and at the peak (c - t) - c rest / (1 + rest), to avoid cancellation.
         """
         all_of_it, row, column = self.within(rows, classes)
         for part in _blocks(all_of_it):
@@ -149,44 +149,45 @@ class Listed:
     # --- rows -----------------------------------------------------------------------------------------------
 
     def complete(self, stats: RowStats) -> RowStats:
-        """What the core found of the even share, with the gap and mass of the listed classes."""
+        """The core's statistics, with gap and mass of the listed classes added."""
         gap, mass = np.zeros(self.n), np.zeros(self.n)
         with np.errstate(all="ignore"):
             for part in _blocks(slice(0, len(self.q))):
-                row, t, _, fall, _ = self._entries(part, stats.peak)
+                row, t, _, difference, _ = self._entries(part, stats.peak)
                 np.add.at(mass, row, t)
-                np.add.at(gap, row, np.where((t == 0) | (fall == 0), 0.0, -t * fall))
+                np.add.at(gap, row, np.where((t == 0) | (difference == 0), 0.0, -t * difference))
         if self.s is not None:
             gap, mass = (np.where(self.s == 0, 0.0, self.s * a) for a in (gap, mass))
         mass += self.even * (self.held if self.w is None else self.w.sum())
         return replace(stats, gap=gap + np.asarray(stats.gap), mass=mass)
 
     def _gradients(self, part: slice, stats: RowStats, tilt: Any) -> Any:
-        """The gradients in the logits of some entries (see `write`)."""
+        """The gradients with respect to the logits of some entries (see `write`)."""
         with np.errstate(all="ignore"):
-            row, t, w, fall, lost = self._entries(part, stats.peak)
+            row, t, w, difference, error = self._entries(part, stats.peak)
             t = (t if self.s is None else t * self.s[row]) + self.even[row] * w
             c, rest = np.asarray(stats.mass)[row], stats.rest[row]  # NaN of an infinite peak
-            p = np.exp(fall) * (1 + lost) / (1 + rest)
+            p = np.exp(difference) * (1 + error) / (1 + rest)
             if tilt is not None:
-                c = c + np.where(p == 0, 0.0, tilt[row] * fall)
-            value = np.where(fall == 0, (c - t) - c * (rest / (1 + rest)), c * p - t)
+                c = c + np.where(p == 0, 0.0, tilt[row] * difference)
+            value = np.where(difference == 0, (c - t) - c * (rest / (1 + rest)), c * p - t)
             return self.scale * self._slope(self.raw[part]) * value
 
     def _entries(self, part: slice, peak: Any) -> tuple[Any, Any, Any, Any, Any]:
-        """Of some entries: row, t / s without the even share, w, z - peak, and what its rounding lost."""
+        """For some entries: row, t / s without ``even``, w, z - peak, and the rounding error of z - peak."""
         row = self.row[part]
         w = 1.0 if self.w is None else self.w[self.column[part]]
         z, top = self.raw[part], peak[row]
         if self.cap is not None:
             z = self.cap * np.tanh(z / self.cap)
         z = z / self.temperature
-        fall = z - top
-        back = fall - z
-        lost = (z - (fall - back)) - (top + back)
+        difference = z - top
+        back = difference - z
+        error = (z - (difference - back)) - (top + back)
         if self.near:
-            fall = np.where(fall >= -self.near * abs(top), 0.0, fall)
-        return row, self.targets.on * w * self.q[part], w, fall, np.where(np.isfinite(lost), lost, 0.0)
+            difference = np.where(difference >= -self.near * abs(top), 0.0, difference)
+        error = np.where(np.isfinite(error), error, 0.0)
+        return row, self.targets.on * w * self.q[part], w, difference, error
 
     def _slope(self, raw: Any) -> Any:
         """dz/draw."""
@@ -196,13 +197,16 @@ class Listed:
 
 
 def _blocks(part: slice) -> Iterator[slice]:
-    """A range in pieces that can be computed at once."""
+    """A range of entries in blocks."""
     starts = range(part.start, part.stop, _BLOCK)
     return (slice(start, min(start + _BLOCK, part.stop)) for start in starts)
 
 
 def _at(tile: Any, row: Any, column: Any) -> tuple[Any, Any]:
-    """An array whose first axes are the rows', in some other shape, and the place of each entry there."""
+    """The index of each entry in a tile of any shape, whose last axis is the classes; and the tile for it.
+
+    A contiguous tile is flattened, so that one index suffices.
+    """
     if tile.flags.c_contiguous:
         return tile.reshape(-1), row * np.int64(tile.shape[-1]) + column
     rows = np.unravel_index(row, tile.shape[:-1]) if tile.ndim > 1 else ()

@@ -1,7 +1,7 @@
-"""Tensors -> a checked problem, or a canonical form without numbers; or an error.
+"""Check calls on tensors. In: tensors and options. Out: a checked problem, or a `Form`; or an error.
 
-A call is checked by `problem`, on the tensors' memory. Where looking at numbers would make a device wait, and
-inside `torch.func`, where there are none, it is checked by shapes and dtypes alone (`form_of`).
+For the core, `problem` checks the tensors' memory as NumPy arrays (`resolve`). Where numbers cannot be read,
+on GPUs (that would synchronize) and inside `torch.func`, only shapes and dtypes are checked (`form_of`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .tensors import in_memory, memory, shape_of
 
 __all__ = ["form_of", "resolve", "scores_form", "scores_in_memory", "scores_of", "shard_of"]
 
-_UNSEEN = -1, 1.0  # the totals of targets that nobody has looked at
+_UNKNOWN_TOTALS = -1, 1.0  # stands for `target_totals` where the targets cannot be read
 
 
 def resolve(x: Tensor, target: Target, o: Options) -> problem.Problem:
@@ -35,7 +35,7 @@ def resolve(x: Tensor, target: Target, o: Options) -> problem.Problem:
 
 
 def _given(target: Target, look: Callable[[Tensor], Any]) -> Any:
-    """The targets as a caller passes them, each tensor as ``look`` sees it."""
+    """The targets as a user passes them, with each tensor replaced by the array ``look(tensor)``."""
     if not target.is_top_k:
         return look(target.y)
     parts = [t.float() if t.dtype is torch.bfloat16 else t for t in target[3:] if t is not None]
@@ -43,15 +43,15 @@ def _given(target: Target, look: Callable[[Tensor], Any]) -> Any:
 
 
 def _weights(w: Tensor | None) -> Any:
-    """Weights as NumPy knows them."""
+    """Weights as a NumPy array; bfloat16 as float32."""
     if w is None:
         return None
     return memory(w.float() if w.dtype is torch.bfloat16 else w)
 
 
 def form_of(x: Tensor, target: Target, o: Options) -> Form:
-    """The options of a loss in canonical form, checked by the tensors' shapes and dtypes alone."""
-    if torch.compiler.is_compiling():  # shapes are symbols there: what is wrong is said by their use
+    """The options of a loss in canonical form, checked against the tensors' shapes and dtypes only."""
+    if torch.compiler.is_compiling():  # shapes are symbolic: later operations raise the errors
         return Form(
             o.axis % x.ndim,
             o.temperature,
@@ -67,7 +67,7 @@ def form_of(x: Tensor, target: Target, o: Options) -> Form:
     scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
     w, s = (None if t is None else shape_of(t) for t in (w, s))
     t = problem.effective_targets(scores, (_given(target, shape_of), w, s), o)
-    checked = problem.finish(scores, t, _UNSEEN, o)
+    checked = problem.finish(scores, t, _UNKNOWN_TOTALS, o)
     total = None if o.denominator is None else float(o.denominator)
     form = Form(
         scores.axis,
@@ -84,7 +84,7 @@ def form_of(x: Tensor, target: Target, o: Options) -> Form:
 
 
 def _with_tensors(form: Form, o: Options, classes: int) -> Form:
-    """The canonical form with the numbers that stay tensors."""
+    """The canonical form with the options that stay tensors."""
     found: dict[str, Any] = {
         name: number
         for name in ("temperature", "softcap", "z_loss", "denominator")
@@ -95,13 +95,13 @@ def _with_tensors(form: Form, o: Options, classes: int) -> Form:
 
 
 def scores_of(x: Tensor, o: Options) -> problem.Scores:
-    """The scores, checked by the tensor's shape and dtype, without its numbers."""
+    """The scores, checked by the tensor's shape and dtype; their array has zeros for numbers."""
     o = number_options.stand_ins(o)
     return problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
 
 
 def shard_of(x: Tensor, target: Target, o: Options, first: int) -> None:
-    """Check the targets of a shard of the classes; their numbers where they are at hand."""
+    """Check the targets of a shard of the classes; their values too, if these are in CPU memory."""
     look = memory if on_core(x) and all(t is None or in_memory(t) for t in target) else shape_of
     if isinstance(o.label_smoothing, Tensor):
         problem.no_smoothing(o.function, "a tensor")
@@ -111,7 +111,7 @@ def shard_of(x: Tensor, target: Target, o: Options, first: int) -> None:
 
 
 def scores_form(x: Tensor, o: Options) -> Form:
-    """The options of scores without targets in canonical form, checked by the tensor's shape and dtype."""
+    """The options of scores, without targets, in canonical form; checked by the tensor's shape and dtype."""
     if torch.compiler.is_compiling():
         return Form(o.axis % x.ndim, o.temperature, o.softcap, reduction="none")
     given, o = o, number_options.stand_ins(o)
@@ -130,5 +130,5 @@ def scores_form(x: Tensor, o: Options) -> Form:
 
 
 def scores_in_memory(x: Tensor, o: Options) -> problem.Scores:
-    """The scores, on the tensor's memory."""
+    """The checked scores, as a NumPy array on the tensor's memory."""
     return problem.scores(o.function, memory(x), o.axis, None, o.temperature, o.softcap)

@@ -1,6 +1,6 @@
-"""What computes a tensor: the core, where it can read the tensor's memory, else PyTorch's operations.
+"""Choose what computes a tensor: the core if it can read the tensor's memory, else PyTorch's operations.
 
-In: tensors. Out: a decision. Everything that depends on the backend of a tensor asks here.
+In: tensors. Out: bools. No other module makes this decision.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lastlayer import selection
 
 from .tensors import in_memory, is_traced, is_transformed, is_watched
 
-__all__ = ["is_usual", "may_wait", "on_core"]
+__all__ = ["can_defer", "is_usual", "on_core"]
 
 _KINDS = (Tensor, torch.nn.Parameter)
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -35,9 +35,9 @@ def on_core(x: Tensor) -> bool:
 
 
 def is_usual(x: Any) -> bool:
-    """Whether the core can read ``x`` now, and nobody but autograd's backward pass wants to know.
+    """Whether `fast_path` may try ``x``: a plain float CPU tensor, and no tracing, compiling or transform.
 
-    It looks at less than `on_core`: the core itself refuses the rest, and the call goes the common way.
+    It tests less than `on_core`. The core itself raises for the remaining cases; `entry` then takes the call.
     """
     return (
         type(x) in _KINDS
@@ -52,8 +52,8 @@ def is_usual(x: Any) -> bool:
     )
 
 
-def may_wait(x: Any, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether a loss of the logits of a linear head can be computed without them, here and now."""
+def can_defer(x: Any, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether a linear head may defer its logits: the core can compute its losses without them."""
     return (
         isinstance(x, Tensor)
         and not is_watched(x)
@@ -68,5 +68,5 @@ def may_wait(x: Any, weight: Tensor, bias: Tensor | None) -> bool:
 
 
 def _is_own_memory(t: Tensor) -> bool:
-    """Whether a tensor is of floats in CPU memory that no other process writes to."""
+    """Whether a tensor holds floats in CPU memory that is not shared with other processes."""
     return in_memory(t) and t.is_floating_point() and not t.is_shared()  # type: ignore[no-untyped-call]

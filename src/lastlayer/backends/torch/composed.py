@@ -1,11 +1,11 @@
-"""The mathematics in PyTorch's own operations, differentiable to any order, on every device.
+"""The formulas of `reference` in PyTorch's own operations: differentiable to any order, on every device.
 
-In: tensors, and options in canonical form (`Form`). Out: tensors. It computes what the core does not: tensors
-outside CPU memory, derivatives of derivatives, `torch.func`, and gradients in weights and dense targets. The
-formulas are those of `reference`, in float32, or float64 for float64, with the class axis last.
+In: tensors, and options in canonical form (`Form`). Out: tensors. Used where the core cannot compute: for
+tensors outside CPU memory, second derivatives, `torch.func`, and gradients in weights and dense targets.
+Computed in float32, or float64 for float64, with the class axis last.
 
-Infinite scores and ignored rows are taken out *before* what would make NaN of them, not after: autograd
-multiplies what comes back through a `where` with 0, and 0 times infinity is NaN.
+Infinite scores and inactive rows are replaced *before* an operation that would turn them into NaN, not
+after: the backward pass of `torch.where` multiplies by 0, and 0 times infinity is NaN.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = [
     "canonical",
     "logsumexp",
     "logsumexp_backward",
-    "logsumexp_curvature",
+    "logsumexp_double_backward",
     "predict",
     "rows",
     "slope",
     "softmax",
     "softmax_backward",
-    "softmax_curvature",
+    "softmax_double_backward",
     "top_k",
     "value_backward",
 ]
@@ -53,14 +53,14 @@ class Form(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Canonical scores, class axis last; ``top``, ``peak`` and ``rest`` keep it with length 1."""
+    """Canonical scores, class axis last; in ``top``, ``peak`` and ``rest`` that axis has length 1."""
 
     z: Tensor
     top: Tensor  # the argmax
     peak: Tensor
-    fall: Tensor  # z - peak
-    exp: Tensor  # exp(fall)
-    rest: Tensor  # the sum of exp without the peak's own
+    difference: Tensor  # z - peak
+    exp: Tensor  # exp(difference)
+    rest: Tensor  # the sum of exp over all classes but the argmax
 
     @property
     def p(self) -> Tensor:
@@ -73,7 +73,7 @@ class Rows(NamedTuple):
 
     @property
     def lse(self) -> Tensor:
-        infinite = self.peak.detach().isinf()  # nothing to add to it, and rest has no meaning there
+        infinite = self.peak.detach().isinf()  # lse is infinite too, and rest has no meaning
         return self.peak + torch.where(infinite, 0.0, self.log_norm)
 
 
@@ -96,17 +96,17 @@ def slope(x: Tensor, form: Form) -> Tensor | float:
 
 
 def rows(z: Tensor) -> Rows:
-    """The state of every row."""
-    if z.shape[-1] == 0:  # no class: the sum of no exponentials
+    """The statistics of every row."""
+    if z.shape[-1] == 0:  # no class: the sum of exponentials is 0
         peak = z.new_full((*z.shape[:-1], 1), -inf)
         return Rows(z, torch.zeros_like(peak, dtype=torch.int64), peak, z, z, torch.zeros_like(peak))
     top = z.detach().argmax(-1, keepdim=True)
     peak = z.gather(-1, top)
-    fall = z - peak
-    exp = torch.exp(fall)
+    difference = z - peak
+    exp = torch.exp(difference)
     rest = exp.scatter(-1, top, 0.0).sum(-1, keepdim=True)
-    rest = torch.where(peak.detach() == inf, nan, rest)  # no ratio says how much of infinity each has
-    return Rows(z, top, peak, fall, exp, rest)
+    rest = torch.where(peak.detach() == inf, nan, rest)  # probabilities are not defined
+    return Rows(z, top, peak, difference, exp, rest)
 
 
 # --- softmax ------------------------------------------------------------------------------------------------
@@ -117,12 +117,12 @@ def softmax(x: Tensor, axis: int, where: Tensor | None, temperature: Number, log
     form = Form(axis, temperature)
     if where is None:
         r = rows(canonical(x, form))
-        y = r.fall - r.log_norm if log else r.p
+        y = r.difference - r.log_norm if log else r.p
         return y.to(x.dtype).movedim(-1, axis)
     possible = where.movedim(axis, -1)
     anything = possible.any(-1, keepdim=True)
     r = rows(torch.where(anything, canonical(x, form, where), 0.0))
-    kept = r.fall.masked_fill(~possible, 0.0) - r.log_norm if log else r.p
+    kept = r.difference.masked_fill(~possible, 0.0) - r.log_norm if log else r.p
     y = torch.where(possible, kept, -inf if log else 0.0)
     return y.to(x.dtype).movedim(-1, axis)
 
@@ -142,7 +142,7 @@ def softmax_backward(
     return ((g - torch.exp(p) * g.sum(axis, keepdim=True)) / temperature).to(y.dtype)
 
 
-def softmax_curvature(
+def softmax_double_backward(
     direction: Tensor,
     grad: Tensor,
     y: Tensor,
@@ -151,7 +151,7 @@ def softmax_curvature(
     temperature: float,
     log: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The derivatives of <direction, `softmax_backward`> in ``grad`` and in ``y``."""
+    """The gradients of <direction, `softmax_backward`> in ``grad`` and ``y``."""
     u, g, p = (t.to(wide(y.dtype)) for t in (direction, grad, y))
     if log:
         p, g = torch.exp(p), g if where is None else torch.where(where, g, 0.0)
@@ -179,10 +179,10 @@ def logsumexp_backward(grad: Tensor, x: Tensor, form: Form, where: Tensor | None
     return back(grad.unsqueeze(-1).to(p.dtype) * p * slope(x, form), x, form)
 
 
-def logsumexp_curvature(
+def logsumexp_double_backward(
     direction: Tensor, grad: Tensor, x: Tensor, where: Tensor | None, form: Form
 ) -> tuple[Tensor, Tensor]:
-    """The derivatives of <direction, `logsumexp_backward`> in ``grad`` and in ``x``.
+    """The gradients of <direction, `logsumexp_backward`> in ``grad`` and ``x``.
 
     With u the direction, a = dz/dx, v = u a::
 
@@ -209,7 +209,7 @@ def probabilities(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
 
 
 def back(y: Tensor, x: Tensor, form: Form, inactive: Tensor | None = None) -> Tensor:
-    """``y`` with the class axis and the dtype of ``x``; 0 in rows to leave out."""
+    """``y`` with the class axis and the dtype of ``x``; 0 in ``inactive`` rows."""
     y = y if inactive is None else torch.where(inactive, 0.0, y)
     return y.to(x.dtype).movedim(-1, form.axis)
 
@@ -218,7 +218,7 @@ def back(y: Tensor, x: Tensor, form: Form, inactive: Tensor | None = None) -> Te
 
 
 def value_backward(name: str, grad: Tensor, x: Tensor, form: Form) -> Tensor:
-    """The gradient of a row's entropy, confidence or sum_p2; 0 for a class of probability 0.
+    """The gradient of entropy, confidence or sum_p2 of each row; 0 for a class of probability 0.
 
     ::
 
@@ -228,7 +228,7 @@ def value_backward(name: str, grad: Tensor, x: Tensor, form: Form) -> Tensor:
     r = rows(canonical(x, form))
     p = r.p
     if name == "entropy":
-        log_p = torch.where(r.exp == 0, 0.0, r.fall) - r.log_norm
+        log_p = torch.where(r.exp == 0, 0.0, r.difference) - r.log_norm
         unit = -p * (log_p - (p * log_p).sum(-1, keepdim=True))
     elif name == "confidence":
         confidence = 1 / (1 + r.rest)
@@ -239,13 +239,13 @@ def value_backward(name: str, grad: Tensor, x: Tensor, form: Form) -> Tensor:
 
 
 def top_k(x: Tensor, k: int, form: Form) -> tuple[Tensor, Tensor]:
-    """The k classes of largest z, ties lowest first, and their probabilities; -1 and NaN in a NaN row."""
+    """The k classes of largest z and their probabilities; ties by class index; -1 and NaN in a NaN row."""
     r = rows(canonical(x, form))
     order = r.z.sort(stable=True, dim=-1, descending=True).indices[..., :k]
     return torch.where(r.peak.isnan(), -1, order), r.p.gather(-1, order)
 
 
 def predict(x: Tensor, form: Form) -> tuple[Tensor, Tensor]:
-    """The class of largest z, lowest on ties, and its probability; -1 and NaN in a NaN row."""
+    """The class of largest z and its probability; the lowest of equal ones; -1 and NaN in a NaN row."""
     r = rows(canonical(x, form))
     return torch.where(r.peak.isnan(), -1, r.top).squeeze(-1), (1 / (1 + r.rest)).squeeze(-1)

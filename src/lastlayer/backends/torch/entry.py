@@ -1,10 +1,11 @@
-"""The public functions on tensors. In: what `functional` was given. Out: tensors that autograd knows.
+"""The public functions on tensors. In: the arguments that `functional` got. Out: differentiable tensors.
 
-Each chooses among the ways that a call can be computed:
+Each function chooses one of three ways to compute a call:
 
-- the core on the tensor's own memory, differentiated by a rule of `autograd`: the usual way;
-- `composed`, PyTorch's own operations, where weights or dense targets are to be differentiated too;
-- `ops`, operations registered with PyTorch, while ``torch.compile`` or ``torch.export`` looks on.
+- `loss_rules` and `softmax_rules`: the core on the tensor's own memory, with a `Rule` for autograd. The
+  normal case;
+- `composed` and `losses`: PyTorch's own operations, where weights or dense targets require a gradient;
+- `ops`: operations registered with PyTorch, under ``torch.compile`` or ``torch.export``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from . import row_stats as rows
 from .canonical import resolve
 from .choice import on_core
 from .composed import Form
-from .lazy import made
+from .lazy import materialized
 from .loss_rules import Loss, LossBackward, SoftLoss
 from .rule import call
 from .softmax_rules import LogSumExp, Softmax
@@ -62,15 +63,16 @@ _HALVES = (torch.float16, torch.bfloat16)
 _FLOATS = (*_HALVES, torch.float32, torch.float64)
 
 
-# A class of logits that are not materialized -> the module with loss, row_stats and top_k of them.
-# These return None where the logits are needed. The module registers the class: it calls the functions below.
+# Class of deferred logits -> the module with its own loss, row_stats and top_k. Those return None where the
+# logits have to be materialized. The module registers the class here, since it is above this one: it calls
+# the functions below.
 DEFERRED: dict[type, Any] = {}
 
 
 def floating_scores(function: str, x: Tensor) -> Tensor:
-    """``x`` as a floating tensor of no subclass."""
+    """``x`` as a floating-point tensor, without a subclass that leaves PyTorch's operations as they are."""
     name = tensor_errors.scores_name(function)
-    x = in_strides(function, name, made(x))
+    x = in_strides(function, name, materialized(x))
     if type(x) is not Tensor and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__:
         x = x.as_subclass(Tensor)
     if not x.is_floating_point():
@@ -110,13 +112,13 @@ def softmax(
     arguments = x, where, form.axis, form.temperature, log
     if out is None:
         if is_watched(x):
-            if is_transformed():  # as in `loss_of`
+            if is_transformed():  # as in `loss_of`: registered operations have no rule for transforms
                 return composed.softmax(x, form.axis, where, form.temperature, log)
             return ops.softmax(*arguments)  # type: ignore[no-any-return]
         return call(Softmax, *arguments)  # type: ignore[no-any-return]
     if on_core(x) and can_write(out, x, where):
         kernels.softmax(*arguments, out)
-        if not out.is_inference():  # which has no version
+        if not out.is_inference():  # inference tensors have no version counter
             torch.autograd.graph.increment_version(out)
         return out
     return out.copy_(kernels.softmax(*arguments))
@@ -143,12 +145,12 @@ def logsumexp(x: Tensor, axis: Any, where: Any, keepdims: bool) -> Tensor:
 
 
 def _for_autocast(x: Tensor) -> Tensor:
-    """``x`` in float32 where autocast has softmax in it: on devices, not on CPUs. Losses always are."""
+    """``x`` in float32 where autocast computes softmax in it: on GPUs, not on CPUs. Losses always are."""
     return x.float() if x.dtype in _HALVES and not x.is_cpu and is_autocast(x) else x
 
 
 def _folded(function: str, x: Tensor, where: Any, axis: Any) -> tuple[Tensor, Tensor | None, problem.Axes]:
-    """``x`` and ``where`` with several class axes as one, the last; and the way back."""
+    """``x`` and ``where`` with several class axes folded into one last axis; and `problem.Axes` to unfold."""
     folding = problem.folding(function, x, axis)
     where = None if where is None else _where(function, x, where)
     rows = len(folding.order) - len(folding.axes)
@@ -166,7 +168,7 @@ def _unfolded(y: Tensor, folding: problem.Axes) -> Tensor:
 
 
 def _where(function: str, x: Tensor, where: Any) -> Tensor:
-    """``where`` as bools of the shape of ``x``."""
+    """``where`` as bools in the shape of ``x``."""
     where = as_tensor(function, "where", where, x)
     if not torch.compiler.is_compiling():
         problem.mask(function, shape_of(x), shape_of(where))
@@ -174,7 +176,7 @@ def _where(function: str, x: Tensor, where: Any) -> Tensor:
 
 
 def _check_out(function: str, x: Tensor, out: Any, temperature: Any) -> None:
-    """Whether ``out`` can hold the result."""
+    """Raise unless ``out`` can hold the result."""
     known = isinstance(out, Tensor) and not torch.compiler.is_compiling() and out.layout is torch.strided
     learned = temperature if isinstance(temperature, Tensor) else None
     records = isinstance(out, Tensor) and tracks(x, out, learned)
@@ -185,7 +187,7 @@ def _check_out(function: str, x: Tensor, out: Any, temperature: Any) -> None:
 
 
 def loss(x: Tensor, given: Given, said: Said) -> Tensor:
-    """``lastlayer.cross_entropy``, ``nll_loss`` or ``log_loss``, whichever the options name."""
+    """``lastlayer.cross_entropy``, ``nll_loss`` or ``log_loss``: the function that the options name."""
     y, w, s = given
     function, ignore_index, reduction = said[0], said[IGNORE_INDEX], said[REDUCTION]
     if (
@@ -206,24 +208,24 @@ def loss(x: Tensor, given: Given, said: Said) -> Tensor:
 
 
 def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
-    """The loss of tensors."""
+    """The loss, from checked tensors: see `arguments_of`."""
     if isinstance(o.denominator, Tensor) and o.reduction == "mean":
         return number_options.over(loss_of(x, target, summed(o)), o.denominator)
     if not (only_scores_learn(*target) and number_options.are_read(o)):
         if _learns_dense(x, target, o):
             return SoftLoss.apply(x, *target[:3], o)  # type: ignore[no-any-return, no-untyped-call]
         if on_core(x):
-            resolve(x, target, number_options.stand_ins(o))  # what is wrong with the tensors, if anything
+            resolve(x, target, number_options.stand_ins(o))  # for its errors
         return kernels.composed_loss(x, target, o)
     if is_watched(x):
-        if is_transformed():  # a transform inside of a program differentiates no registered operation
+        if is_transformed():  # transforms of torch.func in a graph cannot differentiate registered operations
             return kernels.composed_loss(x, target, o)
         return ops.loss(x, *target, *o[:-1])  # type: ignore[no-any-return]
     return call(Loss, x, *target, o)  # type: ignore[no-any-return]
 
 
 def _learns_dense(x: Tensor, target: Target, o: Options) -> bool:
-    """Whether the core computes what is learned: the scores and dense targets of their dtype."""
+    """Whether `SoftLoss` applies: dense targets may require a gradient, but nothing else than the scores."""
     y, w, s, *_ = target
     return (
         o.function == "cross_entropy"
@@ -246,7 +248,7 @@ def loss_and_gradient(x: Tensor, given: Given, o: Options) -> tuple[Tensor, Tens
 
 
 def loss_and_gradient_of(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Tensor]:
-    """The loss of tensors and its gradient."""
+    """The loss and its gradient, from checked tensors."""
     if number_options.are_read(o) and not (is_watched(x) or tracks(x, *target)):
         return kernels.loss_and_gradient(x, target, o)
     value = loss_of(x, target, o)
@@ -297,7 +299,7 @@ def _row_stats_of_shard(x: Tensor, given: Given, o: Options, offset: Any, target
 
 
 def row_stats_of(x: Tensor, target: Target | None, o: Options) -> RowStats:
-    """The statistics of tensors."""
+    """The statistics, from checked tensors."""
     composing = not number_options.are_read(o) or (target is not None and not only_scores_learn(*target))
     return rows.row_stats(x, target, o, composing)
 
@@ -326,12 +328,12 @@ def top_k(x: Tensor, k: Any, options: Options) -> tuple[Tensor, Tensor]:
 
 
 def summed(o: Options) -> Options:
-    """The same loss, whose sum is divided by a denominator afterwards."""
+    """The options of the sum, which the caller divides by the denominator."""
     return o._replace(reduction="sum", denominator=None)
 
 
 def arguments_of(x: Tensor, given: Given, o: Options) -> tuple[Tensor, Target, Options]:
-    """The tensors of a loss, where the scores are, and its options with the numbers read."""
+    """The tensors of a loss, on the device of the scores, and its options with numbers instead of tensors."""
     function, was, (y, w, s) = o.function, x, given
     x = floating_scores(function, x)
     o = number_options.read(o, x)
@@ -378,9 +380,9 @@ def _is_axis(axis: Any, x: Tensor) -> bool:
 
 
 def only_scores_learn(y: Tensor, *others: Tensor | None) -> bool:
-    """Whether nothing but the scores can have a gradient."""
+    """Whether only the scores can require a gradient, not targets or weights."""
     if not y.is_floating_point() and all(t is None for t in others):
         return True
     if not torch.compiler.is_compiling() and (is_transformed() or forward_ad._current_level >= 0):
-        return False  # who is differentiated shows only later
+        return False  # requires_grad does not tell what a transform differentiates
     return not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (y, *others)))

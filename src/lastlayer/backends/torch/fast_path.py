@@ -1,8 +1,8 @@
-"""The usual calls by the shortest way: scores and their class indices in CPU memory, no options.
+"""The fast path for simple calls: scores and class indices in CPU memory, default options.
 
-In: tensors. Out: the result, or None where a call is not so usual, or wrong: then `entry` takes it, and
-says what is wrong. For three logits the way of a call is all that it costs, so nothing is made here but the
-result: the core reads the tensors themselves, and says by an exception that it cannot.
+In: tensors. Out: the result, or None if a call is not simple or has an error; `entry` then computes it or
+raises the error. For a few logits the overhead of a call is all of its cost, so as little as possible is done
+in Python: the core reads the tensors directly, and raises an exception if it cannot.
 """
 
 from __future__ import annotations
@@ -35,28 +35,33 @@ __all__ = [
 _records = torch.is_grad_enabled
 _threads = torch.get_num_threads
 _float32, _float64 = torch.float32, torch.float64
-# Classes; with fewer, finding a row's statistics again costs no more than taking them from memory.
-_MANY = 65
-# Classes; up to here the gradient is computed with the loss: it costs less than reading everything again.
-_FEW = 4
+# From this number of classes on, the rows' peak and rest are saved for the backward pass. With fewer classes,
+# computing them again costs no more than reading them from memory.
+_SAVED_FROM = 65
+# Up to this number of classes, the gradient is computed with the loss: that costs less than reading logits
+# and targets again.
+_WITH_LOSS_UP_TO = 4
 
 
-class UnusualError(Exception):
-    """A call for `entry`."""
+class NotSimpleError(Exception):
+    """The call is not simple: `entry` has to take it."""
 
 
-_REFUSALS = (UnusualError, ValueError, TypeError, RuntimeError, BufferError)  # the last four are the core's
+_REFUSALS = (NotSimpleError, ValueError, TypeError, RuntimeError, BufferError)  # the last four are the core's
 
 
 # --- losses -------------------------------------------------------------------------------------------------
 
-# What the core is asked for: the losses of rows, and the gradient of their sum.
-_WITH_LOSS, _ALONE = 1, 4  # gradients of cross-entropies, with their losses or without
-_LOSSES = {"cross_entropy": (0, _ALONE), "nll_loss": (2, 5), "log_loss": (3, 6)}
+# The constants of `core` for the loss and for its gradient, by function.
+_LOSSES = {
+    "cross_entropy": (core.LOSS, core.GRADIENT_ONLY),
+    "nll_loss": (core.PICK, core.PICK_GRADIENT),
+    "log_loss": (core.PICK_LOG, core.PICK_LOG_GRADIENT),
+}
 
 
 def loss(function: str, x: Tensor, y: Any, axis: Any, ignore_index: Any, reduction: Any) -> Tensor | None:
-    """``lastlayer.cross_entropy``, ``nll_loss`` or ``log_loss`` of one class index a row."""
+    """``lastlayer.cross_entropy``, ``nll_loss`` or ``log_loss`` with one class index per row."""
     if (
         not (reduction == "mean" or reduction == "sum" or reduction == "none")
         or type(axis) is not int
@@ -74,44 +79,45 @@ def loss(function: str, x: Tensor, y: Any, axis: Any, ignore_index: Any, reducti
     try:
         if x.requires_grad and _records():
             return apply_loss(x, y, ignore_index, reduction, function, axis)  # type: ignore[no-any-return]
-        return loss_and_scale(x, y, ignore_index, reduction, _UNKNOWN, function, axis)[0]
+        return loss_and_scale(x, y, ignore_index, reduction, _NOT_SAVED, function, axis)[0]
     except _REFUSALS:
         return None
 
 
-_UNKNOWN = (None, None)  # no memory for peak and rest
+_NOT_SAVED = (None, None)  # peak and rest are not wanted
 
 
 def loss_and_scale(
-    x: Tensor, y: Tensor, ignore_index: Any, reduction: Any, statistics: Any = _UNKNOWN,
+    x: Tensor, y: Tensor, ignore_index: Any, reduction: Any, statistics: Any = _NOT_SAVED,
     function: str = "cross_entropy", axis: int = 1, gradient: Tensor | None = None,
 ) -> tuple[Tensor, float]:  # fmt: skip
-    """The loss, and what the sum of the rows' losses was multiplied with.
+    """The loss, and the scale by which the sum of the rows' losses was multiplied.
 
-    If asked, also the rows' ``statistics``, their peak and rest, or the ``gradient`` of a cross-entropy.
+    Also fills ``statistics`` (peak and rest of each row) or the ``gradient`` of a cross-entropy, if given.
     """
     bad, total = core.target_totals(y, x.size(axis), ignore_index, None, None)
     if bad >= 0:
-        raise UnusualError
+        raise NotSimpleError
     scale = 1.0 if reduction != "mean" else 1.0 / total if total else 0.0
     wide = _float64 if x.dtype is _float64 else _float32
     losses = torch.empty(y.shape, dtype=wide) if reduction == "none" else None
     loss = core.cross_entropy(
         x, axis, False, 1.0, 0.0, y, False, False, None, None, ignore_index, 1.0, 0.0, 0.0, scale,
-        _LOSSES[function][0] if gradient is None else _WITH_LOSS, losses, gradient, _threads(), *statistics,
+        _LOSSES[function][0] if gradient is None else core.GRADIENT, losses, gradient, _threads(),
+        *statistics,
     )  # fmt: skip
     return torch.scalar_tensor(loss, dtype=wide) if losses is None else losses, scale
 
 
 def count_rows(y: Tensor, classes: int, ignore_index: Any) -> float:
-    """How many rows have a class; -1 where one is out of range."""
+    """How many rows are not ignored; -1 if a class index is out of range."""
     bad, total = core.target_totals(y, classes, ignore_index, None, None)
     return float(total) if bad < 0 else -1.0
 
 
 def new_statistics(x: Tensor, axis: int = 1) -> Any:
-    """Memory for each row's peak and rest, with which the backward pass looks at a row only once."""
-    if x.size(axis) < _MANY:
+    """Memory for each row's peak and rest, with which the backward pass needs only one pass over a row."""
+    if x.size(axis) < _SAVED_FROM:
         return None, None
     rows = x.numel() // x.size(axis)
     peak = torch.empty(rows, dtype=_float64 if x.dtype is _float64 else _float32)
@@ -127,7 +133,7 @@ class Loss(Function):
     ) -> Tensor:
         peak = rest = ctx.found = None
         if function == "cross_entropy":
-            if x.size(axis) <= _FEW and reduction != "none" and not is_kept_elsewhere():
+            if x.size(axis) <= _WITH_LOSS_UP_TO and reduction != "none" and not is_kept_elsewhere():
                 ctx.found = new_like(x)
             else:
                 peak, rest = new_statistics(x, axis)
@@ -147,7 +153,7 @@ class Loss(Function):
             o = Options(function, axis, ctx.ignore_index, reduction=ctx.reduction)
             return loss_gradient(grad, (x, y, None, None), o), None, None, None, None, None
         found, ctx.found = ctx.found, None
-        if found is None or grad.item() != 1.0:  # or not the first time, or rounded as if not scaled
+        if found is None or grad.item() != 1.0:  # not the first backward, or to be scaled before rounding
             found = gradient_of(ctx, grad, x, y, peak, rest, *ctx.of)
         return found, None, None, None, None, None
 
@@ -156,19 +162,19 @@ def gradient_of(
     ctx: Any, grad: Tensor, x: Tensor, y: Tensor, peak: Any, rest: Any,
     function: str = "cross_entropy", axis: int = 1,
 ) -> Tensor:  # fmt: skip
-    """d(grad . loss)/dx; the context has ignore_index, reduction and the scale that `loss_and_scale` gave."""
-    scale, heights, kind = ctx.scale, None, _LOSSES[function][1]
-    if kind == _ALONE and x.size(axis) <= _FEW and ctx.reduction != "none":
-        kind = _WITH_LOSS  # the same numbers as from the forward pass
+    """d(grad . loss)/dx. ``ctx`` has ignore_index, reduction and the scale from `loss_and_scale`."""
+    scale, row_factors, kind = ctx.scale, None, _LOSSES[function][1]
+    if kind == core.GRADIENT_ONLY and x.size(axis) <= _WITH_LOSS_UP_TO and ctx.reduction != "none":
+        kind = core.GRADIENT  # the same bits as from the forward pass
     if ctx.reduction == "none":
-        heights = grad.double().contiguous()  # each row's, in the place of sample weights
+        row_factors = grad.double().contiguous()  # passed to the core as sample weights
     else:
         scale *= grad.item()
         if scale == 0.0:
             return torch.zeros_like(x)
     dx = new_like(x)
     core.cross_entropy(
-        x, axis, False, 1.0, 0.0, y, False, False, None, heights, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
+        x, axis, False, 1.0, 0.0, y, False, False, None, row_factors, ctx.ignore_index, 1.0, 0.0, 0.0, scale,
         kind, None, dx, _threads(), peak, rest,
     )  # fmt: skip
     return dx
@@ -219,13 +225,13 @@ class Softmax(Function):
 
 
 def is_plain(grad: Tensor) -> bool:
-    """Whether the core can read a gradient: one, not many at once, and in memory as it is."""
+    """Whether the core can read a gradient directly: not batched, in CPU memory, not a negative view."""
     if type(grad) is not Tensor or not grad.is_cpu or _is_batched(grad):
         return False
     return not grad.is_neg() and not grad._is_zerotensor()
 
 
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
-# Function.apply without what it does for torch.func, which is not at work here.
+# The base class's `apply`: it skips the support for torch.func, which is not active on this path.
 apply_loss: Any = super(Function, Loss).apply
 _apply_softmax: Any = super(Function, Softmax).apply

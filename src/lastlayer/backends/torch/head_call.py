@@ -144,8 +144,8 @@ class Call(NamedTuple):
             if w is not None or y.ndim == x.ndim:  # t may be 0 throughout
                 like, o = self.like_logits, self.options
                 e = effective(like, self.target, canonical.form_of(like, self.target, o))
-                if e.empty is not None:
-                    inactive.append(e.empty.squeeze(-1) & (o.z_loss == 0))
+                if e.all_zero is not None:
+                    inactive.append(e.all_zero.squeeze(-1) & (o.z_loss == 0))
             for rows in inactive:
                 x = torch.where((rows & ~x.isfinite().all(-1)).unsqueeze(-1), 0.0, x)
         return torch.nn.functional.linear(x, self.weight, self.bias)

@@ -1,6 +1,6 @@
 """Values and gradients without autograd. In: tensors and the options of a call. Out: tensors.
 
-A tensor in CPU memory is read by the core where it lies; any other is computed by `composed`.
+Tensors in CPU memory are computed by the core, without a copy; all others by `composed` and `losses`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ __all__ = [
     "logsumexp_backward",
     "loss",
     "loss_and_gradient",
-    "loss_curvature",
+    "loss_double_backward",
     "loss_gradient",
-    "loss_hessian",
+    "loss_hessian_product",
     "predict",
     "ranks",
     "row_state",
@@ -45,7 +45,7 @@ __all__ = [
 
 
 def _in_core(function: Callable[..., Any], *arguments: Any) -> Any:
-    """``function(*arguments)`` with as many threads as PyTorch has, and with PyTorch's own."""
+    """``function(*arguments)``, on the threads of PyTorch's OpenMP runtime, as many as PyTorch uses."""
     before = core.use_threads(torch.get_num_threads())
     try:
         return function(*arguments)
@@ -96,8 +96,8 @@ def logsumexp(x: Tensor, where: Tensor | None, form: Form) -> Tensor:
     if not on_core(x):
         return composed.logsumexp(x, form, where)
     mask = None if where is None else memory(where)
-    canon: Any = form.temperature, form.softcap  # no tensors: who has such composes
-    scores = problem.scores("logsumexp", memory(x), form.axis, mask, *canon)
+    options: Any = form.temperature, form.softcap  # numbers: calls with tensors for options are composed
+    scores = problem.scores("logsumexp", memory(x), form.axis, mask, *options)
     return from_memory(_in_core(native.logsumexp, scores))
 
 
@@ -107,12 +107,12 @@ def logsumexp_backward(grad: Tensor, x: Tensor, where: Tensor | None, form: Form
         return composed.logsumexp_backward(grad, x, form, where)
     temperature: Any = form.temperature
     dx = softmax(x, where, form.axis, temperature, False)
-    height = grad.unsqueeze(form.axis)
-    return dx.mul_(height if temperature == 1.0 else height / temperature)
+    row_grads = grad.unsqueeze(form.axis)
+    return dx.mul_(row_grads if temperature == 1.0 else row_grads / temperature)
 
 
 def loss(x: Tensor, target: Target, o: Options) -> Tensor:
-    """The loss of the function that ``o`` names."""
+    """The loss that ``o.function`` names."""
     if not on_core(x):
         return composed_loss(x, target, o)
     checked = resolve(x, target, o)
@@ -127,7 +127,7 @@ _PICKS = {"nll_loss": False, "log_loss": True}
 
 
 def composed_loss(x: Tensor, target: Target, o: Options) -> Tensor:
-    """The loss, in PyTorch's operations."""
+    """The loss, by PyTorch's operations."""
     form = form_of(x, target, o)
     if o.function in _PICKS:
         return losses.pick_loss(x, target, form, _PICKS[o.function])
@@ -135,43 +135,43 @@ def composed_loss(x: Tensor, target: Target, o: Options) -> Tensor:
 
 
 def loss_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor:
-    """d(grad . loss)/dx; recomputed from the logits."""
+    """d(grad . loss)/dx, computed from the logits again."""
     if not (on_core(x) and in_memory(grad)):
         return composed_gradient(grad, x, target, o)
     checked = resolve(x, target, o)
     if o.function not in _PICKS:
-        return _gradient(grad, x, checked, core.GRADIENT_ALONE)[1]
+        return _gradient(grad, x, checked, core.GRADIENT_ONLY)[1]
     t = checked.targets
-    if t is None or t.kind != "index" or t.off:  # a product of each number with its own: nothing for the core
+    if t is None or t.kind != "index" or t.off:  # an elementwise product: the core would not be faster
         return composed_gradient(grad, x, target, o)
     log = _PICKS[o.function]
     return _gradient(grad, x, checked, core.PICK_LOG_GRADIENT if log else core.PICK_GRADIENT)[1]
 
 
 def composed_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor:
-    """d(grad . loss)/dx, in PyTorch's operations."""
+    """d(grad . loss)/dx, by PyTorch's operations."""
     form = form_of(x, target, o)
     if o.function in _PICKS:
         return losses.pick_gradient(grad, x, target, form, _PICKS[o.function])
     return losses.gradient(grad, x, target, form)
 
 
-def loss_curvature(
+def loss_double_backward(
     direction: Tensor, grad: Tensor, x: Tensor, target: Target, o: Options
 ) -> tuple[Tensor, Tensor]:
-    """The derivatives of <direction, `loss_gradient`> in ``grad`` and in ``x``, in PyTorch's operations."""
+    """The gradients of <direction, `loss_gradient`> in ``grad`` and ``x``, by PyTorch's operations."""
     form = form_of(x, target, o)
     if o.function in _PICKS:
-        return losses.pick_curvature(direction, grad, x, target, form, _PICKS[o.function])
-    return losses.curvature(direction, grad, x, target, form)
+        return losses.pick_double_backward(direction, grad, x, target, form, _PICKS[o.function])
+    return losses.double_backward(direction, grad, x, target, form)
 
 
 def soft_gradients(
     grad: Tensor, x: Tensor, target: Target, o: Options, wanted: Any
 ) -> list[Tensor | None] | None:
-    """d(grad . loss)/dx and /dq of dense targets, by the core; None where a log-probability is infinite.
+    """d(grad . loss)/dx and d(grad . loss)/dq of dense targets q; None if a log-probability is infinite.
 
-    dloss_i/dq_ij = -s_i w_j on log p_ij
+    By the core, with dloss_i/dq_ij = -s_i w_j on log p_ij.
     """
     _, w, s, *_ = target
     form = form_of(x, target, o)
@@ -191,10 +191,12 @@ def soft_gradients(
     return [dx, dq]
 
 
-def loss_hessian(direction: Tensor, grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor | None:
-    """The derivative of <direction, `loss_gradient`> in ``x`` alone, by the core; None where it cannot.
+def loss_hessian_product(
+    direction: Tensor, grad: Tensor, x: Tensor, target: Target, o: Options
+) -> Tensor | None:
+    """The gradient of <direction, `loss_gradient`> in ``x``: a Hessian-vector product; None if not possible.
 
-    For index targets c p (u - <p, u>), times what each row is multiplied with.
+    By the core, for index targets: p (u - <p, u>) times `losses.row_factor`.
     """
     if (
         o.function != "cross_entropy"
@@ -210,10 +212,10 @@ def loss_hessian(direction: Tensor, grad: Tensor, x: Tensor, target: Target, o: 
     form = form_of(x, target, o)
     p = softmax(x, None, form.axis, form.temperature, False)  # type: ignore[arg-type]
     second = softmax_backward(direction, p, None, form.axis, form.temperature, False)  # type: ignore[arg-type]
-    height = losses.height(grad, x, target, form) / form.temperature
-    second.mul_(height.movedim(-1, form.axis))
-    idle = height.movedim(-1, form.axis) == 0
-    return torch.where(idle, 0.0, second) if idle.any() else second
+    row_factor = losses.row_factor(grad, x, target, form) / form.temperature
+    second.mul_(row_factor.movedim(-1, form.axis))
+    inactive = row_factor.movedim(-1, form.axis) == 0
+    return torch.where(inactive, 0.0, second) if inactive.any() else second
 
 
 def _rows_of(x: Tensor, axis: int) -> torch.Size:
@@ -222,7 +224,7 @@ def _rows_of(x: Tensor, axis: int) -> torch.Size:
 
 
 def in_range(x: Tensor, y: Tensor, o: Options) -> bool:
-    """Whether all class indices of tensors in memory are classes, or ignored."""
+    """Whether all class indices are in range or ignored; False if they cannot be read."""
     if not in_memory(y):
         return False
     bad, _ = core.target_totals(y.contiguous(), x.shape[o.axis], o.ignore_index, None, None)
@@ -230,17 +232,16 @@ def in_range(x: Tensor, y: Tensor, o: Options) -> bool:
 
 
 def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem, kind: int) -> tuple[Any, Tensor]:
-    """The loss, and its gradient times ``grad``: of the sum of ``grad`` times the losses for "none".
+    """The loss, and d(grad . loss)/dx.
 
-    ``kind``: of `native`; for a gradient alone the loss means nothing.
+    ``kind``: which of `core`'s constants to compute; with one for a gradient only, the loss is meaningless.
     """
     if grad is not None and checked.reduction == "none":
         targets = checked.targets
         assert targets is not None
-        s, height = targets.sample_weight, memory(grad.double())
-        checked = checked._replace(
-            targets=targets._replace(sample_weight=height if s is None else s * height), reduction="sum"
-        )
+        s, row_grads = targets.sample_weight, memory(grad.double())
+        weights = row_grads if s is None else s * row_grads
+        checked = checked._replace(targets=targets._replace(sample_weight=weights), reduction="sum")
     elif grad is not None:
         checked = checked._replace(scale=checked.scale * float(grad))
     if checked.scale == 0.0:
@@ -250,14 +251,14 @@ def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem, kind: in
 
 
 def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Tensor]:
-    """The loss and its gradient, in one visit of each row."""
+    """The loss and its gradient, in one call of the core."""
     if not on_core(x):
         form = form_of(x, target, o)
         value = losses.cross_entropy(x, target, form)
         return value, losses.gradient(torch.ones_like(value), x, target, form)
     checked = resolve(x, target, o)
     value, dx = _gradient(None, x, checked, core.GRADIENT)
-    if type(value) is float:  # a mean over nothing; NumPy's float64 is a float too
+    if type(value) is float:  # scale is 0: `_gradient` returned 0.0. NumPy's float64 is a subclass
         return torch.zeros((), dtype=wide(x.dtype)), dx
     return from_memory(value), dx
 

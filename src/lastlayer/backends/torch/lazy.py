@@ -1,17 +1,19 @@
-"""Tensors whose numbers are computed when something needs them. In: how to compute them. Out: such a tensor.
+"""Lazy tensors: their numbers are computed when needed. In: a function that computes them. Out: a tensor.
 
-A `LazyTensor` has a shape, a dtype, strides and a place in autograd's graph, but no storage. Inside, it is a
-tensor on the meta device that may not hand out a pointer: C code that reads storage without asking anyone
-finds that out and raises an error, where it would read memory that is not there. PyTorch asks a tensor of
-this kind at two levels:
+A `LazyTensor` has a shape, a dtype, strides and a place in autograd's graph, but no storage. Internally it is
+a tensor on the meta device whose data pointer may not be read: C code that tries to read it raises an error
+instead of reading invalid memory. PyTorch passes operations on such a tensor to this class at two levels:
 
-- ``__torch_function__`` sees a call before autograd does. What reads storage and asks nobody else, such as
-  ``numpy()``, is answered there with a tensor that has some.
-- ``__torch_dispatch__`` sees each operation after autograd did. A subclass may answer it with another lazy
-  tensor (`LazyTensor.derived`); everything else is computed of the numbers.
+- ``__torch_function__`` is called before autograd. Functions that read the storage directly, such as
+  ``numpy()``, get a materialized tensor there.
+- ``__torch_dispatch__`` is called after autograd, for each operation. A subclass may return another lazy
+  tensor (`LazyTensor.derived`). Otherwise the operation runs on the materialized numbers.
 
-Two rules keep numbers true. What has been computed is used as it is from then on, since others may have
-written into it. And before anyone can write into numbers, whatever is still to be computed of them is.
+Two rules keep results correct:
+
+1. Numbers that have been materialized are used from then on, and never computed again: the user may have
+   written to them.
+2. Before the user can write to numbers, all other lazy tensors that depend on them are materialized.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lastlayer.problem import deferred_errors
 
-__all__ = ["LazyTensor", "Snapshot", "Values", "made", "with_numbers"]
+__all__ = ["LazyTensor", "Snapshot", "Values", "materialized", "with_numbers"]
 
 _aten = torch.ops.aten
 _device_of = torch.ops.prim.device.default
@@ -37,10 +39,10 @@ _PLAIN = torch._C.DisableTorchFunctionSubclass
 
 
 class Values:
-    """The numbers of a lazy tensor, computed once. A tensor and those detached from it share one object.
+    """The numbers of a lazy tensor, computed once. A tensor and its detached copies share one object.
 
-    Nothing here leads to a tensor of autograd's graph: saved by a node of the graph, it would otherwise keep
-    the graph that keeps it.
+    It holds no reference to a tensor in autograd's graph: a node that saves its own result would otherwise
+    form a reference cycle.
     """
 
     def __init__(
@@ -52,34 +54,34 @@ class Values:
     ) -> None:
         self.numbers: Tensor | None = None
         self._compute: Callable[[], Tensor] | None = compute
-        # What is to be computed from the memory that these numbers lie in, which a view shares.
+        # Values that are still to be computed from the memory of these numbers. Views share the list.
         self._copies: list[weakref.ref[Values]] = [] if view_of is None else view_of._copies
         for source in copy_of:
             source._copies.append(weakref.ref(self))
 
     def get(self) -> Tensor:
-        """The numbers; without a gradient."""
+        """The numbers, computed at the first call; without a gradient."""
         if self.numbers is None:
             assert self._compute is not None
             with torch.no_grad(), torch.inference_mode(False):
                 self.numbers = self._compute()
-            self._compute = None  # and what it was computed from may go
+            self._compute = None  # frees its arguments
         return self.numbers
 
-    def settle(self) -> None:
-        """Compute what is still to be computed of this memory: someone may write into it from now on."""
+    def compute_dependents(self) -> None:
+        """Compute all values that depend on this memory, since it may be written to from now on."""
         copies = [values for copy in self._copies if (values := copy()) is not None]
         self._copies.clear()
         for values in copies:
             values.keep()
 
     def keep(self) -> None:
-        """Have numbers in memory of their own."""
+        """Make sure that the numbers are computed and in memory of their own."""
         self.get()
 
 
 class Snapshot(Values):
-    """The numbers that other values have now. They are the same memory, until someone may write into that."""
+    """A copy of other values as they are now. It shares their memory until that may be written to."""
 
     def __init__(self, source: Values) -> None:
         super().__init__(source.get, copy_of=(source,))
@@ -94,10 +96,10 @@ class Snapshot(Values):
 
 
 class _NotTraceable:
-    """In place of the methods by which a compiler takes a tensor apart: a lazy tensor has none.
+    """Replaces the methods by which a compiler flattens a tensor subclass, so that lazy tensors lack them.
 
-    Where the compiler may break its graph it then does, and calls the function as it is. As a part of one
-    graph (``fullgraph=True``) it cannot, and PyTorch's message would name no remedy.
+    The compiler then breaks its graph and runs the function eagerly. With ``fullgraph=True`` it may not; this
+    class raises an error for that case, because PyTorch's own message names no remedy.
     """
 
     def __get__(self, _: Any, owner: type) -> Any:
@@ -107,7 +109,7 @@ class _NotTraceable:
 
 
 def _compiles_one_graph() -> bool:
-    """Whether ``torch.compile`` is at work and may not break its graph; False where PyTorch does not say."""
+    """Whether ``torch.compile`` is running with ``fullgraph=True``; False if PyTorch does not tell."""
     tracer = getattr(sys.modules.get("torch._dynamo.symbolic_convert"), "InstructionTranslator", None)
     try:
         return bool(tracer is not None and tracer.current_tx().one_graph)
@@ -120,11 +122,11 @@ class LazyTensor(Tensor):
 
     content: Values
     __tensor_flatten__ = _NotTraceable()
-    functions: dict[Any, Callable[..., Any]] = {}  # noqa: RUF012 - what is answered before autograd sees it
+    functions: dict[Any, Callable[..., Any]] = {}  # noqa: RUF012 - replacements for functions of PyTorch
 
     @classmethod
     def of(cls, like: Tensor, content: Values, **attributes: Any) -> Any:
-        """A lazy tensor of the shape, strides and dtype of another."""
+        """A lazy tensor with the shape, strides and dtype of ``like``."""
         options: Any = {"dtype": like.dtype, "device": "meta", "dispatch_device": True}
         self = Tensor._make_wrapper_subclass(cls, like.shape, like.stride(), like.storage_offset(), **options)
         torch._C._set_throw_on_mutable_data_ptr(self)
@@ -132,19 +134,19 @@ class LazyTensor(Tensor):
         return self
 
     def materialize(self) -> Tensor:
-        """The numbers, without a gradient."""
+        """The numbers, as a plain tensor without a gradient."""
         return self.content.get()
 
     def is_lazy(self) -> bool:
-        """Whether nobody can have seen or changed the numbers yet."""
+        """Whether the numbers are not computed yet."""
         return self.content.numbers is None
 
     def like(self) -> Tensor:
-        """A tensor of this shape, strides and dtype on the meta device."""
+        """A tensor with this shape, strides and dtype on the meta device."""
         return torch.empty_strided(self.shape, self.stride(), dtype=self.dtype, device="meta")
 
     def derived(self, func: Any, args: Any, kwargs: Any) -> LazyTensor | None:  # noqa: ARG002
-        """What an operation makes of this tensor and others, lazily; None where it needs the numbers."""
+        """The lazy result of an operation on this tensor and others; None if it needs the numbers."""
         return None
 
     @classmethod
@@ -172,14 +174,14 @@ class LazyTensor(Tensor):
 
 
 def _of_numbers(func: Any, args: Any, kwargs: Any) -> Any:
-    """An operation on the numbers of lazy tensors."""
+    """The result of an operation on the materialized numbers of lazy tensors."""
     lazy = [t for t in tree_leaves((args, kwargs)) if isinstance(t, LazyTensor)]
     if torch.Tag.inplace_view in func.tags and isinstance(args[0], LazyTensor):
         deferred_errors.changed_in_place(func._overloadpacket.__name__)
     numbers = {id(t): t.materialize() for t in lazy}  # by identity: tensors compare their elements
     if func._schema.is_mutable:
         for t in lazy:
-            t.content.settle()
+            t.content.compute_dependents()
 
     def number(t: LazyTensor) -> Tensor:
         return numbers[id(t)]
@@ -189,12 +191,13 @@ def _of_numbers(func: Any, args: Any, kwargs: Any) -> Any:
     storages = {_storage(numbers[id(t)]): t for t in lazy}
     for t in tree_leaves(found):
         if type(t) is Tensor and t.layout is torch.strided and _storage(t) in storages:
-            storages[_storage(t)].content.settle()  # the result is a view: whoever has it may write into it
+            source = storages[_storage(t)]
+            source.content.compute_dependents()  # the result is a view, to which the user may write
 
     def owner_of(t: Tensor) -> Tensor:
         return owners.get(id(t), t)
 
-    return tree_map_only(Tensor, owner_of, found)  # an operation that writes returns what it wrote into
+    return tree_map_only(Tensor, owner_of, found)  # an in-place operation returns the lazy tensor itself
 
 
 def _storage(t: Tensor) -> int:
@@ -202,11 +205,11 @@ def _storage(t: Tensor) -> int:
     return found
 
 
-# --- their numbers, in autograd's graph ---------------------------------------------------------------------
+# --- materialized tensors in autograd's graph ---------------------------------------------------------------
 
 
 class _Look(Function):
-    """A lazy tensor -> its numbers. A write to either is counted for both: they share their version."""
+    """A lazy tensor -> its numbers. Both share one version counter, so writes to either are detected."""
 
     @staticmethod
     def forward(ctx: Any, t: LazyTensor) -> Tensor:  # noqa: ARG004
@@ -219,8 +222,8 @@ class _Look(Function):
         return grad
 
 
-class _Stead(Function):
-    """(a tensor, other numbers) -> these, in its place in the graph."""
+class _Substitute(Function):
+    """(tensor, numbers) -> the numbers, with the tensor's place in the graph."""
 
     @staticmethod
     def forward(ctx: Any, t: Tensor, numbers: Tensor) -> Tensor:  # noqa: ARG004
@@ -231,36 +234,36 @@ class _Stead(Function):
         return grad, None
 
 
-def made(x: Any) -> Any:
-    """``x``; a lazy tensor as a plain one that has its numbers and its gradient."""
+def materialized(x: Any) -> Any:
+    """``x``; a lazy tensor becomes a plain tensor with its numbers and its place in the graph."""
     return _Look.apply(x) if isinstance(x, LazyTensor) else x  # type: ignore[no-untyped-call]
 
 
 def with_numbers(t: Tensor, numbers: Tensor) -> Tensor:
-    """A plain tensor of these numbers, in the place of ``t`` in the graph."""
-    return _Stead.apply(t, numbers)  # type: ignore[no-any-return, no-untyped-call]
+    """A plain tensor of these numbers, with the place of ``t`` in the graph."""
+    return _Substitute.apply(t, numbers)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _handed_out(t: LazyTensor) -> Tensor:
-    """The same, for someone who may write into it."""
-    found: Tensor = made(t)
-    t.content.settle()
+def _writable(t: LazyTensor) -> Tensor:
+    """`materialized`, for a caller that may write to the result."""
+    found: Tensor = materialized(t)
+    t.content.compute_dependents()
     return found
 
 
 def _read(func: Any, args: Any, kwargs: Any) -> Any:
-    """A function that reads storage, of a tensor that has some."""
-    return func(_handed_out(args[0]), *args[1:], **kwargs)
+    """Call a function that reads the storage, on the materialized tensor."""
+    return func(_writable(args[0]), *args[1:], **kwargs)
 
 
 def _register_hook(func: Any, args: Any, kwargs: Any) -> Any:
-    """Hooks are given gradients with numbers: they may write into them, by NumPy for example."""
+    """Pass materialized gradients to a hook, since it may write to them, by NumPy for example."""
 
     def of_numbers(hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         def called(grad: Tensor) -> Any:
             if not isinstance(grad, LazyTensor):
                 return hook(grad)
-            numbers = _handed_out(grad)
+            numbers = _writable(grad)
             found = hook(numbers)
             return numbers if found is None else found
 
@@ -276,7 +279,7 @@ def _register_hook(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _retain_grad(func: Any, args: Any, kwargs: Any) -> Any:
-    """The gradient is kept in numbers, which a later step of an optimizer does not change."""
+    """Retain a materialized gradient, which a later step of an optimizer cannot change."""
     if args[0].requires_grad and not args[0].is_leaf:
         args[0].register_hook(lambda grad: grad)
     with _PLAIN():
@@ -284,9 +287,9 @@ def _retain_grad(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _with_numbers(func: Any, args: Any, kwargs: Any) -> Any:
-    """Gradients are handed out with numbers."""
+    """Return materialized gradients."""
     with _PLAIN():
-        return tree_map_only(LazyTensor, _handed_out, func(*args, **kwargs))
+        return tree_map_only(LazyTensor, _writable, func(*args, **kwargs))
 
 
 def _refuse_data(func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001
@@ -294,7 +297,7 @@ def _refuse_data(func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001
 
 
 def _share_memory(func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001
-    _handed_out(args[0]).share_memory_()  # type: ignore[no-untyped-call]
+    _writable(args[0]).share_memory_()  # type: ignore[no-untyped-call]
     return args[0]
 
 

@@ -1,4 +1,4 @@
-"""How the losses are differentiated: a `Rule` for the loss, and one for its gradient."""
+"""How the losses are differentiated: a `Rule` for the loss, and one for its gradient. See `rule`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["Loss", "LossBackward", "SoftLoss", "loss_gradient"]
 
 
 class _Batch(NamedTuple):
-    """A batch of losses of class indices without weights, as the losses of all its rows."""
+    """A batch of losses (under vmap) of class indices without weights, as one loss with more rows."""
 
-    x: Tensor  # batch first
+    x: Tensor  # batch axis first
     y: Tensor
     options: Options
-    counts: Tensor | None  # of "mean": the rows of each member that are not ignored
+    counts: Tensor | None  # for "mean": how many rows of each loss are not ignored
 
 
 def _batch_of(size: int, in_dims: Any, args: Any) -> _Batch | None:
-    """``args``: x, a target, options. None where the core cannot compute it or a class is out of range."""
+    """``args``: x, target, options. None if the core cannot compute the batch or an index is out of range."""
     x, y, *others, o = args
     if any(t is not None for t in others) or o.denominator is not None or y.is_floating_point():
         return None
@@ -85,14 +85,14 @@ class Loss(Rule):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         x, o = ctx.saved_tensors[0], ctx.options
-        none = o.reduction == "none"
-        ones = ones_of_rows(x, o.axis) if none else torch.ones((), dtype=wide(x.dtype), device=x.device)
+        per_row = o.reduction == "none"
+        ones = ones_of_rows(x, o.axis) if per_row else torch.ones((), dtype=wide(x.dtype), device=x.device)
         rows = along_rows(loss_gradient(ones, ctx.saved_tensors, o), tangent, o.axis)
-        return rows if none else rows.sum()
+        return rows if per_row else rows.sum()
 
 
 def loss_gradient(grad: Tensor, tensors: Any, o: Options) -> Tensor:
-    """d(grad . loss)/dx, differentiable; ``tensors``: x and a target's."""
+    """d(grad . loss)/dx, differentiable. ``tensors``: x and the tensors of a target."""
     return call(LossBackward, grad, *tensors, o)  # type: ignore[no-any-return]
 
 
@@ -112,7 +112,7 @@ class SoftLoss(Function):
         found = None
         if not torch.is_grad_enabled() and in_memory(grad):
             found = kernels.soft_gradients(grad, x, t, o, wanted)
-        if found is None:  # to be differentiated again, many at once, or with infinite numbers
+        if found is None:  # double backward, batched gradients, or infinite log-probabilities
             graph = torch.is_grad_enabled()
             with torch.enable_grad():
                 if not graph:
@@ -159,14 +159,13 @@ class LossBackward(Rule):
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
         grad, x, *target = ctx.saved_tensors
-        nothing = (None,) * (len(target) + 1)
-        if not (
-            torch.is_grad_enabled() or ctx.needs_input_grad[0]
-        ):  # the usual: only of the scores, and once
-            second = kernels.loss_hessian(u, grad, x, Target(*target), ctx.options)
+        no_gradients = (None,) * (len(target) + 1)
+        only_scores = not (torch.is_grad_enabled() or ctx.needs_input_grad[0])
+        if only_scores:  # and no third derivative: the normal case
+            second = kernels.loss_hessian_product(u, grad, x, Target(*target), ctx.options)
             if second is not None:
-                return None, second, *nothing
-        return *kernels.loss_curvature(u, grad, x, Target(*target), ctx.options), *nothing
+                return None, second, *no_gradients
+        return *kernels.loss_double_backward(u, grad, x, Target(*target), ctx.options), *no_gradients
 
     @staticmethod
     def jvp(ctx: Any, grad_t: Any, x_t: Any, *_: Any) -> Any:
@@ -175,5 +174,5 @@ class LossBackward(Rule):
         if grad_t is not None:
             total = call(LossBackward, grad_t, x, *target, ctx.options)
         if x_t is not None:  # the second derivative is symmetric
-            total = total + kernels.loss_curvature(x_t, grad, x, Target(*target), ctx.options)[1]
+            total = total + kernels.loss_double_backward(x_t, grad, x, Target(*target), ctx.options)[1]
         return total

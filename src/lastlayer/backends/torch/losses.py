@@ -1,6 +1,6 @@
-"""The losses in PyTorch's own operations, differentiable to any order, on every device: see `composed`.
+"""The losses in PyTorch's own operations: differentiable to any order, on every device. See `composed`.
 
-In: tensors, and options in canonical form. Out: losses, their gradients, and the derivatives of those.
+In: tensors, and options in canonical form. Out: losses, gradients and double backward passes.
 """
 
 from __future__ import annotations
@@ -18,49 +18,49 @@ from .tensors import is_transformed, wide
 
 __all__ = [
     "cross_entropy",
-    "curvature",
+    "double_backward",
     "gradient",
-    "height",
-    "pick_curvature",
+    "pick_double_backward",
     "pick_gradient",
     "pick_loss",
     "ranks",
+    "row_factor",
     "statistics",
 ]
 
 
 def _inactive(z: Tensor, e: Effective, z_loss: Number = 0.0) -> Tensor | None:
-    """Rows to leave out, whatever they hold: ignored ones, and of t = 0 what would be 0 times infinity."""
+    """Rows to leave out: ignored ones, inactive ones with infinite or NaN scores, all if the total is 0."""
     inactive = e.ignored
-    nothing = None if e.s is None else e.s == 0
-    if e.empty is not None and (isinstance(z_loss, Tensor) or not z_loss):
-        empty = e.empty & (z_loss == 0)
-        nothing = empty if nothing is None else nothing | empty
-    if nothing is not None:
-        broken = nothing & ~torch.isfinite(z.detach()).all(-1, keepdim=True)
-        inactive = broken if inactive is None else inactive | broken
-    none = e.total == 0
-    if isinstance(none, Tensor):
-        inactive = none.expand(z.shape[:-1]).unsqueeze(-1) if inactive is None else inactive | none
-    elif none:
+    weightless = None if e.s is None else e.s == 0
+    if e.all_zero is not None and (isinstance(z_loss, Tensor) or not z_loss):
+        all_zero = e.all_zero & (z_loss == 0)
+        weightless = all_zero if weightless is None else weightless | all_zero
+    if weightless is not None:
+        not_finite = weightless & ~torch.isfinite(z.detach()).all(-1, keepdim=True)
+        inactive = not_finite if inactive is None else inactive | not_finite
+    no_weight = e.total == 0
+    if isinstance(no_weight, Tensor):
+        inactive = no_weight.expand(z.shape[:-1]).unsqueeze(-1) if inactive is None else inactive | no_weight
+    elif no_weight:
         inactive = torch.ones((*z.shape[:-1], 1), dtype=torch.bool, device=z.device)
     return inactive
 
 
 def _state(x: Tensor, target: Target, form: Form) -> tuple[Effective, Rows, Tensor | None]:
-    """The targets, the state of the rows, and the rows that are left out of it."""
+    """The targets, the statistics of the rows, and the rows to leave out."""
     e = effective(x, target, form)
     z = canonical(x, form)
     inactive = _inactive(z, e, form.z_loss)
     if inactive is not None and form.softcap is None:
         z = torch.where(inactive, 0.0, z)
-    elif inactive is not None:  # before the softcap, whose derivative is NaN of NaN
+    elif inactive is not None:  # before the softcap, since its derivative at NaN is NaN
         z = canonical(torch.where(inactive.movedim(-1, form.axis), 0.0, x), form)
     return _possible(e, z), rows(z), inactive
 
 
 def _possible(e: Effective, z: Tensor) -> Effective:
-    """The targets, those that are 0 at a score of -inf as constants: they add nothing to any derivative."""
+    """The targets, with constants where t = 0 and z = -inf, so that their derivatives are 0 and not NaN."""
     learned = (t.requires_grad for t in (e.at, e.each) if t is not None)
     if not (is_transformed() or forward_ad._current_level >= 0 or any(learned)):
         return e
@@ -77,16 +77,16 @@ def _possible(e: Effective, z: Tensor) -> Effective:
     return e._replace(at=at, each=each, mass=mass)
 
 
-def _times(weight: Tensor, fall: Tensor) -> Tensor:
-    """-weight * fall, where 0 times infinity or NaN is 0."""
-    fall = torch.where((weight == 0) & ~fall.detach().isfinite(), 0.0, fall)
-    return -weight * fall
+def _times(weight: Tensor, difference: Tensor) -> Tensor:
+    """-weight * difference, with 0 where the weight is 0 and the difference infinite or NaN."""
+    difference = torch.where((weight == 0) & ~difference.detach().isfinite(), 0.0, difference)
+    return -weight * difference
 
 
 def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
     """loss = s (gap + mass log1p(rest) + z_loss lse^2), where gap = sum_j t_j (peak - z_j); reduced."""
     e, r, inactive = _state(x, target, form)
-    losses = _gap(r.fall, e) + e.mass * r.log_norm
+    losses = _gap(r.difference, e) + e.mass * r.log_norm
     if differs(form.z_loss, 0.0):
         losses = losses + form.z_loss * r.lse**2
     return _reduced(losses, e, inactive, form)
@@ -95,7 +95,7 @@ def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
 def pick_loss(x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
     """loss = -sum_j t_j log p_j, from log-probabilities, or from probabilities (log=True).
 
-    A class of t = 0 is not read: whatever it holds, 0 log p = 0.
+    Where t = 0, p is not read: the term is 0 even if p is 0 or NaN.
     """
     e = effective(x, target, form)
     p = x.movedim(form.axis, -1).to(wide(x.dtype))
@@ -113,18 +113,18 @@ def pick_loss(x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
 
 
 def _log(p: Tensor, weight: Tensor) -> Tensor:
-    """log p; -inf where its weight is 0 and it is not finite, since its derivative is not wanted there."""
-    nothing = (weight == 0) & ~((p > 0) & (p < inf))
-    return torch.where(nothing, -inf, torch.log(torch.where(nothing, 1.0, p)))
+    """log p; where the weight is 0 and log p not finite, -inf with derivative 0."""
+    unread = (weight == 0) & ~((p > 0) & (p < inf))
+    return torch.where(unread, -inf, torch.log(torch.where(unread, 1.0, p)))
 
 
-def _gap(fall: Tensor, e: Effective) -> Tensor:
+def _gap(difference: Tensor, e: Effective) -> Tensor:
     """sum_j t_j (peak - z_j) / s."""
     if e.place is None or e.at is None:
         assert e.each is not None
-        return _times(e.each, fall).sum(-1, keepdim=True)
-    gap = _times(e.at, fall.gather(-1, e.place)).sum(-1, keepdim=True)
-    return gap if e.each is None else gap + _times(e.each, fall).sum(-1, keepdim=True)
+        return _times(e.each, difference).sum(-1, keepdim=True)
+    gap = _times(e.at, difference.gather(-1, e.place)).sum(-1, keepdim=True)
+    return gap if e.each is None else gap + _times(e.each, difference).sum(-1, keepdim=True)
 
 
 def _reduced(losses: Tensor, e: Effective, inactive: Tensor | None, form: Form) -> Tensor:
@@ -139,24 +139,24 @@ def _reduced(losses: Tensor, e: Effective, inactive: Tensor | None, form: Form) 
 
 
 def _scaled(x: Tensor, e: Effective) -> Tensor:
-    """``x`` over the total; 0 for a mean over nothing."""
+    """``x`` divided by the total; 0 if the total is 0."""
     if isinstance(e.total, Tensor):
         return over(x, e.total)
     if e.total == 1.0:
         return x
-    return x * x.new_full((), 1 / e.total if e.total else 0.0)  # a tensor: it has a dtype of its own
+    return x * x.new_full((), 1 / e.total if e.total else 0.0)  # a tensor of the dtype of x
 
 
 def gradient(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
     """d(grad . loss)/dx = grad s scale dz/dx ((mass + 2 z_loss lse) p - t)."""
     e, r, inactive = _state(x, target, form)
-    return back(_height(grad, e, form) * _unit(r, e, form) * slope(x, form), x, form, inactive)
+    return back(_row_factor(grad, e, form) * _unit(r, e, form) * slope(x, form), x, form, inactive)
 
 
-def curvature(
+def double_backward(
     direction: Tensor, grad: Tensor, x: Tensor, target: Target, form: Form
 ) -> tuple[Tensor, Tensor]:
-    """The derivatives of <direction, `gradient`> in ``grad`` and in ``x``.
+    """The gradients of <direction, `gradient`> in ``grad`` and ``x``.
 
     With u the direction, G = c p - t, c = mass + 2 z_loss lse, a = dz/dx, h = grad s scale::
 
@@ -176,29 +176,32 @@ def curvature(
     if form.softcap is not None:
         raw = x.movedim(form.axis, -1).to(z.dtype)
         second = second - v * unit * (2 / form.softcap) * torch.tanh(raw / form.softcap)
-    along = (v * unit).sum(-1, keepdim=True) * _height(torch.ones_like(grad), e, form)
+    along = (v * unit).sum(-1, keepdim=True) * _row_factor(torch.ones_like(grad), e, form)
     along = along if inactive is None else torch.where(inactive, 0.0, along)
     along = along.squeeze(-1) if form.reduction == "none" else along.sum()
-    return along.to(grad.dtype), back(_height(grad, e, form) * second, x, form, inactive)
+    return along.to(grad.dtype), back(_row_factor(grad, e, form) * second, x, form, inactive)
 
 
-def height(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
-    """What softmax's second derivative is multiplied with, of index targets: 0 in ignored rows."""
+def row_factor(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
+    """grad s scale mass of each row: the factor of softmax's derivative in the Hessian; 0 if ignored.
+
+    For index targets.
+    """
     e = effective(x, target, form)
-    found = _height(grad, e, form) * e.mass
+    found = _row_factor(grad, e, form) * e.mass
     found = found if e.ignored is None else torch.where(e.ignored, 0.0, found)
     return found if e.wrong is None else torch.where(e.wrong, nan, found)
 
 
-def _height(grad: Tensor, e: Effective, form: Form) -> Tensor:
-    """What each row's gradient is multiplied with."""
-    height = grad.unsqueeze(-1) if form.reduction == "none" else _scaled(grad, e)
-    height = height.to(e.mass.dtype)
-    return height if e.s is None else height * e.s
+def _row_factor(grad: Tensor, e: Effective, form: Form) -> Tensor:
+    """grad s scale: the factor of each row's gradient."""
+    row_factor = grad.unsqueeze(-1) if form.reduction == "none" else _scaled(grad, e)
+    row_factor = row_factor.to(e.mass.dtype)
+    return row_factor if e.s is None else row_factor * e.s
 
 
 def _unit(r: Rows, e: Effective, form: Form) -> Tensor:
-    """c p - t without s; at the peak (c - t) - c rest / (1 + rest), where nothing cancels."""
+    """c p - t, without the factor s; at the peak (c - t) - c rest / (1 + rest), to avoid cancellation."""
     c = e.mass + 2 * form.z_loss * r.lse if differs(form.z_loss, 0.0) else e.mass
     at_peak = -c * (r.rest / (1 + r.rest))
     unit = c * r.p
@@ -215,49 +218,49 @@ def _unit(r: Rows, e: Effective, form: Form) -> Tensor:
 
 
 def pick_gradient(grad: Tensor, x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
-    """d(grad . loss)/dx = -grad s scale t, or that over p (log=True)."""
+    """d(grad . loss)/dx = -grad s scale t; divided by p if log=True."""
     e = effective(x, target, form)
     p = x.movedim(form.axis, -1).to(wide(x.dtype))
     inactive = _inactive(p, e)
-    height = -_height(grad, e, form)
+    row_factor = -_row_factor(grad, e, form)
     if inactive is not None:
-        height = torch.where(inactive, 0.0, height)
+        row_factor = torch.where(inactive, 0.0, row_factor)
     if e.wrong is not None:
-        height = torch.where(e.wrong, nan, height)
+        row_factor = torch.where(e.wrong, nan, row_factor)
     if e.place is None or e.at is None:
         assert e.each is not None
-        result = _over(height * e.each, p) if log else height * e.each
+        result = _over(row_factor * e.each, p) if log else row_factor * e.each
     elif e.each is None:
-        at = height * e.at
+        at = row_factor * e.at
         at = _over(at, p.gather(-1, e.place)) if log else at
         result = torch.zeros_like(p).scatter(-1, e.place, at)
     else:
         t = e.each.expand(p.shape).scatter_add(-1, e.place, e.at)
-        result = _over(height * t, p) if log else height * t
+        result = _over(row_factor * t, p) if log else row_factor * t
     return back(result, x, form)
 
 
-def pick_curvature(
+def pick_double_backward(
     direction: Tensor, grad: Tensor, x: Tensor, target: Target, form: Form, log: bool
 ) -> tuple[Tensor, Tensor]:
-    """The derivatives of <direction, `pick_gradient`> in ``grad`` and in ``x``."""
+    """The gradients of <direction, `pick_gradient`> in ``grad`` and ``x``."""
     unit = pick_gradient(torch.ones_like(grad), x, target, form, log)
     along = (direction * unit).movedim(form.axis, -1).sum(-1)
     in_grad = (along if form.reduction == "none" else along.sum()).to(grad.dtype)
     if not log:
         always = torch.ones((), dtype=torch.bool, device=x.device)
-        return in_grad, torch.where(always, 0.0, x)  # zeros that are part of the graph, for the next order
+        return in_grad, torch.where(always, 0.0, x)  # zeros that depend on x, so that they have a derivative
     first = pick_gradient(grad, x, target, form, log)
     return in_grad, -direction * _over(first, x)
 
 
 def _over(t: Tensor, p: Tensor) -> Tensor:
-    """t / p, where 0 / 0 is 0."""
+    """t / p, with 0 where t is 0."""
     return t / torch.where(t == 0, 1.0, p)
 
 
 def ranks(x: Tensor, y: Tensor, target_logits: Tensor, form: Form) -> Tensor:
-    """How many of these classes beat each row's class y, of this raw logit; y may lie outside of them."""
+    """How many of these classes rank above class y of each row, given its logit: see `reference.ranks`."""
     z = canonical(x, form)
     z_y = canonical(target_logits.expand(y.shape).unsqueeze(-1).to(z.dtype), form._replace(axis=-1))
     j, y = torch.arange(z.shape[-1], device=x.device), y.unsqueeze(-1)
@@ -265,7 +268,7 @@ def ranks(x: Tensor, y: Tensor, target_logits: Tensor, form: Form) -> Tensor:
 
 
 def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor]:
-    """The state of `RowStats`."""
+    """The fields of `RowStats`."""
     r = rows(canonical(x, form))
     unknown = r.peak.isnan()
     infinite = r.peak.isinf()
@@ -273,7 +276,7 @@ def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor
         "peak": r.peak,
         "rest": torch.where(infinite, torch.where(r.peak < 0, 0.0, nan), r.rest),
         "argmax": torch.where(unknown, -1, r.top),
-        "spread": (r.exp * torch.where(r.exp == 0, 0.0, -r.fall)).sum(-1, keepdim=True),
+        "spread": (r.exp * torch.where(r.exp == 0, 0.0, -r.difference)).sum(-1, keepdim=True),
         "square": (r.exp * r.exp).scatter(-1, r.top, 0.0).sum(-1, keepdim=True),
     }
     if target is not None:
@@ -281,7 +284,7 @@ def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor
         s = 1.0 if e.s is None else e.s
         ignored = torch.zeros_like(unknown) if e.ignored is None else e.ignored
         ignored = ignored if e.s is None else ignored | (e.s == 0)
-        found["gap"] = torch.where(ignored, 0.0, s * _gap(r.fall, e))
+        found["gap"] = torch.where(ignored, 0.0, s * _gap(r.difference, e))
         if e.wrong is not None:
             found["gap"] = torch.where(e.wrong, nan, found["gap"])
         found["mass"] = s * e.mass if e.ignored is None else torch.where(e.ignored, 0.0, s * e.mass)
@@ -293,6 +296,6 @@ def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor
             at = r.z.gather(-1, e.place)
             j = torch.arange(r.z.shape[-1], device=x.device)
             rank = ((r.z > at) | ((r.z == at) & (j < e.place))).sum(-1, keepdim=True)
-            lost = unknown | ignored if e.wrong is None else unknown | ignored | e.wrong
-            found["rank"] = torch.where(lost, -1, rank)
+            unranked = unknown | ignored if e.wrong is None else unknown | ignored | e.wrong
+            found["rank"] = torch.where(unranked, -1, rank)
     return {key: v.squeeze(-1) for key, v in found.items()}

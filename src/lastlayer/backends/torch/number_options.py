@@ -1,9 +1,9 @@
-"""Number options that are tensors. In: options as a caller gave them. Out: Python's numbers, or 0-d tensors.
+"""Number options given as tensors. In: the user's options. Out: options with Python numbers or 0-d tensors.
 
-A tensor on the CPU that needs no gradient is read. Any other stays a tensor, and the call is composed of
-PyTorch's operations: reading it would synchronize a GPU or drop its gradient, and cannot be done inside
-``torch.vmap``, in a compiled graph or on the meta device. For the same reasons such a number is not checked;
-one out of range makes the result NaN.
+A CPU tensor that needs no gradient is read. Any other stays a tensor, and the call is computed by PyTorch's
+operations: reading it would synchronize a GPU or drop its gradient, and is not possible inside
+``torch.vmap``, in a compiled graph or on the meta device. For the same reasons its value is not checked; a
+value out of range makes the result NaN.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Number: TypeAlias = float | Tensor
 
 
 def read(o: Options, x: Tensor) -> Options:
-    """The options with every number read that can be; ``x``: the scores."""
+    """The options with tensors replaced by numbers where they can be read; ``x``: the scores."""
     if torch.compiler.is_compiling():
         o = _as_tensors(o)
     if are_read(o):
@@ -40,21 +40,21 @@ def read(o: Options, x: Tensor) -> Options:
 
 
 def are_read(o: Any) -> bool:
-    """Whether every number of the options is one of Python's."""
-    for value in o[AMONG]:  # noqa: SIM110 - in half the time of a generator
+    """Whether every number option is a Python number, not a tensor."""
+    for value in o[AMONG]:  # noqa: SIM110 - takes half the time of a generator
         if isinstance(value, Tensor):
             return False
     return True
 
 
 def as_floats(o: Options) -> tuple[Any, ...]:
-    """The options as an operation takes them, whose numbers are floats."""
+    """The options with floats for numbers, as registered operations take them."""
     numbers: dict[str, Any] = {n: float(getattr(o, n)) for n in NUMBERS if getattr(o, n) is not None}
     return o._replace(**numbers)
 
 
 def stand_ins(o: Options) -> Options:
-    """The options with a valid number in the place of every tensor: to check the rest of a call."""
+    """The options with a valid number in place of every tensor, to check the rest of a call."""
     if are_read(o):
         return o
     found: dict[str, Any] = {n: v.valid for n, v in NUMBERS.items() if isinstance(getattr(o, n), Tensor)}
@@ -62,7 +62,7 @@ def stand_ins(o: Options) -> Options:
 
 
 def _as_tensors(o: Options) -> Options:
-    """The options of a compiled graph, where NumPy's numbers are tensors in disguise."""
+    """The options with NumPy numbers as tensors: a compiler traces NumPy numbers as tensors."""
     given = {name: getattr(o, name) for name in NUMBERS}
     arrays = {n: v for n, v in given.items() if isinstance(v, (np.ndarray, np.generic))}
     found: dict[str, Any] = {n: torch.as_tensor(v) for n, v in arrays.items()}
@@ -70,27 +70,27 @@ def _as_tensors(o: Options) -> Options:
 
 
 def integer(function: str, name: str, value: Any) -> Any:
-    """``value``, the element of a tensor in its place; one that cannot be read is an error."""
+    """``value``; a tensor with one element becomes its number, or an error if it cannot be read."""
     if not isinstance(value, Tensor) or value.numel() != 1:
-        return value  # the rest is checked with the other arguments
+        return value  # checked later, with the other arguments
     if _is_at_hand(value):
         return value.item()
     tensor_errors.no_number(function, name)
 
 
 def differs(value: Any, default: Any) -> bool:
-    """Whether an option may differ from its default."""
+    """Whether an option may differ from its default; a tensor may."""
     return isinstance(value, Tensor) or bool(value != default)
 
 
 def over(x: Tensor, total: Tensor) -> Tensor:
-    """``x`` over ``total``; 0 for a mean over nothing."""
-    nothing = total == 0
-    return torch.where(nothing, 0.0, x / torch.where(nothing, 1.0, total))
+    """``x`` divided by ``total``; 0 if the total is 0."""
+    is_zero = total == 0
+    return torch.where(is_zero, 0.0, x / torch.where(is_zero, 1.0, total))
 
 
 def _number(o: Any, name: str, value: Tensor, x: Tensor) -> Number:
-    """The number in a tensor, or the tensor in the scores' computing dtype, NaN where it is out of range."""
+    """The number of a tensor; or, if it cannot be read, the tensor in the computing dtype, NaN if invalid."""
     _, high, strict = NUMBERS[name]
     if value.numel() != 1 or value.is_complex():
         problem.bad_number(o.function, name, value, high, strict)
@@ -106,7 +106,7 @@ def _number(o: Any, name: str, value: Tensor, x: Tensor) -> Number:
 
 
 def _is_at_hand(value: Tensor) -> bool:
-    """Whether a tensor can be read without waiting, and nothing has to see it read."""
+    """Whether a tensor's value can be read: without synchronizing, and outside of tracing."""
     if torch.compiler.is_compiling() or forward_ad._current_level >= 0:
         return False
     return in_memory(value) and not is_watched(value)

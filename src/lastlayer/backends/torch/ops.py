@@ -1,8 +1,8 @@
-"""The functions as operations of PyTorch, ``torch.ops.lastlayer``: what its compilers see of them.
+"""Operations registered with PyTorch, ``torch.ops.lastlayer``, for compiled and exported graphs.
 
-In and out: tensors and plain options. A traced program cannot look into the core, so there each call becomes
-one operation, which says beforehand what shape and dtype its result has, and whose gradient is another. What
-is wrong with a call is raised when it runs.
+In: tensors and options that are plain numbers. Out: tensors. A compiler cannot trace the core, so each call
+becomes one operation of the graph. A fake implementation gives the shape and dtype of its result; its
+gradient is another operation. Errors in the arguments are raised when the operation runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SOFTMAX = "Tensor? where, int axis, float temperature, bool log"
 
 
 def _operation(name: str, schema: str, run: Callable[..., Tensor], fake: Callable[..., Tensor]) -> Any:
-    """A registered operation; ``fake`` gives a result of its shape and dtype."""
+    """Register an operation; ``fake`` returns a tensor with the shape and dtype of its result."""
     operation = custom_op(f"lastlayer::{name}", run, mutates_args=(), schema=f"({schema}) -> Tensor")
     operation.register_fake(fake)
     return getattr(torch.ops.lastlayer, name).default
@@ -84,7 +84,7 @@ def _softmax_backward_setup(ctx: Any, inputs: Any, output: Tensor) -> None:  # n
 
 
 def _softmax_backward_grad(ctx: Any, u: Tensor) -> Any:
-    return *composed.softmax_curvature(u, *ctx.saved_tensors, *ctx.options), None, None, None, None
+    return *composed.softmax_double_backward(u, *ctx.saved_tensors, *ctx.options), None, None, None, None
 
 
 def _logsumexp_setup(ctx: Any, inputs: Any, output: Tensor) -> None:  # noqa: ARG001
@@ -104,7 +104,7 @@ def _logsumexp_backward_setup(ctx: Any, inputs: Any, output: Tensor) -> None:  #
 
 def _logsumexp_backward_grad(ctx: Any, u: Tensor) -> Any:
     grad, x, where = ctx.saved_tensors
-    return *composed.logsumexp_curvature(u, grad, x, where, Form(ctx.axis)), None, None
+    return *composed.logsumexp_double_backward(u, grad, x, where, Form(ctx.axis)), None, None
 
 
 # --- losses -------------------------------------------------------------------------------------------------
@@ -137,8 +137,8 @@ def _loss_setup(ctx: Any, inputs: Any, output: Tensor) -> None:  # noqa: ARG001
 
 
 def _loss_grad(ctx: Any, grad: Tensor) -> Any:
-    nothing = (None,) * (_PARTS + len(ctx.options))
-    return loss_backward(grad, *ctx.saved_tensors, *ctx.options), *nothing
+    no_gradients = (None,) * (_PARTS + len(ctx.options))
+    return loss_backward(grad, *ctx.saved_tensors, *ctx.options), *no_gradients
 
 
 def _loss_backward_setup(ctx: Any, inputs: Any, output: Tensor) -> None:  # noqa: ARG001
@@ -148,8 +148,8 @@ def _loss_backward_setup(ctx: Any, inputs: Any, output: Tensor) -> None:  # noqa
 
 def _loss_backward_grad(ctx: Any, u: Tensor) -> Any:
     grad, x, *target = ctx.saved_tensors
-    nothing = (None,) * (_PARTS + len(ctx.options))
-    return *kernels.loss_curvature(u, grad, x, Target(*target), Options(*ctx.options)), *nothing
+    no_gradients = (None,) * (_PARTS + len(ctx.options))
+    return *kernels.loss_double_backward(u, grad, x, Target(*target), Options(*ctx.options)), *no_gradients
 
 
 for _forward, _grad, _setup in (

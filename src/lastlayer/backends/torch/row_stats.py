@@ -1,7 +1,7 @@
-"""The statistics of each row. In: tensors. Out: tensors.
+"""Row statistics of tensors. In: tensors. Out: `RowStats` of tensors, with differentiable results.
 
-`RowStats` of tensors holds what the core found; the numbers read from it (lse, nll, entropy, confidence,
-sum_p2) are made by the law in `row_stats`, and know their gradient.
+The fields come from the core, or from PyTorch's operations. The results (lse, nll, entropy, confidence,
+sum_p2) get their values from the formulas of `RowStats`, and their gradients from a `Rule`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from .tensors import from_memory, tracks, unchanged, versions_of, wide
 
 __all__ = ["TensorRowStats", "row_stats", "tensors_of"]
 
-_LEARNED = ("mass", "weight", "target_weight")  # fields that have a gradient in weights that learn
+_LEARNED = ("mass", "weight", "target_weight")  # fields with a gradient where weights require one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorRowStats(RowStats):
-    """Row statistics of tensors, whose results are differentiable in the logits."""
+    """Row statistics of tensors; the results are differentiable in the logits."""
 
-    source: Any = None  # (x, target or None, options, form): what they were made from
-    state: Any = None  # the same state in NumPy arrays that share its memory; None where the core did not run
-    versions: Any = None  # of the tensors of the source, when the state was found
+    source: Any = None  # (x, target or None, options, form) of the call
+    state: Any = None  # the same RowStats in NumPy arrays that share memory; None if the core did not run
+    versions: Any = None  # version counters of the source's tensors at the time of the call
 
     @property
     def lse(self) -> Tensor:
@@ -54,8 +54,8 @@ class TensorRowStats(RowStats):
     def mean_nll(self) -> Tensor:
         weight, total = self._need("weight"), self.nll.sum()
         divisor = (weight if self.target_weight is None else weight * self.target_weight).sum()
-        nothing = divisor == 0
-        mean = self._result((total / divisor.masked_fill(nothing, 1.0)).masked_fill(nothing, 0.0))
+        is_zero = divisor == 0
+        mean = self._result((total / divisor.masked_fill(is_zero, 1.0)).masked_fill(is_zero, 0.0))
         return mean if self.state is None else _with_value(self.state.mean_nll, mean)
 
     @property
@@ -79,7 +79,7 @@ class TensorRowStats(RowStats):
     def _read(self, name: str) -> Tensor:
         x, target, o, form = self.source
         tensors = x, *(target or ())
-        if self.state is None or tracks(*tensors):  # they are read again
+        if self.state is None or tracks(*tensors):  # the tensors will be read again
             unchanged(o.function, self.versions, *tensors)
         if self.state is None:
             with mode_of(x):
@@ -126,7 +126,7 @@ class TensorRowStats(RowStats):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReceivedRowStats(TensorRowStats):
-    """Statistics from another process, which know no gradient."""
+    """Statistics from another process; they have no gradient."""
 
     def _read(self, name: str) -> Tensor:
         found: Tensor = self._result(getattr(self, f"_{name}")())
@@ -145,7 +145,7 @@ class ConcatenatedRowStats(TensorRowStats):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MergedRowStats(TensorRowStats):
-    """Two shards of the classes: values by the law of `row_stats`, gradients by those of the parts."""
+    """Two merged shards of the classes: values from `row_law`, gradients through those of the parts."""
 
     parts: Any = ()
 
@@ -157,7 +157,7 @@ class MergedRowStats(TensorRowStats):
         return _with_value(constant, self._differentiable(name, a, b))
 
     def _differentiable(self, name: str, a: TensorRowStats, b: TensorRowStats) -> Tensor:
-        """The same from the parts' results, whose rounding does not matter: only its gradient is used."""
+        """The result as a differentiable formula of the parts' results. Only its gradient is used."""
         lse = torch.logaddexp(a._read("lse"), b._read("lse"))
         if name == "lse":
             return lse
@@ -178,19 +178,19 @@ class MergedRowStats(TensorRowStats):
 
 
 def tensors_of(state: RowStats, copy: bool = False) -> dict[str, Any]:
-    """The arrays of statistics as tensors, of the same memory or of their own."""
+    """The arrays of statistics as tensors, which share their memory unless ``copy``."""
     found = {name: v for name in ARRAYS if (v := getattr(state, name)) is not None}
     return {name: from_memory(np.array(v) if copy else v) for name, v in found.items()}
 
 
 def _with_value(value: Any, gradient_of: Tensor) -> Tensor:
-    """``value``, differentiated as ``gradient_of`` is, which is the same up to rounding."""
+    """``value``, with the gradient of ``gradient_of``, which has the same value up to rounding."""
     value = value if isinstance(value, Tensor) else from_memory(value)
     return call(Value, gradient_of, value) if tracks(gradient_of) else value  # type: ignore[no-any-return]
 
 
 class Value(Rule):
-    """(source, value) -> value, differentiated as the source."""
+    """(source, value) -> value, with the gradient of the source."""
 
     @staticmethod
     def run(source: Tensor, value: Tensor) -> Tensor:  # noqa: ARG004
@@ -242,7 +242,7 @@ class RowValue(Rule):
 
 
 def value(name: str, x: Tensor, target: Target | None, o: Options, form: Form) -> Tensor:
-    """One of the results of `RowStats`, in PyTorch's operations."""
+    """One of the results of `RowStats`, by PyTorch's operations."""
     if name == "nll":
         assert target is not None
         return kernels.composed_loss(x, target, o)
@@ -250,7 +250,8 @@ def value(name: str, x: Tensor, target: Target | None, o: Options, form: Form) -
         return composed.logsumexp(x, form)
     r = composed.rows(composed.canonical(x, form))
     if name == "entropy":
-        return (r.log_norm - (r.p * torch.where(r.exp == 0, 0.0, r.fall)).sum(-1, keepdim=True)).squeeze(-1)
+        difference = torch.where(r.exp == 0, 0.0, r.difference)
+        return (r.log_norm - (r.p * difference).sum(-1, keepdim=True)).squeeze(-1)
     if name == "confidence":
         return (1 / (1 + r.rest)).squeeze(-1)
     return (r.p * r.p).sum(-1)
@@ -267,7 +268,7 @@ def value_gradient(grad: Tensor, tensors: Any, name: str, o: Options, form: Form
 
 
 def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> TensorRowStats:
-    """``lastlayer.row_stats``; ``composing``: where more than the logits may have to be differentiated."""
+    """``lastlayer.row_stats``. ``composing``: whether more than the logits may require a gradient."""
     form = canonical.scores_form(x, o) if target is None else canonical.form_of(x, target, o)
     source = x, target, o, form
     state = kernels.row_state(x, target, o) if on_core(x) and number_options.are_read(o) else None
@@ -277,7 +278,7 @@ def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> 
         }
     else:
         found = tensors_of(state)
-        if composing and target is not None:  # weights whose gradient is asked for
+        if composing and target is not None:  # weights may require a gradient
             found |= {
                 key: v for key, v in losses.statistics(x.detach(), target, form).items() if key in _LEARNED
             }

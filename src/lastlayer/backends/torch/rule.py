@@ -1,12 +1,13 @@
-"""How a function is differentiated. In: the function and its derivatives. Out: tensors that autograd knows.
+"""How a function is differentiated. In: the function and its derivatives. Out: differentiable tensors.
 
-A `Rule` says what a function computes, what its backward pass needs, and the derivatives of it. `call` runs
-one the cheapest way that the moment allows: without autograd where nothing is to be differentiated, as a
-plain ``autograd.Function`` for ``backward()``, and as one that `torch.func` can transform inside its
-transforms, which costs several times as much.
+A `Rule` has the value of a function, the tensors to save for its backward pass, and its derivatives. `call`
+computes it in the cheapest of three ways: without autograd if no gradient is needed; as a plain
+``autograd.Function`` for ``backward()``; as one with ``setup_context`` inside `torch.func`, which costs
+several times as much.
 
-Backward passes keep the inputs and recompute the rest from them (softmax keeps its own result): never a copy
-of the logits' size. Each is itself a rule, so derivatives of derivatives are rules or PyTorch's operations.
+For a backward pass the inputs are saved and the rest is computed again (softmax saves its own result): no
+further copy of the logits' size is kept. A backward pass is itself a rule, or consists of PyTorch's
+operations, and so has derivatives too.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ __all__ = ["Rule", "along_rows", "call", "ones_of_rows"]
 
 
 class Rule:
-    """One function: subclasses give the static methods below; ``*args`` is always what ``run`` takes."""
+    """One function. Subclasses define the static methods below; ``*args`` are the arguments of ``run``."""
 
     plain: type[Function]
     transformed: type[Function]
 
     run: Any  # (*args) -> Tensor
-    composed: Any  # (*args) -> Tensor: the same in PyTorch's operations, for vmap
-    saved: Any  # (args, output) -> tensors that backward and jvp need
-    options: Any  # (args) -> what else they need
+    composed: Any  # (*args) -> Tensor: the same by PyTorch's operations, for vmap
+    saved: Any  # (args, output) -> the tensors that backward and jvp need
+    options: Any  # (args) -> the other arguments that they need
     backward: Any  # (ctx, grad) -> gradients of args
     jvp: Any  # (ctx, *tangents) -> tangent of the output
 
     @staticmethod
     def batched(size: int, in_dims: Any, args: Any) -> Any:  # noqa: ARG004
-        """The output of a batch, along axis 0, without vmap; None: it has to be composed."""
+        """The output of a batch, along axis 0, computed without vmap; None: use vmap on ``composed``."""
         return None
 
     def __init_subclass__(cls) -> None:
@@ -53,7 +54,7 @@ class Rule:
             def forward(ctx: Any, *args: Any) -> Any:
                 output = cls.run(*args)
                 if forward_ad._current_level >= 0 and output._is_view():
-                    output = output.clone()  # forward mode cannot tell whose view it is
+                    output = output.clone()  # forward mode allows no views whose base is not an input
                 keep(ctx, args, output)
                 return output
 
@@ -77,7 +78,7 @@ class Rule:
 
 
 def call(rule: type[Rule], *args: Any) -> Any:
-    """``rule.run(*args)``, differentiable where that is asked for."""
+    """``rule.run(*args)``, differentiable if a gradient is needed."""
     if is_transformed():
         return rule.transformed.apply(*args)  # type: ignore[no-untyped-call]
     if tracks(*(x for x in args if isinstance(x, Tensor))):
@@ -86,12 +87,12 @@ def call(rule: type[Rule], *args: Any) -> Any:
 
 
 def ones_of_rows(x: Tensor, axis: int) -> Tensor:
-    """One for each row."""
+    """Ones in the shape of the rows."""
     axis = axis % x.ndim
     return torch.ones(x.shape[:axis] + x.shape[axis + 1 :], dtype=wide(x.dtype), device=x.device)
 
 
 def along_rows(unit: Tensor, tangent: Tensor, axis: int) -> Tensor:
-    """<unit, tangent> in each row; 0 times infinity is 0."""
+    """<unit, tangent> of each row."""
     dtype = wide(unit.dtype)
     return (unit.to(dtype) * tangent.to(dtype)).sum(axis)

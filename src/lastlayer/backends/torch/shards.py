@@ -1,6 +1,7 @@
-"""Statistics of a shard of the classes, in tensors: the steps of `lastlayer.shards`.
+"""Row statistics of a shard of the classes, for tensors: the steps of `lastlayer.shards`.
 
-In: logits of the shard, and targets among all classes. Out: its own targets; its `RowStats`, among all.
+In: logits of the shard, and targets as indices among all classes. Out: targets as indices in the shard; the
+shard's `RowStats` with indices among all classes.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ __all__ = ["own_options", "own_targets", "placed", "with_ranks"]
 
 
 def own_targets(x: Tensor, target: Target, o: Options, first: int) -> Target:
-    """The targets in the terms of the shard's classes; those of other shards `problem.ELSEWHERE`."""
+    """Targets that count from the shard's first class; those in other shards are `problem.ELSEWHERE`."""
     if not torch.compiler.is_compiling():
         canonical.shard_of(x, target, o, first)
-    if not _has_indices(target, x):  # a part of a one-hot row is one-hot or 0
+    if not _has_indices(target, x):  # as floats, for a shard of a one-hot row may be all 0
         return target if target.y.is_floating_point() else target._replace(y=target.y.to(wide(x.dtype)))
     y, classes = signed(target.y), x.shape[o.axis]
     own, ignored = problem.own_indices(torch, y, first, classes, o.ignore_index)
-    own = torch.where((y < 0) & ~ignored, classes, own)  # which is wrong here too
+    own = torch.where((y < 0) & ~ignored, classes, own)  # stays out of range, so that the row gives NaN
     if target.is_top_k:
         return target._replace(y=own)
     s = target.sample_weight
@@ -40,7 +41,7 @@ def own_targets(x: Tensor, target: Target, o: Options, first: int) -> Target:
 
 
 def own_options(own: Target | None, x: Tensor, o: Options) -> Options:
-    """The options that belong to `own_targets`."""
+    """The options to use with `own_targets`."""
     if own is None or not _has_indices(own, x):
         return o._replace(label_smoothing=0.0)
     return o._replace(label_smoothing=0.0, ignore_index=problem.ELSEWHERE)
@@ -53,7 +54,7 @@ def _has_indices(target: Target, x: Tensor) -> bool:
 def with_ranks(
     stats: RowStats, x: Tensor, y: Tensor, target_logits: Tensor, o: Options, first: int
 ) -> RowStats:
-    """The statistics with the ranks of the targets, whose logits are given."""
+    """The statistics with the ranks of the targets, given the targets' logits."""
     found = kernels.ranks(x.detach(), signed(y) - first, target_logits.detach(), o)
     ranked: Any = shards.with_ranks(stats, torch, found)
     if ranked.state is not None:
@@ -62,7 +63,7 @@ def with_ranks(
 
 
 def placed(stats: Any, own: Target | None, first: int, x: Tensor, axis: int = -1) -> RowStats:
-    """`lastlayer.shards.placed`, of the tensors and of the same state in NumPy arrays."""
+    """`lastlayer.shards.placed`, for the tensors and for the NumPy arrays that share their memory."""
     classes = x.shape[axis]
     y = weight = None
     if own is not None and own.sample_weight is not None and own.y.ndim < x.ndim:

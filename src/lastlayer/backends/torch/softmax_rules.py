@@ -1,4 +1,4 @@
-"""How softmax, log-softmax and logsumexp are differentiated: a `Rule` each, and one for its gradient."""
+"""How softmax, log-softmax and logsumexp are differentiated: `Rule`s for them and for their gradients."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class SoftmaxBackward(Rule):
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
-        return *composed.softmax_curvature(u, *ctx.saved_tensors, *ctx.options), None, None, None, None
+        return *composed.softmax_double_backward(u, *ctx.saved_tensors, *ctx.options), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, grad_t: Any, y_t: Any, *_: Any) -> Any:
@@ -89,7 +89,7 @@ class SoftmaxBackward(Rule):
 
 
 class LogSumExp(Rule):
-    """(x, where, form) -> lse, one number a row."""
+    """(x, where, form) -> lse, one number per row."""
 
     run = staticmethod(kernels.logsumexp)
 
@@ -141,7 +141,7 @@ class LogSumExpBackward(Rule):
     def backward(ctx: Any, u: Tensor) -> Any:
         grad, x, where = ctx.saved_tensors
         form = ctx.options
-        return *composed.logsumexp_curvature(u, grad, x, where, form), None, None
+        return *composed.logsumexp_double_backward(u, grad, x, where, form), None, None
 
     @staticmethod
     def jvp(ctx: Any, grad_t: Any, x_t: Any, *_: Any) -> Any:
@@ -150,5 +150,5 @@ class LogSumExpBackward(Rule):
         if grad_t is not None:
             total = call(LogSumExpBackward, grad_t, x, where, ctx.options)
         if x_t is not None:  # the second derivative is symmetric
-            total = total + composed.logsumexp_curvature(x_t, grad, x, where, ctx.options)[1]
+            total = total + composed.logsumexp_double_backward(x_t, grad, x, where, ctx.options)[1]
         return total

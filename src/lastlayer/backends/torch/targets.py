@@ -1,4 +1,4 @@
-"""Targets of tensors, and their canonical form in PyTorch's own operations. In: tensors. Out: `Effective`."""
+"""Effective targets in PyTorch's own operations. In: the tensors of a target. Out: `Effective`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = [
 
 
 class Target(NamedTuple):
-    """What a loss is taken against: index, dense or top-k targets, and their weights."""
+    """The targets of a loss, as passed: index, dense or top-k targets, and the weights."""
 
-    y: Tensor  # of top-k targets the indices
+    y: Tensor  # index or dense targets; for top-k targets their indices
     class_weight: Tensor | None = None
     sample_weight: Tensor | None = None
-    probabilities: Tensor | None = None  # of top-k targets
-    rest: Tensor | None = None  # the same
+    probabilities: Tensor | None = None  # top-k targets only
+    rest: Tensor | None = None  # top-k targets only
 
     @property
     def is_top_k(self) -> bool:
@@ -38,19 +38,19 @@ class Target(NamedTuple):
 class Effective(NamedTuple):
     """t_j = s (sum_k at_k [j = place_k] + each_j), class axis last; ``each`` may be one row for all."""
 
-    place: Tensor | None  # y, of one class or K at the end; 0 where it is no class
-    at: Tensor | None  # what the classes y have beyond the others
-    each: Tensor | None  # a dense row of each row, a vector of the classes, or nothing
-    mass: Tensor  # the sum of t without s
+    place: Tensor | None  # class indices, last axis 1 (index targets) or K (top-k); 0 if ignored or wrong
+    at: Tensor | None  # the terms of t / s that belong to the classes in ``place``
+    each: Tensor | None  # the terms of t / s of all classes: a dense row per row, or (V,); None: 0
+    mass: Tensor  # sum of t / s
     s: Tensor | None  # sample weights
-    ignored: Tensor | None  # rows without any target: bool
-    empty: Tensor | None  # rows whose t is 0 throughout: bool; None: there can be none
-    wrong: Tensor | None  # rows whose class index is none, or of integers that are not one-hot: bool
-    total: Tensor | float  # what a mean is divided by
+    ignored: Tensor | None  # rows whose class index is ignore_index: bool
+    all_zero: Tensor | None  # rows whose t is 0 throughout: bool; None: there can be none
+    wrong: Tensor | None  # rows with an index out of range, or integers that are not one-hot: bool
+    total: Tensor | float  # the divisor of a mean; 1 without a mean
 
 
 def effective(x: Tensor, target: Target, form: Form) -> Effective:
-    """The targets in canonical form; all but ``each`` and ``total`` have the rows' shape and a last axis."""
+    """The effective targets. All fields but ``each`` and ``total`` have the rows' shape and one more axis."""
     y, w, s, *_ = target
     axis = form.axis % x.ndim
     dtype, classes = wide(x.dtype), x.shape[axis]
@@ -68,8 +68,8 @@ def effective(x: Tensor, target: Target, form: Form) -> Effective:
         dense = dense if w is None else dense * w
         not_one_hot = None if y.is_floating_point() else _not_one_hot(q, s)
         total, mass = (ones if s is None else s).sum(), dense.sum(-1, keepdim=True)
-        empty = (dense == 0).all(-1, keepdim=True)
-        return Effective(None, None, dense, mass, s, None, empty, not_one_hot, _total(form, total))
+        all_zero = (dense == 0).all(-1, keepdim=True)
+        return Effective(None, None, dense, mass, s, None, all_zero, not_one_hot, _total(form, total))
     y = signed(y).unsqueeze(-1)
     ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
     wrong = ((y < 0) | (y >= classes)) & ~ignored
@@ -86,13 +86,13 @@ def effective(x: Tensor, target: Target, form: Form) -> Effective:
 
 
 def _not_one_hot(q: Tensor, s: Tensor | None) -> Tensor:
-    """Rows that have a weight and are not one-hot."""
+    """Rows that are not one-hot and whose sample weight is not 0."""
     wrong = (q.sum(-1, keepdim=True) != 1) | ((q != 0) & (q != 1)).any(-1, keepdim=True)
     return wrong if s is None else wrong & (s != 0)
 
 
 def _listed(target: Target, form: Form, ones: Tensor, w: Tensor, s: Tensor | None) -> Effective:
-    """Top-k targets in canonical form."""
+    """The effective targets of top-k targets."""
     assert target.probabilities is not None
     y, classes = signed(target.y), w.shape[0]
     ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
@@ -114,7 +114,7 @@ def _listed(target: Target, form: Form, ones: Tensor, w: Tensor, s: Tensor | Non
 
 
 def signed(y: Tensor) -> Tensor:
-    """Class indices as int64: those of uint64 beyond them stay beyond every class."""
+    """Class indices as int64; a uint64 index above its range becomes the largest int64, which is no class."""
     if y.dtype is not torch.uint64:
         return y.long()
     signed = y.view(torch.int64)

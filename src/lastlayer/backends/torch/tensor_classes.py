@@ -1,7 +1,7 @@
-"""Tensors of a class that answers operations itself. In: a module of functions. Out: its functions for them.
+"""Tensor subclasses with ``__torch_dispatch__``. In: a module of functions. Out: the same for such tensors.
 
-Such a class decides which operations it has; those of DTensor and of nested tensors do not suffice for most
-functions. A failure then names the class. Fake tensors have every operation, inside their mode.
+Such a class decides which operations it supports; DTensor and nested tensors lack some that most functions
+need. The error then names the class. Fake tensors support every operation inside their mode.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from lastlayer.errors import LastlayerError
 from lastlayer.options import Options
 from lastlayer.problem.tensor_errors import lacks_operation
 
-from .tensors import class_of, is_own
+from .tensors import class_of, has_own_operations
 
 __all__ = ["functions_for", "mode_of"]
 
 
 def mode_of(x: Tensor) -> Any:
-    """The mode that a tensor's operations need: that of a fake tensor, in which constants are fake too."""
+    """The context for operations on ``x``: for a fake tensor its mode, so that constants are fake too."""
     return x.fake_mode if isinstance(x, FakeTensor) else nullcontext()
 
 
@@ -35,13 +35,13 @@ def functions_for(module: Any, *tensors: Any) -> Any:
         kind = type(x)
         if kind is Tensor or kind is Parameter or torch.compiler.is_compiling():
             continue
-        if isinstance(x, FakeTensor) or is_own(x):
+        if isinstance(x, FakeTensor) or has_own_operations(x):
             return _Functions(module, x)
     return module
 
 
 class _Functions:
-    """The functions of a module for a tensor of a class of its own."""
+    """The functions of a module, wrapped for a tensor subclass."""
 
     def __init__(self, module: Any, x: Tensor) -> None:
         self._module, self._x = module, x
@@ -66,8 +66,8 @@ class _Functions:
 
 
 def _named(name: str, arguments: Any) -> str:
-    """The public function of a call, for its message."""
-    if type(arguments[0]) is str:  # of the softmaxes
+    """The name of the public function of a call, for an error message."""
+    if type(arguments[0]) is str:  # softmax and log_softmax get their name
         return arguments[0]
     options = (a for a in arguments if isinstance(a, tuple) and len(a) == len(Options._fields))
     return next((function for function, *_ in options), name)

@@ -1,6 +1,7 @@
-"""What the other modules need to know about tensors. In: a tensor. Out: its memory, or what kind it is.
+"""Properties of tensors, and their memory as NumPy arrays. In: a tensor. Out: a bool, a dtype or an array.
 
-The core reads a tensor's own memory; nothing is copied. How it gets at that memory is decided here alone.
+The core reads a tensor's own memory, without a copy. Only this module decides whether that is possible, and
+makes the NumPy view of the memory.
 """
 
 from __future__ import annotations
@@ -19,21 +20,20 @@ from lastlayer.arrays import BFLOAT16, is_foreign
 from lastlayer.backends.core import core
 from lastlayer.problem import tensor_errors
 
-from .lazy import made
+from .lazy import materialized
 
 __all__ = [
     "as_tensor",
     "can_write",
     "class_of",
     "from_memory",
-    "hidden",
+    "has_own_operations",
     "holds_nan",
     "in_memory",
     "in_strides",
     "is_autocast",
     "is_batched",
     "is_kept_elsewhere",
-    "is_own",
     "is_transformed",
     "is_watched",
     "memory",
@@ -42,6 +42,7 @@ __all__ = [
     "tracks",
     "unchanged",
     "versions_of",
+    "why_unreadable",
     "wide",
 ]
 
@@ -59,12 +60,12 @@ _NUMPY: dict[torch.dtype, Any] = {
 }
 
 is_transformed = torch._C._are_functorch_transforms_active  # inside torch.func's grad, vmap, jvp, ...
-is_traced = torch._C._get_tracing_state  # by torch.jit.trace, which sees PyTorch's operations alone
-is_batched = torch._C._functorch.is_legacy_batchedtensor  # many gradients in one backward pass
+is_traced = torch._C._get_tracing_state  # by torch.jit.trace, which records only PyTorch's operations
+is_batched = torch._C._functorch.is_legacy_batchedtensor  # by autograd.grad(..., is_grads_batched=True)
 
 
 def is_watched(x: Tensor) -> bool:
-    """Whether a program looks on that has to see operations: a compiler, a mode, or the tensor itself."""
+    """Whether PyTorch's operations are intercepted: by a compiler, a dispatch mode or the tensor's class."""
     return (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack() > 0
@@ -73,9 +74,9 @@ def is_watched(x: Tensor) -> bool:
 
 
 def in_memory(x: Any) -> bool:
-    """Whether the core can read ``x``: a strided tensor in CPU memory that holds its own numbers.
+    """Whether the core can read ``x``: a strided tensor in CPU memory, and no subclass without numbers.
 
-    A BackendError if that memory was freed.
+    Raises a BackendError if that memory was freed.
     """
     return (
         (type(x) in _KINDS or not _dispatches(x))
@@ -84,13 +85,13 @@ def in_memory(x: Any) -> bool:
         and not is_transformed()
         and not is_batched(x)
         and not is_traced()
-        and not x._is_zerotensor()  # which has no memory
+        and not x._is_zerotensor()  # zero tensors have no memory
         and _is_allocated(x)
     )
 
 
-def is_own(x: Any) -> bool:
-    """Whether the class of a tensor answers operations itself; not those of tracing, and of this package."""
+def has_own_operations(x: Any) -> bool:
+    """Whether a tensor's class implements ``__torch_dispatch__``; False for tracing and for this package."""
     kind = type(x)
     if kind in _KINDS or not isinstance(x, Tensor) or not _dispatches(x):
         return False
@@ -98,13 +99,13 @@ def is_own(x: Any) -> bool:
 
 
 def class_of(x: Any) -> str:
-    """What a message calls the class of a tensor."""
+    """The name of a tensor's class, for messages."""
     kind = type(x)
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def in_strides(function: str, name: str, x: Tensor) -> Tensor:
-    """``x``, which holds real numbers by strides; anything else is an error."""
+    """``x``, if it is a strided tensor of real numbers; otherwise an error."""
     if torch.compiler.is_compiling():
         return x
     if x._is_zerotensor():
@@ -115,7 +116,7 @@ def in_strides(function: str, name: str, x: Tensor) -> Tensor:
 
 
 def _is_allocated(x: Tensor) -> bool:
-    """Whether the storage holds all of the tensor; a storage can be made smaller under it."""
+    """True if the storage holds the whole tensor; an error if it was shrunk by ``resize_``."""
     size, place = x.untyped_storage().nbytes(), x.storage_offset()
     count = x.numel()
     if count and not x.is_contiguous():
@@ -126,11 +127,11 @@ def _is_allocated(x: Tensor) -> bool:
     return True
 
 
-def hidden(x: Tensor) -> str | None:
-    """Why the numbers of a tensor cannot be looked at; None where they can."""
+def why_unreadable(x: Tensor) -> str | None:
+    """The reason why the numbers of a tensor cannot be read; None if they can."""
     if x.is_meta or isinstance(x, _TRACED):
         return "a tensor without numbers, on the meta device or in a fake mode"
-    if is_own(x):
+    if has_own_operations(x):
         return f"a {class_of(x)}"
     if x.is_nested or x.layout is not torch.strided:
         return f"a {'nested tensor' if x.is_nested else f'tensor of layout {x.layout}'}"
@@ -142,12 +143,12 @@ def hidden(x: Tensor) -> str | None:
 
 
 def _dispatches(x: Tensor) -> bool:
-    """Whether this subclass answers PyTorch's operations itself, and may hold no numbers of its own."""
+    """Whether the tensor's class implements ``__torch_dispatch__``; it may then hold no numbers."""
     return type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__
 
 
 def memory(x: Tensor) -> Any:
-    """The numbers of a tensor as a NumPy array that shares its memory; bfloat16 as `arrays.BFLOAT16`."""
+    """The tensor as a NumPy array that shares its memory; bfloat16 as `arrays.BFLOAT16`."""
     _is_allocated(x)
     if x.is_neg():
         x = x.resolve_neg()
@@ -157,11 +158,11 @@ def memory(x: Tensor) -> Any:
 
 
 def can_write(out: Tensor, x: Tensor, where: Tensor | None) -> bool:
-    """Whether the core may write to ``out`` while it reads the others: the place of ``x``, or one of its own.
+    """Whether the core may write to ``out`` while it reads: its memory is that of ``x``, or disjoint.
 
-    The extents in memory are compared, since tensors made of one NumPy array have different storages.
+    Ranges of addresses are compared, since tensors made from one NumPy array have different storages.
     """
-    if not in_memory(out) or out.is_neg():  # of a negative view the core would get a copy
+    if not in_memory(out) or out.is_neg():  # `memory` copies negative views
         return False
     if where is not None and _share(out, where):
         return False
@@ -185,10 +186,10 @@ def _extent(x: Tensor) -> tuple[int, int]:
 
 
 def new_like(x: Tensor) -> Tensor:
-    """Memory for a result of the shape and dtype of ``x``, in large pages where it is much.
+    """An uninitialized tensor of the shape and dtype of ``x``; if it is large, in large memory pages.
 
-    First written in pages of 4 KB, a large result can take longer to come by than to compute; NumPy asks for
-    large pages likewise.
+    With 4 KB pages, the page faults of a large result can take longer than its computation. NumPy requests
+    large pages too.
     """
     y = torch.empty_like(x)
     if y.numel() >= 1 << 20 and core.BUILT and y.is_cpu:
@@ -197,28 +198,28 @@ def new_like(x: Tensor) -> Tensor:
 
 
 def from_memory(a: Any) -> Tensor:
-    """The tensor of a NumPy array or scalar of numbers, in the same memory."""
+    """A tensor that shares the memory of a NumPy array, or holds a NumPy scalar."""
     return torch.from_numpy(np.asarray(a))
 
 
 def shape_of(x: Tensor) -> Any:
-    """Zeros of the same shape and dtype, in no memory: to check a call without looking at its numbers."""
+    """A NumPy array of the same shape and dtype, one zero broadcast: to check a call without its numbers."""
     return np.broadcast_to(np.zeros((), dtype_of(x)), tuple(x.shape))
 
 
 def dtype_of(x: Tensor) -> Any:
-    """NumPy's name for a tensor's dtype; torch's own for one that NumPy lacks."""
+    """NumPy's dtype for a tensor; complex64, which every check refuses, where NumPy has none."""
     return _NUMPY.get(x.dtype, np.dtype(np.complex64))
 
 
 def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
-    """``value`` as a tensor where the scores are."""
+    """``value`` as a tensor on the device of the scores."""
     if torch.compiler.is_compiling():
         return value if isinstance(value, Tensor) else torch.as_tensor(value, device=scores.device)
-    value = made(value)
+    value = materialized(value)
     if isinstance(value, Tensor):
         tensor = in_strides(function, name, value)
-        if is_own(tensor) and not is_own(scores):
+        if has_own_operations(tensor) and not has_own_operations(scores):
             tensor_errors.other_class(function, name, class_of(tensor))
         if tensor.dtype not in _NUMPY:
             tensor_errors.not_real(function, name, tensor.dtype)
@@ -234,25 +235,25 @@ def as_tensor(function: str, name: str, value: Any, scores: Tensor) -> Tensor:
 
 
 def holds_nan(y: Tensor) -> bool:
-    """Whether a tensor is seen to hold NaN."""
+    """Whether a tensor holds NaN; False if its numbers cannot be read."""
     return (
         y.is_floating_point() and not torch.compiler.is_compiling() and in_memory(y) and bool(y.isnan().any())
     )
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """What a dtype is computed in, and its losses come in: float64 for float64, else float32."""
+    """The dtype in which PyTorch's operations compute, and of losses: float64 for float64, else float32."""
     return torch.float64 if dtype is torch.float64 else torch.float32
 
 
 def is_autocast(x: Tensor) -> bool:
-    """Whether autocast is at work on the device of ``x``, which need not have it."""
+    """Whether autocast is available and enabled on the device of ``x``."""
     kind = x.device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def tracks(*tensors: Any) -> bool:
-    """Whether autograd has to know what becomes of these tensors (or None)."""
+    """Whether autograd has to record operations on these tensors (or None)."""
     if torch.is_grad_enabled():
         for x in tensors:
             if x is not None and x.requires_grad:
@@ -261,22 +262,23 @@ def tracks(*tensors: Any) -> bool:
 
 
 def is_kept_elsewhere() -> bool:
-    """Whether someone decides what is kept from forward to backward: activation checkpointing, offloading.
+    """Whether hooks on saved tensors are active: activation checkpointing or offloading.
 
-    What is kept then is not for long, or not here: gradients are computed when the backward pass asks.
+    Such hooks discard or move what is saved for backward. A gradient kept on the side would evade them, so it
+    is then computed in the backward pass.
     """
     return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 def versions_of(*tensors: Tensor | None) -> tuple[int, ...] | None:
-    """How often each tensor has been written to; None where PyTorch does not count."""
+    """The version counters of tensors; None where PyTorch has none."""
     if torch.compiler.is_compiling() or is_transformed():
         return None
     return tuple(0 if t is None or t.is_inference() else t._version for t in tensors)
 
 
 def unchanged(function: str, versions: tuple[int, ...] | None, *tensors: Tensor | None) -> None:
-    """Raise what a backward pass raises if a tensor has been written to since its version was noted."""
+    """Raise the error of a backward pass if a tensor was written to since `versions_of`."""
     if versions is not None and versions_of(*tensors) != versions:
         raise RuntimeError(
             f"{function}: an argument has been modified by an inplace operation since the statistics were "
