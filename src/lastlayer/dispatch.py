@@ -44,7 +44,7 @@ def tensor_functions(x: Any) -> Any:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(x, torch.Tensor):
         return None
-    if not (selection.composed or selection.native_tensors):
+    if not selection.tensors:
         return None
     global _functions
     if torch.compiler.is_compiling():  # writing to the global variable would cause a recompilation

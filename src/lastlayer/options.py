@@ -87,12 +87,10 @@ def has_defaults(said: Said) -> bool:
     """Whether every option is at its default but those that change no formula: axis, ignored rows, mean."""
     _, _, _, smoothing, temperature, softcap, z_loss, _, denominator, _ = said
     return (
-        softcap is None
-        and denominator is None
+        softcap is denominator is None
         and type(smoothing) is type(temperature) is type(z_loss) is float  # no tensor, which takes long
-        and smoothing == 0.0
+        and smoothing == z_loss == 0.0
         and temperature == 1.0
-        and z_loss == 0.0
     )
 
 

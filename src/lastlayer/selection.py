@@ -24,6 +24,7 @@ __all__ = ["lack", "missing", "refuse_tensor", "select", "use"]
 arrays: str | None = None  # the only backend allowed for arrays; None: all are
 native_tensors = True  # whether the core may compute tensors
 composed = True  # whether PyTorch's operations may compute tensors
+tensors = True  # whether either of them may; else tensors are computed as arrays
 
 missing: dict[str, str] = {}  # the name of a backend that is not installed -> why not
 names: list[str] = []  # the backends for arrays, first choice first; filled by `dispatch`
@@ -31,14 +32,15 @@ names: list[str] = []  # the backends for arrays, first choice first; filled by 
 
 def lack(name: str, why_not: str) -> None:
     """Note that a backend is not installed."""
-    global native_tensors
+    global native_tensors, tensors
     missing[name] = why_not
     native_tensors = native_tensors and name != "native"
+    tensors = native_tensors or composed
 
 
 def select(name: str | None) -> None:
     """Allow only the backend of this name; None allows all."""
-    global arrays, native_tensors, composed
+    global arrays, native_tensors, composed, tensors
     if name in missing:
         raise BackendError("", "backend", repr(name), f"one that is available ({missing[name]})")
     if name not in (None, "composed", *names):
@@ -46,6 +48,7 @@ def select(name: str | None) -> None:
     arrays = None if name == "composed" else name
     native_tensors = name in (None, "native") and "native" not in missing
     composed = name in (None, "composed")
+    tensors = native_tensors or composed
 
 
 def refuse_tensor(device: object) -> NoReturn:
@@ -60,13 +63,13 @@ def use(name: str | None) -> Iterator[None]:
     "composed" computes tensors by PyTorch's operations, as on a GPU. It does not change how arrays are
     computed.
     """
-    global arrays, native_tensors, composed
-    before = arrays, native_tensors, composed
+    global arrays, native_tensors, composed, tensors
+    before = arrays, native_tensors, composed, tensors
     select(name)
     try:
         yield
     finally:
-        arrays, native_tensors, composed = before
+        arrays, native_tensors, composed, tensors = before
 
 
 def select_by_environment() -> None:

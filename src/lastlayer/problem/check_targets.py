@@ -61,7 +61,10 @@ def effective_targets(scores: Scores, given: Given, options: Said) -> Targets:
     on, off = 1.0, 0.0
     if type(label_smoothing) is not float or label_smoothing != 0.0:
         smoothing = number_option(function, "label_smoothing", label_smoothing, high=1.0)
-        on, off = shares(Options(*options)._replace(label_smoothing=smoothing), all_classes(scores))
+        o = new_tuple(Options, options)
+        if smoothing is not label_smoothing:  # a number of another type
+            o = o._replace(label_smoothing=smoothing)
+        on, off = shares(o, all_classes(scores))
     if type(z_loss) is not float or z_loss != 0.0:
         z_loss = number_option(function, "z_loss", z_loss)
     if reduction != "mean" and reduction not in REDUCTIONS:
