@@ -1,12 +1,12 @@
-"""Rows of any array, block by block. In: an array of any library and its class axis. Out: NumPy rows (n, V).
+"""Read the rows of any array in blocks. In: an array of any library, its class axis. Out: NumPy rows (n, V).
 
     array = opened(values)                            an array with a shape and a dtype
-    for block in row_blocks(array.shape, axis):       some rows, in C order
+    for block in row_blocks(array.shape, axis):       the rows, in C order
         block.rows(array)                             (n, V), float64
-        block.values(targets)                         (n,), one of each row, as given
+        block.values(targets)                         (n,), one number per row, in its own dtype
 
-Only the block that is asked for is read, so an array may be larger than memory (a mapped file, a Dask array)
-or lie on a device.
+Only the requested block is read, so an array may be larger than memory (a mapped file, a Dask array) or in
+GPU memory.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ __all__ = [
     "to_host",
 ]
 
-BLOCK_SIZE = 1 << 16  # elements in a block, unless one row alone has more
+BLOCK_SIZE = 1 << 16  # elements in a block, unless a single row has more
 
 
 class UnreadableError(Exception):
-    """Values that are no array, or one whose numbers cannot be read; its text says what they are instead."""
+    """The values are no array, or one whose numbers cannot be read; the text says what they are."""
 
 
 def opened(values: Any) -> Any:
-    """``values`` as an array with ``shape`` and ``dtype``, of any library; else raises `UnreadableError`.
+    """``values`` as an array of any library, with ``shape`` and ``dtype``; or raises `UnreadableError`.
 
-    Lists, and objects with unknown sizes, become NumPy arrays; an array is returned as it is, unread.
+    Lists and arrays of unknown shape become NumPy arrays. Other arrays are returned unchanged and unread.
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(values, torch.Tensor):
@@ -57,7 +57,7 @@ def opened(values: Any) -> Any:
         return values
     try:
         return to_numpy("opened", "values", values)
-    except Exception as error:  # of ragged lists and unknown objects libraries raise what they like
+    except Exception as error:  # libraries raise various errors for ragged lists and unknown objects
         ragged = isinstance(values, (list, tuple))
         raise UnreadableError("rows of unequal length?" if ragged else type(values).__name__) from error
 
@@ -71,7 +71,7 @@ def is_integer(value: Any) -> bool:
 
 
 def number_family(array: Any) -> str:
-    """Tell "float", "int", "bool" or, for anything else, "" from the dtype's name in any array library."""
+    """The kind of an array's dtype in any library: "float", "int", "bool", or "" for any other."""
     if is_bfloat_bits(array):
         return "float"
     name = dtype_name(array)
@@ -84,7 +84,7 @@ def number_family(array: Any) -> str:
 
 
 def dtype_name(array: Any) -> str:
-    """The name of an array's dtype without that of its library: "float32", "bfloat16"."""
+    """The name of an array's dtype without the library's name: "float32", "bfloat16"."""
     return str(getattr(array.dtype, "name", array.dtype)).rpartition(".")[2]
 
 
@@ -97,37 +97,37 @@ def is_bfloat_bits(array: Any) -> bool:
 
 
 class RowBlock(NamedTuple):
-    """Some rows of an array: which ones, and how they are read."""
+    """A block of rows of an array, and how to read them."""
 
-    box: tuple[slice, ...]  # their positions among all rows
+    box: tuple[slice, ...]  # the positions of the rows, a slice for each row axis
     axis: int  # the class axis, 0 <= axis <= len(box)
 
     def rows(self, array: Any) -> np.ndarray:
-        """Read these rows of an array with a class axis: (n, V), a new float64 array."""
+        """The rows of an array with a class axis: (n, V), a new float64 array."""
         index = (*self.box[: self.axis], slice(None), *self.box[self.axis :])
         rows = np.moveaxis(to_host(array[index]), self.axis, -1)
         return rows.astype(np.float64).reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
 
     def values(self, array: Any) -> np.ndarray:
-        """Read the values of these rows from an array without a class axis: (n,), of its own dtype."""
+        """The values of these rows in an array without a class axis: (n,), in its own dtype."""
         return to_host(array[self.box]).reshape(-1)
 
     def position(self, i: int) -> tuple[int, ...]:
-        """Where the block's i-th row lies among all rows."""
+        """The index of the block's i-th row among all rows."""
         sizes = tuple(part.stop - part.start for part in self.box)
         offsets = np.unravel_index(i, sizes)
         return tuple(int(k) + part.start for k, part in zip(offsets, self.box, strict=True))
 
     def entry(self, i: int, j: int) -> tuple[int, ...]:
-        """Where class j of the block's i-th row lies in the array."""
+        """The index in the array of class j of the block's i-th row."""
         position = self.position(i)
         return (*position[: self.axis], j, *position[self.axis :])
 
 
 def row_blocks(shape: tuple[int, ...], axis: int, size: int = BLOCK_SIZE) -> Iterator[RowBlock]:
-    """Cut an array of this shape into blocks of rows, in C order; ``axis`` is the class axis, 0 or above.
+    """Blocks of rows of an array of this shape, in C order; ``axis`` is the class axis, not negative.
 
-    A block has at most ``size`` elements, or one row.
+    A block has at most ``size`` elements, or a single row.
     """
     rows = shape[:axis] + shape[axis + 1 :]
     for box in _boxes(rows, max(1, size // max(1, shape[axis]))):
@@ -135,7 +135,7 @@ def row_blocks(shape: tuple[int, ...], axis: int, size: int = BLOCK_SIZE) -> Ite
 
 
 def _boxes(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
-    """Cut an index space into boxes of at most ``limit`` positions that follow one another in C order."""
+    """Boxes of at most ``limit`` positions that cover an index space in C order."""
     if 0 in shape:
         return
     cut, inner = len(shape), 1
@@ -153,8 +153,8 @@ def _boxes(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
 
 
 def to_host(values: Any) -> np.ndarray:
-    """Bring an array of any library to NumPy, with all its numbers."""
-    if hasattr(values, "detach"):  # PyTorch, which alone has a bfloat16 that NumPy cannot read
+    """An array of any library as a NumPy array, copied to CPU memory if necessary."""
+    if hasattr(values, "detach"):  # PyTorch, whose bfloat16 NumPy cannot read
         values = values.detach().cpu()
         if "bfloat16" in str(values.dtype) or "float8" in str(values.dtype):
             values = values.float()

@@ -1,6 +1,6 @@
-"""The options of a call, once: their order, their defaults and their types for registered operations.
+"""The options of a call: their order, defaults, and types for registered operations, defined only here.
 
-In: what a user passed to a public function besides arrays. Out: `Options`, unchecked; `problem` checks them.
+In: the arguments of a public function besides arrays. Out: `Options`, unchecked; `problem` checks them.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from math import inf
 from typing import Any, NamedTuple
 
 __all__ = [
-    "AMONG",
     "AXIS",
     "DENOMINATOR",
     "IGNORE_INDEX",
     "NUMBERS",
+    "NUMBER_RANGE",
     "OF_TARGETS",
     "REDUCTION",
     "SCHEMA",
     "SHIFT",
     "Given",
     "Number",
+    "OptionValues",
     "Options",
-    "Said",
     "has_defaults",
     "shares",
 ]
@@ -30,7 +30,7 @@ Given = tuple[Any, Any, Any]  # targets, class_weight, sample_weight: the arrays
 
 
 class Options(NamedTuple):
-    """What a caller said besides arrays, in the order of the public signatures."""
+    """The arguments of a call besides arrays, in the order of the public signatures."""
 
     function: str  # the public function
     axis: Any = -1
@@ -41,22 +41,22 @@ class Options(NamedTuple):
     z_loss: Any = 0.0
     reduction: Any = "mean"
     denominator: Any = None
-    shift: Any = 0  # of the linear head
+    shift: Any = 0  # linear head only
 
 
-# The same values as a plain tuple: to name them takes as long as a tenth of the loss of three logits.
-Said = tuple[Any, ...]
+# The values of `Options` as a plain tuple. To build the named tuple takes a tenth of a loss of three logits.
+OptionValues = tuple[Any, ...]
 
 
 class Number(NamedTuple):
-    """What an option that is a number may be, and one such number, for where its own cannot be read."""
+    """The range of an option that is a number."""
 
-    valid: float
+    valid: float  # some number in the range: stands in for a tensor whose value cannot be read
     high: float = inf
     positive: bool = False  # above 0; else 0 or more
 
 
-# The options that are numbers, each finite.
+# The options that are numbers. All have to be finite.
 NUMBERS = {
     "label_smoothing": Number(0.0, high=1.0),
     "temperature": Number(1.0, positive=True),
@@ -65,30 +65,30 @@ NUMBERS = {
     "denominator": Number(1.0),
 }
 _places = [Options._fields.index(name) for name in NUMBERS]
-AMONG = slice(min(_places), max(_places) + 1)  # where they are in `Options`, with a few others
+NUMBER_RANGE = slice(min(_places), max(_places) + 1)  # the part of `Options` with all of them
 
-# Those of `Options` that are a part of the target.
+# The options that are part of the effective target.
 OF_TARGETS = ("ignore_index", "label_smoothing")
 
-# All but the last, which the logits' own functions lack, as PyTorch declares arguments of operations.
+# The types of `Options` in PyTorch's notation for registered operations; without `shift`.
 SCHEMA = (
     "str function, int axis, SymInt? ignore_index, float label_smoothing, float temperature, float? softcap, "
     "float z_loss, str reduction, float? denominator"
 )
 
 
-# Where some are in it.
+# Positions in `Options`.
 AXIS, IGNORE_INDEX, REDUCTION, DENOMINATOR, SHIFT = map(
     Options._fields.index, ("axis", "ignore_index", "reduction", "denominator", "shift")
 )
 
 
-def has_defaults(said: Said) -> bool:
-    """Whether every option is at its default but those that change no formula: axis, ignored rows, mean."""
-    _, _, _, smoothing, temperature, softcap, z_loss, _, denominator, _ = said
+def has_defaults(values: OptionValues) -> bool:
+    """Whether all options that change the formula have their defaults: not axis, ignore_index, reduction."""
+    _, _, _, smoothing, temperature, softcap, z_loss, _, denominator, _ = values
     return (
         softcap is denominator is None
-        and type(smoothing) is type(temperature) is type(z_loss) is float  # no tensor, which takes long
+        and type(smoothing) is type(temperature) is type(z_loss) is float  # comparing tensors would be slow
         and smoothing == z_loss == 0.0
         and temperature == 1.0
     )

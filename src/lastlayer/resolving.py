@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from . import problem
-from .options import Given, Said
+from .options import Given, OptionValues
 from .problem import Problem, Scores, Targets
 
 __all__ = ["resolve"]
@@ -21,7 +21,7 @@ class Totals(Protocol):
     def target_totals(self, scores: Scores, targets: Targets, mean: bool) -> tuple[int, Any]: ...
 
 
-def resolve(scores: Scores, backend: Totals, given: Given, options: Said) -> Problem:
+def resolve(scores: Scores, backend: Totals, given: Given, options: OptionValues) -> Problem:
     """The problem of a loss, with checked targets and options."""
     targets = problem.effective_targets(scores, given, options)
     totals = backend.target_totals(scores, targets, problem.is_mean(options))

@@ -125,12 +125,12 @@ def test_the_tokens_are_the_same_on_every_run(train):
 
 
 def test_a_run_without_logits_learns(train, monkeypatch, made):
-    backward = lastlayer.torch.deferred_losses.Work.parts
+    backward = lastlayer.torch.deferred_losses.Computation.parts
     steps = []
     monkeypatch.setattr(
-        lastlayer.torch.deferred_losses.Work, "parts", lambda *args: steps.append(1) or backward(*args)
+        lastlayer.torch.deferred_losses.Computation, "parts", lambda *args: steps.append(1) or backward(*args)
     )
-    monkeypatch.setattr(lastlayer.torch.head, "_WORTH_IT", 128)  # rows, which are as few as the tokens
+    monkeypatch.setattr(lastlayer.torch.head, "_MIN_ROWS", 128)  # rows, which are as few as the tokens
     monkeypatch.setattr(lastlayer.torch.head, "is_small", lambda *_: False)  # and so are the logits
     monkeypatch.setitem(train.TASKS, "tokens", (lambda: few_tokens(train), 60))
     result = train.train("tokens", train.LOSSES["lastlayer"](), 40, str)

@@ -1,8 +1,9 @@
-"""check(scores, targets) -> Findings: the usual mistakes, named, each with what to do about it.
+"""The function `check`: find common mistakes in scores and targets, each with its remedy.
 
-In: scores (and targets) of any array library, as the public functions take them.  Out: a tuple of `Finding`.
-One pass over blocks of rows, converted to float64 on the host one at a time; each family of mistakes is one
-small observer that sees every block and speaks at the end.  Bad data never raises: it is what is looked for.
+In: scores (and targets) of any array library, as the public functions take them. Out: a tuple of `Finding`.
+The data is read once, in blocks of rows that are converted to float64 in CPU memory. An observer looks for
+one family of mistakes: it gets every block, and reports its findings at the end. Bad data is a finding, never
+an exception.
 """
 
 from __future__ import annotations
@@ -40,34 +41,34 @@ def check(
     axis: int = -1,
     ignore_index: int | None = -100,
 ) -> Findings:
-    """Look for the usual mistakes in scores and targets, and say what to do about each.
+    """Find common mistakes in scores and targets, and suggest a remedy for each.
 
     Parameters
     ----------
     scores : array (..., V)
-        What is passed to `cross_entropy`, `log_loss` or `nll_loss`.
+        The first argument of `cross_entropy`, `log_loss` or `nll_loss`.
     targets : array, optional
         Class indices (one axis fewer), dense targets (the scores' shape) or top-k targets (a tuple).
     kind : {"logits", "probabilities", "log-probabilities"}
-        What the scores are meant to be.
+        What the scores should be.
     axis : int
         The class axis.
     ignore_index : int or None
-        Index targets of this value are left out.
+        Rows with this index target are left out.
 
     Returns
     -------
     Findings
-        A tuple of `Finding(code, severity, message, where)`, the gravest first; empty when nothing was found.
+        A tuple of `Finding(code, severity, message, where)`, most severe first; empty if there is none.
 
     Raises
     ------
     OptionError
-        For an unknown kind, an axis the scores do not have, or an ignore_index that is no integer.
+        For an unknown ``kind``, an ``axis`` that the scores lack, or an ``ignore_index`` that is no integer.
 
     Notes
     -----
-    Reads the data once. Memory: a few blocks of 65 536 elements (or of one row), and one count per class.
+    The data is read once. Memory: a few blocks of 65 536 elements (or of one row), and one count per class.
 
     Examples
     --------
@@ -124,13 +125,13 @@ def check(
             observer.see(rows)
     for observer in observers:
         found += observer.findings()
-    if any(one.severity == "error" for one in found):  # then the loss says nothing new
+    if any(one.severity == "error" for one in found):  # an error explains a high loss
         found = [one for one in found if one.code != "worse-than-uniform"]
     return Findings(sorted(found, key=lambda one: SEVERITIES.index(one.severity)))
 
 
 def _open(name: str, values: Any) -> tuple[Any, Finding | None]:
-    """Make an array with `shape` and `dtype` of real numbers, or the finding that says why it is none."""
+    """The values as an array of real numbers, or the finding that says why they are none."""
     try:
         array = opened(values)
     except UnreadableError as error:
@@ -147,7 +148,7 @@ def _open(name: str, values: Any) -> tuple[Any, Finding | None]:
 
 
 def _misfit(scores: Any, targets: Any, axis: int) -> Finding | None:
-    """Why these targets cannot be the targets of these scores, or None."""
+    """The finding if the targets' shape or dtype does not fit the scores, or None."""
     shape, given = tuple(map(int, scores.shape)), tuple(map(int, targets.shape))
     rows = _without(shape, axis)
     family = number_family(targets)
@@ -175,7 +176,7 @@ def _misfit(scores: Any, targets: Any, axis: int) -> Finding | None:
 
 
 def _wrong_list(shape: tuple[int, ...], targets: Any, axis: int, ignore_index: Any) -> Iterator[Finding]:
-    """What `cross_entropy` says of these top-k targets, if anything."""
+    """The error that `cross_entropy` raises for these top-k targets, if any, as a finding."""
     try:
         listed = tuple(to_host(_as_array(part)) for part in targets)
         scores = problems.scores("check", np.broadcast_to(np.float32(0), shape), axis)

@@ -1,7 +1,7 @@
-"""Every mistake that `check` knows: its code, its severity, its text. In: the facts. Out: a `Finding`.
+"""The mistakes that `check` can find: code, severity and text. In: the facts of a mistake. Out: a `Finding`.
 
-Severity: "error" (the result will be wrong, or the call will raise), "warning" (most likely not what is
-meant), "note" (true, harmless, worth knowing).
+Severity: "error" (the result will be wrong, or the call will raise), "warning" (probably not intended),
+"note" (harmless, but useful to know).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ __all__ = ["MISTAKES", "SEVERITIES", "Finding", "Findings", "finding"]
 
 SEVERITIES = ("error", "warning", "note")
 
-# code: (severity, message). {rows} is how many of how many rows, {first} the first such row, {entry} the
-# first such entry and {value} what is found there; the rest is named where the finding is made.
+# code: (severity, message). In a message {rows} stands for "3 of 8 rows", {first} for the first such row,
+# {entry} for the first such entry, {value} for its value. The callers of `finding` give the other fields.
 MISTAKES: dict[str, tuple[str, str]] = {
     # the scores as an array
     "scores-array": ("error", "scores are no array ({what}); expected numbers."),
@@ -40,7 +40,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "every score is -inf in {rows}, first in {first}; softmax and loss of such rows are NaN. Leave a "
         "class possible, or mask the row with where=.",
     ),
-    # one kind of scores where another belongs
+    # scores of another kind than expected
     "probabilities-as-logits": (
         "warning",
         "every row lies in [0, 1] and sums to 1: probabilities where logits belong (softmax applied "
@@ -61,7 +61,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "every row lies in [0, 1] and sums to 1: probabilities where log-probabilities belong. Use "
         "log_loss, or pass log(scores).",
     ),
-    # what is no distribution
+    # rows that are no distribution
     "negative-probabilities": (
         "error",
         "negative entries in {rows}, first {entry} = {value:.6g}; expected probabilities in [0, 1]. Are "
@@ -182,7 +182,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
 
 
 class Finding(NamedTuple):
-    """One mistake: its `code`, its `severity`, what to do about it, and the first position it is seen at."""
+    """One mistake: its `code`, its `severity`, a message with the remedy, and the first position of it."""
 
     code: str
     severity: str
@@ -194,7 +194,7 @@ class Finding(NamedTuple):
 
 
 class Findings(tuple[Finding, ...]):
-    """The findings, the gravest first; empty (and false) when nothing is wrong."""
+    """The findings, most severe first; empty (and false) if there is none."""
 
     __slots__ = ()
 
@@ -210,6 +210,6 @@ class Findings(tuple[Finding, ...]):
 
 
 def finding(code: str, where: tuple[int, ...] | None = None, severity: str = "", **facts: Any) -> Finding:
-    """Make the finding of this code from the facts its text names; `severity` replaces the usual one."""
+    """The finding of this code; ``facts`` fill the fields of its text, ``severity`` overrides the default."""
     usual, text = MISTAKES[code]
     return Finding(code, severity or usual, text.format(**facts), where)

@@ -1,4 +1,4 @@
-"""What observers work with. In: a block of rows. Out: what is computed from it once, and counts of rows."""
+"""The data of observers. In: a block of rows. Out: quantities that several observers need; counts of rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Count", "Observer", "Rows", "counted"]
 
 
 class Rows:
-    """Some rows: scores (n, V) float64 and their targets, (n,) as given or (n, V) float64, or None."""
+    """A block of rows: scores (n, V) in float64; targets (n,) in their dtype, (n, V) in float64, or None."""
 
     def __init__(self, block: RowBlock, scores: np.ndarray, targets: np.ndarray | None = None) -> None:
         self.block, self.scores, self.targets = block, scores, targets
@@ -30,8 +30,8 @@ class Rows:
 
     @cached_property
     def usable(self) -> np.ndarray:
-        """Rows with a meaningful softmax: (n,) bool."""
-        return np.asarray(np.isfinite(self.peak))  # a NaN, a +inf and a row of -inf all show in the maximum
+        """Rows whose softmax is defined: (n,) bool."""
+        return np.asarray(np.isfinite(self.peak))  # NaN, +inf, or -inf everywhere make the maximum non-finite
 
     @cached_property
     def sums(self) -> np.ndarray:
@@ -46,7 +46,7 @@ class Rows:
 
 
 class Observer(Protocol):
-    """Looks for one family of mistakes: sees every block of rows, then says what it found."""
+    """Looks for one family of mistakes: `see` gets every block of rows, then `findings` reports."""
 
     def see(self, rows: Rows) -> None: ...
 
@@ -54,7 +54,7 @@ class Observer(Protocol):
 
 
 class Count:
-    """How many rows of how many, and the first of them: its position, the entry, and its value."""
+    """Counts rows with some property, and keeps the first one: its position, the entry and its value."""
 
     def __init__(self, name: str = "scores") -> None:
         self.name = name
@@ -67,7 +67,7 @@ class Count:
         return self.n > 0
 
     def see(self, rows: Rows, mask: np.ndarray, values: np.ndarray | None = None) -> None:
-        """Count the rows of `mask`: (n,), or (n, V) when single entries are meant; keep the first value."""
+        """Count the rows where ``mask`` is true: (n,), or (n, V) for single entries. Keep the first value."""
         found = mask if mask.ndim == 1 else mask.any(axis=1)
         if not self.n and found.any():
             i = int(found.argmax())
@@ -79,7 +79,7 @@ class Count:
         self.total += found.size
 
     def words(self) -> dict[str, Any]:
-        """Fill the fields of a message that speak of these rows."""
+        """The fields of a message that describe these rows."""
         rows = f"{self.n} of {self.total} rows" if self.total > 1 else "the only row"
         row = ", ".join(map(str, self.row))
         return {
@@ -92,5 +92,5 @@ class Count:
 
 
 def counted(code: str, count: Count, **facts: Any) -> Finding:
-    """Make the finding of this code about the rows of a count."""
+    """The finding of this code for the rows of a count."""
     return finding(code, count.where, **count.words(), **facts)

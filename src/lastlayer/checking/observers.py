@@ -1,4 +1,4 @@
-"""Mistakes in the scores: one small observer a family. In: blocks of rows. Out: findings."""
+"""Observers of scores, one for each family of mistakes. In: blocks of rows. Out: findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ConstantScores", "InvalidScores", "ScoreKind", "axis_of_ones", "tole
 
 
 class InvalidScores:
-    """NaN, +inf and impossible rows."""
+    """NaN, +inf, and rows of -inf."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -38,7 +38,7 @@ class InvalidScores:
 
 
 class ScoreKind:
-    """Logits, probabilities or log-probabilities: what the scores are against what they are meant to be."""
+    """Whether the scores are logits, probabilities or log-probabilities, compared with the given kind."""
 
     def __init__(self, kind: str, scores: Any, axis: int) -> None:
         self.kind, self.scores, self.axis = kind, scores, axis
@@ -93,7 +93,7 @@ class ScoreKind:
 
 
 class ConstantScores:
-    """All rows the same."""
+    """Whether all rows hold the same scores."""
 
     def __init__(self) -> None:
         self.first: np.ndarray | None = None
@@ -111,7 +111,7 @@ class ConstantScores:
 
 
 def axis_of_ones(array: Any, axis: int, tolerance: float) -> int | None:
-    """Another axis along which the array sums to 1 (the first few places are looked at), or None."""
+    """Another axis along which the array sums to 1, or None; only the first few positions are tested."""
     for other, size in enumerate(array.shape):
         if other != axis and size > 1:
             index = tuple(slice(None) if k == other else slice(0, 8) for k in range(len(array.shape)))
@@ -122,6 +122,6 @@ def axis_of_ones(array: Any, axis: int, tolerance: float) -> int | None:
 
 
 def tolerance_of_sums(array: Any) -> float:
-    """How far from 1 the sum of honest probabilities of this dtype may be."""
+    """How far from 1 the sum of valid probabilities of this dtype may be, due to rounding."""
     name = dtype_name(array)
     return 1e-2 if "float16" in name or is_bfloat_bits(array) else 0.2 if "float8" in name else 1e-4

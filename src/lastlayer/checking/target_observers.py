@@ -1,4 +1,4 @@
-"""Mistakes in targets and their loss: one small observer a family. In: blocks of rows. Out: findings."""
+"""Observers of targets and loss, one for each family of mistakes. In: blocks of rows. Out: findings."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class IndexTargets:
     def _missing(self) -> Iterator[Finding]:
         v, n = self.classes, int(self.counts.sum())
         missing = np.flatnonzero(self.counts == 0)
-        by_chance = v * math.exp(-n / v)  # about how many of v equally likely classes n targets leave out
+        by_chance = v * math.exp(-n / v)  # expected number of missing classes among v equally likely ones
         if not missing.size or by_chance > 0.5:
             return
         one = missing.size == 1
         yield finding(
             "class-never-occurs",
-            severity="warning" if by_chance < 0.01 and v <= 1000 else "note",  # vocabularies hold rare words
+            severity="warning" if by_chance < 0.01 and v <= 1000 else "note",  # vocabularies have rare words
             which=f"class {missing[0]} never occurs" if one else f"{missing.size} of {v} classes never occur",
             n=n,
             example="" if one else f" (the first is class {missing[0]})",
@@ -85,7 +85,7 @@ class IndexTargets:
 
 
 def _is_one_hot(rows: np.ndarray) -> bool:
-    """Whether each row holds a single 1 and else 0."""
+    """Whether every row is one-hot."""
     return bool(one_hot(np, rows, 1).all())
 
 
@@ -136,7 +136,7 @@ _LOSSES: dict[str, Callable[..., Any]] = {
 
 
 class MeanLoss:
-    """The mean loss against that of a model that knows nothing, and targets of probability 0."""
+    """Whether the mean loss is above that of uniform predictions; and targets of probability 0."""
 
     def __init__(self, kind: str, classes: int, ignore_index: int | None) -> None:
         self.kind, self.classes, self.ignore_index = kind, classes, ignore_index
@@ -169,7 +169,7 @@ class MeanLoss:
         if loss > bound + 1e-3:
             yield finding(
                 "worse-than-uniform",
-                severity="warning" if self.n >= 10 and loss > bound + 2 * error else "note",  # else bad luck
+                severity="warning" if self.n >= 10 and loss > bound + 2 * error else "note",  # else by chance
                 mean=f"mean loss over {self.n} rows" if self.n > 1 else "loss",
                 loss=loss,
                 classes=self.classes,

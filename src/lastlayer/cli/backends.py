@@ -1,4 +1,4 @@
-"""``lastlayer backends``: nothing in; which backend runs what, and why not otherwise, out."""
+"""``lastlayer backends``: print the available backends, and why others are not available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``lastlayer explain``: one row of logits in; its probabilities, loss and gradient out, step by step."""
+"""``lastlayer explain``: show step by step how one row of logits becomes probabilities, loss and gradient."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["add_parser"]
 
 
 class _Options(NamedTuple):
-    """What ``explain`` was asked, with everything checked."""
+    """The checked arguments of ``explain``."""
 
     logits: npt.NDArray[np.float64]  # (V,)
     names: list[str] | None
@@ -38,7 +38,7 @@ class _Options(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether the loss is -log p of the target, and nothing else."""
+        """Whether the loss is just -log p of the target."""
         return not self.label_smoothing and self.class_weight is None
 
 
@@ -236,7 +236,7 @@ def _explain_gradient(
 
 
 def _effective_target(options: _Options, target: int) -> npt.NDArray[np.float64]:
-    """Return t (V,): the one-hot target with the smoothing and the class weights in it."""
+    """The effective target t, (V,): one-hot, with label smoothing and class weights applied."""
     losses = resolve(
         scores("explain", options.logits),
         reference,

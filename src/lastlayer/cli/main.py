@@ -1,4 +1,4 @@
-"""The ``lastlayer`` command: arguments in, a page of text and an exit status out (2 for a wrong call)."""
+"""The ``lastlayer`` command. In: arguments. Out: printed text, and an exit status (2 for a wrong call)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv
-        The arguments after the command's name; those of the process when None.
+        The arguments after the command's name; default: those of the process.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _shield(word: str) -> str:
-    """Keep argparse from taking a negative number (-1e-5, -inf) for an option: a leading space says value."""
+    """Add a leading space to a number, so that argparse does not take -1e-5 or -inf for an option."""
     try:
         float(word)
     except ValueError:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Page", "bar_text", "class_label", "new_table", "number_text", "open_console", "signed_text"]
 
-# In columns. Together with four numbers of at most eleven, a name and a bar fill eighty.
+# Widths in columns. A name, a bar and four numbers of at most eleven columns fill eighty.
 BAR, NAME = 14, 9
 WIDEST = 88  # longer lines are hard to read
 
@@ -61,7 +61,7 @@ def new_table(first: str, *rest: str) -> Table:
 
 
 def class_label(name: str, is_target: bool) -> str:
-    """Shorten the name of a class to its column; a mark follows that of the target."""
+    """The name of a class, shortened to fit its column; the target's is followed by " <"."""
     from rich.cells import cell_len, set_cell_size
     from rich.markup import escape
 
@@ -70,7 +70,7 @@ def class_label(name: str, is_target: bool) -> str:
 
 
 def number_text(value: float) -> str:
-    """Show a number in eleven characters at most: six decimals, or digits that say more."""
+    """A number in at most eleven characters: six decimals, or seven significant digits, or an exponent."""
     value = float(value) + 0.0  # -0.0 is shown as 0
     if not math.isfinite(value):
         return str(value)
@@ -80,12 +80,12 @@ def number_text(value: float) -> str:
 
 
 def signed_text(value: float) -> str:
-    """Show a number with its sign, plus too."""
+    """A number with its sign, also if that is a plus."""
     return ("+" if value > 0 else "") + number_text(value)
 
 
 def bar_text(share: float, console: Console) -> str:
-    """Draw a share of 1 as a bar: in eighths of a column, or with # where the terminal has no Unicode."""
+    """A fraction as a bar, in eighths of a column; drawn with # if the terminal has no Unicode."""
     eighths = round(share * BAR * 8)
     if not console.encoding.lower().startswith("utf"):
         return "#" * round(share * BAR)

@@ -1,4 +1,4 @@
-"""What every subcommand has: the list it adds its arguments to, and the error of a wrong argument."""
+"""Common to all subcommands: the type of the parser they register with, and the error of a wrong argument."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ __all__ = ["Commands", "UsageError"]
 
 
 class UsageError(Exception):
-    """A wrong argument of the command line, in words."""
+    """A wrong argument of the command line; the text says what is wrong."""

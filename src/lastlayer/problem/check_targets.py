@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from lastlayer.arrays import namespace, truth
 from lastlayer.errors import OptionError, named
-from lastlayer.options import DENOMINATOR, REDUCTION, SHIFT, Given, Options, Said, shares
+from lastlayer.options import DENOMINATOR, REDUCTION, SHIFT, Given, Options, OptionValues, shares
 
 from .check_numbers import ignore_index_of, number_option, shift_of
 from .check_target_arrays import as_targets, shifted
@@ -30,7 +30,7 @@ def without_targets(scores: Scores) -> Problem:
     return Problem(scores, None, 1.0, "none")
 
 
-def effective_targets(scores: Scores, given: Given, options: Said) -> Targets:
+def effective_targets(scores: Scores, given: Given, options: OptionValues) -> Targets:
     """The targets of a loss, checked except for the class indices themselves: a backend checks those."""
     function, x, axis, _, _, _ = scores
     _, _, ignore_index, label_smoothing, _, _, z_loss, reduction, _, shift = options
@@ -72,12 +72,12 @@ def effective_targets(scores: Scores, given: Given, options: Said) -> Targets:
     return new_tuple(Targets, (kind, targets, on, off, class_weight, sample_weight, ignore_index, z_loss))
 
 
-def is_mean(options: Said) -> bool:
+def is_mean(options: OptionValues) -> bool:
     """Whether the loss is divided by the sum of its targets' weights."""
     return options[REDUCTION] == "mean" and options[DENOMINATOR] is None
 
 
-def finish(scores: Scores, targets: Targets, totals: tuple[int, Any], options: Said) -> Problem:
+def finish(scores: Scores, targets: Targets, totals: tuple[int, Any], options: OptionValues) -> Problem:
     """The problem of a loss, or the error of its first wrong target.
 
     ``totals``, found by a backend: the flat position of the first wrong target, or -1; and the sum of the
@@ -109,7 +109,7 @@ def finish(scores: Scores, targets: Targets, totals: tuple[int, Any], options: S
     return new_tuple(Problem, (scores, targets, _scale(total), reduction))
 
 
-def _wrong_target(scores: Scores, targets: Targets, position: int, options: Said) -> NoReturn:
+def _wrong_target(scores: Scores, targets: Targets, position: int, options: OptionValues) -> NoReturn:
     """Refuse the target at this flat position."""
     shape, axis = scores.array.shape, scores.axis
     rows = shape[:axis] + shape[axis + 1 :]
@@ -117,7 +117,7 @@ def _wrong_target(scores: Scores, targets: Targets, position: int, options: Said
     wrong(scores, rows, targets, position, _shift(scores, options))
 
 
-def _shift(scores: Scores, options: Said) -> int:
+def _shift(scores: Scores, options: OptionValues) -> int:
     shape, axis = scores.array.shape, scores.axis
     return shift_of(scores.function, shape[:axis] + shape[axis + 1 :], options[SHIFT])
 

@@ -1,7 +1,7 @@
-"""Drop-ins for PyTorch: ``torch.nn.functional`` and ``torch.nn`` by their names, signatures and conventions.
+"""Drop-ins with the names, signatures and conventions of ``torch.nn.functional`` and ``torch.nn``.
 
-One deliberate difference: the mean over no targets, where every row is ignored or there is none, is 0 with a
-gradient of 0. PyTorch gives NaN there, and a batch that teaches nothing destroys the weights.
+One deliberate difference: the mean over no targets (no rows, or all of them ignored) is 0 with a gradient of
+0. PyTorch gives NaN, so that one such batch destroys the weights.
 
 >>> import torch
 >>> import lastlayer.torch as F
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from torch import fx as _fx
 
-from lastlayer.backends.torch import head_ops as _linear_ops  # noqa: F401 - exported programs name its operation
-from lastlayer.backends.torch import ops as _ops  # noqa: F401 - and its operations
+from lastlayer.backends.torch import head_ops as _linear_ops  # noqa: F401 - exported graphs use its operation
+from lastlayer.backends.torch import ops as _ops  # noqa: F401 - and these
 
 from .functional import cross_entropy, log_softmax, logsumexp, nll_loss, softmax
 from .head import LinearHead

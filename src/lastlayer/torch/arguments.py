@@ -1,6 +1,6 @@
-"""What only PyTorch takes: its deprecated arguments, and what the common losses refuse.
+"""Arguments that only PyTorch accepts: deprecated ones, and those that the common losses refuse.
 
-In: a drop-in's arguments. Out: those of the common function, or an error in PyTorch's terms.
+In: a drop-in's arguments. Out: arguments of the common function, or an error in PyTorch's terms.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FLOATS = FULL | {torch.float16, torch.bfloat16}
 
 
 def as_input(function: str, x: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """``x``, a floating tensor, or converted to ``dtype``."""
+    """``x``, if it is a floating-point tensor; converted to ``dtype`` if given."""
     try:
         if not isinstance(x, Tensor):
             remedy = f"write torch.as_tensor(input), or call lastlayer.{function}"
@@ -55,7 +55,7 @@ def as_input(function: str, x: Any, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def implicit_dim(function: str, x: Tensor, stacklevel: int) -> int:
-    """PyTorch's choice of a class dimension where none is given, with its warning."""
+    """PyTorch's choice of the class dimension if ``dim`` is None, with its warning."""
     dim = 0 if x.ndim in (0, 1, 3) else 1
     warnings.warn(
         f"{function}: dim is None; PyTorch deprecates this choice and takes {dim} here; write dim={dim}",
@@ -66,7 +66,7 @@ def implicit_dim(function: str, x: Tensor, stacklevel: int) -> int:
 
 
 def named_reduction(size_average: bool | None, reduce: bool | None) -> str:
-    """``reduction`` for PyTorch's deprecated ways to say it, with a warning; the default of both is True."""
+    """The ``reduction`` that PyTorch's deprecated arguments mean, with a warning; None stands for True."""
     reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
     warnings.warn(
         "size_average, reduce and reduction='elementwise_mean' are deprecated; "
@@ -78,7 +78,7 @@ def named_reduction(size_average: bool | None, reduce: bool | None) -> str:
 
 
 def dtype_of_loss(x: Tensor) -> torch.dtype:
-    """The dtype of PyTorch's losses: the input's, but autocast takes them in float32."""
+    """The dtype of PyTorch's losses: the input's, or float32 under autocast."""
     if x.dtype in FULL:
         return x.dtype
     return torch.float32 if is_autocast(x) else x.dtype
@@ -90,20 +90,20 @@ def dtype_of_loss(x: Tensor) -> torch.dtype:
 def as_torch_takes_it(
     loss: Callable[..., Tensor], error: LastlayerError, x: Tensor, target: Any, **options: Any
 ) -> Tensor:
-    """The loss of a call that ``loss`` refused with ``error``, if PyTorch takes it; else raise in its terms.
+    """The loss of a call that PyTorch accepts although ``loss`` raised ``error``; else raise in its terms.
 
-    Looked at only after a refusal, so that the usual call does not pay for it.
+    These cases are tested only after an error, so that they cost other calls nothing.
     """
     if isinstance(error, TensorClassError):
         return by_torch(loss.__name__, error, x, target, options)
     if isinstance(target, Tensor):
         dense = target.shape == x.shape
-        lone = x.ndim == 1 and target.shape == (1,) and not dense
+        single_row = x.ndim == 1 and target.shape == (1,) and not dense
         index = options["ignore_index"]
-        unheeded = dense and type(index) is int and index < 0 and index != -100
-        if lone or unheeded:
-            options["ignore_index"] = -100 if unheeded else index
-            return _again(loss, x, target[0] if lone else target, options)
+        not_used = dense and type(index) is int and index < 0 and index != -100  # by PyTorch
+        if single_row or not_used:
+            options["ignore_index"] = -100 if not_used else index
+            return _again(loss, x, target[0] if single_row else target, options)
     weight = options["class_weight"]
     if isinstance(error, OptionError) and isinstance(weight, Tensor) and bool((weight < 0).any()):
         return _with_negative_weights(loss, x, target, options)
@@ -111,7 +111,7 @@ def as_torch_takes_it(
 
 
 def by_torch(name: str, error: LastlayerError, x: Any, target: Any, options: dict[str, Any]) -> Tensor:
-    """PyTorch's own loss, of a tensor whose class lacks an operation of ours; ``error`` for an option."""
+    """PyTorch's own loss, for a tensor subclass that lacks an operation; ``error`` for options of ours."""
     given = {"weight" if option == "class_weight" else option: value for option, value in options.items()}
     del given["axis"]
     own = _OWN | ({"label_smoothing": 0.0} if name == "nll_loss" else {})
@@ -139,12 +139,12 @@ def _again(loss: Callable[..., Tensor], x: Tensor, target: Any, options: dict[st
 def _with_negative_weights(
     loss: Callable[..., Tensor], x: Tensor, target: Any, options: dict[str, Any]
 ) -> Tensor:
-    """The loss, linear in the class weights: that of their positive part less that of their negative part."""
+    """The loss is linear in the class weights: the loss with the positive ones minus that with the others."""
     weight, denominator = options["class_weight"], options["denominator"]
     mean = options["reduction"] == "mean"
     own = options | ({"reduction": "sum", "denominator": None} if mean else {})
     positive = _again(loss, x, target, own | {"class_weight": torch.where(weight > 0, weight, 0)})
-    once = {"z_loss": 0.0} if "z_loss" in options else {}  # it has no class weight, and is in the other part
+    once = {"z_loss": 0.0} if "z_loss" in options else {}  # it has no class weights: count it only once
     negative = _again(loss, x, target, own | {"class_weight": torch.where(weight > 0, 0, -weight)} | once)
     total = positive - negative
     if not mean:
@@ -155,14 +155,14 @@ def _with_negative_weights(
 
 
 def weight_of_rows(x: Tensor, target: Any, options: dict[str, Any], dtype: torch.dtype) -> Tensor:
-    """``sum_i s_i w[y_i]`` over the rows that count, ``sum_i s_i`` for targets of the input's shape."""
+    """``sum_i s_i w[y_i]`` over the rows that are not ignored; for dense targets ``sum_i s_i``."""
     axis, s, ignored = options["axis"], options["sample_weight"], options["ignore_index"]
     rows = x.shape[:axis] + x.shape[axis + 1 :]
     s = torch.as_tensor(1 if s is None else s, dtype=dtype, device=x.device).expand(rows)
     target = torch.as_tensor(target, device=x.device)
     if target.shape == x.shape:
         return s.sum()
-    target = target.long()  # as a byte it would not tell -100 from 156
+    target = target.long()  # in uint8, -100 and 156 would be equal
     counted = target != (-1 if ignored is None else ignored)
     w = options["class_weight"]
     weights = s if w is None else s * w.to(dtype)[torch.where(counted, target, 0)]

@@ -1,13 +1,14 @@
-"""Logits whose computation is deferred. In: features and weights of a linear head. Out: lazy logits.
+"""Deferred logits: computed only when needed. In: features and weights of a linear head. Out: lazy logits.
 
-`deferred` returns the output of an autograd node, without numbers. PyTorch's own nodes reshape, select and
-convert it, and what comes of that is lazy too: it knows the product and the steps from there (`trail`). A
-cross-entropy of it is computed by `deferred_losses` from the features and weights. Everything else
-materializes the logits.
+`deferred` returns the output of an autograd node as a lazy tensor. Operations that reshape, select or convert
+it give lazy tensors again, which keep the product and the steps since then (`trail`). A cross-entropy of such
+logits is computed by `deferred_losses` from the features and weights. All other operations materialize the
+logits.
 
-The graph is that of ordinary logits: the loss is a node on them, its gradient passes through every node and
-hook between, and arrives here. It is lazy as well, unless someone looked at it, and then the gradients of
-features, weight and bias are those that were computed with the loss, tile by tile.
+The autograd graph is that of ordinary logits: the loss is a node on the logits, and its gradient passes
+through all nodes and hooks on the way to the head's node, `Product`. The gradient is a lazy tensor too
+(`Gradient`). If it has not been materialized when it arrives, the gradients of features, weight and bias are
+returned that were computed with the loss, tile by tile.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ _aten = torch.ops.aten
 
 
 class Logits(LazyTensor):
-    """Logits (..., V) of a linear head, computed as soon as something other than a loss needs them.
+    """Logits (..., V) of a linear head, computed only when an operation other than a loss needs them.
 
-    They are what ``LinearHead`` returns. A loss of them, PyTorch's or one of this package, is computed from
-    the head's features and weights; everything else works as for any tensor.
+    ``LinearHead`` returns them. A cross-entropy of them, PyTorch's or this package's, is computed from the
+    head's features and weights. Everything else works as with any tensor.
     """
 
     source: Source
-    trail: Step | None
-    product: Values  # of the head itself, before any step
+    trail: Step | None  # the last step since the product
+    product: Values  # x @ weight.T + bias, before any step
 
     def is_lazy(self) -> bool:
-        """Whether nobody can have seen or changed the head's product: all else is computed from it."""
+        """Whether the head's product is not materialized, and so cannot have been changed by the user."""
         return self.product.numbers is None
 
     def derived(self, func: Any, args: Any, kwargs: Any) -> Logits | None:
@@ -66,7 +67,7 @@ class Logits(LazyTensor):
 
 
 def _on_meta(func: Any, args: Any, kwargs: Any) -> Tensor:
-    """What an operation returns for tensors of the same shape on the meta device."""
+    """The result of an operation on the meta device: its shape, strides and dtype."""
     return func(  # type: ignore[no-any-return]
         *(a.like() if isinstance(a, LazyTensor) else a for a in args),
         **{name: a for name, a in kwargs.items() if name != "device"},
@@ -74,14 +75,14 @@ def _on_meta(func: Any, args: Any, kwargs: Any) -> Tensor:
 
 
 class Gradient(LazyTensor):
-    """The gradient of one loss or more in deferred logits."""
+    """The gradient of one or more losses with respect to deferred logits."""
 
-    token: Any  # of the product
-    trail: Step | None  # the steps that are left, from the product to the logits that this is a gradient in
-    terms: list[Callable[[Any], list[Tensor | None]]]  # of each loss: which are wanted -> dx, dweight, dbias
+    token: Any  # identifies the product
+    trail: Step | None  # the steps from the product to the logits of this gradient
+    terms: list[Callable[[Any], list[Tensor | None]]]  # of each loss: (wanted) -> dx, dweight, dbias
 
     def parts(self, wanted: Any) -> list[Tensor | None]:
-        """The gradients in the head's features, weight and bias."""
+        """The gradients of the head's features, weight and bias."""
         found = [term(wanted) for term in self.terms]
         return [functools.reduce(_plus, parts) for parts in zip(*found, strict=True)]
 
@@ -102,7 +103,7 @@ class Gradient(LazyTensor):
             trail = trail.before
         elif func is not _aten.detach.default and not (func in VIEWS and tuple(args[1]) == self.shape):
             return None
-        given = [a.content if isinstance(a, LazyTensor) else a for a in args]  # not the tensors: see `Values`
+        given = [a.content if isinstance(a, LazyTensor) else a for a in args]  # no tensors: see `Values`
 
         def compute() -> Tensor:
             return func(*(a.get() if isinstance(a, Values) else a for a in given), **kwargs)  # type: ignore[no-any-return]
@@ -124,14 +125,14 @@ class Product(Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Any, source: Source) -> Logits:  # noqa: ARG004
         ctx.save_for_backward(x, weight)
         ctx.product_token = source.token
-        ctx.digests = None if is_kept_elsewhere() else source.digests  # what comes back may be rounded
+        ctx.digests = None if is_kept_elsewhere() else source.digests  # hooks may return rounded tensors
         like = torch.empty(*x.shape[:-1], weight.shape[0], dtype=x.dtype, device="meta")
         values = Values(source.product)
         return Logits.of(like, values, source=source, trail=None, product=values)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, weight = ctx.saved_tensors  # which raises if they have been written to
+        x, weight = ctx.saved_tensors  # raises an error if they have been written to
         wanted = ctx.needs_input_grad[:3]
         if (
             type(grad) is Gradient
@@ -155,18 +156,18 @@ class Product(Function):
 
 
 def deferred(x: Tensor, weight: Tensor, bias: Tensor | None, max_memory: Any = None) -> Logits:
-    """``x @ weight.T + bias``, computed when something needs it."""
+    """``x @ weight.T + bias`` as deferred logits."""
     return Product.apply(x, weight, bias, Source(x, weight, bias, max_memory))  # type: ignore[no-any-return, no-untyped-call]
 
 
 @functools.cache
 def is_possible() -> bool:
-    """Whether this version of PyTorch has what lazy tensors are made of, some of which is private."""
+    """Whether lazy tensors work in this version of PyTorch; they use some of its private functions."""
     try:
         t = LazyTensor.of(torch.empty(2, device="meta"), Values(lambda: torch.ones(2)))
         works = t.is_cpu and (t + 1).tolist() == [2.0, 2.0]
         with torch._C.DisableTorchFunctionSubclass():
-            t.data_ptr()  # as C code would ask
+            t.data_ptr()  # as C code does; it has to raise
     except RuntimeError as error:
         return "data pointer" in str(error) and works
     except (AttributeError, TypeError):

@@ -1,8 +1,8 @@
-"""What is known of deferred logits without them. In: logits, options. Out: losses, row statistics, classes.
+"""Functions of deferred logits. In: deferred logits, options. Out: losses, row statistics, top-k classes.
 
-Each function gives what the same function of the materialized logits gives, or None where that is to be
-called. Values come from the functions of the linear head. Where autograd records, each is the output of
-`OfLogits`, a node on the logits whose backward pass returns a lazy `Gradient`.
+Each function returns the result of the same function on the materialized logits, or None if the logits have
+to be materialized. Values are computed by the functions of the linear head. While autograd records, the
+result is the output of `OfLogits`, a node on the logits whose backward pass returns a lazy `Gradient`.
 """
 
 from __future__ import annotations
@@ -28,66 +28,66 @@ from lastlayer.backends.torch.row_stats import TensorRowStats
 from lastlayer.backends.torch.targets import Target
 from lastlayer.backends.torch.tensors import in_memory, is_kept_elsewhere, is_transformed, tracks, unchanged
 from lastlayer.errors import LastlayerError
-from lastlayer.options import AMONG, OF_TARGETS, Options
+from lastlayer.options import NUMBER_RANGE, OF_TARGETS, Options
 from lastlayer.row_statistics import RowStats
 
 from .arguments import dtype_of_loss
 from .deferred import Gradient, Logits
-from .trail import canon_of, pulled_back, rows_of
+from .trail import canonical_options, pulled_back, rows_of
 
 __all__ = ["loss", "row_stats", "top_k"]
 
 Parts = tuple[Tensor, Tensor, Tensor | None]  # x, weight, bias
-Canon = tuple[Any, Any]  # temperature, softcap
+HeadOptions = tuple[Any, Any]  # temperature, softcap
 T = TypeVar("T")
 
 
 def loss(z: Logits, y: Any, w: Any, s: Any, o: Options) -> Tensor | None:
     """The cross-entropy that ``o`` describes."""
-    canon = _canon(z, o)
-    if canon is None:
+    head_options = _options_of_head(z, o)
+    if head_options is None:
         return None
     parts = z.source.parts()
     more = {"z_loss": o.z_loss, "reduction": o.reduction, "denominator": o.denominator}
     options = _of_targets(w, s, o) | more
-    compute = partial(_call, linear_functional.linear_cross_entropy, z, y, canon, options)
+    compute = partial(_call, linear_functional.linear_cross_entropy, z, y, head_options, options)
 
     def run() -> Tensor | None:
         if not _is_recorded(z):
             return compute(parts)  # type: ignore[no-any-return]
-        if (wanted := _wanted(z)) is None:
+        if (wanted := _gradients_wanted(z)) is None:
             return None
         x, weight, bias = parts
-        temperature, softcap = canon
+        temperature, softcap = head_options
         own = o._replace(function="linear_cross_entropy", axis=-1, temperature=temperature, softcap=softcap)
         arrays = rows_of(z.trail, x), weight, bias, z.source.max_memory
         call = call_of(arrays, (y, w, s), own)
         assert call.target is not None
         if tracks(*call.target):
             return None
-        work = Work(z, "loss", o, wanted, compute)
+        computation = Computation(z, "loss", o, wanted, compute)
         if o.reduction == "none" or is_narrow(x) or is_kept_elsewhere() or not call.in_loop():
-            found = [work.begun(parts).detach()]
-        else:  # the gradients are computed now: what is written until the backward pass does not change them
-            value, work.gradients = call.run(call.checked(), wanted)
+            found = [computation.evaluate(parts).detach()]
+        else:  # gradients are computed now: later writes to x or weight do not change them
+            value, computation.gradients = call.run(call.checked(), wanted)
             found = [value]
-        return OfLogits.apply(z, work, found, *call.target)  # type: ignore[no-any-return, no-untyped-call]
+        return OfLogits.apply(z, computation, found, *call.target)  # type: ignore[no-any-return, no-untyped-call]
 
-    return _unless_wrong(run)
+    return _unless_refused(run)
 
 
 def row_stats(z: Logits, y: Any, w: Any, s: Any, o: Options) -> RowStats | None:
     """The statistics of rows that ``o`` describes."""
-    canon = _canon(z, o)
-    if canon is None:
+    head_options = _options_of_head(z, o)
+    if head_options is None:
         return None
     parts = z.source.parts()
-    compute = partial(_call, linear_functional.linear_row_stats, z, y, canon, _of_targets(w, s, o))
+    compute = partial(_call, linear_functional.linear_row_stats, z, y, head_options, _of_targets(w, s, o))
 
     def run() -> RowStats | None:
         if not _is_recorded(z):
             return compute(parts)  # type: ignore[no-any-return]
-        if (wanted := _wanted(z)) is None:
+        if (wanted := _gradients_wanted(z)) is None:
             return None
         target = None
         if y is not None:
@@ -95,50 +95,50 @@ def row_stats(z: Logits, y: Any, w: Any, s: Any, o: Options) -> RowStats | None:
             target = entry.arguments_of(like, (y, w, s), o)[1]
             if tracks(*target):
                 return None
-        work = Work(z, "", o, wanted, compute)
-        state = work.begun(parts)
+        computation = Computation(z, "", o, wanted, compute)
+        state = computation.evaluate(parts)
         own = {f.name: getattr(state, f.name) for f in fields(RowStats)}
-        return LogitsRowStats(**own, work=work, given=target)
+        return LogitsRowStats(**own, computation=computation, given=target)
 
-    return _unless_wrong(run)
+    return _unless_refused(run)
 
 
 def top_k(z: Logits, k: Any, o: Options) -> tuple[Tensor, Tensor] | None:
     """The k most probable classes of each row, and their probabilities."""
-    canon = _canon(z, o)
-    if canon is None:
+    head_options = _options_of_head(z, o)
+    if head_options is None:
         return None
     parts = z.source.parts()
-    return _unless_wrong(lambda: _call(linear_functional.linear_top_k, z, k, canon, {}, parts))
+    return _unless_refused(lambda: _call(linear_functional.linear_top_k, z, k, head_options, {}, parts))
 
 
 # --- whether and how the head's functions are called --------------------------------------------------------
 
 
-def _canon(z: Logits, o: Options) -> Canon | None:
-    """Temperature and softcap for the head's functions; None where the logits are needed."""
+def _options_of_head(z: Logits, o: Options) -> HeadOptions | None:
+    """Temperature and softcap for the head's functions; None if the logits have to be materialized."""
     if not z.is_lazy() or o.axis not in (-1, z.ndim - 1) or z.ndim == 0:
         return None
     if torch.compiler.is_compiling() or is_transformed() or forward_ad._current_level >= 0:
         return None
-    if torch._C._len_torch_dispatch_stack() > 0:  # a mode, which has to see operations
+    if torch._C._len_torch_dispatch_stack() > 0:  # a dispatch mode has to see the operations
         return None
-    if tracks(*(t for t in o[AMONG] if isinstance(t, Tensor))):
+    if tracks(*(t for t in o[NUMBER_RANGE] if isinstance(t, Tensor))):
         return None
-    canon = canon_of(z.trail)
-    if canon == (1.0, None):
+    head_options = canonical_options(z.trail)
+    if head_options == (1.0, None):
         return o.temperature, o.softcap
-    return canon if o.softcap is None and o.temperature == 1.0 else None
+    return head_options if o.softcap is None and o.temperature == 1.0 else None
 
 
 def _is_recorded(z: Logits) -> bool:
     return torch.is_grad_enabled() and z.requires_grad
 
 
-def _wanted(z: Logits) -> tuple[bool, bool, bool] | None:
-    """Which of x, weight and bias have gradients; None if the graph does not lead from ``z`` to the head."""
+def _gradients_wanted(z: Logits) -> tuple[bool, bool, bool] | None:
+    """Which of x, weight and bias require a gradient; None if the graph of ``z`` does not reach the head."""
     node = z.grad_fn
-    for _ in range(_FAR):
+    for _ in range(_MOST_NODES):
         if node is None:
             return None
         if getattr(node, "product_token", None) == z.source.token:
@@ -147,33 +147,38 @@ def _wanted(z: Logits) -> tuple[bool, bool, bool] | None:
     return None
 
 
-_FAR = 64  # nodes; no model does more to its logits
+_MOST_NODES = 64  # models apply fewer operations to their logits
 
 
 def _of_targets(w: Any, s: Any, o: Options) -> dict[str, Any]:
-    """What every function of targets takes."""
+    """The weights and options that all functions with targets take."""
     return {"class_weight": w, "sample_weight": s} | {name: getattr(o, name) for name in OF_TARGETS}
 
 
 def _call(
-    function: Callable[..., Any], z: Logits, argument: Any, canon: Canon, options: Any, parts: Parts
+    function: Callable[..., Any],
+    z: Logits,
+    argument: Any,
+    head_options: HeadOptions,
+    options: Any,
+    parts: Parts,
 ) -> Any:
-    """A function of the linear head, of the rows that the logits have."""
+    """Call a function of the linear head on the features, after the steps of the logits' trail."""
     x, weight, bias = parts
-    temperature, softcap = canon
+    temperature, softcap = head_options
     return function(
         rows_of(z.trail, x), weight, argument, bias=bias, temperature=temperature, softcap=softcap,
         max_memory=z.source.max_memory, **options,
     )  # fmt: skip
 
 
-def _unless_wrong(function: Callable[[], T]) -> T | None:
-    """What it returns; None for a wrong call: whoever gets the logits says what is wrong in its own words."""
+def _unless_refused(function: Callable[[], T]) -> T | None:
+    """The function's result; None if it raises, so that the function of the logits raises its own error."""
     try:
-        with torch.autocast("cpu", enabled=False):  # the head was called with it, or without
+        with torch.autocast("cpu", enabled=False):  # autocast was applied when the head was called
             return function()
     except LastlayerError as error:
-        if "max_memory" in str(error):  # the logits would take more
+        if "max_memory" in str(error):  # materialized logits would need even more memory
             raise
         return None
 
@@ -181,10 +186,10 @@ def _unless_wrong(function: Callable[[], T]) -> T | None:
 # --- in autograd's graph ------------------------------------------------------------------------------------
 
 
-class Work:
-    """How a value of some logits was computed without them, and how its gradients are.
+class Computation:
+    """A value of deferred logits that was computed without them, and how to compute its gradients.
 
-    A node of the graph has it as long as autograd keeps what it saved: until the backward pass is over.
+    It is attached to a tensor that a node of the graph saves, so autograd frees it after the backward pass.
     """
 
     def __init__(
@@ -192,14 +197,14 @@ class Work:
     ) -> None:
         self.z, self.version = z, z._version
         self.source, self.trail = z.source, z.trail
-        self.logits = Snapshot(z.content)  # as they are now
+        self.logits = Snapshot(z.content)  # the logits as they are now
         self.name, self.options, self.wanted, self.compute = name, o, wanted, compute
-        self.gradients: list[Tensor | None] | None = None  # of the rows, weight and bias, until they are used
-        self.value: Any = None  # differentiable in the leaves
-        self.leaves: Any = None
+        self.gradients: list[Tensor | None] | None = None  # of rows, weight and bias, for the first backward
+        self.value: Any = None  # differentiable with respect to `leaves`
+        self.leaves: Any = None  # detached copies of x, weight and bias
 
-    def begun(self, parts: Parts) -> Any:
-        """The value, computed of leaves: what it keeps for its gradients is kept here."""
+    def evaluate(self, parts: Parts) -> Any:
+        """Compute the value from new leaves, and keep both for the gradients."""
         both = zip(parts, self.wanted, strict=True)
         self.leaves = [None if t is None else t.detach().requires_grad_(on) for t, on in both]
         with torch.enable_grad(), torch.autocast("cpu", enabled=False):
@@ -207,81 +212,82 @@ class Work:
         return self.value
 
     def parts(self, grad: Tensor, wanted: Any) -> list[Tensor | None]:
-        """The gradients in x, weight and bias: those that are there, or of the same numbers again."""
-        gradients, self.gradients = self.gradients, None  # given away: whoever has them may write to them
+        """The gradients of x, weight and bias: those computed with the loss, or computed again."""
+        gradients, self.gradients = self.gradients, None  # not kept: the caller may write to them
         if gradients is not None:
             if grad != 1.0:
                 gradients = [None if g is None else g.mul_(grad) for g in gradients]
             dx, dw, db = (g if on else None for g, on in zip(gradients, wanted, strict=True))
             return [None if dx is None else pulled_back(self.trail, self.source.shape, dx), dw, db]
         parts = self.source.parts()
-        value = self.begun(parts) if self.value is None else self.value
+        value = self.evaluate(parts) if self.value is None else self.value
         asked = [t for t, on in zip(self.leaves, wanted, strict=True) if on]
         found = iter(torch.autograd.grad(value, asked, grad, retain_graph=True))
         return [next(found) if on else None for on in wanted]
 
-    def of(self, name: str, value: Tensor) -> Work:
-        """The same for a statistic that was computed of the same leaves."""
-        work = copy(self)
-        work.name, work.value = name, value
-        return work
+    def of(self, name: str, value: Tensor) -> Computation:
+        """The same computation, for another result of the same leaves."""
+        computation = copy(self)
+        computation.name, computation.value = name, value
+        return computation
 
 
-class Saved(Logits):
-    """What a node of the graph saves: logits as they were when a value of them was computed, and its work."""
+class SavedLogits(Logits):
+    """The logits that a node of the graph saves, as they were at its forward pass, with the computation."""
 
-    work: Work
+    computation: Computation
 
     def derived(self, func: Any, args: Any, kwargs: Any) -> Logits | None:
-        if func is torch.ops.aten.detach.default:  # activation checkpointing keeps what is detached
-            return _saved(self, self.work)
+        if func is torch.ops.aten.detach.default:  # activation checkpointing saves detached tensors
+            return _saved(self, self.computation)
         return super().derived(func, args, kwargs)
 
 
-def _saved(z: Logits, work: Work) -> Saved:
-    known = {"source": z.source, "trail": z.trail, "product": z.product, "work": work}
-    return Saved.of(z.like(), work.logits, **known)  # type: ignore[no-any-return]
+def _saved(z: Logits, computation: Computation) -> SavedLogits:
+    known = {"source": z.source, "trail": z.trail, "product": z.product, "computation": computation}
+    return SavedLogits.of(z.like(), computation.logits, **known)  # type: ignore[no-any-return]
 
 
 class OfLogits(Function):
-    """(logits, work, [value], *target) -> the value; its gradient in the logits is lazy."""
+    """(logits, computation, [value], *target) -> the value; the gradient of the logits is lazy."""
 
     @staticmethod
-    def forward(ctx: Any, z: Logits, work: Work, found: list[Tensor], *target: Any) -> Tensor:
-        ctx.save_for_backward(_saved(z, work), *target)
-        ctx.name, ctx.options, ctx.dtype = work.name, work.options, z.dtype
-        ctx.z = z if is_kept_elsewhere() else None  # what was saved may come back as another tensor
-        return found.pop()  # a tensor that was an argument would be taken for a view of it
+    def forward(ctx: Any, z: Logits, computation: Computation, found: list[Tensor], *target: Any) -> Tensor:
+        ctx.save_for_backward(_saved(z, computation), *target)
+        ctx.name, ctx.options, ctx.dtype = computation.name, computation.options, z.dtype
+        ctx.z = z if is_kept_elsewhere() else None  # hooks may return another tensor for the saved one
+        return found.pop()  # in a list, because autograd treats an argument that is returned as a view
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         saved, *rest = ctx.saved_tensors
         target = Target(*rest) if rest else None
-        work: Work | None = getattr(saved, "work", None)
-        if torch.is_grad_enabled() or not in_memory(grad):  # differentiated again; many at once
-            dz = _differentiable(ctx, saved, work, target, grad)
-        elif work is None:
+        computation: Computation | None = getattr(saved, "computation", None)
+        if torch.is_grad_enabled() or not in_memory(grad):  # double backward, or batched gradients
+            dz = _differentiable(ctx, saved, computation, target, grad)
+        elif computation is None:
             dz = _of_logits(ctx, materialized(saved), target, grad)
         else:
 
             def compute() -> Tensor:
-                return _of_logits(ctx, work.logits.get(), target, grad)
+                return _of_logits(ctx, computation.logits.get(), target, grad)
 
-            known = {"token": work.source.token, "trail": work.trail, "terms": [partial(work.parts, grad)]}
+            terms = [partial(computation.parts, grad)]
+            known = {"token": computation.source.token, "trail": computation.trail, "terms": terms}
             dz = Gradient.of(saved.like().contiguous(), Values(compute), **known)
         return dz, *(None,) * (2 + len(rest))
 
 
 def _differentiable(
-    ctx: Any, saved: Tensor, work: Work | None, target: Target | None, grad: Tensor
+    ctx: Any, saved: Tensor, computation: Computation | None, target: Target | None, grad: Tensor
 ) -> Tensor:
-    """The gradient in logits, as an ordinary tensor of autograd's graph."""
+    """The gradient of the logits, as an ordinary tensor in autograd's graph."""
     again = torch.is_grad_enabled()
-    numbers = saved.detach() if work is None else work.logits.get()
+    numbers = saved.detach() if computation is None else computation.logits.get()
     with torch.enable_grad():
         if again:
-            z = ctx.z if work is None else work.z
-            if work is not None and z._version != work.version:
+            z = ctx.z if computation is None else computation.z
+            if computation is not None and z._version != computation.version:
                 raise RuntimeError(
                     "Logits: they have been modified by an inplace operation since a loss of them; expected "
                     "them as they were, to differentiate it twice; write logits.clone() before"
@@ -295,7 +301,7 @@ def _differentiable(
 
 
 def _of_plain(name: str, z: Tensor, target: Target | None, o: Options) -> Tensor:
-    """The value of logits, in operations that autograd knows."""
+    """The value from materialized logits, by differentiable operations."""
     if name == "loss":
         assert target is not None
         return entry.loss_of(z, target, o)
@@ -304,7 +310,7 @@ def _of_plain(name: str, z: Tensor, target: Target | None, o: Options) -> Tensor
 
 
 def _of_logits(ctx: Any, z: Tensor, target: Target | None, grad: Tensor) -> Tensor:
-    """The gradient in logits by its formula: where it is asked for, autograd may not record."""
+    """The gradient of the logits by its formula, without autograd, which may be disabled."""
     o, name = ctx.options, ctx.name
     if name == "loss":
         assert target is not None
@@ -317,21 +323,22 @@ def _of_logits(ctx: Any, z: Tensor, target: Target | None, grad: Tensor) -> Tens
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LogitsRowStats(TensorRowStats):
-    """Row statistics of deferred logits, differentiable in these."""
+    """Row statistics of deferred logits, differentiable with respect to these."""
 
-    work: Any = None
-    given: Any = None  # the target's tensors
+    computation: Any = None
+    given: Any = None  # the tensors of the target
 
     def _read(self, name: str) -> Tensor:
-        state, z = self.work.value, self.work.z
+        state, z = self.computation.value, self.computation.z
         if not (isinstance(state, HeadRowStats) and name in state.values):
-            self.work.source.parts()  # which it is computed of
+            self.computation.source.parts()  # raises if the features or weights have changed
         with torch.enable_grad(), torch.autocast("cpu", enabled=False):
             value: Tensor = getattr(state, name)
         if not torch.is_grad_enabled():
             return value.detach()
-        unchanged(self.work.options.function, (self.work.version,), z)
-        found = OfLogits.apply(z, self.work.of(name, value), [value.detach()], *(self.given or ()))  # type: ignore[no-untyped-call]
+        unchanged(self.computation.options.function, (self.computation.version,), z)
+        computation = self.computation.of(name, value)
+        found = OfLogits.apply(z, computation, [value.detach()], *(self.given or ()))  # type: ignore[no-untyped-call]
         return found  # type: ignore[no-any-return]
 
 
@@ -359,7 +366,7 @@ def _torch_loss(
     *others: Any,
     **unknown: Any,
 ) -> Tensor | None:
-    """The loss of class indices; None where PyTorch's own function is to be called."""
+    """The loss of class indices; None if PyTorch's own function has to be called."""
     if (
         type(input) is not Logits
         or input.ndim > 2

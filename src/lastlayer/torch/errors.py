@@ -1,7 +1,7 @@
-"""Errors in PyTorch's terms. In: what a common function raises. Out: the same, naming a drop-in's arguments.
+"""Errors in PyTorch's terms. In: an error of a common function. Out: the same, with PyTorch's names.
 
-A program that catches what PyTorch raises keeps working: each error is both one of lastlayer's and of the
-kind that PyTorch uses in its place.
+Programs that catch PyTorch's exceptions keep working: each error is both one of lastlayer's and of the class
+that PyTorch raises in the same case.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ class DropInDtypeError(DtypeError, RuntimeError):
 class DropInTargetError(TargetError, IndexError, RuntimeError):
     """A wrong target: a `lastlayer.TargetError` that ``except IndexError`` catches too.
 
-    Out of range it is PyTorch's IndexError; its RuntimeError for integers of the input's shape.
+    PyTorch raises an IndexError for an index out of range, and a RuntimeError for integers of the input's
+    shape.
     """
 
 
 class DropInOptionError(OptionError, RuntimeError):
-    """An option without meaning: a `lastlayer.OptionError` that ``except RuntimeError`` catches too."""
+    """An invalid option: a `lastlayer.OptionError` that ``except RuntimeError`` catches too."""
 
 
 _KINDS: dict[type[LastlayerError], type[LastlayerError]] = {
@@ -60,7 +61,7 @@ _KINDS: dict[type[LastlayerError], type[LastlayerError]] = {
     TensorClassError: TensorClassError,
 }
 
-# What the common functions call it -> what PyTorch calls it; braces hold what the message is about.
+# Words of the common functions -> words of PyTorch. Braces mark the parameters of a phrase.
 _WORDS = {
     "x": "input",
     "logits": "input",
@@ -77,7 +78,7 @@ _WORDS = {
     "a finite weight, 0 or more": "a finite weight",
 }
 
-# The same for the linear head, where ``weight`` is another.
+# The same for the linear head, where ``weight`` is that of the layer.
 _WORDS_OF_HEADS = _WORDS | {
     "x @ weight.T": "input @ linear_weight.T",
     "weight": "linear_weight",
@@ -87,7 +88,7 @@ _WORDS_OF_HEADS = _WORDS | {
 
 
 def raise_in_torch_terms(error: LastlayerError) -> NoReturn:
-    """Raise the error in the place of one from a common function.
+    """Raise the drop-in's error for an error of a common function.
 
     >>> raise_in_torch_terms(TargetError("cross_entropy", "targets[1]", "7", "a class in [0, 4)"))
     Traceback (most recent call last):

@@ -1,10 +1,10 @@
 """The drop-ins: functions with the signatures and conventions of ``torch.nn.functional``, class dimension 1.
 
-In: what a call of PyTorch's function passes. Out: what it returns. Each names its arguments anew for the
-common function of `lastlayer`, which does the work; what only PyTorch takes is in `arguments`.
+In: the arguments of PyTorch's function. Out: its result. Each function passes its arguments, under other
+names, to the common function of `lastlayer`; arguments that only PyTorch accepts are handled in `arguments`.
 
-One deliberate difference: the mean over no targets is 0 with a gradient of 0, where PyTorch gives NaN. The
-others are in ``docs/semantics.md``.
+One deliberate difference: the mean over no targets is 0 with a gradient of 0, where PyTorch gives NaN. All
+differences are listed in ``docs/semantics.md``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def softmax(
     dtype : torch.dtype, optional
         A floating dtype to convert ``input`` to first.
     where : Tensor of bools that broadcasts to ``input``, optional
-        False marks impossible classes: probability 0. Not in PyTorch.
+        False marks impossible classes: their probability is 0. Not in PyTorch.
     temperature : float
         Positive; above 1 flattens, below 1 sharpens. Not in PyTorch.
 
@@ -92,7 +92,7 @@ def log_softmax(
     where: Tensor | None = None,
     temperature: float | Tensor = 1.0,
 ) -> Tensor:
-    """``torch.nn.functional.log_softmax``: logarithms of the softmax, without ever rounding a probability.
+    """``torch.nn.functional.log_softmax``: logarithms of the softmax, computed from the logits.
 
     ::
 
@@ -135,7 +135,7 @@ def _softmax(
     if dim is None:
         dim = implicit_dim(name, x, stacklevel + 1)
     x = as_input(name, x, dtype)
-    if x.ndim == 0:  # PyTorch's number alone is a distribution over one class
+    if x.ndim == 0:  # PyTorch treats a 0-d tensor as a distribution over one class
         return _softmax(function, x.reshape(1), dim, stacklevel, dtype, where, temperature).reshape(())
     try:
         return function(x, dim, where=where, temperature=temperature)
@@ -166,7 +166,7 @@ def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) 
     Returns
     -------
     Tensor, the shape of ``input`` without the class dimensions, the dtype of ``input``
-        In nats; -inf for a row of -inf, and for one without a class.
+        In nats; -inf for a row of -inf, and for a row without any class.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def cross_entropy(
     z_loss: float | Tensor = 0.0,
     denominator: float | Tensor | None = None,
 ) -> Tensor:
-    """``torch.nn.functional.cross_entropy``: how surprised logits are by the targets, in nats.
+    """``torch.nn.functional.cross_entropy``: the negative log-probability of the targets, in nats.
 
     The mean over no targets is 0 with a gradient of 0, deliberately; PyTorch's is NaN.
 
@@ -234,17 +234,17 @@ def cross_entropy(
         "mean" divides the sum by ``sum_i s_i w[y_i]`` over the rows that are not ignored, for probabilities
         by ``sum_i s_i``.
     label_smoothing : float in [0, 1]
-        The part of each target that is spread evenly over all classes.
+        The share of each target that is spread evenly over all classes.
     sample_weight : Tensor that broadcasts to the shape of ``input`` without dimension C, optional
-        ``s``: finite, not negative. This and what follows is not in PyTorch.
+        ``s``: finite, not negative. This and all following options are not in PyTorch.
     temperature : float
         Positive; divides the logits.
     softcap : float, optional
-        Positive; holds the logits smoothly within (-softcap, softcap).
+        Positive; bounds the logits smoothly to (-softcap, softcap).
     z_loss : float
-        Not negative; weight of the squared log-normaliser.
+        Not negative; the weight of ``lse^2`` in the loss.
     denominator : float, optional
-        For "mean": what to divide the sum by instead, such as the number of tokens of a larger batch.
+        For "mean": a number to divide the sum by instead, such as the token count of a larger batch.
 
     Returns
     -------
@@ -325,7 +325,7 @@ def nll_loss(
     label_smoothing: float | Tensor = 0.0,
     denominator: float | Tensor | None = None,
 ) -> Tensor:
-    """``torch.nn.functional.nll_loss``: the loss of log-probabilities, such as `log_softmax` returns.
+    """``torch.nn.functional.nll_loss``: the loss from log-probabilities, such as `log_softmax` returns.
 
     The mean over no targets is 0 with a gradient of 0, deliberately; PyTorch's is NaN.
 
@@ -336,7 +336,7 @@ def nll_loss(
     Parameters
     ----------
     input : Tensor, floating, (C,), (N, C) or (N, C, d1, ...)
-        Log-probabilities, in nats; that they are normalised is not checked.
+        Log-probabilities, in nats. It is not checked that they are normalised.
     target, weight, size_average, ignore_index, reduce, reduction
         As in `cross_entropy`.
     sample_weight, label_smoothing, denominator
@@ -353,7 +353,7 @@ def nll_loss(
 
     See Also
     --------
-    cross_entropy : from logits; it keeps the digits that a stored log-probability has lost.
+    cross_entropy : from logits; more accurate, since a stored log-probability has been rounded.
 
     Examples
     --------

@@ -19,9 +19,7 @@ from .tracing import leaf
 
 __all__ = ["LinearHead"]
 
-_WORTH_IT = (
-    256  # rows: looking whether the weights have changed costs what the product of some twenty rows does
-)
+_MIN_ROWS = 256  # comparing the weights' digests costs as much as the product for some twenty rows
 
 
 class LinearHead(nn.Linear):
@@ -32,12 +30,12 @@ class LinearHead(nn.Linear):
         logits = x @ weight.T + bias
         cross_entropy(logits, y) = linear_cross_entropy(x, weight, y, bias=bias)
 
-    In training it returns deferred logits: a tensor that works as the logits do and is computed when its
-    numbers are needed. PyTorch's or this package's cross-entropy does not need them, nor do `row_stats`,
-    `predict` and `top_k`. On the way there the axes before the last may be reshaped, sliced and indexed, and
-    the logits converted to float32, multiplied and divided by positive numbers, and capped by a ``tanh``, as
-    language models do. All else, such as ``argmax`` or a softmax, materializes the logits, which costs their
-    memory and time.
+    In training it returns deferred logits: a tensor that behaves like the logits and is computed only when
+    its numbers are needed. PyTorch's and this package's cross-entropy do not need them, nor do `row_stats`,
+    `predict` and `top_k`. Before the loss, a model may reshape, slice and index the axes before the last,
+    convert the logits to float32, multiply or divide them by positive numbers, and cap them by a ``tanh``.
+    All other operations, such as ``argmax`` or a softmax, materialize the logits, at the usual cost in memory
+    and time.
 
     Parameters
     ----------
@@ -46,29 +44,29 @@ class LinearHead(nn.Linear):
     max_memory : number of bytes, optional
         As in `lastlayer.linear_cross_entropy`.
     defer : {"training", "always", "never"}
-        When the logits are deferred. "training": where autograd records, for 256 rows or more that make
-        more than 2^18 logits (for fewer, deferring them would take longer than computing them). "always":
-        under ``torch.no_grad()`` too, and for any number of rows; for an evaluation that takes nothing but
-        losses, statistics or predictions. "never": this is ``torch.nn.Linear``.
+        When the logits are deferred. "training": while autograd records, for at least 256 rows and more than
+        2^18 logits (for fewer, deferring would take longer than computing them). "always": also under
+        ``torch.no_grad()``, and for any number of rows; meant for evaluations that need only losses,
+        statistics or predictions. "never": the layer works as ``torch.nn.Linear``.
 
     Raises
     ------
     OptionError
         For another ``defer``.
     BackendError
-        Where the numbers of deferred logits are needed after features, weight or bias have been written to,
-        by whatever way, such as an optimizer's step. ``logits.clone()`` before that materializes them.
+        If the numbers of deferred logits are needed after features, weight or bias were written to, by an
+        optimizer's step for example. Call ``logits.clone()`` before, to materialize them.
 
     See Also
     --------
     lastlayer.linear_cross_entropy : the same loss as a function.
-    lastlayer.torch.transformers.without_logits : puts one into a model of Hugging Face.
+    lastlayer.torch.transformers.without_logits : puts such a layer into a Hugging Face model.
 
     Notes
     -----
-    The state_dict is that of ``torch.nn.Linear``. It is a ``torch.nn.Linear`` inside ``torch.compile``,
-    ``torch.func`` and inference mode, on GPUs, for tensors in shared memory or of other classes, and in
-    versions of PyTorch that lack what deferred logits are made of.
+    The state_dict is that of ``torch.nn.Linear``. The logits are not deferred inside ``torch.compile``,
+    ``torch.func`` and inference mode, on GPUs, for tensors in shared memory or tensor subclasses, and in
+    versions of PyTorch in which deferred logits do not work.
 
     Examples
     --------
@@ -104,7 +102,7 @@ class LinearHead(nn.Linear):
     def of(
         cls, linear: nn.Linear, *, max_memory: float | None = None, defer: Defer = "training"
     ) -> LinearHead:
-        """A head with the parameters, hooks and everything else of a ``torch.nn.Linear``."""
+        """A head that takes over the parameters, hooks and all other attributes of a ``torch.nn.Linear``."""
         problem.check_defer("LinearHead.of", defer)
         if type(linear) not in (nn.Linear, cls) or "forward" in vars(linear):
             problem.unknown_head("LinearHead.of", "linear", linear)
@@ -113,28 +111,28 @@ class LinearHead(nn.Linear):
         return head
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
-        """``input @ weight.T + bias``, now or when its numbers are needed."""
+        """``input @ weight.T + bias``, deferred or not."""
         if type(input) is not Tensor and (node := leaf(self, input)) is not None:
             return node  # type: ignore[no-any-return]
         parts: list[Any] = [input, self.weight, self.bias]
-        if not self._is_worth_it(input) or not (can_defer(*parts) and is_possible()):
+        if not self._should_defer(input) or not (can_defer(*parts) and is_possible()):
             return super().forward(input)
         if torch.is_autocast_enabled(input.device.type):
             parts = [None if t is None else for_autocast(t) for t in parts]
         if len({t.dtype for t in parts if t is not None}) > 1:
-            return super().forward(input)  # which says so
+            return super().forward(input)  # raises PyTorch's error
         return deferred(parts[0], parts[1], parts[2], self.max_memory)
 
     def extra_repr(self) -> str:
         """The options of the layer, and ``defer`` if it is not the default."""
         return super().extra_repr() + ("" if self.defer == "training" else f", defer={self.defer!r}")
 
-    def _is_worth_it(self, x: Any) -> bool:
-        """Whether the user wants deferred logits of these features."""
+    def _should_defer(self, x: Any) -> bool:
+        """Whether ``defer`` asks for deferred logits of these features."""
         if self.defer != "training":
             return self.defer == "always"
         if not torch.is_grad_enabled() or not isinstance(x, Tensor):
             return False
         recorded = any(t is not None and t.requires_grad for t in (x, self.weight, self.bias))
         rows = x.numel() // max(1, self.in_features)
-        return recorded and rows >= _WORTH_IT and not is_small(rows, self.out_features, None)
+        return recorded and rows >= _MIN_ROWS and not is_small(rows, self.out_features, None)

@@ -1,8 +1,8 @@
 """The linear head as a drop-in: ``torch.nn.functional.linear_cross_entropy``, without the logits.
 
-In: what a call of PyTorch's function passes; PyTorch older than 2.13 need not have it. Out: what it returns.
-Several heads at once (PyTorch's K-dimensional loss) are one call of the common function for each of them,
-all on the same features.
+In: the arguments of PyTorch's function, which is new in PyTorch 2.13 and not needed here. Out: its result.
+For several heads (PyTorch's K-dimensional loss) the common function is called once per head, with the same
+features.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .errors import raise_in_torch_terms
 __all__ = ["linear_cross_entropy"]
 
 _NAME = "linear_cross_entropy"
-_LEAST = 64 << 20  # bytes: what any plan of the usual sizes needs, and PyTorch's smallest chunks need not
+_LEAST_MEMORY = 64 << 20  # bytes: enough for any plan of ordinary sizes; PyTorch's smallest chunks need less
 
 
 def linear_cross_entropy(
@@ -65,7 +65,7 @@ def linear_cross_entropy(
     input : Tensor, floating, (D,) or (N, D)
         Features.
     linear_weight : Tensor, (C, D) or (C, d1, ..., D)
-        A row for each of the C classes; with d1, ..., such rows for each of several heads.
+        A row for each of the C classes. With d1, ...: several heads, each with a row for each class.
     target : Tensor
         Class indices of any integer dtype, (), (N,) or (N, d1, ...), or probabilities, (C,), (N, C) or
         (N, C, d1, ...). Or top-k targets, as `lastlayer.cross_entropy` takes them, which are not in PyTorch.
@@ -76,19 +76,19 @@ def linear_cross_entropy(
     reduction : {"mean", "sum", "none"}
         "mean" divides the sum by the weights of the targets, or by the number of rows for probabilities.
     ignore_index : int, optional
-        A class index whose rows count for nothing; None is -100. Not for probabilities.
+        Rows with this class index are ignored; None means -100. Not allowed for probabilities.
     label_smoothing : float in [0, 1]
-        The part of each target that is spread evenly over all classes.
+        The share of each target that is spread evenly over all classes.
     options : torch.nn.LinearCrossEntropyOptions, optional
-        Accepted whatever the other arguments are. ``batch_chunk_size`` bounds the memory, as PyTorch's chunk
-        of that many rows of logits would, but never below 64 MiB; nothing else in it has an effect: sums are
-        always taken in float32 or wider, and a graph can always be kept for a second backward pass.
+        Accepted with any other arguments. ``batch_chunk_size`` bounds the memory to that of PyTorch's chunk
+        of so many rows of logits, but never to less than 64 MiB. Its other fields have no effect: sums are
+        always accumulated in float32 or wider, and a second backward pass is always possible.
     sample_weight : Tensor that broadcasts to the shape of class indices, optional
-        Finite, not negative. This and what follows is not in PyTorch.
+        Finite, not negative. This and all following options are not in PyTorch.
     temperature, softcap, z_loss, denominator
         As in `cross_entropy`.
     max_memory : number of bytes, optional
-        What the call may use beside its arguments and results, as in `lastlayer.linear_cross_entropy`.
+        Memory that the call may use besides its arguments and results: see `lastlayer.linear_cross_entropy`.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def linear_cross_entropy(
             problem.no_ignore_index(_NAME, ignore_index)
     except LastlayerError as error:
         raise_in_torch_terms(error)
-    like = input.new_zeros(()).expand(shape)  # in no memory
+    like = input.new_zeros(()).expand(shape)  # stands for the logits: one zero, broadcast
     heads = _Heads(input, linear_weight, linear_bias, max_memory)
     loss = _loss_of(heads)
     given: dict[str, Any] = {
@@ -160,7 +160,7 @@ def linear_cross_entropy(
 
 
 def _memory_of(options: Any, x: Tensor, shape: tuple[int, ...]) -> float | None:
-    """Bytes for a chunk of so many rows as PyTorch's options say, and for what depends on all rows."""
+    """Bytes for the chunk of rows that PyTorch's options name, plus those that grow with all rows."""
     if not hasattr(options, "batch_chunk_size"):
         tensor_errors.no_options(_NAME, options)
     rows = options.batch_chunk_size
@@ -169,14 +169,14 @@ def _memory_of(options: Any, x: Tensor, shape: tuple[int, ...]) -> float | None:
     count = x.shape[0] if x.ndim > 1 else 1
     classes = shape[1] if x.ndim > 1 else shape[0]
     chunk: int = min(rows, count) * classes * x.dtype.itemsize
-    return max(chunk, _LEAST) + count * (16 * x.shape[-1] + 1024)
+    return max(chunk, _LEAST_MEMORY) + count * (16 * x.shape[-1] + 1024)
 
 
 # --- several heads ------------------------------------------------------------------------------------------
 
 
 class _Heads(NamedTuple):
-    """The arguments besides targets."""
+    """The features, and one or more heads on them."""
 
     x: Tensor  # (D,) or (N, D)
     weight: Tensor  # (C, D) or (C, d1, ..., D)
@@ -185,7 +185,7 @@ class _Heads(NamedTuple):
 
 
 def _loss_of(heads: _Heads) -> Callable[..., Any]:
-    """A function of logits, whose shape alone it reads, and of what a cross-entropy takes besides."""
+    """A function with the arguments of a cross-entropy; of its logits it reads only the shape."""
 
     def linear_cross_entropy(like: Tensor, target: Any, *, axis: int, **options: Any) -> Any:
         x, weight, bias, memory = heads
@@ -226,15 +226,15 @@ _NAMED = ("ignore_index", "label_smoothing", "temperature", "softcap", "z_loss",
 
 
 def _each(heads: _Heads, like: Tensor, t: Target) -> Any:
-    """Weight, bias, target and sample weight of each head; views, whose gradients are made at once."""
+    """Weight, bias, target and sample weight of each head, as views: autograd stacks their gradients."""
     weights = heads.weight.flatten(1, -2).unbind(1)
-    nothing: Any = [None] * len(weights)
+    missing: Any = [None] * len(weights)
     rows = like.shape[:1] + like.shape[2:]
 
     def parts(a: Tensor | None) -> Any:
-        return nothing if a is None else a.expand(rows).flatten(1).unbind(1)
+        return missing if a is None else a.expand(rows).flatten(1).unbind(1)
 
-    biases = nothing if heads.bias is None else heads.bias.flatten(1).unbind(1)
+    biases = missing if heads.bias is None else heads.bias.flatten(1).unbind(1)
     if t.probabilities is not None:
         listed = (a.flatten(1, -2).unbind(1) for a in (t.y, t.probabilities))
         targets: Any = zip(*listed, parts(t.rest), strict=True)
@@ -244,7 +244,7 @@ def _each(heads: _Heads, like: Tensor, t: Target) -> Any:
 
 
 def _denominator(like: Tensor, t: Target, o: Options) -> Tensor | float | None:
-    """What a mean over all heads is divided by; None where nothing is divided. The targets are checked."""
+    """The divisor of a mean over all heads; None if there is no mean. Checks the targets."""
     tensors = [like, *(a for a in t if a is not None)]
     if is_watched(like) or not (on_core(like) and all(in_memory(a) for a in tensors)):
         canonical.form_of(like, t, o)

@@ -1,4 +1,4 @@
-"""The linear head as a module: PyTorch's ``LinearCrossEntropyLoss``, also where PyTorch has none yet.
+"""The linear head as a module: ``LinearCrossEntropyLoss``, also for PyTorch before 2.13, which has none.
 
 In: the constructor's arguments. Out: a module with PyTorch's parameters, initial values and ``state_dict``,
 whose loss is `lastlayer.torch.linear_cross_entropy`.
@@ -38,11 +38,11 @@ class LinearCrossEntropyLoss(_Base):
     Parameters
     ----------
     in_features : int
-        D, of each input.
+        D, the number of features.
     num_classes : int
-        C, of each head.
+        C, the number of classes.
     out_features : tuple of int
-        (d1, ...): so many heads, each with rows of its own; by default one.
+        (d1, ...): the shape of several heads; by default there is one.
     bias : bool
         Whether the layer has a bias.
     device, dtype

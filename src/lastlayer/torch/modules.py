@@ -1,7 +1,7 @@
-"""The drop-ins as modules: the constructors of ``torch.nn``, and further options as keywords.
+"""The drop-ins as modules, with the constructors of ``torch.nn`` and further options as keywords.
 
-Each is a subclass of PyTorch's module of its name, so that ``isinstance``, ``state_dict``, ``.to()``, pickles
-and whatever else looks at modules work; only the computation is this package's.
+Each is a subclass of PyTorch's module of the same name, so that ``isinstance``, ``state_dict``, ``.to()`` and
+pickling work. Only the computation is this package's.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class LogSoftmax(torch.nn.LogSoftmax):
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
-    """``torch.nn.CrossEntropyLoss``: the loss of logits.
+    """``torch.nn.CrossEntropyLoss``: the cross-entropy loss from logits.
 
     The mean over no targets is 0 with a gradient of 0, deliberately; PyTorch's is NaN.
 
@@ -178,7 +178,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
 
 
 class NLLLoss(torch.nn.NLLLoss):
-    """``torch.nn.NLLLoss``: the loss of log-probabilities.
+    """``torch.nn.NLLLoss``: the loss from log-probabilities.
 
     The mean over no targets is 0 with a gradient of 0, deliberately; PyTorch's is NaN.
 
@@ -241,7 +241,7 @@ class NLLLoss(torch.nn.NLLLoss):
         return shown_options(self, {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0})
 
 
-_ALWAYS = object()  # no option's value: one with this default is always shown
+_ALWAYS = object()  # as the default of an option that is always shown: it differs from every value
 
 
 def shown_options(module: torch.nn.Module, defaults: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""Symbolic tracing by `torch.fx`. In: a module of this package, and what it was called with. Out: its node.
+"""Symbolic tracing by `torch.fx`. In: a module of this package, and its arguments. Out: the module's node.
 
-The modules are leaves of a graph, as PyTorch's own are: a graph calls them as they are. The functions are
-registered with ``torch.fx.wrap`` where they are defined and where they are offered, and become calls.
+The modules are leaves of a traced graph, as PyTorch's own modules are: the graph calls them, and does not
+contain their operations. The functions are registered by ``torch.fx.wrap`` in the modules that define and
+export them, and become calls in the graph.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ __all__ = ["leaf"]
 
 
 def leaf(module: nn.Module, *args: Any, **options: Any) -> Any:
-    """The module's node in the graph that is traced; None where none is, or the module is all of it."""
+    """The module's node in the traced graph; None if nothing is traced, or the module itself is the root."""
     traced = next((a for a in (*args, *options.values()) if isinstance(a, fx.Proxy)), None)
     if traced is None:
         return None

@@ -1,12 +1,12 @@
-"""What lies between a linear head's product and some logits. In: operations. Out: what they do to the rows.
+"""The operations between a linear head and the loss. In: operations. Out: steps, applied to features instead.
 
-Models reshape, select, convert, scale and cap their logits before the loss. None of this needs the logits: it
-acts on the rows, which the features have too, or is a temperature or a softcap of the loss. `Step` describes
-one such operation, and the operation that its backward pass consists of. What has no entry in `STEPS`
-materializes the logits.
+Models reshape, select, convert, scale and cap their logits before the loss. None of this needs the logits:
+the operation applies to the rows of the features just as well, or is a temperature or softcap of the loss.
+A `Step` describes one such operation and its backward operation. Steps form a linked list, the trail, from
+the product on. Operations without an entry in `STEPS` materialize the logits.
 
-Gradients take the same way back: PyTorch's own node of an operation calls its backward operation on a lazy
-gradient, and where that is the one the last step expects, the step is taken off.
+In the backward pass, PyTorch's node of each operation calls its backward operation on the lazy gradient. If
+that is the one which the last step expects, the result is a lazy gradient without that step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ from lastlayer.backends.core import core
 from lastlayer.backends.torch.lazy import LazyTensor
 from lastlayer.problem import deferred_errors
 
-__all__ = ["STEPS", "VIEWS", "Source", "Step", "Zeros", "canon_of", "digest", "pulled_back", "rows_of"]
+__all__ = [
+    "STEPS",
+    "VIEWS",
+    "Source",
+    "Step",
+    "Zeros",
+    "canonical_options",
+    "digest",
+    "pulled_back",
+    "rows_of",
+]
 
 _aten = torch.ops.aten
 _CPU = torch.device("cpu")
@@ -32,17 +42,17 @@ _CPU = torch.device("cpu")
 
 
 def digest(t: Tensor | None) -> int:
-    """A number of all bits of a tensor: another one after any write, whether or not a version counts it."""
+    """A 64-bit digest of all bits of a tensor: it changes with any write, even if no version counter does."""
     if t is None:
         return 0
     return core.digest(t.detach().resolve_neg())
 
 
 class Source:
-    """x, weight and bias of one call of a head, and what they were then: ``z = x @ weight.T + bias``.
+    """x, weight and bias of one call of a head, with their digests: ``z = x @ weight.T + bias``.
 
-    Their memory is held, not the parameters: a parameter whose ``data`` is set to another tensor, as by
-    ``Module.to``, leaves it as it is.
+    It holds the memory of the tensors, not the parameters: if a parameter's ``data`` is replaced, as
+    ``Module.to`` does, the old memory is still there.
     """
 
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor | None, max_memory: Any) -> None:
@@ -58,7 +68,7 @@ class Source:
         )  # the same for the same product
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """x, weight and bias, if they are what they were bit for bit."""
+        """x, weight and bias; an error if any of their bits changed since the call of the head."""
         for name, t, noted in zip(("x", "weight", "bias"), self._parts, self.digests, strict=True):
             if t is not None and t.untyped_storage().nbytes() == 0 < t.numel():
                 deferred_errors.freed(name)
@@ -77,21 +87,21 @@ class Source:
 
 
 class Step(NamedTuple):
-    """One operation on logits; with those before it, the trail from the product to where they are now."""
+    """One operation on deferred logits, and the step before it."""
 
     before: Step | None
-    rows: Callable[[Tensor], Tensor]  # what it does to the features
-    backward: tuple[Any, ...]  # its backward operation, by one of these names,
-    fits: Callable[..., bool]  # if it has these arguments
-    divisor: float = 1.0  # what it divides the logits by; 0 for tanh
+    rows: Callable[[Tensor], Tensor]  # the same operation on the rows of the features
+    backward: tuple[Any, ...]  # the operators that its backward pass may call
+    fits: Callable[..., bool]  # whether a call of such an operator has the arguments of its backward pass
+    divisor: float = 1.0  # the number by which it divides the logits; 0 marks a tanh
 
 
-# (rows, backward, fits, divisor) of a step; () of an operation that changes neither numbers nor rows.
+# (rows, backward, fits, divisor) of a step; () for an operation that changes neither numbers nor rows.
 Change = tuple[Any, ...]
 
 
 def _all(trail: Step | None) -> list[Step]:
-    """The steps of a trail, from the product on."""
+    """The steps of a trail, the first one first."""
     steps = []
     while trail is not None:
         steps.append(trail)
@@ -100,24 +110,24 @@ def _all(trail: Step | None) -> list[Step]:
 
 
 def rows_of(trail: Step | None, x: Tensor) -> Tensor:
-    """The features of the rows that logits have after these steps."""
+    """The features, with the steps of a trail applied to their rows."""
     for step in _all(trail):
         x = step.rows(x)
     return x
 
 
 def pulled_back(trail: Step | None, shape: Any, dx: Tensor) -> Tensor:
-    """The gradient in features of this shape from that in their rows after these steps."""
+    """The gradient of features of this shape, from ``dx``, the gradient of ``rows_of(trail, features)``."""
     if trail is None:
         return dx
     with torch.enable_grad():
-        x = dx.new_zeros(()).expand(shape).requires_grad_()  # its values do not matter
+        x = dx.new_zeros(()).expand(shape).requires_grad_()  # steps are linear: the values do not matter
         rows = rows_of(trail, x)
     return torch.autograd.grad(rows, x, dx.reshape(rows.shape))[0].contiguous()
 
 
-def canon_of(trail: Step | None) -> tuple[float, float | None]:
-    """Temperature and softcap of a loss of the product that is one of the logits after these steps.
+def canonical_options(trail: Step | None) -> tuple[float, float | None]:
+    """Temperature and softcap that turn a loss of the product into a loss of the logits after these steps.
 
     ::
 
@@ -135,26 +145,26 @@ def canon_of(trail: Step | None) -> tuple[float, float | None]:
     return divisor * after, divisor if capped else None
 
 
-# --- what may come between the product and the loss ---------------------------------------------------------
+# --- the operations that a trail may contain ----------------------------------------------------------------
 
 VIEWS = _aten.view.default, _aten._reshape_alias.default, _aten._unsafe_view.default
 
 
 class Zeros(LazyTensor):
-    """Zeros that the backward pass of a selection by tensors puts its gradient into."""
+    """Lazy zeros, into which the backward pass of indexing by tensors writes its gradient."""
 
 
-def _nothing(z: LazyTensor, *_: Any, **__: Any) -> Change:  # noqa: ARG001
+def _no_change(z: LazyTensor, *_: Any, **__: Any) -> Change:  # noqa: ARG001
     return ()
 
 
 def _clone(z: LazyTensor, *, memory_format: Any = None) -> Change | None:  # noqa: ARG001
-    """``z.contiguous()``. A plain ``z.clone()`` asks for the numbers as they are now."""
+    """``z.contiguous()``. A plain ``z.clone()`` is a copy of the current numbers, and materializes them."""
     return None if memory_format is None else ()
 
 
 def _view(z: LazyTensor, shape: Any, *_: Any) -> Change | None:
-    """Another shape of the rows."""
+    """A view with another shape of the rows."""
     before, to = z.shape, z.like().view(shape).shape
     if to == before:
         return ()
@@ -171,7 +181,7 @@ def _view(z: LazyTensor, shape: Any, *_: Any) -> Change | None:
 
 
 def _along(func: Any, backward: Any, key: Callable[..., Any]) -> Callable[..., Change | None]:
-    """An operation along one axis, which may be any but the last; ``key`` of its arguments: which rows."""
+    """A selection along any axis but the last; ``key(n, *arguments)`` tells which positions it selects."""
 
     def change(z: LazyTensor, dim: int = 0, *rest: Any) -> Change | None:
         before, axis, n = z.shape, dim % z.ndim, z.shape[dim]
@@ -199,7 +209,7 @@ def _position(n: int, index: int) -> int:
 
 
 def _index(z: LazyTensor, indices: Any) -> Change | None:
-    """Rows chosen by tensors."""
+    """Indexing of rows by tensors."""
     before = z.shape
     axes = sum(i.ndim if i is not None and i.dtype is torch.bool else 1 for i in indices)
     if axes >= z.ndim:
@@ -223,7 +233,7 @@ def _same(x: Tensor) -> Tensor:
 
 
 def _to_copy(z: LazyTensor, *, dtype: Any = None, device: Any = _CPU, **others: Any) -> Change | None:
-    """The same numbers in float32, which is the least that their loss is computed in."""
+    """A conversion to float32, in which the loss is computed anyway."""
     before = z.dtype
     if (
         device != _CPU
@@ -243,7 +253,7 @@ _STRIDED = None, torch.strided
 
 
 def _scale(func: Any, divisor_of: Callable[[float], float]) -> Callable[..., Change | None]:
-    """Multiplied with, or divided by, a positive number."""
+    """A multiplication with, or division by, a positive number."""
 
     def change(_: LazyTensor, number: Any) -> Change | None:
         if type(number) not in (int, float) or not 0 < number < inf:
@@ -269,7 +279,7 @@ def _tanh(z: Any) -> Change | None:
     def rows(x: Tensor) -> Tensor:
         return x
 
-    def fits(_: Any, output: Any) -> bool:  # the one that this step has made: its function is of its own
+    def fits(_: Any, output: Any) -> bool:  # `output` is this step's result: its `rows` is this function
         trail = getattr(output, "trail", None)
         return (
             isinstance(output, LazyTensor) and output.is_lazy() and trail is not None and trail.rows is rows
@@ -279,8 +289,8 @@ def _tanh(z: Any) -> Change | None:
 
 
 STEPS: dict[Any, Callable[..., Change | None]] = {
-    _aten.alias.default: _nothing,
-    _aten.detach.default: _nothing,
+    _aten.alias.default: _no_change,
+    _aten.detach.default: _no_change,
     _aten.clone.default: _clone,
     **dict.fromkeys(VIEWS, _view),
     _aten.slice.Tensor: _along(_aten.slice.Tensor, _aten.slice_backward.default, _positions),

@@ -1,6 +1,6 @@
 """Language models of Hugging Face ``transformers``. In: a model. Out: the same, whose loss needs no logits.
 
-Nothing here imports ``transformers``: a model says itself what its head is, and takes another.
+``transformers`` is not imported: models have methods to get and set their head.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def without_logits(model: Model, *, max_memory: float | None = None, defer: Defer = "training") -> Model:
-    """A causal language model, or another with a linear head, whose loss is computed without its logits.
+    """Let a causal language model, or another with a linear head, compute its loss without its logits.
 
-    Its head is replaced by a `lastlayer.torch.LinearHead` of the same parameters, by the model's own
-    ``get_output_embeddings`` and ``set_output_embeddings``. The model's own ``forward`` does all the rest, so
-    ``model(input_ids, labels=labels).loss`` means what it meant: shifted labels, ``num_items_in_batch``,
-    softcaps and scales of the logits, auxiliary losses. ``outputs.logits`` are made if they are looked at.
+    The model's head is replaced by a `lastlayer.torch.LinearHead` with the same parameters, through the
+    model's ``get_output_embeddings`` and ``set_output_embeddings``. Its ``forward`` is unchanged, so
+    ``model(input_ids, labels=labels).loss`` has the same meaning: shifted labels, ``num_items_in_batch``,
+    softcaps and scales of the logits, auxiliary losses. ``outputs.logits`` are materialized when used.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Changed in its place; its parameters, their names and what it saves stay the same.
+        Changed in place. Its parameters, their names and its state_dict stay the same.
     max_memory : number of bytes, optional
         As in `lastlayer.linear_cross_entropy`.
     defer : {"training", "always", "never"}
@@ -49,9 +49,9 @@ def without_logits(model: Model, *, max_memory: float | None = None, defer: Defe
 
     Notes
     -----
-    Call it after what changes the head, ``from_pretrained``, ``resize_token_embeddings``, a quantiser, and
-    before ``get_peft_model``, which puts layers of its own in place of others. Of a
-    model that is compiled as a whole the compiler makes the logits; compile ``model.base_model`` instead.
+    Call it after everything that changes the head (``from_pretrained``, ``resize_token_embeddings``,
+    quantization), and before ``get_peft_model``, which replaces layers by its own. If the whole model is
+    compiled, its logits are materialized; compile ``model.base_model`` instead.
 
     Examples
     --------

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lastlayer import problem
-from lastlayer.options import AXIS, IGNORE_INDEX, REDUCTION, Given, Options, Said, has_defaults
+from lastlayer.options import AXIS, IGNORE_INDEX, REDUCTION, Given, Options, OptionValues, has_defaults
 from lastlayer.problem import tensor_errors
 from lastlayer.row_statistics import RowStats
 
@@ -186,18 +186,18 @@ def _check_out(function: str, x: Tensor, out: Any, temperature: Any) -> None:
 # --- losses -------------------------------------------------------------------------------------------------
 
 
-def loss(x: Tensor, given: Given, said: Said) -> Tensor:
+def loss(x: Tensor, given: Given, values: OptionValues) -> Tensor:
     """``lastlayer.cross_entropy``, ``nll_loss`` or ``log_loss``: the function that the options name."""
     y, w, s = given
-    function, ignore_index, reduction = said[0], said[IGNORE_INDEX], said[REDUCTION]
+    function, ignore_index, reduction = values[0], values[IGNORE_INDEX], values[REDUCTION]
     if (
         w is None
         and s is None
-        and has_defaults(said)
-        and (found := fast_path.loss(function, x, y, said[AXIS], ignore_index, reduction)) is not None
+        and has_defaults(values)
+        and (found := fast_path.loss(function, x, y, values[AXIS], ignore_index, reduction)) is not None
     ):
         return found
-    o = Options(*said)
+    o = Options(*values)
     if (
         function == "cross_entropy"
         and (deferred := DEFERRED.get(type(x))) is not None

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lastlayer import problem
-from lastlayer.options import AMONG, NUMBERS, Options
+from lastlayer.options import NUMBER_RANGE, NUMBERS, Options
 from lastlayer.problem import tensor_errors
 
 from .tensors import in_memory, is_watched, wide
@@ -41,7 +41,7 @@ def read(o: Options, x: Tensor) -> Options:
 
 def are_read(o: Any) -> bool:
     """Whether every number option is a Python number, not a tensor."""
-    for value in o[AMONG]:  # noqa: SIM110 - takes half the time of a generator
+    for value in o[NUMBER_RANGE]:  # noqa: SIM110 - takes half the time of a generator
         if isinstance(value, Tensor):
             return False
     return True
