@@ -1,4 +1,4 @@
-"""The one comparison of all tests: it raises, and counts in units of the last place (ULP) of a dtype."""
+"""The comparison that all tests use. It raises, and measures errors in units in the last place (ULP)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FORMATS = {"float16": (10, -14), "bfloat16": (7, -126), "float32": (23, -126), 
 
 
 def ulp(scale, dtype):
-    """The distance of neighbouring numbers of ``dtype`` around ``scale``."""
+    """The distance between neighbouring numbers of ``dtype`` near ``scale``."""
     bits, smallest = _FORMATS[np.dtype(dtype).name]
     exponent = np.frexp(np.abs(np.asarray(scale, np.longdouble)))[1] - 1
     return np.ldexp(np.longdouble(1), np.maximum(exponent, smallest) - bits)
@@ -26,7 +26,7 @@ def errors_in_ulp(actual, truth, dtype, scale=None):
 
 
 def assert_ulp(actual, truth, bound, dtype=None, scale=None, what="result"):
-    """Raise unless every result is within ``bound`` ULP of the truth, and NaN or infinite just where it is.
+    """Raise unless every result is within ``bound`` ULP of the truth, and NaN or infinite only where that is.
 
     ``dtype`` is that of ``actual`` unless given; a truth beyond its range counts as infinite.
     """

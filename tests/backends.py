@@ -1,6 +1,6 @@
-"""The one seam between tests and what computes: a backend, the loop over tiles, and how it is cut.
+"""Choose how tests compute: the backend, the loop over tiles, and its plan. Only this module patches these.
 
-Every function is a context manager, and undoes at the end of its block what it did.
+Every function is a context manager and restores the setting at the end of its block.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ BACKENDS = ["reference"] + ([] if not core.BUILT else [f"native:{isa}" for isa i
 
 @contextmanager
 def on(name):
-    """Run everything on "reference", "native", or "native:" and an instruction set; None: as without this."""
+    """Run everything on "reference", "native", or "native:" and an instruction set; None changes nothing."""
     backend, _, isa = (name or "").partition(":")
     with selection.use(backend or None), native.use_isa(isa) if isa else nullcontext():
         yield
 
 
 def composed():
-    """Compute tensors in PyTorch's own operations, as on a device."""
+    """Compute tensors by PyTorch's own operations, as on a GPU."""
     return selection.use("composed")
 
 
 def without_core():
-    """Compute tensors as where no core was built."""
+    """Compute tensors as if the core were not built."""
     return selection.use("composed")
 
 
 def in_loop():
-    """Compute the linear head by the loop over tiles, however few its logits are."""
+    """Compute the linear head by the loop over tiles, even for few logits."""
     return plans.use(plans.planner._replace(is_small=lambda *_: False))
 
 
 def in_tiles(rows, classes, kept, aliased=False):
-    """Cut the linear head's logits into tiles of this size, and keep so many; not those of small problems."""
+    """Use tiles of this size for the linear head, and keep so many of them; not for small problems."""
 
     def plan(n, v, number, threads, memory, costs, *, keep=True, wide=0):
         r, c = min(rows, n), min(classes, v)
@@ -55,7 +55,7 @@ def in_tiles(rows, classes, kept, aliased=False):
 
 @contextmanager
 def recorded_plans():
-    """List the plans by which the linear head's logits are cut."""
+    """Record the plans of the linear head in a list."""
     usual, said = plans.planner, []
 
     def record(*sizes, **options):

@@ -1,8 +1,8 @@
-"""Cases as data, and what expands them. A case is a line: a row of logits, and what is known of it by heart.
+"""Test cases as data, and functions that expand them. A case is a line: a row of logits, its exact results.
 
-``CASES`` are small and exact. The machinery puts each among impossible classes, shifts it, sets it between
-rows that would spoil it, and lays it out in memory in every way, so that few lines meet every remainder of
-every kernel.
+``CASES`` are small and exact. The functions surround a case by impossible classes, shift it, put it between
+rows of NaN and outliers, and lay it out in memory in various ways. So a few cases cover the remainders of
+all vector loops.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 @dataclass(frozen=True)
 class Case:
     name: str
-    logits: list  # one row, in numbers that every dtype holds exactly
+    logits: list  # one row, of numbers that are exact in every dtype
     target: int = 0
     lse: float | None = None
     softmax: list | None = None
@@ -91,7 +91,7 @@ CASES = [
     Case("signed zeros", [-0.0, 0.0], 1, lse=log(2), softmax=[0.5, 0.5], loss=log(2), rank=1, argmax=0),
 ]
 
-# Rows without probabilities. ``argmax`` and ``rank`` say -1 where there is none.
+# Rows whose probabilities are not defined. ``argmax`` and ``rank`` are -1 where there is none.
 ODD_CASES = [
     Case("nothing possible", [-inf, -inf], 0, lse=-inf, softmax=[nan, nan], loss=nan, argmax=0, entropy=nan),
     Case(
@@ -153,7 +153,7 @@ def padded(logits, before, after, value=-np.inf):
 
 
 def among(row, before, after, seed=0):
-    """A row between others that would spoil it, were they mixed: NaN, infinities, outliers."""
+    """A row between rows of NaN, infinities and outliers, which must not change its results."""
     rng = np.random.default_rng(seed)
     others = rng.normal(size=(before + after, len(row))) * 10
     for i in range(len(others)):
@@ -161,7 +161,7 @@ def among(row, before, after, seed=0):
     return np.concatenate([others[:before], np.asarray(row, np.float64)[None], others[before:]])
 
 
-# --- layouts: the same values, elsewhere in memory ----------------------------------------------------------
+# --- layouts: the same values in other memory layouts -------------------------------------------------------
 
 
 def _contiguous(x):
@@ -202,7 +202,7 @@ def _misaligned(x):
 
 
 def _inner(x):
-    """A window of a larger array of NaN: reading past it is seen."""
+    """A window of a larger array of NaN, so that reading outside of it changes the result."""
     wide = np.full([n + 4 for n in x.shape], np.nan if x.dtype.kind not in "iub" else 1).astype(x.dtype)
     view = wide[(*(slice(2, -2) for _ in x.shape), ...)]
     view[...] = x
@@ -221,19 +221,19 @@ LAYOUTS = {
 }
 
 
-# --- guards: a buffer to write to, with poison around it ----------------------------------------------------
+# --- guards: a buffer to write to, surrounded by a known pattern --------------------------------------------
 
 
 @dataclass
 class Guarded:
-    """An array to write to in the midst of a larger one of a known pattern."""
+    """An array to write to, inside a larger one that is filled with a known pattern."""
 
     whole: np.ndarray
     view: np.ndarray
     before: bytes
 
     def check(self):
-        """Raise if anything around the view was written to."""
+        """Raise if the memory around the view was written to."""
         kept = self.whole.copy()
         self._blank(kept)
         if kept.tobytes() != self.before:
@@ -249,7 +249,7 @@ class Guarded:
 
 
 def guarded(shape, dtype, steps=None):
-    """A buffer of the given shape with poison around it, and between its elements if ``steps`` exceed 1."""
+    """A buffer of this shape, with the pattern around it, and between its elements if ``steps`` exceed 1."""
     steps = tuple(steps or [1] * len(shape))
     whole = np.full([3 + n * s + 3 for n, s in zip(shape, steps, strict=True)], -7.0).astype(dtype)
     view = whole[tuple(slice(3, 3 + n * s, s) for n, s in zip(shape, steps, strict=True))]

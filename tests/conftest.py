@@ -1,4 +1,4 @@
-"""What all tests share: how hard Hypothesis looks, and how the linear head is computed."""
+"""Shared by all tests: Hypothesis profiles, and fixtures that choose how the linear head is computed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.fixture
 def loop():
-    """A function: compute the rest of the test by the loop over tiles, small problems too."""
+    """A function that makes the rest of the test use the loop over tiles, for small problems too."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(backends.in_loop())
 
 
 @pytest.fixture
 def cut(loop):
-    """A function: cut the rest of the test into tiles of given rows and classes, with so many kept."""
+    """A function that makes the rest of the test use tiles of given rows and classes, and keep some."""
     with ExitStack() as stack:
 
         def cut(rows, classes, kept=2, aliased=False):

@@ -1,4 +1,4 @@
-"""The operations of the native core, with what a test seldom gives: by keyword, and here alone.
+"""The operations of the native core with keyword arguments, and defaults for those that tests rarely pass.
 
 In: arrays, the class axis, and the options that a test is about. Out: what the core returns.
 """

@@ -1,4 +1,4 @@
-"""Arrays of any length in the memory of one period: pages of one file, mapped again and again."""
+"""Arrays of any length that repeat one period, in the memory of that period: mapped pages of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIXED = 0x10  # MAP_FIXED, which the mmap module does not name
 
 
 def repeated(period: np.ndarray, count: int) -> np.ndarray:
-    """``count`` elements, those of ``period`` over and over; writing to one writes to all of its copies.
+    """``count`` elements that repeat ``period``; writing to an element changes all its copies.
 
     ``period`` has a multiple of 2**16 bytes. The addresses are never given back: a few tests need some.
     """

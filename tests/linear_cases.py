@@ -1,4 +1,4 @@
-"""What the tests of the linear head share: arrays, targets, plans, and the definitions in float64."""
+"""Shared by the tests of the linear head: arrays, targets, plans, and the definitions in float64."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLANS = {
 
 
 def on_tiles(name, values, **options):
-    """Run a test on every backend, and with each of these values where the logits are cut into tiles.
+    """Run a test on every backend, and with each of these values on backends that compute in tiles.
 
     The reference computes all logits at once: what says how they are cut changes nothing there, and one value
     is enough.
@@ -66,7 +66,7 @@ def close(actual, expected, tolerance, what):
 
 
 def memory_used(x, w, targets, memory):
-    """The bytes that NumPy reports for a call beyond its gradients, and those that its plan says."""
+    """The bytes that a call allocates besides its gradients, as NumPy reports them, and as its plan says."""
     with recorded_plans() as said:
         ll.linear_cross_entropy_grad(x, w, targets, max_memory=memory)
         tracemalloc.start()

@@ -1,4 +1,4 @@
-"""What the tests of heads and their unmade logits share: a layer, targets, what models do before a loss."""
+"""Shared by the tests of heads and deferred logits: a layer, targets, operations of models before a loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the linear head on tensors share: arguments, plans, and PyTorch's composition."""
+"""Shared by the tests of the linear head on tensors: arguments, plans, and PyTorch's own computation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The truth, computed another way than the package does: the definitions, in far more digits.
+"""The true results, computed independently of the package: the definitions, with many more digits.
 
 ``truth`` works on NumPy arrays of mpmath numbers (``exact=True``: small inputs, any number of digits), or of
 ``longdouble`` (large inputs; 64 bits of mantissa on x86-64, tested against mpmath). It is written from the
@@ -17,7 +17,7 @@ _exp, _log1p, _tanh = (np.frompyfunc(f, 1, 1) for f in (mpmath.exp, mpmath.log1p
 
 
 class Truth(NamedTuple):
-    """Everything about each row, class axis where it was; in longdouble."""
+    """All results of each row in longdouble, with the class axis of the logits."""
 
     softmax: np.ndarray
     log_softmax: np.ndarray
@@ -120,7 +120,7 @@ def truth(
 def effective_targets(
     shape, targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, exact=True
 ):
-    """The effective targets spelled out (rows, V), the weights of the rows, and the mean's denominator."""
+    """The effective targets as dense rows (rows, V), the weights of the rows, and the mean's denominator."""
     classes, rows = shape[-1], shape[:-1]
     number = mpmath.mpf if exact else np.longdouble
     kind = object if exact else np.longdouble
@@ -148,7 +148,7 @@ def effective_targets(
 
 
 def _row(raw, possible, t, s, z_loss, temperature, softcap, number):
-    """What ``Truth`` holds, of one row."""
+    """The fields of ``Truth`` for one row."""
     exact = number is mpmath.mpf
     nan, inf = number("nan"), number("inf")
     exp, log1p, tanh = (_exp, _log1p, _tanh) if exact else (np.exp, np.log1p, np.tanh)
@@ -194,7 +194,7 @@ def _numbers(values, number, kind):
 
 
 def _longdouble(values):
-    """Numbers of either kind as longdouble, keeping all its digits."""
+    """Numbers of mpmath or NumPy as longdouble, with all its digits."""
     values = np.asarray(values)
     if values.dtype != object:
         return values.astype(np.longdouble)

@@ -1,7 +1,8 @@
 """Measures the errors that `declared.py` bounds: a sample of logits, its truth, and the largest error in ULP.
 
-The truth is the definition in a wider type (float64 for logits of at most 32 bits, longdouble for float64),
-in the form where nothing cancels; a test compares it with `oracle.py`. The code under test has no part in it.
+The true results are computed by the definition in a wider type (float64 for logits of at most 32 bits,
+longdouble for float64), without cancellation and without the code under test. A test compares them with
+`oracle.py`.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ QUANTITIES = ("softmax", "log_softmax", "loss", "gradient", "logsumexp")
 SCALES = (1, 5, 20)
 SIZES = (2, 3, 10, 1000, 128256)
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-LONG = np.finfo(np.longdouble).nmant >= 63  # else longdouble is no truth for float64
+LONG = np.finfo(np.longdouble).nmant >= 63  # otherwise longdouble is not precise enough for float64
 
 
 def engines() -> tuple[str, ...]:
-    """Name what can run here: every ISA of the native core, and the reference."""
+    """The names of all engines on this machine: each ISA of the native core, and the reference."""
     return (*(native.isas() if _core is not None else ()), "reference")
 
 
@@ -80,7 +81,7 @@ class Truth:
         with np.errstate(under="ignore"):
             e = np.exp(d)
             e[rows, top] = 0
-            rest = e.sum(axis=1)  # without the peak's own 1: nothing cancels in log1p
+            rest = e.sum(axis=1)  # without the peak's own 1, for log1p
             e[rows, top] = 1
             p = e / (1 + rest)[:, None]
         log_rest = np.log1p(rest)

@@ -1,4 +1,4 @@
-"""Random numbers of all tests: the same on every run. In: a shape and a seed. Out: normal numbers."""
+"""Random numbers for all tests, the same on every run. In: a shape and a seed. Out: normal numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def numbers(*shape, seed=0):
 
 
 def tensor(*shape, seed=0, dtype=None, scale=1.0):
-    """A tensor of PyTorch, float64 unless a dtype is given: the numbers are those of float64, rounded."""
+    """A PyTorch tensor, float64 unless a dtype is given: the numbers of `numbers`, rounded."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)

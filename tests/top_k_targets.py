@@ -1,4 +1,4 @@
-"""Top-k targets for tests, and the dense targets that they stand for."""
+"""Top-k targets for tests, and the equivalent dense targets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ KINDS = ["listed", "rest", "one rest", "duplicates", "padded", "single", "every 
 
 
 def listed(kind, rows, classes, seed=0):
-    """Targets of a kind, as they are passed: (indices, probabilities) or (indices, probabilities, rest)."""
+    """Targets of a kind, as users pass them: (indices, probabilities) or (indices, probabilities, rest)."""
     rng = np.random.default_rng([seed, classes, *rows])
     k = {"single": 1, "every class": classes, "nothing listed": 0}.get(kind, min(4, classes))
     indices = np.argsort(rng.random((*rows, classes)))[..., :k]
@@ -26,7 +26,7 @@ def listed(kind, rows, classes, seed=0):
 
 
 def dense(targets, classes, axis=-1, ignore_index=-100):
-    """The rows of targets that are meant, in float64."""
+    """The equivalent dense rows, in float64."""
     indices, p, rest = (*targets, 0.0)[:3]
     q = np.zeros((*indices.shape[:-1], classes))
     for place in np.ndindex(indices.shape):

@@ -10,21 +10,21 @@ from linear_cases import PLANS
 
 @pytest.fixture(params=BACKENDS, scope="module")
 def backend(request):
-    """Run everything on one backend; its name."""
+    """Run everything on one backend. Value: its name."""
     with backends.on(request.param):
         yield request.param
 
 
 @pytest.fixture
 def plan(request, cut):
-    """Cut the next calls into tiles by a plan of this name, as `in_every_plan` asks for."""
+    """Compute the linear head by the plan of this name; see `in_every_plan`."""
     cut(**PLANS[request.param])
     return request.param
 
 
 @pytest.fixture
 def core():
-    """Compute by the loop: without the core the logits are made as a whole."""
+    """Run on the core, which computes the linear head in tiles; without it the logits are materialized."""
     pytest.importorskip("lastlayer._core", reason="the native core is not built")
     with backends.on("native"):
         yield

@@ -1,4 +1,4 @@
-"""Both ways that a tensor can be computed: by the core, and in PyTorch's own operations as on a device."""
+"""The two ways to compute a tensor: by the core, and by PyTorch's own operations as on a GPU."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ WAYS = ["core", "composed"]
 
 @pytest.fixture(params=WAYS)
 def way(request):
-    """Compute every tensor in this way; its name."""
+    """Compute all tensors in this way. Value: its name."""
     with backends.composed() if request.param == "composed" else nullcontext():
         yield request.param
 
 
 @pytest.fixture(params=["small", "loop", "small tiles", "logits"])
 def each(request, loop, cut):
-    """Compute as small problems are, by the loop as planned, by one of small tiles, and as on a device."""
+    """Compute the linear head as a small problem, by the loop, by small tiles, or from logits."""
     if request.param != "logits":
         pytest.importorskip("lastlayer._core", reason="the native core is not built")
     if request.param == "loop":
@@ -34,11 +34,11 @@ def each(request, loop, cut):
 
 @pytest.fixture
 def made(monkeypatch):
-    """What is materialized though `LinearHead` deferred it, logits and gradients in them: its shapes."""
+    """The shapes of all deferred logits, and of their gradients, that are materialized during a test."""
     from lastlayer.backends.torch.lazy import Values
     from lastlayer.torch.deferred import is_possible
 
-    assert is_possible()  # which materializes a tensor once, to see whether it can
+    assert is_possible()  # before recording, since it materializes a tensor itself
     shapes, get = [], Values.get
 
     def record(values):

@@ -1,1 +1,1 @@
-"""The public function `lastlayer.check`: scores and targets in, the usual mistakes in them out."""
+"""The public function `lastlayer.check`. In: scores and targets. Out: the common mistakes found in them."""

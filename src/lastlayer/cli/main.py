@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
         else:
             arguments.run(arguments)
-    except SystemExit as stop:  # argparse has said what was wrong, or printed the help
+    except SystemExit as stop:  # argparse has printed an error or the help
         return int(stop.code or 0)
     except (ll.LastlayerError, UsageError) as error:
         print(f"lastlayer: {error}", file=sys.stderr)

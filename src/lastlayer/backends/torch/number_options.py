@@ -73,7 +73,7 @@ def integer(function: str, name: str, value: Any) -> Any:
     """``value``; a tensor with one element becomes its number, or an error if it cannot be read."""
     if not isinstance(value, Tensor) or value.numel() != 1:
         return value  # checked later, with the other arguments
-    if _is_at_hand(value):
+    if _can_be_read(value):
         return value.item()
     tensor_errors.no_number(function, name)
 
@@ -95,7 +95,7 @@ def _number(o: Any, name: str, value: Tensor, x: Tensor) -> Number:
     if value.numel() != 1 or value.is_complex():
         problem.bad_number(o.function, name, value, high, strict)
     if not value.requires_grad or not torch.is_grad_enabled():
-        if _is_at_hand(value):
+        if _can_be_read(value):
             return float(value)
         value = value.detach() if value.requires_grad else value
     if value.device != x.device and value.device.type != "cpu":
@@ -105,7 +105,7 @@ def _number(o: Any, name: str, value: Tensor, x: Tensor) -> Number:
     return torch.where(good, value, nan)
 
 
-def _is_at_hand(value: Tensor) -> bool:
+def _can_be_read(value: Tensor) -> bool:
     """Whether a tensor's value can be read: without synchronizing, and outside of tracing."""
     if torch.compiler.is_compiling() or forward_ad._current_level >= 0:
         return False
