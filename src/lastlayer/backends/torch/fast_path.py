@@ -52,9 +52,10 @@ _REFUSALS = (NotSimpleError, ValueError, TypeError, RuntimeError, BufferError)  
 
 # --- losses -------------------------------------------------------------------------------------------------
 
-# The constants of `core` for the loss and for its gradient, by function.
+# The constants of `core` for the loss and for its gradient, by function. Looked up once, here.
+_GRADIENT, _GRADIENT_ONLY = core.GRADIENT, core.GRADIENT_ONLY
 _LOSSES = {
-    "cross_entropy": (core.LOSS, core.GRADIENT_ONLY),
+    "cross_entropy": (core.LOSS, _GRADIENT_ONLY),
     "nll_loss": (core.PICK, core.PICK_GRADIENT),
     "log_loss": (core.PICK_LOG, core.PICK_LOG_GRADIENT),
 }
@@ -104,7 +105,7 @@ def loss_and_scale(
     losses = torch.empty(y.shape, dtype=wide) if reduction == "none" else None
     loss = core.cross_entropy(
         x, axis, False, 1.0, 0.0, y, False, False, None, None, ignore_index, 1.0, 0.0, 0.0, scale,
-        _LOSSES[function][0] if gradient is None else core.GRADIENT, losses, gradient, _threads(),
+        _LOSSES[function][0] if gradient is None else _GRADIENT, losses, gradient, _threads(),
         peak, rest,
     )  # fmt: skip
     return torch.scalar_tensor(loss, dtype=wide) if losses is None else losses, scale
@@ -165,8 +166,8 @@ def gradient_of(
 ) -> Tensor:  # fmt: skip
     """d(grad . loss)/dx. ``ctx`` has ignore_index, reduction and the scale from `loss_and_scale`."""
     scale, row_factors, kind = ctx.scale, None, _LOSSES[function][1]
-    if kind == core.GRADIENT_ONLY and x.size(axis) <= _WITH_LOSS_UP_TO and ctx.reduction != "none":
-        kind = core.GRADIENT  # the same bits as from the forward pass
+    if kind == _GRADIENT_ONLY and x.size(axis) <= _WITH_LOSS_UP_TO and ctx.reduction != "none":
+        kind = _GRADIENT  # the same bits as from the forward pass
     if ctx.reduction == "none":
         row_factors = grad.double().contiguous()  # passed to the core as sample weights
     else:
