@@ -37,7 +37,9 @@ from .threads import get_num_threads, set_num_threads
 if TYPE_CHECKING:
     from .checking.check import check
     from .evaluation.estimates import Estimate
+    from .evaluation.evaluate import evaluate
     from .evaluation.result import Evaluation
+    from .evaluation.stream import EvaluationInterrupted
     from .evaluation.tally import Tally
 
     __version__: str
@@ -47,6 +49,7 @@ __all__ = [
     "DtypeError",
     "Estimate",
     "Evaluation",
+    "EvaluationInterrupted",
     "LastlayerError",
     "OptionError",
     "RowStats",
@@ -57,6 +60,7 @@ __all__ = [
     "check",
     "cross_entropy",
     "cross_entropy_grad",
+    "evaluate",
     "get_num_threads",
     "linear_cross_entropy",
     "linear_cross_entropy_grad",
@@ -78,8 +82,10 @@ __all__ = [
 _LATE = {
     "Estimate": ".evaluation.estimates",
     "Evaluation": ".evaluation.result",
+    "EvaluationInterrupted": ".evaluation.stream",
     "Tally": ".evaluation.tally",
     "check": ".checking.check",
+    "evaluate": ".evaluation.evaluate",
 }
 
 if not TYPE_CHECKING:  # or type checkers would take any name

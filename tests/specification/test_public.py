@@ -60,6 +60,8 @@ FUNCTIONS = {
 OTHERS = {
     "Estimate",
     "Evaluation",
+    "EvaluationInterrupted",
+    "evaluate",
     "Tally",
     "check",
     "RowStats",

@@ -1,0 +1,1 @@
+"""Where scores and labels come from: arrays, batches, tables and files, read block by block."""

@@ -1,0 +1,51 @@
+"""What a reader gives: blocks of rows, from any row on. In: a user's data. Out: one `Block` after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["BLOCK_BYTES", "Block", "Source"]
+
+BLOCK_BYTES = 1 << 24  # of scores in a block, unless one row alone has more
+
+
+class Block(NamedTuple):
+    """Some rows that follow one another."""
+
+    scores: Any  # (n, ..., V)
+    targets: Any
+    first: int  # the number of its first row among all
+    rows: int
+    n_bytes: int  # read for it
+    facts: dict[str, Any] = {}  # noqa: RUF012 - never written to: more arguments of `Tally.update`
+
+
+class Source(Protocol):
+    """Data that is read block by block."""
+
+    @property
+    def classes(self) -> int:
+        """V."""
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are; None where that is not known before the end."""
+
+    @property
+    def n_bytes(self) -> int | None:
+        """How many bytes will be read."""
+
+    @property
+    def kind(self) -> str | None:
+        """What the data says its scores are."""
+
+    @property
+    def labels(self) -> tuple[Any, ...] | None:
+        """The names of the classes, if the data has them."""
+
+    def identity(self) -> list[Any]:
+        """What tells this data from other data, as JSON has it: for checkpoints."""
+
+    def blocks(self, start: int) -> Iterator[Block]:
+        """The blocks from a row on, where an earlier block has ended."""
