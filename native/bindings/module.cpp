@@ -12,6 +12,7 @@
 #include "array.hpp"
 #include "digest.hpp"
 #include "dispatch.hpp"
+#include "exact_sums.hpp"
 #include "gil.hpp"
 #include "large_pages.hpp"
 #include "pool.hpp"
@@ -45,6 +46,36 @@ nb::tuple totals(nb::handle targets, std::int64_t classes, nb::handle ignore_ind
     found = target_totals(t);
   }
   return nb::make_tuple(found.out_of_range, found.weight);
+}
+
+// The limbs must not share memory with the other two: another thread or the caller may not change a place
+// between the look at it and its use, so places are read from a copy.
+std::int64_t add_exactly_to(nb::handle values, nb::handle places, std::int64_t place, nb::handle limbs) {
+  Array v, p, sums;
+  v.open(values, false, false, "values");
+  sums.open(limbs, true, false, "limbs");
+  if (v.dtype != Dtype::f64 || v.axes != 1 || !v.contiguous())
+    throw std::invalid_argument("values: not a contiguous array of float64");
+  if (sums.dtype != Dtype::i64 || sums.axes != 2 || sums.shape[1] != 3 || !sums.contiguous() || !sums.aligned)
+    throw std::invalid_argument("limbs: not a contiguous array of int64, three for each sum");
+  v.align();
+  const std::int64_t count = sums.shape[0];
+  std::vector<std::int64_t> copy;
+  if (!places.is_none()) {
+    p.open(places, false, false, "places");
+    if (p.dtype != Dtype::i64 || p.axes != 1 || p.items != v.items || !p.contiguous())
+      throw std::invalid_argument("places: not a contiguous array of int64, one for each value");
+    p.align();
+    const auto* first = (const std::int64_t*)p.data;
+    copy.assign(first, first + p.items);
+    if (!places_exist(copy.data(), p.items, count)) throw std::invalid_argument("places: out of range");
+  } else if (place < 0 || place >= count) {
+    throw std::invalid_argument("place: out of range");
+  }
+  const Addends addends{(const double*)v.data, places.is_none() ? nullptr : copy.data(), place, v.items};
+  std::optional<WithoutGil> released;
+  if (v.items >= worth_releasing) released.emplace();
+  return add_exactly(addends, (std::int64_t*)sums.data);
 }
 
 void large_pages_of(nb::handle array) {
@@ -119,6 +150,7 @@ void define_operations(nb::module_& m) {
 }
 
 void define_memory(nb::module_& m) {
+  m.def("add_exactly", &add_exactly_to, "values"_a, "places"_a.none(), "place"_a, "limbs"_a);
   m.def("large_pages", &large_pages_of, "array"_a);
   m.def("digest", &digest_of, "array"_a);
 }

@@ -12,7 +12,7 @@ Every argument can be given by keyword.
 
 from typing import Any, TypeAlias
 
-from numpy import bool_, float32, float64, integer
+from numpy import bool_, float32, float64, int64, integer
 from numpy.typing import NDArray
 
 Tensor: TypeAlias = Any  # torch.Tensor, of the same dtype as the array beside it
@@ -108,6 +108,14 @@ def target_totals(
     sample_weight: NDArray[float64] | Tensor | None,
 ) -> tuple[int, float]:
     """The position of the first index out of range or -1, and the weight of the rows that are not ignored."""
+
+def add_exactly(
+    values: NDArray[float64] | Tensor,
+    places: NDArray[int64] | Tensor | None,
+    place: int,
+    limbs: NDArray[int64] | Tensor,
+) -> int:
+    """Add each value to the sum at its place, or all to one; how many were left out: not finite, or large."""
 
 def large_pages(array: NDArray[Any] | Tensor) -> None:
     """Ask for the memory of a new array in large pages, where the system has a way to."""

@@ -79,13 +79,12 @@ class Moments:
         ones = np.ones(len(seen.rows.target)) if seen.weights is None else seen.weights
         known = seen.has_loss
         for i, w in enumerate((ones, ones * ones, ones[known], (ones * ones)[known])):
-            self.weight.add(w, np.full(len(w), i))
+            self.weight.add(w, i)
         for m, x in enumerate(seen.metrics):
             part = known if m < len(OF_KNOWN) else slice(None)
             w, v = ones[part], x[part]
-            at = np.full(len(v), m)
             for sums, value in zip(self.sums, (w * v, w * w * v, (w * v) ** 2), strict=True):
-                sums.add(value, at)
+                sums.add(value, m)
 
     def merge(self, other: Moments) -> None:
         """Add those of other rows."""
@@ -211,8 +210,7 @@ class Bins:
 
 def equal_width_bin(p: Floats, bins: int) -> Ints:
     """The bin of each probability: bin i holds ``i / bins < p <= (i + 1) / bins``, and 0 is in the first."""
-    edges = np.arange(1, bins) / bins
-    return np.searchsorted(edges, p, "left")
+    return _between(p, np.ceil(p * bins) - 1, np.arange(bins + 1) / bins)
 
 
 # Bins for quantiles of the confidence: 1024 of one width to 1/2, then 128 for each halving of 1 - confidence.
@@ -221,9 +219,19 @@ FINE_EDGES = np.concatenate([
 ])  # fmt: skip
 
 
+@np.errstate(divide="ignore")
 def fine_bin(confidence: Floats) -> Ints:
     """The fine bin of each confidence: bin i holds those above its edge, up to the next."""
-    return np.clip(np.searchsorted(FINE_EDGES, confidence, "left") - 1, 0, len(FINE_EDGES) - 2)
+    high = 1024 + np.ceil((-np.log2(1 - confidence) - 1) * 128) - 1
+    return _between(confidence, np.where(confidence > 0.5, high, np.ceil(confidence * 2048) - 1), FINE_EDGES)
+
+
+def _between(values: Floats, guess: Floats, edges: Floats) -> Ints:
+    """The bin of each value, of which the guess is one off at the most: it was rounded, the edges decide."""
+    place = np.clip(guess, 0, len(edges) - 2).astype(np.int64)
+    place += values > edges[place + 1]
+    place = np.minimum(place, len(edges) - 2)
+    return place - ((values <= edges[place]) & (place > 0))
 
 
 class Pairs:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lastlayer.backends.core import core
+
 __all__ = ["UNIT", "Counts", "Sums"]
 
 UNIT = -120  # the exponent of the last limb's unit
@@ -36,19 +38,25 @@ class Sums:
     def __len__(self) -> int:
         return len(self.limbs)
 
-    def add(self, values: Floats, places: Ints | None = None) -> None:
-        """Add each number to its place; without places, all to the first."""
+    def add(self, values: Floats, places: Ints | int = 0) -> None:
+        """Add each number to its place, or all to one place."""
+        values = np.ascontiguousarray(values)
+        one = places if isinstance(places, int) else None
+        at = None if isinstance(places, int) else np.ascontiguousarray(places)
+        if core.BUILT and core.add_exactly(values, at, one or 0, self.limbs) == 0:
+            return
         usual = np.abs(values) < _LARGE
-        if not usual.all():
-            odd = np.flatnonzero(~usual)
-            for i in odd:
-                self._add_odd(float(values[i]), 0 if places is None else int(places[i]))
-            values = np.where(usual, values, 0.0)
+        for i in np.flatnonzero(~usual):
+            self._add_odd(float(values[i]), int(at[i]) if at is not None else one or 0)
+        if not core.BUILT:
+            self._add(np.where(usual, values, 0.0), at, one or 0)
+
+    def _add(self, values: Floats, places: Ints | None, place: int) -> None:
+        """Add numbers below 2^32, without the core."""
         for start in range(0, len(values), _AT_ONCE):
-            part = values[start : start + _AT_ONCE]
-            limbs = _limbs(part)
+            limbs = _limbs(values[start : start + _AT_ONCE])
             if places is None:
-                self.limbs[0] += limbs.sum(axis=1)
+                self.limbs[place] += limbs.sum(axis=1)
             else:
                 np.add.at(self.limbs, places[start : start + _AT_ONCE], limbs.T)
             self._carry()
@@ -183,7 +191,7 @@ def _limbs(values: Floats) -> Ints:
     scaled = values * 2.0**_FIRST
     limbs = np.empty((3, len(values)), np.int64)
     for i in range(3):
-        whole = np.floor(scaled)
+        whole = np.trunc(scaled)
         limbs[i] = whole
         scaled = (scaled - whole) * 2.0**_BASE
     return limbs

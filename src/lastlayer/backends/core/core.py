@@ -16,6 +16,7 @@ from lastlayer import selection
 
 try:
     from lastlayer._core import (
+        add_exactly,
         cross_entropy,
         digest,
         get_num_threads,
@@ -51,6 +52,7 @@ __all__ = [
     "PICK_LOG",
     "PICK_LOG_GRADIENT",
     "WHY_NOT",
+    "add_exactly",
     "bits",
     "contiguous",
     "cross_entropy",
