@@ -36,6 +36,7 @@ from .threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from .checking.check import check
+    from .evaluation.calibration import Temperature, fit_temperature
     from .evaluation.estimates import Estimate
     from .evaluation.evaluate import evaluate
     from .evaluation.result import Evaluation
@@ -56,11 +57,13 @@ __all__ = [
     "ShapeError",
     "Tally",
     "TargetError",
+    "Temperature",
     "__version__",
     "check",
     "cross_entropy",
     "cross_entropy_grad",
     "evaluate",
+    "fit_temperature",
     "get_num_threads",
     "linear_cross_entropy",
     "linear_cross_entropy_grad",
@@ -84,8 +87,10 @@ _LATE = {
     "Evaluation": ".evaluation.result",
     "EvaluationInterrupted": ".evaluation.stream",
     "Tally": ".evaluation.tally",
+    "Temperature": ".evaluation.calibration",
     "check": ".checking.check",
     "evaluate": ".evaluation.evaluate",
+    "fit_temperature": ".evaluation.calibration",
 }
 
 if not TYPE_CHECKING:  # or type checkers would take any name

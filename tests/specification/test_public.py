@@ -63,6 +63,8 @@ OTHERS = {
     "EvaluationInterrupted",
     "evaluate",
     "Tally",
+    "Temperature",
+    "fit_temperature",
     "check",
     "RowStats",
     "LastlayerError",

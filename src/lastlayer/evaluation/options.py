@@ -44,9 +44,13 @@ def checked(function: str, **given: Any) -> TallyOptions:
     bins = _integer(function, "bins", o.bins, 1)
     top_k = o.top_k if isinstance(o.top_k, Sequence) else (o.top_k,)
     top_k = tuple(sorted({_integer(function, "top_k", k, 1) for k in top_k}))
-    if not (isinstance(o.temperature, (int, float)) and 0 < o.temperature < float("inf")):
+    try:
+        temperature = float(o.temperature)
+    except (TypeError, ValueError):
+        temperature = 0.0
+    if not 0 < temperature < float("inf"):
         raise OptionError(function, "temperature", repr(o.temperature), "a finite number above 0")
-    if o.temperature != 1.0 and o.kind != "logits":
+    if temperature != 1.0 and o.kind != "logits":
         rule = "1 with kind='logits' alone: it divides logits"
         raise OptionError(function, "temperature", repr(o.temperature), rule)
     if o.binary and classes != 2:
@@ -61,7 +65,7 @@ def checked(function: str, **given: Any) -> TallyOptions:
     labels = None if o.labels is None else tuple(o.labels)
     return o._replace(
         classes=classes, bins=bins, top_k=tuple(k for k in top_k if k < classes or k == 1),
-        temperature=float(o.temperature), ignore_index=ignore, labels=labels,
+        temperature=temperature, ignore_index=ignore, labels=labels,
     )  # fmt: skip
 
 

@@ -1,0 +1,139 @@
+"""The fitted temperature: against SciPy's and scikit-learn's, at its bounds, and saved."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from assertions import raises
+
+import lastlayer as ll
+
+N, V = 400, 4
+
+
+def data(scale=2.0, seed=0):
+    r = np.random.default_rng(seed)
+    true = r.normal(size=(N, V)) * 1.5
+    return scale * true, (true + r.gumbel(size=true.shape)).argmax(1)
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.5, 1.0, 3.0, 40.0])
+def test_it_is_the_minimum(scale):
+    optimize = pytest.importorskip("scipy.optimize")
+    z, y = data(scale)
+    found = ll.fit_temperature(z, y)
+
+    def slope(beta):
+        p = ll.softmax(beta * z)
+        return ((p * z).sum(1) - z[np.arange(N), y]).mean()
+
+    expected = optimize.brentq(slope, 1e-3, 1e3, xtol=1e-14, rtol=1e-14)
+    assert 1 / found.value == pytest.approx(expected, rel=1e-9)
+    assert found.steps < 20
+    assert found.log_loss_after == pytest.approx(float(ll.cross_entropy(z / found.value, y)), rel=1e-12)
+    assert found.log_loss_before == pytest.approx(float(ll.cross_entropy(z, y)), rel=1e-12)
+
+
+def test_it_is_that_of_scikit_learn():
+    calibration = pytest.importorskip("sklearn.calibration")
+    if not hasattr(calibration, "_TemperatureScaling"):
+        pytest.skip("this scikit-learn has no temperature scaling")
+    z, y = data(3.0)
+    theirs = calibration._TemperatureScaling().fit(z, y)
+    assert 1 / ll.fit_temperature(z, y).value == pytest.approx(theirs.beta_, rel=1e-5)
+
+
+def test_derivatives():
+    mpmath = pytest.importorskip("mpmath")
+    from lastlayer.evaluation.calibration import _row_derivatives
+
+    z, q = np.array([[0.5, -1.0, 2.0, -np.inf]]), np.array([[0.25, 0.5, 0.5, 0.0]])
+    with mpmath.workdps(40):
+
+        def loss(beta):
+            parts = [mpmath.exp(beta * mpmath.mpf(v)) for v in z[0, :3]]
+            linear = sum(mpmath.mpf(a) * mpmath.mpf(v) for a, v in zip(q[0, :3], z[0, :3], strict=True))
+            return mpmath.mpf(1.25) * mpmath.log(mpmath.fsum(parts)) - beta * linear
+
+        for beta in (0.1, 1.0, 7.0):
+            first, second = _row_derivatives(z, np.array([2]), q, beta)
+            assert first[0] == pytest.approx(float(mpmath.diff(loss, beta)), rel=1e-13)
+            assert second[0] == pytest.approx(float(mpmath.diff(loss, beta, 2)), rel=1e-12)
+
+
+def test_the_interval_is_that_of_the_information():
+    z, y = data()
+    found = ll.fit_temperature(z, y)
+    p = ll.softmax(z / found.value)
+    information = ((p * z**2).sum(1) - (p * z).sum(1) ** 2).sum()
+    assert found.stderr == pytest.approx(found.value**2 / np.sqrt(information), rel=1e-9)
+    assert found.low < found.value < found.high
+    inside = 0
+    for seed in range(40):
+        one = ll.fit_temperature(*data(2.0, seed))
+        inside += one.low < 2.0 < one.high
+    assert 34 <= inside <= 40  # 95 % of 40: 38
+
+
+def test_weights_are_repetitions_and_rows_may_be_ignored():
+    z, y = data()
+    w = np.random.default_rng(1).integers(0, 3, N)
+    a = ll.fit_temperature(z, y, sample_weight=w)
+    b = ll.fit_temperature(np.repeat(z, w, 0), np.repeat(y, w))
+    c = ll.fit_temperature(z[w > 0], np.where(w[w > 0] == 1, y[w > 0], -100))
+    d = ll.fit_temperature(z[w == 1], y[w == 1])
+    assert a.value == pytest.approx(b.value, rel=1e-10)
+    assert a.stderr == pytest.approx(b.stderr, rel=1e-9)
+    assert c.value == pytest.approx(d.value, rel=1e-10)
+
+
+def test_dense_targets_and_a_linear_head():
+    z, y = data()
+    assert ll.fit_temperature(z, np.eye(V)[y]).value == pytest.approx(ll.fit_temperature(z, y).value)
+    r = np.random.default_rng(2)
+    w, b = r.normal(size=(V, 6)), r.normal(size=V)
+    x = r.normal(size=(N, 6))
+    logits = x @ w.T + b
+    y = (logits / 2 + r.gumbel(size=logits.shape)).argmax(1)
+    assert ll.fit_temperature(x, y, weight=w, bias=b).value == pytest.approx(
+        ll.fit_temperature(logits, y).value
+    )
+
+
+def test_all_right_and_no_information():
+    z = np.array([[3.0, 0.0], [0.0, 1.0]])
+    with pytest.warns(UserWarning, match="goes to 0: every row is right"):
+        found = ll.fit_temperature(z, [0, 1])
+    assert found.value == 1e-3
+    assert "bound" in found.warning
+    with pytest.warns(UserWarning, match="goes to infinity: the logits say nothing"):
+        found = ll.fit_temperature(z, [1, 0])
+    assert found.value == pytest.approx(1e3)
+    with pytest.warns(UserWarning, match="no rows"):
+        assert ll.fit_temperature(z, [-100, -100]).value == 1.0
+    assert ll.fit_temperature(np.zeros((4, 3)), [0, 1, 2, 0]).value == 1.0  # any temperature is as good
+
+
+def test_rows_without_a_loss():
+    z, y = data()
+    z[7, 1] = np.nan
+    rule = "expected finite logits: a row with NaN or infinity has no loss"
+    with raises(ll.OptionError, f"fit_temperature: scores[7] is not finite; {rule}"):
+        ll.fit_temperature(z, y)
+
+
+def test_it_is_used_and_saved(tmp_path):
+    z, y = data()
+    found = ll.fit_temperature(z.astype(np.float32), y)
+    tally = ll.Tally(V, temperature=found)
+    tally.update(z.astype(np.float32), y)
+    assert tally.result().log_loss.value == found.log_loss_after
+    assert float(ll.cross_entropy(z, y, temperature=found)) == pytest.approx(found.log_loss_after, rel=1e-6)
+    found.save(tmp_path / "t.json")
+    assert ll.Temperature.load(tmp_path / "t.json") == found
+    assert json.loads((tmp_path / "t.json").read_text())["schema"] == "lastlayer.temperature/1"
+    (tmp_path / "t.json").write_text("{}")
+    with raises(ll.OptionError, "Temperature.from_dict: schema is None; expected 'lastlayer.temperature/1'"):
+        ll.Temperature.load(tmp_path / "t.json")
