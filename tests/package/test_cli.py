@@ -1,8 +1,10 @@
 """The command line: what it prints, and how it refuses."""
 
+import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import lastlayer
@@ -144,3 +146,136 @@ def test_output_without_unicode_draws_bars_with_plain_signs():
     )
     assert done.returncode == 0, done.stderr
     assert b"###" in done.stdout
+
+
+# --- explain: other ways to write the numbers ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", [["0.1,0.9,-4.0"], ["[0.1, 0.9, -4.0]"], ["-4.0,0.1,0.9"], ["0.1", "0.9", "-4"]]
+)
+def test_numbers_in_one_word(run, words):
+    status, out, _ = run("explain", *words)
+    assert status == 0
+    assert "-4.000000" in out
+
+
+def test_probabilities(run):
+    status, out, _ = run("explain", "0.25", "0.75", "--probabilities", "--target", "1")
+    assert status == 0
+    assert "0.750000" in out
+    assert "0.287682 nats" in out  # -log 0.75
+    assert "Are they probabilities?" in run("explain", "0.25", "0.75")[1]
+    assert "Are they probabilities?" not in run("explain", "1", "2")[1]
+    assert run("explain", "0.25", "2", "--probabilities")[0] == 2
+
+
+# --- evaluate, calibrate, merge, check ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path):
+    r = np.random.default_rng(0)
+    z, y = r.normal(size=(200, 3)) * 2, r.integers(0, 3, 200)
+    z[np.arange(200), y] += 1
+    for name, part in (("all", slice(None)), ("a", slice(90)), ("b", slice(90, None))):
+        np.savez(tmp_path / f"{name}.npz", logits=z[part], targets=y[part])
+    return tmp_path, z, y
+
+
+def test_evaluate_prints_a_table_and_writes_json(run, files):
+    folder, z, y = files
+    status, out, err = run(
+        "evaluate", str(folder / "all.npz"), "--json", str(folder / "r.json"), "--top-k", "1,2"
+    )
+    assert (status, err) == (0, "")
+    expected = lastlayer.evaluate(z, y, top_k=(1, 2))
+    assert "200 rows" in out
+    assert f"{expected.log_loss.value:.6f}" in out
+    assert "top_2_accuracy" in out
+    assert "\x1b" not in out
+    assert json.loads((folder / "r.json").read_text())["accuracy"]["value"] == expected.accuracy.value
+    status, out, _ = run("evaluate", str(folder / "all.npz"), "--json", "-")
+    assert json.loads(out)["n"] == 200
+
+
+def test_tallies_are_merged(run, files):
+    folder, z, y = files
+    for name in "ab":
+        assert run("evaluate", str(folder / f"{name}.npz"), "--tally", str(folder / name))[0] == 0
+    status, out, _ = run("merge", str(folder / "a"), str(folder / "b"), "--json", "-")
+    assert status == 0
+    assert json.loads(out)["log_loss"]["value"] == lastlayer.evaluate(z, y).log_loss.value
+    (folder / "c").write_text("{}")
+    status, _, err = run("merge", str(folder / "c"))
+    assert status == 2
+    assert "schema is None" in err
+
+
+def test_calibrate_and_use_it(run, files):
+    folder, z, y = files
+    saved = str(folder / "t.json")
+    status, out, _ = run("calibrate", str(folder / "all.npz"), "--out", saved)
+    assert status == 0
+    t = lastlayer.fit_temperature(z, y)
+    assert out.startswith(str(t))
+    _, out, _ = run("evaluate", str(folder / "all.npz"), "--temperature", saved, "--json", "-")
+    assert json.loads(out)["log_loss"]["value"] == t.log_loss_after
+    assert run("evaluate", str(folder / "all.npz"), "--temperature", "warm")[0] == 2
+
+
+def test_check_has_status_1_for_an_error(run, files):
+    folder, z, _ = files
+    assert run("check", str(folder / "all.npz"))[0] == 0
+    np.savez(folder / "wrong.npz", logits=z, targets=np.full(200, 7))
+    status, out, _ = run("check", str(folder / "wrong.npz"))
+    assert status == 1
+    assert "target-out-of-range" in out
+
+
+def test_wrong_input_is_status_2(run, files):
+    folder, *_ = files
+    status, out, err = run("evaluate", str(folder / "nowhere.npy"))
+    assert (status, out) == (2, "")
+    assert "expected a file, folder or pattern" in err
+    assert run("evaluate")[0] == 2
+    assert run("evaluate", "x", "--bins", "many")[0] == 2
+    assert run("nonsense")[0] == 2
+
+
+def test_ctrl_c_prints_the_result_so_far(run, files, monkeypatch):
+    folder, *_ = files
+    tally = lastlayer.Tally(3)
+    tally.update([[1.0, 2.0, 3.0]], [2])
+
+    def stopped(*_, **__):
+        raise lastlayer.EvaluationInterrupted(tally)
+
+    monkeypatch.setattr(lastlayer, "evaluate", stopped)
+    status, out, _ = run("evaluate", str(folder / "all.npz"))
+    assert status == 130
+    assert "1 rows" in out
+
+
+def test_an_unforeseen_error_is_status_3(run, monkeypatch):
+    def fails():
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(lastlayer, "show_backends", fails)
+    status, _, err = run("backends")
+    assert status == 3
+    assert "please report it" in err
+
+
+@pytest.mark.parametrize("command", ["explain", "evaluate", "calibrate", "merge", "check", "backends"])
+def test_help_has_an_example(run, command):
+    status, out, _ = run(command, "--help")
+    assert status == 0
+    assert command == "backends" or f"Example: lastlayer {command}" in " ".join(out.split())
+
+
+def test_a_closed_pipe_is_silent(files):
+    folder, *_ = files
+    command = f"{sys.executable} -m lastlayer evaluate {folder / 'all.npz'} --json - | head -c 5"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""

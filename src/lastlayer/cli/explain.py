@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import typer
 
 import lastlayer as ll
 from lastlayer.backends import reference
@@ -21,9 +21,7 @@ from .usage import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .usage import Commands
-
-__all__ = ["add_parser"]
+__all__ = ["explain"]
 
 
 class _Options(NamedTuple):
@@ -42,37 +40,70 @@ class _Options(NamedTuple):
         return not self.label_smoothing and self.class_weight is None
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command's arguments, and the function that runs it."""
-    parser = commands.add_parser(
-        "explain",
-        help="logits -> exponentials -> probabilities -> loss -> gradient, step by step",
-        description="Show step by step how logits become probabilities, a loss and a gradient.",
-        epilog="example: lastlayer explain 0.1 0.9 4.0 --target 2 --names cat,dog,owl",
-    )
-    parser.add_argument("logits", nargs="+", type=float, metavar="LOGIT", help="one number per class")
-    parser.add_argument("--target", metavar="CLASS", help="the true class: its number, or its name")
-    parser.add_argument("--names", metavar="A,B,C", help="names of the classes")
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, metavar="T", help="divide the logits by T (default 1)"
-    )
-    parser.add_argument(
-        "--label-smoothing",
-        type=float,
-        default=0.0,
-        metavar="E",
-        help="spread the share E of the target evenly",
-    )
-    parser.add_argument("--class-weight", metavar="W,W,W", help="weight of each class in the loss")
-    parser.set_defaults(run=_run)
+def explain(
+    logits: Annotated[
+        list[str] | None, typer.Argument(metavar="LOGIT...", help="One number per class, or a list of them.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="The true class: its number, or its name.")] = None,
+    names: Annotated[str | None, typer.Option(help="Names of the classes, with commas.")] = None,
+    temperature: Annotated[float, typer.Option(help="Divide the logits by this.")] = 1.0,
+    label_smoothing: Annotated[float, typer.Option(help="Spread this share of the target evenly.")] = 0.0,
+    class_weight: Annotated[str | None, typer.Option(help="Weight of each class, with commas.")] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Not logits.")] = False,
+) -> None:
+    """Show step by step how logits become probabilities, a loss and a gradient.
+
+    Example: lastlayer explain 0.1 0.9 4.0 --target 2 --names cat,dog,owl
+    """
+    values = _numbers(logits or [])
+    if probabilities:
+        values = _logits_of(values)
+    arguments = _Words(values, target, names, temperature, label_smoothing, class_weight)
+    console = open_console("explain")
+    if not probabilities and len(values) > 1 and (values >= 0).all() and abs(values.sum() - 1) < 1e-6:
+        console.print(
+            "  These numbers sum to one. Are they probabilities? Then add --probabilities.", style="yellow"
+        )
+    _explain(_options(arguments), console)
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    _explain(_options(arguments), open_console())
+class _Words(NamedTuple):
+    """The arguments as they were given."""
+
+    logits: npt.NDArray[np.float64]
+    target: str | None
+    names: str | None
+    temperature: float
+    label_smoothing: float
+    class_weight: str | None
 
 
-def _options(arguments: argparse.Namespace) -> _Options:
-    logits = np.array(arguments.logits, dtype=np.float64)
+def _numbers(words: list[str]) -> npt.NDArray[np.float64]:
+    """Numbers from words: one each, or several between commas, in brackets or not."""
+    parts = [p for word in words for p in word.strip().strip("[]()").replace(",", " ").split()]
+    if not parts:
+        raise UsageError("explain: the following arguments are required: LOGIT")
+    found = []
+    for part in parts:
+        try:
+            found.append(float(part))
+        except ValueError:
+            raise UsageError(f"explain: LOGIT: invalid float value: {part!r}") from None
+    return np.array(found)
+
+
+def _logits_of(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Logits whose softmax are these probabilities."""
+    if not ((p >= 0) & (p <= 1)).all() or abs(p.sum() - 1) > 1e-3:
+        raise UsageError(
+            f"explain: --probabilities are {p.tolist()}; expected numbers in [0, 1] that sum to one"
+        )
+    with np.errstate(divide="ignore"):
+        return np.log(p)
+
+
+def _options(arguments: _Words) -> _Options:
+    logits = arguments.logits
     for position, value in enumerate(logits):
         if math.isnan(value) or value == math.inf:
             raise UsageError(f"explain: logit {position} is {value}; expected a number below infinity")

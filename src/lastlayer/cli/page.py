@@ -18,12 +18,14 @@ BAR, NAME = 14, 9
 WIDEST = 88  # longer lines are hard to read
 
 
-def open_console() -> Console:
+def open_console(command: str) -> Console:
     """Open the terminal, or say how to install what prints to it."""
     try:
         from rich.console import Console
     except ImportError:
-        raise UsageError("explain: this needs the package rich; run: pip install 'lastlayer[cli]'") from None
+        raise UsageError(
+            f"{command}: this needs the package rich; run: pip install 'lastlayer[cli]'"
+        ) from None
     console = Console(highlight=False)
     console.width = min(console.width, WIDEST)
     return console

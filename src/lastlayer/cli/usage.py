@@ -1,15 +1,13 @@
-"""Common to all subcommands: the type of the parser they register with, and the error of a wrong argument."""
+"""Common to all subcommands: the error of a wrong argument, and that of a finding."""
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
-
-__all__ = ["Commands", "UsageError"]
+__all__ = ["FoundError", "UsageError"]
 
 
 class UsageError(Exception):
     """A wrong argument of the command line; the text says what is wrong."""
+
+
+class FoundError(Exception):
+    """A check found an error: it was printed, and the exit status is 1."""

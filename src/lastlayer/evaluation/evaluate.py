@@ -38,6 +38,7 @@ def evaluate(
     axis: int = -1,
     binary: bool = False,
     labels: Any = None,
+    counted: Any = None,
     **options: Any,
 ) -> Evaluation:
     """Loss, accuracy, calibration and tables of scores and labels, in one pass and constant memory.
@@ -65,6 +66,8 @@ def evaluate(
         A file that an interrupted run goes on from. It is written every few seconds, never by halves.
     axis, binary, labels, options
         As in `Tally`.
+    counted : function, optional
+        It gets the `Tally` of all rows, to be saved or added to others.
 
     Returns
     -------
@@ -106,6 +109,8 @@ def evaluate(
 
     with bar(progress) as told:
         tally = count(tally, source, told, None if checkpoint is None else os.fspath(checkpoint), see)
+    if counted is not None:
+        counted(tally)
     return evaluation_of(tally, tuple(findings))
 
 
