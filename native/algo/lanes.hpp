@@ -107,6 +107,25 @@ struct LanePasses {
     S::store(st.gap + i, q ? sums.gap.value() * S::set1(1 / scale) : sums.gap.value());
   }
 
+  // The argmax of W rows, -1 where no score is the peak: for fewer classes than C counts exactly.
+  static LL_INLINE V argmaxes(Columns<const C> z, V peak) {
+    V found = S::set1(-1);
+    for (std::int64_t j = z.n; j-- > 0;)
+      found = S::blend(S::eq(S::load(z.at + j * z.ld), peak), S::set1((C)j), found);
+    return found;
+  }
+  // How many classes beat class y, of score `threshold`, in W rows: for as many classes.
+  static LL_INLINE V ranks(Columns<const C> z, V threshold, V y) {
+    const V one = S::set1(1);
+    V r = S::set1(0);
+    for (std::int64_t j = 0; j < z.n; ++j) {
+      const V score = S::load(z.at + j * z.ld);
+      r = S::add_where(r, S::lt(threshold, score), one);
+      r = S::add_where(r, S::both(S::eq(score, threshold), S::lt(S::set1((C)j), y)), one);
+    }
+    return r;
+  }
+
   // As in RowPasses, one row at a time.
   static std::int64_t argmax(Columns<const C> z, C peak) {
     for (std::int64_t j = 0; j < z.n; ++j)

@@ -16,11 +16,45 @@ std::int64_t rank_in_shard(const Job& job, Stop* stop, Columns<const C> scores, 
   return before - (own && z[y * ld] > t);  // rounded differently, the target may be above its own score
 }
 
+constexpr std::int64_t counted_exactly = 1 << 24;  // by float
+
+// argmax and rank of rows whose scores lie in columns, a vector of rows at a time.
+template <class C>
+void rank_columns(const Job& job, const State<C>& st, Block block, Columns<const C> scores) {
+  using S = Simd<C>;
+  using P = LanePasses<C>;
+  const RowResults& o = job.results;
+  C found[S::W], threshold[S::W], label[S::W];
+  for (int i = 0; i < block.rows; i += S::W) {
+    const int rows = (int)least(S::W, block.rows - i);
+    const Columns<const C> z{scores.at + i, scores.ld, scores.n};
+    if (o.argmax) {
+      S::store(found, P::argmaxes(z, S::load(st.peak + i)));
+      for (int r = 0; r < rows; ++r) o.argmax[block.row + i + r] = (std::int64_t)found[r];
+    }
+    if (!o.rank) continue;
+    for (int r = 0; r < S::W; ++r) {
+      const std::int64_t y = r < rows ? st.y[i + r] : -1;
+      threshold[r] = y < 0 ? 0 : z.at[y * z.ld + r];
+      label[r] = (C)y;
+    }
+    S::store(found, P::ranks(z, S::load(threshold), S::load(label)));
+    for (int r = 0; r < rows; ++r) {
+      const C peak = st.peak[i + r];
+      o.rank[block.row + i + r] = st.y[i + r] < 0 || peak != peak ? -1 : (std::int64_t)found[r];
+    }
+  }
+}
+
 // `scores_of(i)` points to the scores of row i, whose classes are `ld` elements apart.
 template <class C, class F>
 void rank_block(const Job& job, Stop* stop, const State<C>& st, Block block, std::int64_t ld, F&& scores_of) {
   const RowResults& o = job.results;
   if (!o.argmax && !o.rank && !job.top.k) return;
+  if (ld != 1 && !job.target_score && !job.top.k && job.shape.classes < counted_exactly) {
+    const C* const first = scores_of(0);
+    return rank_columns<C>(job, st, block, {first, ld, job.shape.classes});
+  }
   for (int i = 0; i < block.rows; ++i) {
     const std::int64_t n = job.shape.classes, row = block.row + i, y = st.y[i];
     const C* const z = scores_of(i);
