@@ -41,22 +41,23 @@ class Seen(NamedTuple):
 
     rows: Rows
     weights: Floats | None  # None: 1 each
-    metrics: Floats  # (M, n): `metrics_of`, NaN where a row has no such number
+    metrics: tuple[Floats, ...]  # `metrics_of`; NaN where a row has no such number
     has_loss: npt.NDArray[np.bool_]  # whether the row's label is a class of the model
 
     def select(self, index: Any) -> Seen:
         """Some of the rows."""
         w = None if self.weights is None else self.weights[index]
-        return Seen(self.rows.select(index), w, self.metrics[:, index], self.has_loss[index])
+        metrics = tuple(x[index] for x in self.metrics)
+        return Seen(self.rows.select(index), w, metrics, self.has_loss[index])
 
 
-def metrics_of(rows: Rows, top_k: tuple[int, ...]) -> Floats:
+def metrics_of(rows: Rows, top_k: tuple[int, ...]) -> tuple[Floats, ...]:
     """The numbers whose means are taken: loss, brier, confidence, entropy, reciprocal rank, top-k hits."""
     right = rows.rank >= 0
     with np.errstate(divide="ignore"):
         reciprocal = np.where(right, 1.0 / (rows.rank + 1.0), 0.0)
     hits = [(right & (rows.rank < k)).astype(np.float64) for k in top_k]
-    return np.array([rows.loss, rows.brier, rows.confidence, rows.entropy, reciprocal, *hits])
+    return rows.loss, rows.brier, rows.confidence, rows.entropy, reciprocal, *hits
 
 
 def names_of(top_k: tuple[int, ...]) -> tuple[str, ...]:
@@ -68,40 +69,74 @@ OF_KNOWN = ("loss", "brier")  # metrics that a row of unknown label has not
 
 
 class Moments:
-    """Of all rows: the sums of w, w^2, w x, w^2 x and w^2 x^2 for each metric x, of the rows that have it."""
+    """Of all rows: the sums of w, w^2, w x, w^2 x and w^2 x^2 for each metric x, of the rows that have it.
+
+    Rows without a weight of their own are added apart: of them two sums tell all.
+    """
 
     def __init__(self, metrics: int) -> None:
-        self.weight = Sums(4)  # w, w^2; and those of the rows that have a loss
-        self.sums = [Sums(metrics) for _ in range(3)]
+        self.rows = Sums(2)  # without weights: how many; how many that have a loss
+        self.plain = [Sums(metrics) for _ in range(2)]  # of them, x and x^2
+        self.weight = Sums(4)  # with weights: w, w^2; and those of the rows that have a loss
+        self.weighted = [Sums(metrics) for _ in range(3)]  # of them, w x, w^2 x, w^2 x^2
 
     def add(self, seen: Seen) -> None:
         """Add rows."""
-        ones = np.ones(len(seen.rows.target)) if seen.weights is None else seen.weights
-        known = seen.has_loss
-        for i, w in enumerate((ones, ones * ones, ones[known], (ones * ones)[known])):
-            self.weight.add(w, i)
+        known = slice(None) if seen.has_loss.all() else seen.has_loss
+        w = seen.weights
+        if w is None:
+            self.rows.add(np.array([float(len(seen.has_loss))]), 0)
+            self.rows.add(np.array([float(np.count_nonzero(seen.has_loss))]), 1)
+        else:
+            for i, v in enumerate((w, w * w, w[known], (w * w)[known])):
+                self.weight.add(v, i)
         for m, x in enumerate(seen.metrics):
             part = known if m < len(OF_KNOWN) else slice(None)
-            w, v = ones[part], x[part]
-            for sums, value in zip(self.sums, (w * v, w * w * v, (w * v) ** 2), strict=True):
+            v = x[part]
+            if w is None:
+                self.plain[0].add(v, m)
+                self.plain[1].add(v * v, m)
+                continue
+            u = w[part]
+            for sums, value in zip(self.weighted, (u * v, u * u * v, (u * v) ** 2), strict=True):
                 sums.add(value, m)
+
+    def of(self, metric: int, known: bool) -> tuple[float, float, float, float, float]:
+        """The sums of w, w^2, w x, w^2 x and w^2 x^2 of a metric."""
+        rows, place = self.rows.value(int(known)), 2 * known
+        w, w2 = self.weight.value(place), self.weight.value(place + 1)
+        x, x2 = (s.value(metric) for s in self.plain)
+        wx, w2x, w2x2 = (s.value(metric) for s in self.weighted)
+        return rows + w, rows + w2, x + wx, x + w2x, x2 + w2x2
+
+    @property
+    def total(self) -> float:
+        """The sum of all weights."""
+        return self.rows.value(0) + self.weight.value(0)
+
+    @property
+    def total_of_known(self) -> float:
+        """The sum of the weights of the rows that have a loss."""
+        return self.rows.value(1) + self.weight.value(2)
+
+    def _parts(self) -> list[Sums]:
+        return [self.rows, *self.plain, self.weight, *self.weighted]
 
     def merge(self, other: Moments) -> None:
         """Add those of other rows."""
-        self.weight.merge(other.weight)
-        for mine, theirs in zip(self.sums, other.sums, strict=True):
+        for mine, theirs in zip(self._parts(), other._parts(), strict=True):
             mine.merge(theirs)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {"weight": self.weight.to_dict(), "sums": [s.to_dict() for s in self.sums]}
+        return {"parts": [part.to_dict() for part in self._parts()]}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Moments:
         """What `to_dict` gave."""
         found = cls.__new__(cls)
-        found.weight = Sums.from_dict(saved["weight"])
-        found.sums = [Sums.from_dict(s) for s in saved["sums"]]
+        parts = [Sums.from_dict(part) for part in saved["parts"]]
+        found.rows, found.plain, found.weight, found.weighted = parts[0], parts[1:3], parts[3], parts[4:]
         return found
 
 

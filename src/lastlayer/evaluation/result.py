@@ -127,7 +127,7 @@ def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
     loss, accuracy = means["loss"], means["top_1"]
     support, predicted, correct = (c.values() for c in (tally.support, tally.predicted, tally.correct))
     by_class = _by_class(support, predicted, correct)
-    weight = tally.moments.weight.value(0)
+    weight = tally.moments.total
     bins = _calibration(tally.bins, np.arange(o.bins + 1) / o.bins)
     equal, bound = _equal_mass(tally.fine, o.bins)
     prior = support[support > 0] / support.sum() if support.sum() else support[:0]
@@ -199,8 +199,7 @@ def _means(tally: Any) -> dict[str, Estimate]:
     m, documents = tally.moments, tally.documents
     for i, name in enumerate(tally.metrics):
         known = name in ("loss", "brier")
-        w, w2 = m.weight.value(2 * known), m.weight.value(2 * known + 1)
-        moments = Moments(w, w2, *(s.value(i) for s in m.sums))
+        moments = Moments(*m.of(i, known))
         found[name] = of_proportion(moments) if name.startswith("top_") else of_mean(moments)
         if documents.places:
             found[name] = clustered(documents.column(int(known)), documents.column(i + 2))
@@ -226,7 +225,7 @@ def _document_perplexity(tally: Any) -> float:
 def _per_byte(tally: Any, loss: Estimate) -> Estimate:
     if not tally.n_bytes:
         return Estimate(nan)
-    return scaled(loss, tally.moments.weight.value(2) / log(2) / tally.n_bytes)
+    return scaled(loss, tally.moments.total_of_known / log(2) / tally.n_bytes)
 
 
 def _by_key(keyed: Any, top_k: tuple[int, ...], name: str) -> dict[Any, Estimate]:
