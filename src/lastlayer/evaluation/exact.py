@@ -77,6 +77,18 @@ class Sums:
             for i in range(3):
                 mine[i] += counts[i]
 
+    def spread(self, size: int, places: Ints) -> Sums:
+        """The same sums at other places of ``size``; those of one place are added."""
+        found = Sums(size)
+        for start in range(0, len(self), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            np.add.at(found.limbs, places[part], self.limbs[part])
+            found._carry()
+        for place, value in self.large.items():
+            at = int(places[place])
+            found.large[at] = found.large.get(at, 0) + value
+        return found
+
     def first(self, size: int) -> Sums:
         """The sums of the first places alone."""
         found = Sums(0)

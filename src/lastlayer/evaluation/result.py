@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .estimates import Estimate, Moments, clustered, of_mean, of_proportion, scaled, transformed
+from .ranking import ranking_numbers
 
 __all__ = ["ByClass", "Calibration", "Evaluation"]
 
@@ -82,6 +83,10 @@ class Evaluation:
     ece_equal_mass: float
     ece_equal_mass_bound: float
     classwise_ece: float | None
+    roc_auc: float | None  # binary, or with classwise=True the mean over the classes, each against the rest
+    roc_auc_bound: float | None  # how far it can be off; 0: exact
+    average_precision: float | None
+    average_precision_bound: float | None
     mean_confidence: Estimate
     mean_entropy: Estimate
     overconfidence: float
@@ -91,6 +96,8 @@ class Evaluation:
     calibration: Calibration
     confusion: Any  # (V, V): targets by predictions; or [(target, predicted, weight), ...]; or None
     loss_by_class: Floats
+    roc_auc_by_class: Floats | None
+    average_precision_by_class: Floats | None
     loss_by_group: dict[Any, Estimate]
     accuracy_by_group: dict[Any, Estimate]
     loss_by_position: Floats
@@ -154,6 +161,7 @@ def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
         "ece_equal_mass": equal,
         "ece_equal_mass_bound": bound,
         "classwise_ece": None if tally.classwise is None else _classwise(tally.classwise, o.classes, o.bins),
+        **ranking_numbers(tally.rankings, o.binary),
         "mean_confidence": means["confidence"],
         "mean_entropy": means["entropy"],
         "overconfidence": means["confidence"].value - accuracy.value,

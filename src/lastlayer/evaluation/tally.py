@@ -35,6 +35,7 @@ from .exact import Counts, Sums
 from .inputs import Facts, Targets, facts_of, scores_of, targets_of
 from .labels import Labels
 from .options import TallyOptions, checked
+from .ranking import Ranking, keys_of, limit_of
 from .result import Evaluation, evaluation_of
 from .rows import Rows, of_scores, of_stats, probabilities_of
 
@@ -78,7 +79,8 @@ class Tally:
     bins : int
         Bins of equal width for the calibration error: bin i holds ``i / bins < c <= (i + 1) / bins``.
     classwise : bool
-        Whether the calibration error of each class is wanted, which looks at every probability.
+        Whether the calibration error and the areas under the curves of each class against the rest are
+        wanted, which looks at every probability.
     invalid : {"count", "skip"}
         Rows with NaN or +inf count as wrong and make the loss NaN; or they are left out, and counted.
     unknown : {"error", "wrong"}
@@ -132,6 +134,8 @@ class Tally:
         self.confusion: Any = Counts(v * v) if o.has_confusion else Pairs()
         self.bins, self.fine = Bins(o.bins), Bins(len(FINE_EDGES) - 1)
         self.classwise = Bins(v * o.bins) if o.classwise else None
+        rankings = 1 if o.binary else v if o.classwise else 0
+        self.rankings = [Ranking(limit_of(rankings)) for _ in range(rankings)]
         self.groups, self.documents = Keyed(metrics), Keyed(metrics)
         self.positions = Keyed(metrics)
         self.hardest = Hardest()
@@ -215,8 +219,9 @@ class Tally:
         found = targets_of(function, targets, shape, self.options, self._labels)
         if found.dense is not None:
             raise DtypeError(function, "targets", "dense", "class indices: the scores are not known")
-        if self.options.classwise:
-            raise OptionError(function, "classwise", "True", "False where only row statistics are known")
+        for name in ("classwise", "binary"):
+            if getattr(self.options, name):
+                raise OptionError(function, name, "True", "False where only row statistics are known")
         return found
 
     def _add_stats(
@@ -248,8 +253,8 @@ class Tally:
         if facts.n_bytes is not None:
             self.n_bytes += int(facts.n_bytes.sum())
         self._count(Seen(rows, facts.weights, metrics_of(rows, o.top_k), rows.target >= 0), facts)
-        if self.classwise is not None and scores is not None:
-            self._count_classwise(scores, rows, facts.weights)
+        if scores is not None:
+            self._count_scores(scores, rows, facts.weights)
 
     def _count(self, seen: Seen, facts: Facts) -> None:
         v, (target, predicted, rank, loss, *_) = self.options.classes, seen.rows
@@ -281,15 +286,25 @@ class Tally:
             places, w = places[which], None if w is None else w[which]
         counts.add(places, w)
 
-    def _count_classwise(self, scores: Any, rows: Rows, w: Any) -> None:
-        """Each class's probabilities by bin, with how often it was the target."""
-        o, known = self.options, np.flatnonzero((rows.target >= 0) & ~rows.invalid)
+    def _count_scores(self, scores: Any, rows: Rows, w: Any) -> None:
+        """Every score with whether its class was the target: by bin of its probability, and in order."""
+        o = self.options
+        if not (o.binary or o.classwise):
+            return
+        known = np.flatnonzero((rows.target >= 0) & ~rows.invalid)
+        target, w = rows.target[known], None if w is None else w[known]
+        if o.binary:
+            x = np.asarray(scores[known, 1], np.float64)
+            self.rankings[0].add(keys_of(x, o.kind), target == 1, w)
+        if self.classwise is None:
+            return
         p = probabilities_of(scores[known], o.kind, o.temperature)
-        bin_of = np.arange(o.classes) * o.bins + equal_width_bin(p, o.bins)
-        w = None if w is None else np.repeat(w[known], o.classes)
-        place, target = bin_of.reshape(-1), rows.target[known]
-        assert self.classwise is not None
         hit = np.arange(o.classes) == target[:, None]
+        if not o.binary:
+            for j, ranking in enumerate(self.rankings):
+                ranking.add(keys_of(p[:, j], "probabilities"), hit[:, j], w)
+        place = (np.arange(o.classes) * o.bins + equal_width_bin(p, o.bins)).reshape(-1)
+        w = None if w is None else np.repeat(w, o.classes)
         self.classwise.add_numbers(p.reshape(-1), hit.reshape(-1), place, w)
 
     def __add__(self, other: Tally) -> Tally:
@@ -311,6 +326,8 @@ class Tally:
             getattr(self, name).merge(getattr(other, name))
         if self.classwise is not None and other.classwise is not None:
             self.classwise.merge(other.classwise)
+        for ranking, more in zip(self.rankings, other.rankings, strict=True):
+            ranking.merge(more)
         return self
 
     def __radd__(self, other: Any) -> Tally:
@@ -331,6 +348,7 @@ class Tally:
         found["unknown_labels"] = sorted(self.unknown_labels)
         found |= {name: getattr(self, name).to_dict() for name in (*_PARTS, *_KEYED, "positions", "hardest")}
         found["classwise"] = None if self.classwise is None else self.classwise.to_dict()
+        found["rankings"] = [ranking.to_dict() for ranking in self.rankings]
         return found
 
     def to_bytes(self) -> bytes:
@@ -351,6 +369,7 @@ class Tally:
             setattr(found, name, type(getattr(found, name)).from_dict(saved[name]))
         if saved["classwise"] is not None:
             found.classwise = Bins.from_dict(saved["classwise"])
+        found.rankings = [Ranking.from_dict(ranking) for ranking in saved["rankings"]]
         return found
 
     @classmethod
