@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import zipfile
-
 import numpy as np
 import pytest
 from assertions import raises
+from evaluations import NAMES, N, V, assert_same
 
 import lastlayer as ll
 
-N, V = 300, 5
-NAMES = ["ant", "bee", "cat", "dog", "emu"]
-
-
-@pytest.fixture(scope="module")
-def data():
-    r = np.random.default_rng(0)
-    z, y = r.normal(size=(N, V)).astype(np.float32) * 3, r.integers(0, V, N)
-    tally = ll.Tally(V)
-    tally.update(z, y, rows=np.arange(N))
-    return z, y, tally.result()
-
-
-def same(found, expected):
-    """Whether two evaluations have the same numbers."""
-    a, b = found.to_dict(), expected.to_dict()
-    for name in ("findings", "labels"):
-        del a[name], b[name]
-    assert a == b
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """Blocks of a few rows."""
-    from lastlayer.evaluation.readers import arrays, tables
-
-    monkeypatch.setattr(arrays, "BLOCK_BYTES", 37 * V * 4)
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 37 * V * 8)
-
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 # --- arrays and batches -------------------------------------------------------------------------------------
 
 
 def test_arrays_and_tensors(data):
     z, y, expected = data
-    same(ll.evaluate(z, y), expected)
+    assert_same(ll.evaluate(z, y), expected)
     torch = pytest.importorskip("torch")
-    same(ll.evaluate(torch.tensor(z), torch.tensor(y)), expected)
+    assert_same(ll.evaluate(torch.tensor(z), torch.tensor(y)), expected)
 
 
 def test_sequences_have_positions(data):
@@ -68,13 +33,13 @@ def test_an_open_file_of_hdf5(data, tmp_path):
     z, y, expected = data
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["z"] = z
-        same(ll.evaluate(file["z"], y), expected)
+        assert_same(ll.evaluate(file["z"], y), expected)
 
 
 def test_batches(data):
     z, y, expected = data
     parts = [(z[i : i + 64], y[i : i + 64]) for i in range(0, N, 64)]
-    same(ll.evaluate(iter(parts)), expected)
+    assert_same(ll.evaluate(iter(parts)), expected)
     w = np.linspace(0, 1, N)
     dicts = ({"scores": z[i::3], "targets": y[i::3], "sample_weight": w[i::3]} for i in range(3))
     tally = ll.Tally(V)
@@ -86,7 +51,7 @@ def test_a_data_loader(data):
     torch = pytest.importorskip("torch")
     z, y, expected = data
     dataset = torch.utils.data.TensorDataset(torch.tensor(z), torch.tensor(y))
-    same(ll.evaluate(torch.utils.data.DataLoader(dataset, batch_size=50)), expected)
+    assert_same(ll.evaluate(torch.utils.data.DataLoader(dataset, batch_size=50)), expected)
 
 
 def test_what_else_is_said_of_rows(data):
@@ -94,7 +59,7 @@ def test_what_else_is_said_of_rows(data):
     groups, documents = np.arange(N) % 3, np.arange(N) // 10
     tally = ll.Tally(V)
     tally.update(z, y, groups=groups, documents=documents, rows=np.arange(N))
-    same(ll.evaluate(z, y, groups=groups, documents=documents), tally.result())
+    assert_same(ll.evaluate(z, y, groups=groups, documents=documents), tally.result())
 
 
 def test_findings_of_check(data):
@@ -113,15 +78,15 @@ def test_files_of_arrays(data, tmp_path, form):
     if form == "npy":
         np.save(path, z)
         np.save(tmp_path / "y.npy", y)
-        same(ll.evaluate(path, str(tmp_path / "y.npy")), expected)
-        same(ll.evaluate(path, y), expected)
+        assert_same(ll.evaluate(path, str(tmp_path / "y.npy")), expected)
+        assert_same(ll.evaluate(path, y), expected)
         return
     if form == "npz":
         np.savez(path, logits=z, targets=y)
     else:
         pytest.importorskip("safetensors.numpy").save_file({"logits": z, "targets": y}, path)
-    same(ll.evaluate(path), expected)
-    same(ll.evaluate(path, label="targets", columns="logits"), expected)
+    assert_same(ll.evaluate(path), expected)
+    assert_same(ll.evaluate(path, label="targets", columns="logits"), expected)
 
 
 def test_bfloat16(data, tmp_path):
@@ -130,7 +95,7 @@ def test_bfloat16(data, tmp_path):
     z, y, _ = data
     half = torch.tensor(z).bfloat16()
     save({"logits": half, "targets": torch.tensor(y)}, tmp_path / "a.safetensors")
-    same(ll.evaluate(tmp_path / "a.safetensors"), ll.evaluate(half, y))
+    assert_same(ll.evaluate(tmp_path / "a.safetensors"), ll.evaluate(half, y))
 
 
 def test_a_folder_of_shards(data, tmp_path):
@@ -140,26 +105,18 @@ def test_a_folder_of_shards(data, tmp_path):
     for i, part in enumerate(np.array_split(np.arange(N), 4)):
         np.save(tmp_path / "z" / f"{i}.npy", z[part])
         np.save(tmp_path / "y" / f"{i}.npy", y[part])
-    same(ll.evaluate(tmp_path / "z", tmp_path / "y"), expected)
-    same(ll.evaluate(str(tmp_path / "z" / "*.npy"), tmp_path / "y"), expected)
-
-
-@pytest.fixture
-def table(data):
-    pa = pytest.importorskip("pyarrow")
-    z, y, _ = data
-    columns = {f"logit:{name}": z[:, j] for j, name in enumerate(NAMES)}
-    return pa.table(columns | {"label": [NAMES[k] for k in y], "language": ["de", "en", "fr"] * 100})
+    assert_same(ll.evaluate(tmp_path / "z", tmp_path / "y"), expected)
+    assert_same(ll.evaluate(str(tmp_path / "z" / "*.npy"), tmp_path / "y"), expected)
 
 
 def test_tables(data, table):
     _, _, expected = data
     found = ll.evaluate(table)
-    same(found, expected)
+    assert_same(found, expected)
     assert found.labels == tuple(NAMES)
-    same(ll.evaluate(table.to_pandas()), expected)
+    assert_same(ll.evaluate(table.to_pandas()), expected)
     polars = pytest.importorskip("polars")
-    same(ll.evaluate(polars.from_arrow(table)), expected)
+    assert_same(ll.evaluate(polars.from_arrow(table)), expected)
     by_language = ll.evaluate(table, groups="language").loss_by_group
     assert set(by_language) == {"de", "en", "fr"}
 
@@ -175,7 +132,7 @@ def test_files_of_tables(data, table, tmp_path, form):
             pytest.importorskip("pyarrow.csv").write_csv(part, path)
     found = ll.evaluate(tmp_path)
     if form == "parquet":
-        same(found, expected)
+        assert_same(found, expected)
     assert found.log_loss.value == pytest.approx(expected.log_loss.value, rel=1e-6)
     assert found.accuracy == expected.accuracy
 
@@ -186,7 +143,7 @@ def test_a_column_of_lists_and_what_the_file_says_of_its_kind(data, tmp_path):
     lists = pa.FixedSizeListArray.from_arrays(pa.array(z.reshape(-1)), V)
     table = pa.table({"scores": lists, "y": y}, metadata={"lastlayer.kind": "logits"})
     pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
-    same(ll.evaluate(tmp_path / "a.parquet", columns="scores", label="y"), expected)
+    assert_same(ll.evaluate(tmp_path / "a.parquet", columns="scores", label="y"), expected)
     with raises(
         ll.OptionError,
         "evaluate: kind is 'probabilities'; expected 'logits', as the data says; pass kind='logits'",
@@ -202,170 +159,210 @@ def test_gaps_in_a_csv(tmp_path):
     assert (found.n, found.ignored, found.invalid) == (3, 1, 1)
 
 
-# --- faults -------------------------------------------------------------------------------------------------
+def test_any_class_axis(data):
+    z, y, expected = data
+    assert_same(ll.evaluate(np.ascontiguousarray(z.T), y, axis=0), expected)
 
 
-def test_wrong_files(tmp_path):
-    path = tmp_path / "a.npy"
-    np.save(path, np.zeros((4, 3)))
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ll.OptionError, match=r"evaluate: scores is '.*a.npy'; expected a file of arrays"):
-        ll.evaluate(path, [0])
-    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ll.OptionError, match="Python objects"):
-        ll.evaluate(path, [0])
-    path.write_bytes(b"")
-    with pytest.raises(ll.OptionError, match="expected a file of arrays"):
-        ll.evaluate(path, [0])
+@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+def test_blocks_divide_any_row_axis(data, axis):
+    """Rows of several axes are read in boxes; positions and row numbers are those of the whole array."""
+    z, y, _ = data
+    z, y = np.moveaxis(z.reshape(2, 50, 3, V), -1, axis), y.reshape(2, 50, 3)
+    whole = ll.Tally(V, axis=axis)
+    whole.update(z, y, rows=np.arange(N).reshape(2, 50, 3), groups=y % 2)
+    assert_same(ll.evaluate(z, y, axis=axis, groups=y % 2), whole.result())
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "compressed npz", "Fortran npz"])
+@pytest.mark.parametrize("shape", [(2, 150), (300, 1)])
+def test_sequences_of_files(data, tmp_path, form, shape):
+    z, y, _ = data
+    z, y = z.reshape(*shape, V), y.reshape(shape)
+    whole = ll.Tally(V)
+    whole.update(z, y, rows=np.arange(N).reshape(shape))
+    z = np.asfortranarray(z) if form == "Fortran npz" else z
+    if form == "npy":
+        np.save(tmp_path / "z.npy", z)
+        assert_same(ll.evaluate(tmp_path / "z.npy", y), whole.result())
+        return
+    save = np.savez_compressed if form == "compressed npz" else np.savez
+    save(tmp_path / "z.npz", logits=z, targets=y)
+    assert_same(ll.evaluate(tmp_path / "z.npz"), whole.result())
+
+
+def test_batches_are_read_again_where_they_can_be(data):
+    z, y, _ = data
+    parts = [(z[:100], y[:100]), (z[100:], y[100:])]
+    assert ll.fit_temperature(parts).value == pytest.approx(ll.fit_temperature(z, y).value, rel=1e-9)
     with raises(
         ll.OptionError,
-        "evaluate: scores is 'nowhere.npy'; "
-        "expected a file, folder or pattern of .npy, .npz, .safetensors, .parquet, .csv",
+        "evaluate: scores is an iterator that was read before; "
+        "expected batches that can be read again, such as a list or a DataLoader",
     ):
-        ll.evaluate("nowhere.npy", [0])
+        ll.fit_temperature(iter(parts))
 
 
-def test_an_archive_that_grows(tmp_path):
-    path = tmp_path / "a.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("logits.npy", b"\0" * (50 << 20))
-    with pytest.raises(ll.OptionError, match="which grows from"):
-        ll.evaluate(path, [0])
+# --- targets of their own -----------------------------------------------------------------------------------
 
 
-HEADERS = {
-    "too long": (1 << 40, b"{}"),
-    "no JSON": (4, b"{{{{"),
-    "no object": (2, b"[]"),
-    "outside": (None, {"logits": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 1 << 40]}}),
-    "negative": (None, {"logits": {"dtype": "F32", "shape": [-1, -4], "data_offsets": [0, 16]}}),
-    "other size": (None, {"logits": {"dtype": "F32", "shape": [9, 9], "data_offsets": [0, 16]}}),
-    "other dtype": (None, {"logits": {"dtype": "F4", "shape": [2, 2], "data_offsets": [0, 16]}}),
-    "no offsets": (None, {"logits": {"dtype": "F32", "shape": [2, 2]}}),
+@pytest.fixture
+def scores_files(data, tmp_path):
+    """The scores in three files of arrays, in one Parquet file and in three."""
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    z, _, _ = data
+    for i in range(3):
+        part = z[i * 100 : i * 100 + 100]
+        np.save(tmp_path / f"z{i}.npy", part)
+        parquet.write_table(
+            pa.table({f"logit:{k}": part[:, k] for k in range(V)}), tmp_path / f"z{i}.parquet"
+        )
+    return [str(tmp_path / "z*.npy"), str(tmp_path / "z*.parquet")]
+
+
+@pytest.mark.parametrize("form", ["array", "list", "npy", "npz", "csv", "parquet"])
+def test_targets_of_their_own(data, scores_files, tmp_path, form):
+    pa = pytest.importorskip("pyarrow")
+    z, y, expected = data
+    targets = {"array": y, "list": y.tolist()}.get(form, tmp_path / f"y.{form}")
+    if form == "npy":
+        np.save(targets, y)
+    elif form == "npz":
+        np.savez_compressed(targets, targets=y)
+    elif form == "csv":
+        pytest.importorskip("pyarrow.csv").write_csv(pa.table({"label": y}), targets)
+    elif form == "parquet":
+        pytest.importorskip("pyarrow.parquet").write_table(pa.table({"label": y, "id": y}), targets)
+    for scores in (z, *scores_files):
+        assert_same(ll.evaluate(scores, targets), expected)
+
+
+def test_names_of_their_own(data, scores_files):
+    pd = pytest.importorskip("pandas")
+    z, y, expected = data
+    names = [NAMES[k] for k in y]
+    for scores in (z, *scores_files):
+        for targets in (names, np.array(names), pd.Series(names), pd.Series(names, dtype="category")):
+            assert_same(ll.evaluate(scores, targets, labels=NAMES), expected)
+
+
+def test_targets_with_gaps(data):
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    z, y, _ = data
+    gap = np.arange(N) % 7 == 0
+    expected = ll.evaluate(z, np.where(gap, -100, y))
+    given = [None if g else int(k) for g, k in zip(gap, y, strict=True)]
+    for targets in (given, pd.Series(given, dtype="Int64"), pd.Series(given), pl.Series(given)):
+        assert_same(ll.evaluate(z, targets), expected)
+    names = [None if k is None else NAMES[k] for k in given]
+    for targets in (names, pd.Series(names), pd.Series(names, dtype="category"), pl.Series(names)):
+        assert_same(ll.evaluate(z, targets, labels=NAMES), expected)
+
+
+def test_facts_beside_files(data, scores_files):
+    z, y, _ = data
+    facts = {
+        "sample_weight": np.linspace(0, 2, N),
+        "groups": np.arange(N) % 3,
+        "documents": np.arange(N) // 9,
+    }
+    expected = ll.evaluate(z, y, **facts)
+    for scores in scores_files:
+        assert_same(ll.evaluate(scores, y, **facts), expected)
+
+
+# --- what a table says --------------------------------------------------------------------------------------
+
+
+def test_classes_that_are_numbers_in_another_order(data):
+    """A column "logit:2" holds the scores of class 2, wherever it stands."""
+    pa = pytest.importorskip("pyarrow")
+    z, y, expected = data
+    order = [2, 0, 1, 4, 3]
+    table = pa.table({f"logit:{k}": z[:, k] for k in order} | {"label": y})
+    found = ll.evaluate(table)
+    assert found.labels == tuple(map(str, order))
+    assert found.log_loss.value == pytest.approx(expected.log_loss.value, rel=1e-8)  # of float32 sums
+    assert found.by_class.recall[1] == expected.by_class.recall[0]
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "NaN", "None", "1.0", "true"])
+def test_a_class_of_any_name_in_a_csv(tmp_path, name):
+    """Nothing but an empty label is missing."""
+    pytest.importorskip("pyarrow")
+    text = f"logit:{name},logit:b,label\n2.0,1.0,{name}\n2,1,b\n3,4,\n"
+    (tmp_path / "a.csv").write_text(text)
+    found = ll.evaluate(tmp_path / "a.csv")
+    assert (found.n, found.ignored, found.accuracy.value) == (2, 1, 0.5)
+    assert found.by_class.support.tolist() == [1, 1]
+
+
+def test_a_csv_whose_first_rows_are_whole_numbers(tmp_path):
+    pytest.importorskip("pyarrow")
+    rows = ["1,2,0"] * 200_000 + ["1.5,2,1"]  # more than Arrow looks at to guess a column's type
+    (tmp_path / "a.csv").write_text("logit:0,logit:1,label\n" + "\n".join(rows) + "\n")
+    assert ll.evaluate(tmp_path / "a.csv").n == 200_001
+
+
+@pytest.mark.parametrize("kind", ["list", "large_list", "fixed_size_list"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_lists_of_scores(data, kind, dtype):
+    pa = pytest.importorskip("pyarrow")
+    z, y, _ = data
+    kind = getattr(pa, "list_" if kind != "large_list" else kind)
+    inner = {"float16": pa.float16(), "float32": pa.float32(), "float64": pa.float64()}[dtype]
+    kind = kind(inner, V) if kind is pa.list_ and dtype == "float32" else kind(inner)
+    rows = list(z.astype(dtype))
+    table = pa.table({"z": pa.array(rows, kind), "label": y})
+    assert_same(ll.evaluate(table.slice(10), columns="z"), ll.evaluate(z[10:].astype(dtype), y[10:]))
+
+
+def test_binary_scores_of_a_table(data):
+    pa = pytest.importorskip("pyarrow")
+    z, y, _ = data
+    p, y = 1 / (1 + np.exp(-z[:, 0].astype(float))), y % 2
+    table = pa.table({"p": p, "label": y})
+    found = ll.evaluate(table, columns="p", kind="probabilities", binary=True)
+    assert_same(found, ll.evaluate(p, y, kind="probabilities", binary=True))
+
+
+def test_groups_with_gaps(data, table):
+    z, y, _ = data
+    pa = pytest.importorskip("pyarrow")
+    names = [None if k % 5 == 0 else f"g{k % 3}" for k in range(N)]
+    found = ll.evaluate(table.append_column("g", pa.array(names)), groups="g")
+    assert sorted(found.loss_by_group) == ["", "g0", "g1", "g2"]
+    assert_same(found, ll.evaluate(z, y, groups=["" if g is None else g for g in names]))
+
+
+# --- findings -----------------------------------------------------------------------------------------------
+
+MISTAKEN = {
+    "sound": lambda z, y: (z, y, "logits"),
+    "probabilities": lambda z, y: (ll.softmax(z), y, "logits"),
+    "log-probabilities": lambda z, y: (ll.log_softmax(z), y, "logits"),
+    "logits": lambda z, y: (z, y, "probabilities"),
+    "percent": lambda z, y: (100 * ll.softmax(z), y, "probabilities"),
+    "constant": lambda z, y: (np.ones_like(z), y, "logits"),
+    "NaN": lambda z, y: (np.where(np.arange(N)[:, None] % 70 == 69, np.nan, z), y, "logits"),
+    "inf": lambda z, y: (np.where(np.arange(N)[:, None] == 250, np.inf, z), y, "logits"),
+    "impossible rows": lambda z, y: (np.where(np.arange(N)[:, None] == 250, -np.inf, z), y, "logits"),
+    "impossible target": lambda z, y: (np.where(np.arange(V) == 3, -np.inf, z), y, "logits"),
+    "one class": lambda z, y: (z + 100 * (np.arange(V) == 2), y, "logits"),
+    "a class missing": lambda z, y: (z, np.where(y == 4, 0, y), "logits"),
+    "all ignored": lambda z, y: (z, 0 * y - 100, "logits"),
+    "dense": lambda z, y: (z, np.eye(V)[y], "logits"),
+    "soft": lambda z, y: (z, 0.9 * np.eye(V)[y], "logits"),
 }
 
 
-@pytest.mark.parametrize("name", HEADERS)
-def test_a_hostile_header(tmp_path, name):
-    length, header = HEADERS[name]
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    length = len(text) if length is None else length
-    (tmp_path / "a.safetensors").write_bytes(length.to_bytes(8, "little") + text + b"\0" * 16)
-    with pytest.raises(ll.OptionError, match="expected a file of arrays"):
-        ll.evaluate(tmp_path / "a.safetensors", [0, 0])
-
-
-def test_what_does_not_fit(data, table):
-    z, y, _ = data
-    with raises(
-        ll.ShapeError, "evaluate: targets is of length 299; expected 300 as scores has on its first axis"
-    ):
-        ll.evaluate(z, y[:-1])
-    with raises(ll.OptionError, "evaluate: targets is None; expected the targets of scores, or their file"):
-        ll.evaluate(z)
-    with pytest.raises(ll.OptionError, match="label is 'who'; expected a column of the table"):
-        ll.evaluate(table, label="who")
-    with raises(
-        ll.OptionError, "evaluate: scores is an iterable without a batch; expected at least one batch"
-    ):
-        ll.evaluate(iter([]))
-    with pytest.raises(ll.TargetError, match=r"targets\[\d\] is 9"):
-        ll.evaluate(z, np.where(np.arange(N) == 150, 9, y))
-
-
-# --- interruptions ------------------------------------------------------------------------------------------
-
-
-def test_ctrl_c_has_the_rows_so_far(data):
-    z, y, _ = data
-
-    def stop(rows, total, n_bytes):
-        assert total == N
-        assert n_bytes == rows * V * 4
-        if rows > 100:
-            raise KeyboardInterrupt
-
-    with pytest.raises(ll.EvaluationInterrupted) as caught:
-        ll.evaluate(z, y, progress=stop)
-    assert 100 < caught.value.tally.n < N
-    assert isinstance(caught.value, KeyboardInterrupt)
-
-
-def test_a_checkpoint_goes_on(data, tmp_path, monkeypatch):
-    from lastlayer.evaluation import stream
-
-    monkeypatch.setattr(stream, "_EVERY", 0.0)
-    z, y, expected = data
-    path = tmp_path / "c.json"
-
-    def stop(rows, *_):
-        if rows > 150:
-            raise KeyboardInterrupt
-
-    with pytest.raises(ll.EvaluationInterrupted):
-        ll.evaluate(z, y, progress=stop, checkpoint=path)
-    assert 0 < json.loads(path.read_text())["rows"] < N
-    same(ll.evaluate(z, y, checkpoint=path), expected)
-    same(ll.evaluate(z, y, checkpoint=path), expected)  # all of it is there
-    with pytest.raises(ll.OptionError, match="evaluate: checkpoint is of options"):
-        ll.evaluate(z, y, checkpoint=path, bins=10)
-    with pytest.raises(ll.OptionError, match="evaluate: checkpoint is of source"):
-        ll.evaluate(z[:100], y[:100], checkpoint=path)
-    path.write_text("{")
-    with pytest.raises(ll.OptionError, match="expected a checkpoint"):
-        ll.evaluate(z, y, checkpoint=path)
-
-
-def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    from lastlayer.evaluation import stream
-
-    path = tmp_path / "c.json"
-    path.write_text("old")
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ll.OptionError, match="No space left on device"):
-        stream.write_whole("checkpoint", str(path), b"new")
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["c.json"]
-
-
-RUN = """
-import sys, time
-import numpy as np
-import lastlayer as ll
-from lastlayer.evaluation import stream
-from lastlayer.evaluation.readers import arrays
-stream._EVERY, arrays.BLOCK_BYTES = 0.0, 5 * 4 * 8
-slow = (lambda *_: time.sleep(0.003)) if sys.argv[2] == "slow" else None
-folder = sys.argv[1]
-found = ll.evaluate(folder + "/z.npy", folder + "/y.npy", progress=slow, checkpoint=folder + "/c")
-print(found.to_json())
-"""
-
-
-@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.soak)])
-def test_killed_at_random_moments(data, tmp_path, count):
-    z, y, expected = data
-    np.save(tmp_path / "z.npy", z)
-    np.save(tmp_path / "y.npy", y)
-    command = [sys.executable, "-c", textwrap.dedent(RUN), str(tmp_path)]
-    r = np.random.default_rng(count)
-    killed = 0
-    for _ in range(count):
-        (tmp_path / "c").unlink(missing_ok=True)
-        process = subprocess.Popen([*command, "slow"], stdout=subprocess.PIPE)
-        try:
-            process.wait(timeout=0.3 + r.random() * 0.5)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.communicate()
-        done = subprocess.run([*command, "fast"], capture_output=True, text=True, check=True)
-        found, whole = json.loads(done.stdout), json.loads(expected.to_json())
-        for name in ("findings", "labels"):
-            del found[name], whole[name]
-        assert found == whole
-    assert killed
+@pytest.mark.parametrize("name", MISTAKEN)
+def test_findings_are_those_of_check(data, name):
+    """In blocks as in one piece, with the same words."""
+    z = data[0]
+    sound = (z + np.random.default_rng(1).gumbel(size=z.shape)).argmax(axis=1)
+    z, y, kind = MISTAKEN[name](z, sound)
+    found, expected = ll.evaluate(z, y, kind=kind).findings, ll.check(z, y, kind=kind)
+    assert [(f.code, f.severity, f.where) for f in found] == [(f.code, f.severity, f.where) for f in expected]
+    assert [f.message for f in found] == [f.message for f in expected]
+    assert bool(found) == (name != "sound")

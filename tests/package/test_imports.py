@@ -15,7 +15,7 @@ ROOT = Path(lastlayer.__file__).parent
 # module, or for a folder with all that is in it.
 LAYERS = [
     ["errors", "typing"],
-    ["arrays", "options", "selection"],
+    ["arrays", "labels", "options", "selection"],
     ["_core"],
     ["row_law", "row_checks"],
     ["row_statistics", "row_terms"],

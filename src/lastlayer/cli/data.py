@@ -82,7 +82,7 @@ def write(option: str, path: str, data: bytes) -> None:
     if path == "-":
         print(data.decode())
         return
-    from lastlayer.evaluation.stream import write_whole
+    from lastlayer.evaluation.writing import write_whole
 
     write_whole(option, path, data)
 

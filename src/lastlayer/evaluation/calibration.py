@@ -23,15 +23,15 @@ import numpy.typing as npt
 
 from lastlayer import functional
 from lastlayer.errors import OptionError
+from lastlayer.labels import Labels
 
 from .exact import Sums
 from .inputs import facts_of, scores_of, targets_of
-from .labels import Labels
 from .readers.linear import LinearSource
 from .readers.paths import Request, source_of
 from .readers.source import Source
-from .stream import write_whole
 from .tally import Tally
+from .writing import write_whole
 
 __all__ = ["Temperature", "fit_temperature"]
 
@@ -164,9 +164,9 @@ def fit_temperature(
     True
     """
     facts = {} if sample_weight is None else {"sample_weight": sample_weight}
-    if isinstance(scores, (list, tuple)):
-        scores = np.asarray(scores)
-    source: Source = source_of(Request(scores, targets, label, columns, axis, binary, facts))
+    source: Source = source_of(
+        Request(scores, targets, label, columns, axis, binary, facts, "logits" if weight is None else None)
+    )
     if weight is not None:
         source = LinearSource(source, weight, bias)
     options: dict[str, Any] = {"axis": axis, "binary": binary, "ignore_index": ignore_index}

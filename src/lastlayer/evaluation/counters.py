@@ -257,7 +257,7 @@ FINE_EDGES = np.concatenate([
 @np.errstate(divide="ignore")
 def fine_bin(confidence: Floats) -> Ints:
     """The fine bin of each confidence: bin i holds those above its edge, up to the next."""
-    high = 1024 + np.ceil((-np.log2(1 - confidence) - 1) * 128) - 1
+    high = 1024 + np.ceil((-np.log2(np.maximum(1 - confidence, 0)) - 1) * 128) - 1
     return _between(confidence, np.where(confidence > 0.5, high, np.ceil(confidence * 2048) - 1), FINE_EDGES)
 
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
+from lastlayer.checking.watching import Watch
+from lastlayer.errors import OptionError
 
-from lastlayer.checking.check import check
-from lastlayer.errors import LastlayerError, OptionError
-
+from .checkpoint import Checkpoint
+from .findings import findings_of
 from .options import KINDS
+from .progress import shown
 from .readers.paths import Request, source_of
-from .readers.source import Block
 from .result import Evaluation, evaluation_of
-from .stream import bar, count
+from .stream import count
 from .tally import Tally
 
 __all__ = ["evaluate"]
-
-_LOOKED_AT = 1 << 20  # scores that `check` looks at
 
 
 def evaluate(
@@ -50,7 +49,8 @@ def evaluate(
         first axis; a table of pandas, polars or Arrow; an iterable of ``(scores, targets)`` or of dicts; a
         path of .npy, .npz, .safetensors, .parquet or .csv, of a folder of them, or a pattern.
     targets : array or path, optional
-        Class indices, names of classes, dense or top-k targets. Tables and batches hold their own.
+        Class indices, names of classes, dense or top-k targets; or the path of a file of them. Tables, .npz
+        and .safetensors files may hold their own, batches do.
     kind : {"logits", "probabilities", "log-probabilities"}
         What the scores are. It is never guessed: a file that says otherwise is an error.
     label : str, optional
@@ -61,9 +61,11 @@ def evaluate(
     sample_weight, groups, documents, n_bytes : array, or name of a column, optional
         As in `Tally.update`.
     progress : bool or function, optional
-        True shows a bar in a terminal; a function gets the rows so far, all of them or None, and the bytes.
+        True shows a bar in a terminal (extra ``[cli]``); a function gets the rows so far, how many there are
+        (None if that is not known), and the bytes so far.
     checkpoint : path, optional
-        A file that an interrupted run goes on from. It is written every few seconds, never by halves.
+        A file that an interrupted run goes on from. It is written every few seconds and at the end, never by
+        halves. That of other data or options is an error that names the difference.
     axis, binary, labels, options
         As in `Tally`.
     counted : function, optional
@@ -72,13 +74,16 @@ def evaluate(
     Returns
     -------
     Evaluation
-        Its ``findings`` are what `check` says of the first million scores.
+        Its ``findings`` are those of `check`.
 
     Raises
     ------
     ShapeError, DtypeError, OptionError, TargetError
+        They name the row by its number among all.
+    BackendError
+        If a table is given and pyarrow is not installed.
     EvaluationInterrupted
-        After Ctrl-C; its ``tally`` has the rows so far.
+        After Ctrl-C; its ``tally`` has the rows so far, each counted once.
 
     Examples
     --------
@@ -91,38 +96,14 @@ def evaluate(
         raise OptionError("evaluate", "kind", repr(kind), f"one of {', '.join(map(repr, KINDS))}")
     facts = {"sample_weight": sample_weight, "groups": groups, "documents": documents, "n_bytes": n_bytes}
     facts = {name: value for name, value in facts.items() if value is not None}
-    if isinstance(scores, (list, tuple)) and targets is not None:
-        scores = np.asarray(scores)
-    source = source_of(Request(scores, targets, label, columns, axis, binary, facts))
-    if source.kind is not None and source.kind != kind:
-        remedy = f"pass kind={source.kind!r}"
-        raise OptionError("evaluate", "kind", repr(kind), f"{source.kind!r}, as the data says", remedy)
+    source = source_of(Request(scores, targets, label, columns, axis, binary, facts, kind))
     labels = source.labels if labels is None else labels
     tally = Tally(source.classes, kind=kind, axis=axis, binary=binary, labels=labels, **options)
-    findings: list[Any] = []
-    looked = [0]
-
-    def see(block: Block) -> None:
-        if looked[0] < _LOOKED_AT and not findings:
-            looked[0] += max(1, block.rows * source.classes)
-            findings.extend(_findings(block, tally))
-
-    with bar(progress) as told:
-        tally = count(tally, source, told, None if checkpoint is None else os.fspath(checkpoint), see)
+    watch = Watch(kind, axis, binary)
+    saved = None if checkpoint is None else Checkpoint(os.fspath(checkpoint), source, tally)
+    with shown(progress) as tell:
+        tally, watch = count(tally, watch, source, tell, saved)
     if counted is not None:
         counted(tally)
-    return evaluation_of(tally, tuple(findings))
-
-
-def _findings(block: Block, tally: Tally) -> list[Any]:
-    """What `check` says of the first rows of a block."""
-    o = tally.options
-    if o.binary or o.labels is not None:
-        return []
-    some = max(1, _LOOKED_AT // max(1, o.classes))
-    targets = block.targets if isinstance(block.targets, tuple) else block.targets[:some]
-    options: Any = {"kind": o.kind, "axis": o.axis, "ignore_index": o.ignore_index}
-    try:
-        return list(check(block.scores[:some], targets, **options))
-    except LastlayerError:
-        return []
+    result = evaluation_of(tally)
+    return replace(result, findings=tuple(findings_of(tally, result, watch)))

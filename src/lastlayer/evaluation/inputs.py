@@ -11,9 +11,9 @@ import numpy.typing as npt
 from lastlayer.arrays import BFLOAT16
 from lastlayer.blocks import to_host
 from lastlayer.errors import DtypeError, OptionError, ShapeError, TargetError
+from lastlayer.labels import MISSING, UNKNOWN, Labels
 from lastlayer.problem import is_top_k
 
-from .labels import MISSING, UNKNOWN, Labels
 from .options import TallyOptions
 
 __all__ = ["Facts", "Targets", "facts_of", "scores_of", "targets_of"]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from lastlayer import linear_functional
 from lastlayer.blocks import to_host
 from lastlayer.errors import DtypeError, OptionError
+from lastlayer.labels import Labels
 from lastlayer.row_statistics import RowStats
 
 from .counters import (
@@ -33,7 +34,6 @@ from .counters import (
 )
 from .exact import Counts, Sums
 from .inputs import Facts, Targets, facts_of, scores_of, targets_of
-from .labels import Labels
 from .options import TallyOptions, checked
 from .ranking import Ranking, keys_of, limit_of
 from .result import Evaluation, evaluation_of

@@ -8,67 +8,83 @@ from typing import Any
 
 import numpy as np
 
-from lastlayer.blocks import opened
+from lastlayer.blocks import row_blocks
 from lastlayer.errors import OptionError, ShapeError
 
 from .source import BLOCK_BYTES, Block
+from .values import array_of, fingerprint, keys_of, sliced
 
 __all__ = ["ArraySource"]
 
+Box = tuple[slice, ...]
+
 
 class ArraySource:
-    """Scores and targets that are read a few rows of the first axis at a time."""
+    """Scores and targets that are read some rows at a time, in the order of the array."""
 
     kind: str | None = None
     labels: tuple[Any, ...] | None = None
 
-    def __init__(
-        self, scores: Any, targets: Any, axis: int, binary: bool, facts: dict[str, Any], name: str = ""
-    ) -> None:
-        self.scores = opened(scores)
-        self.name, self.facts = name, {k: v for k, v in facts.items() if v is not None}
-        shape = tuple(int(n) for n in self.scores.shape)
+    def __init__(self, scores: Any, targets: Any, axis: int, binary: bool, facts: dict[str, Any]) -> None:
+        self.scores = scores = array_of("scores", scores)
+        shape = tuple(int(n) for n in scores.shape)
         if not shape or (len(shape) == 1 and not binary):
             rule = "rows of scores; of a single row pass scores[None]"
             raise ShapeError("evaluate", "scores", f"of shape {shape}", rule)
-        if not binary and axis % len(shape) == 0 and len(shape) > 1:
-            raise OptionError("evaluate", "axis", str(axis), "a class axis behind the rows' first axis")
-        self.targets = targets if isinstance(targets, (list, tuple)) else opened(targets)
+        if binary:  # (...) or (..., 1)
+            self.axis = len(shape) - 1 if len(shape) > 1 and shape[-1] == 1 else None
+        elif -len(shape) <= axis < len(shape):
+            self.axis = axis % len(shape)
+        else:
+            raise OptionError("evaluate", "axis", str(axis), f"an axis of scores of shape {shape}")
+        self.shape = tuple(n for k, n in enumerate(shape) if k != self.axis)  # of the rows
         self.classes = 2 if binary else shape[axis]
-        self.each = math.prod(shape[1:]) // (1 if binary else max(1, shape[axis]))  # rows of one slice
-        self.each = max(1, self.each) if shape[0] else 1
-        self.length, self.rows = shape[0], shape[0] * self.each
-        size = int(getattr(self.scores.dtype, "itemsize", 8)) * max(1, math.prod(shape[1:]))
-        self.n_bytes = size * shape[0]
-        self.step, self._slice_bytes = max(1, BLOCK_BYTES // size), size
+        self.rows: int | None = math.prod(self.shape)
+        self._item, self._each = int(getattr(scores.dtype, "itemsize", 8)), 1 if binary else self.classes
+        self.n_bytes: int | None = self._item * math.prod(shape)
+        self.is_top_k = isinstance(targets, tuple) and len(targets) in (2, 3) and hasattr(targets[0], "shape")
+        parts = targets if self.is_top_k else (targets,)
+        self.targets = tuple(array_of("targets", part) for part in parts)
+        self.facts = {k: array_of(k, v) for k, v in facts.items() if v is not None}
         self._check_lengths()
 
     def _check_lengths(self) -> None:
-        targets = self.targets
-        top_k = isinstance(targets, tuple) and len(targets) in (2, 3) and hasattr(targets[0], "shape")
-        given = {"targets": targets[0] if top_k else targets} | self.facts
-        for name, value in given.items():
-            length = int(value.shape[0]) if hasattr(value, "shape") and value.shape else len(value)
-            if length != self.length:
-                rule = f"{self.length} as scores has on its first axis"
-                raise ShapeError("evaluate", name, f"of length {length}", rule)
-        self.top_k = top_k
+        for name, value in {"targets": self.targets[0], **self.facts}.items():
+            given = tuple(int(n) for n in value.shape)
+            is_dense = name == "targets" and given == tuple(self.scores.shape)
+            if given and not is_dense and given[0] != self.shape[0]:
+                of = " as scores has on its first axis" if self.axis else " rows as scores has"
+                raise ShapeError("evaluate", name, f"of length {given[0]}", f"{self.shape[0]}{of}")
 
-    def identity(self) -> list[Any]:
-        """The shape, the dtype and where it lies."""
-        return ["array", self.name, [int(n) for n in self.scores.shape], str(self.scores.dtype)]
+    def identity(self) -> dict[str, Any]:
+        """The shapes, the dtypes and digests of rows here and there."""
+        found = {"scores": fingerprint(self.scores), "targets": [fingerprint(t) for t in self.targets]}
+        return found | {name: fingerprint(value) for name, value in self.facts.items()}
 
     def blocks(self, start: int) -> Iterator[Block]:
-        """Slices of the first axis."""
-        for begin in range(start // self.each, self.length, self.step):
-            part = slice(begin, min(begin + self.step, self.length))
-            targets = tuple(t[part] for t in self.targets) if self.top_k else self.targets[part]
-            facts = {name: value[part] for name, value in self.facts.items()}
-            n = part.stop - part.start
-            scores = self.scores[part]
-            yield Block(scores, targets, begin * self.each, n * self.each, n * self._slice_bytes, facts)
+        """Boxes of rows, one after another."""
+        first = 0
+        whole = (*self.shape, max(1, self._each))
+        for found in row_blocks(whole, len(self.shape), max(1, BLOCK_BYTES // self._item)):
+            n = math.prod(part.stop - part.start for part in found.box)
+            if first >= start:
+                yield self._block(found.box, first, n)
+            elif first + n > start:  # another split has ended here: its rows one by one
+                for i in range(start - first, n):
+                    yield self._block(tuple(slice(k, k + 1) for k in found.position(i)), first + i, 1)
+            first += n
 
-
-def as_lists(values: Any) -> Any:
-    """Values of a table as an array: of numbers where they are, else of objects."""
-    return values if hasattr(values, "shape") else np.asarray(values, dtype=object)
+    def _block(self, box: Box, first: int, n: int) -> Block:
+        of_scores = box if self.axis is None else (*box[: self.axis], slice(None), *box[self.axis :])
+        facts: dict[str, Any] = {}
+        for name, value in self.facts.items():
+            part = sliced(value, box)
+            facts[name] = keys_of(name, part) if name in ("groups", "documents") else part
+        if len(box) > 1:
+            size = tuple(part.stop - part.start for part in box)
+            facts["positions"] = np.broadcast_to(np.arange(box[-1].start, box[-1].stop), size)
+        is_dense = not self.is_top_k and tuple(self.targets[0].shape) == tuple(self.scores.shape)
+        targets = tuple(sliced(t, of_scores if is_dense else box) for t in self.targets)
+        scores = sliced(self.scores, of_scores)
+        n_bytes = n * self._each * self._item
+        return Block(scores, targets if self.is_top_k else targets[0], first, n, n_bytes, facts, box)

@@ -29,9 +29,9 @@ class LinearSource:
         self.classes, self.rows, self.n_bytes = int(self.weight.shape[0]), features.rows, features.n_bytes
         self.kind, self.labels = features.kind, None
 
-    def identity(self) -> list[Any]:
+    def identity(self) -> dict[str, Any]:
         """That of the features, and the head's shape."""
-        return [self.features.identity(), list(self.weight.shape)]
+        return {"features": self.features.identity(), "weight": list(self.weight.shape)}
 
     def blocks(self, start: int) -> Iterator[Block]:
         """The logits of a few rows."""

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from lastlayer.errors import DtypeError, OptionError
 
 from .arrays import ArraySource
 from .batches import BatchSource
-from .files import arrays_of, opened_file
-from .source import Block, Source
-from .tables import TableSource, is_table
+from .columns import Wanted
+from .files import ArrayFile, opened_file
+from .shards import Shards
+from .source import Source
+from .tables import TableColumn, TableSource, is_table
+from .values import Part, array_of
 
 __all__ = ["Request", "source_of"]
 
-_SUFFIXES = (".npy", ".npz", ".safetensors", ".parquet", ".csv")
+_ARRAYS, _TABLES = (".npy", ".npz", ".safetensors"), (".parquet", ".csv")
+_SUFFIXES = (*_ARRAYS, *_TABLES)
+_OF_KIND = {
+    "logits": ("logits",),
+    "probabilities": ("probabilities", "probs"),
+    "log-probabilities": ("log_probabilities", "log-probabilities", "log_probs"),
+}
+_TARGETS = ("targets", "labels", "label", "y")
 
 
 class Request(NamedTuple):
@@ -30,52 +41,101 @@ class Request(NamedTuple):
     axis: int
     binary: bool
     facts: dict[str, Any]  # sample_weight, groups, ...: arrays, or names of columns
+    kind: str | None = None  # what the scores are, if that is known
 
 
 def source_of(request: Request) -> Source:
     """The source of scores and targets."""
+    found = _source_of(request)
+    if None not in (found.kind, request.kind) and found.kind != request.kind:
+        rule, remedy = f"{found.kind!r}, as the data says", f"pass kind={found.kind!r}"
+        raise OptionError("evaluate", "kind", repr(request.kind), rule, remedy)
+    return found
+
+
+def _source_of(request: Request) -> Source:
     scores = request.scores
     if isinstance(scores, (str, os.PathLike)):
         return _of_path(request, os.fspath(scores))
     if is_table(scores):
-        return TableSource.of_table(scores, request.columns, request.label, request.facts)
+        return TableSource.of_table(scores, _wanted(request))
     if hasattr(scores, "shape") or (isinstance(scores, (list, tuple)) and request.targets is not None):
-        return _of_array(request, scores)
+        return _of_arrays(request, scores)
     if isinstance(scores, Iterable):
         if request.targets is not None:
             rule = "None: each batch holds its own"
             raise OptionError("evaluate", "targets", "given with an iterable of batches", rule)
+        if request.facts:
+            rule = "None: batches are dicts that hold it"
+            raise OptionError(
+                "evaluate", next(iter(request.facts)), "given with an iterable of batches", rule
+            )
         return BatchSource(scores, request.axis, request.binary)
     found = f"a {type(scores).__name__}"
     raise DtypeError("evaluate", "scores", found, "an array, a table, an iterable of batches, or a path")
 
 
-def _of_array(request: Request, scores: Any, name: str = "") -> ArraySource:
-    targets = request.targets
+def _of_arrays(request: Request, scores: Any) -> ArraySource:
+    """Arrays, or what stands for them in files."""
+    targets = _opened_targets(request)
     if targets is None:
         raise OptionError("evaluate", "targets", "None", "the targets of scores, or their file")
-    if isinstance(targets, (str, os.PathLike)):
-        targets = _array_of_file("targets", os.fspath(targets), request.label, "targets")
-    facts = {k: v for k, v in request.facts.items() if not isinstance(v, str)}
-    if len(facts) < len(request.facts):
-        named = next(k for k, v in request.facts.items() if isinstance(v, str))
-        raise OptionError(
-            "evaluate", named, repr(request.facts[named]), "an array: the scores have no columns"
-        )
-    return ArraySource(scores, targets, request.axis, request.binary, facts, name)
+    named = next((k for k, v in request.facts.items() if isinstance(v, str)), None)
+    if named is not None:
+        rule = "an array: the scores have no columns"
+        raise OptionError("evaluate", named, repr(request.facts[named]), rule)
+    return ArraySource(scores, targets, request.axis, request.binary, request.facts)
+
+
+def _wanted(request: Request) -> Wanted:
+    """What is asked for of a table."""
+    names = {k: v for k, v in request.facts.items() if isinstance(v, str)}
+    arrays = {k: array_of(k, v) for k, v in request.facts.items() if not isinstance(v, str)}
+    targets = _opened_targets(request)
+    if targets is not None:
+        if isinstance(targets, tuple):
+            raise DtypeError("evaluate", "targets", "a tuple", "one array beside a table")
+        targets = array_of("targets", targets)
+    return Wanted(request.kind, request.columns, request.label, targets, names, arrays, binary=request.binary)
+
+
+# --- files --------------------------------------------------------------------------------------------------
 
 
 def _of_path(request: Request, path: str) -> Source:
     paths = _files("scores", path)
-    forms = {os.path.splitext(p)[1].lower() for p in paths}
-    if len(forms) > 1:
-        raise OptionError("evaluate", "scores", repr(path), f"files of one form, not {sorted(forms)}")
-    form = forms.pop()
-    if form in (".parquet", ".csv"):
-        return TableSource.of_files(paths, form[1:], request.columns, request.label, request.facts)
+    form = _form("scores", path, paths)
+    if form in _TABLES:
+        return TableSource.of_files(paths, form[1:], _wanted(request))
     if len(paths) == 1:
-        return _of_file(request, paths[0], form)
-    return _Shards([_of_file(request._replace(targets=_shard(request, p)), p, form) for p in paths])
+        return _of_file(request, paths[0])
+    return _of_shards(request, paths)
+
+
+def _of_shards(request: Request, paths: list[str]) -> Source:
+    """Several files of arrays; the targets are in them, in as many files, or in one array for all."""
+    targets = request.targets
+    if targets is None:
+        return Shards([_of_file(request, path) for path in paths])
+    if isinstance(targets, (str, os.PathLike)):
+        others = _files("targets", os.fspath(targets))
+        if len(others) == len(paths) and _form("targets", os.fspath(targets), others) in _ARRAYS:
+            _compare_names(paths, others)
+            pairs = zip(paths, others, strict=True)
+            return Shards([_of_file(request._replace(targets=other), path) for path, other in pairs])
+    if isinstance(targets, tuple):
+        raise DtypeError("evaluate", "targets", "a tuple", "one array beside several files")
+    whole = {"targets": array_of("targets", _opened_targets(request))}
+    whole |= {k: array_of(k, v) for k, v in request.facts.items() if not isinstance(v, str)}
+    parts, start = [], 0
+    for path in paths:
+        scores = _scores_of(request, path, opened_file("scores", path))
+        length = int(scores.shape[0]) if scores.shape else 0
+        some = {name: Part(value, start, length) if value.shape else value for name, value in whole.items()}
+        facts = {k: some.get(k, v) for k, v in request.facts.items()}
+        parts.append(_of_file(request._replace(targets=some["targets"], facts=facts), path))
+        start += length
+    return Shards(parts, {k: v for k, v in whole.items() if v.shape}, start)
 
 
 def _files(argument: str, path: str) -> list[str]:
@@ -95,82 +155,90 @@ def _files(argument: str, path: str) -> list[str]:
     return found
 
 
-def _shard(request: Request, path: str) -> Any:
-    """The targets of one file among several: in the file, or in one of the same name in another folder."""
-    if request.targets is None:
-        return None
-    if isinstance(request.targets, (str, os.PathLike)) and os.path.isdir(request.targets):
-        return os.path.join(os.fspath(request.targets), os.path.basename(path))
-    rule = "a folder of files with the same names as the scores'"
-    raise OptionError("evaluate", "targets", "given for several files", rule)
+def _form(argument: str, path: str, paths: list[str]) -> str:
+    forms = sorted({os.path.splitext(p)[1].lower() for p in paths})
+    if len(forms) > 1:
+        raise OptionError("evaluate", argument, f"{path!r} with {' and '.join(forms)}", "files of one form")
+    return forms[0]
 
 
-def _of_file(request: Request, path: str, form: str) -> Source:
-    if form == ".npy":
-        return _of_array(request, opened_file("scores", path), path)
-    arrays, metadata = arrays_of("scores", path)
-    name = request.columns if isinstance(request.columns, str) else None
-    scores = _named("scores", path, arrays, name, ("logits", "scores", "probabilities", "log_probabilities"))
-    if request.targets is None:
-        labels = _named("targets", path, arrays, request.label, ("targets", "labels", "label", "y"))
-        request = request._replace(targets=labels)
-    facts = {k: arrays[v] if isinstance(v, str) and v in arrays else v for k, v in request.facts.items()}
-    source = _of_array(request._replace(facts=facts), scores, path)
-    source.kind = metadata.get("lastlayer.kind")
+def _compare_names(paths: list[str], others: list[str]) -> None:
+    """Files are paired by their order; the numbers in their names have to agree."""
+    for path, other in zip(paths, others, strict=True):
+        a, b = (re.findall(r"\d+", os.path.basename(p)) for p in (path, other))
+        if [int(n) for n in a] != [int(n) for n in b]:
+            rule = f"the file of the targets of {path!r}: both are read in order of their names"
+            raise OptionError("evaluate", "targets", repr(other), rule)
+
+
+# --- arrays of files ----------------------------------------------------------------------------------------
+
+
+def _of_file(request: Request, path: str) -> ArraySource:
+    """Scores of a file of arrays, with targets and facts of it or of their own."""
+    file = opened_file("scores", path)
+    scores = _scores_of(request, path, file)
+    if request.targets is None and "" not in file.arrays:
+        request = request._replace(targets=_named("targets", path, file, request.label, _TARGETS))
+    facts = {
+        k: _named(k, path, file, v, ()) if isinstance(v, str) and "" not in file.arrays else v
+        for k, v in request.facts.items()
+    }
+    source = _of_arrays(request._replace(facts=facts), scores)
+    source.kind = file.metadata.get("lastlayer.kind") or _kind_of_name(request, file)
     return source
 
 
-def _array_of_file(argument: str, path: str, name: str | None, usual: str) -> Any:
-    """The one array that a file of targets holds."""
-    form = os.path.splitext(path)[1].lower()
-    if not os.path.exists(path):
-        raise OptionError("evaluate", argument, repr(path), "a file that exists")
-    if form == ".npy":
-        return opened_file(argument, path)
-    if form in (".npz", ".safetensors"):
-        return _named(argument, path, arrays_of(argument, path)[0], name, (usual, "labels", "label", "y"))
-    raise OptionError("evaluate", argument, repr(path), "a .npy, .npz or .safetensors file")
+def _scores_of(request: Request, path: str, file: ArrayFile) -> Any:
+    name = request.columns if isinstance(request.columns, str) else None
+    if request.columns is not None and name is None:
+        raise OptionError("evaluate", "columns", repr(request.columns), "the name of one array of the file")
+    return _named("scores", path, file, name, _names(request.kind))
 
 
-def _named(argument: str, path: str, arrays: dict[str, Any], name: str | None, usual: tuple[str, ...]) -> Any:
+def _names(kind: str | None) -> tuple[str, ...]:
+    """What the scores are usually called, those of the declared kind first."""
+    order = sorted(_OF_KIND, key=lambda other: other != kind)
+    return (*(n for n in _OF_KIND[order[0]]), "scores", *(n for k in order[1:] for n in _OF_KIND[k]))
+
+
+def _kind_of_name(request: Request, file: ArrayFile) -> str | None:
+    """What the name of the scores says, where it was not given."""
+    if request.columns is not None:
+        return None
+    name = next((n for n in _names(request.kind) if n in file.arrays), None)
+    return next((kind for kind, names in _OF_KIND.items() if name in names), None)
+
+
+def _opened_targets(request: Request) -> Any:
+    """Targets of their own: an array, or what a file of them holds."""
+    targets = request.targets
+    if not isinstance(targets, (str, os.PathLike)):
+        return targets
+    path = os.fspath(targets)
+    paths = _files("targets", path)
+    form = _form("targets", path, paths)
+    if form in _TABLES:
+        return TableColumn("targets", paths, form[1:], request.label)
+    if len(paths) > 1:
+        rule = "one file for one file of scores"
+        raise OptionError("evaluate", "targets", f"{path!r}, {len(paths)} files", rule)
+    return _named("targets", paths[0], opened_file("targets", paths[0]), request.label, _TARGETS)
+
+
+def _named(argument: str, path: str, file: ArrayFile, name: str | None, usual: tuple[str, ...]) -> Any:
     """The array of this name; without one, that of a usual name, or the only one."""
-    if name is not None and name in arrays:
-        return arrays[name]
+    opened: dict[str, Callable[[], Any]] = file.arrays
+    if "" in opened:  # of .npy, which has no names
+        return opened[""]()
+    if name is not None and name in opened:
+        return opened[name]()
     if name is None:
-        found = [arrays[n] for n in usual if n in arrays] or (
-            list(arrays.values()) if len(arrays) == 1 else []
-        )
-        if found:
-            return found[0]
-    shown = ", ".join(map(repr, list(arrays)[:8]))
-    raise OptionError(
-        "evaluate", argument, repr(path), f"an array called {name or usual[0]!r} (it has {shown})"
-    )
-
-
-class _Shards:
-    """Several sources, one after another."""
-
-    def __init__(self, parts: list[Source]) -> None:
-        self.parts, first = parts, parts[0]
-        self.classes, self.kind, self.labels = first.classes, first.kind, first.labels
-        for part in parts[1:]:
-            if (part.classes, part.kind) != (self.classes, self.kind):
-                found = f"of {part.classes} classes and {self.classes}, kind {part.kind!r} and {self.kind!r}"
-                raise OptionError("evaluate", "scores", found, "files of the same classes and kind")
-        self.rows = sum(p.rows or 0 for p in parts)
-        self.n_bytes = sum(p.n_bytes or 0 for p in parts)
-
-    def identity(self) -> list[Any]:
-        """Those of the parts."""
-        return [part.identity() for part in self.parts]
-
-    def blocks(self, start: int) -> Iterator[Block]:
-        """The blocks of each part."""
-        before = 0
-        for part in self.parts:
-            rows = part.rows or 0
-            if start < before + rows:
-                for block in part.blocks(max(0, start - before)):
-                    yield block._replace(first=block.first + before)
-            before += rows
+        found = next((n for n in usual if n in opened), None)
+        if found is None and len(opened) == 1:
+            found = next(iter(opened))
+        if found is not None:
+            return opened[found]()
+    shown = ", ".join(map(repr, list(opened)[:8])) or "none"
+    rule = f"an array called {name or usual[0]!r} (it has {shown})"
+    raise OptionError("evaluate", argument, repr(path), rule)

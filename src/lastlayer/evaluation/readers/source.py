@@ -19,6 +19,17 @@ class Block(NamedTuple):
     rows: int
     n_bytes: int  # read for it
     facts: dict[str, Any] = {}  # noqa: RUF012 - never written to: more arguments of `Tally.update`
+    box: tuple[slice, ...] | None = None  # its rows' positions, where the rows have several axes
+
+    def position(self, i: int) -> tuple[int, ...]:
+        """The index of its i-th row among all rows."""
+        if self.box is None:
+            return (self.first + i,)
+        found = []
+        for part in reversed(self.box):
+            i, k = divmod(i, part.stop - part.start)
+            found.append(part.start + k)
+        return tuple(reversed(found))
 
 
 class Source(Protocol):
@@ -44,7 +55,7 @@ class Source(Protocol):
     def labels(self) -> tuple[Any, ...] | None:
         """The names of the classes, if the data has them."""
 
-    def identity(self) -> list[Any]:
+    def identity(self) -> dict[str, Any]:
         """What tells this data from other data, as JSON has it: for checkpoints."""
 
     def blocks(self, start: int) -> Iterator[Block]:

@@ -1,173 +1,152 @@
-"""Tables: DataFrames, Arrow tables, Parquet and CSV files. In: a table with a column of labels. Out: blocks.
+"""Tables: DataFrames, Arrow tables, Parquet and CSV files. In: a table with scores. Out: blocks.
 
-The scores are one column of fixed-size lists, or one column for each class: those that are named, by default
-all that are called ``logit:<class>``.
+`columns` says which columns hold what; `datasets` opens files.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from lastlayer.errors import BackendError, DtypeError, OptionError, ShapeError
+from lastlayer.errors import ShapeError
 
+from .columns import Columns, Wanted, plain
+from .datasets import count_rows, errors_of_arrow, opened_files, opened_table
 from .source import BLOCK_BYTES, Block
+from .values import digest, fingerprint, keys_of, sliced
 
-__all__ = ["TableSource", "is_table"]
+__all__ = ["TableColumn", "TableSource", "is_table"]
 
-_PREFIXES = {"logit:": "logits", "probability:": "probabilities", "log-probability:": "log-probabilities"}
+_SAMPLES = 64  # rows of a table in memory that tell it from others
 
 
 def is_table(values: Any) -> bool:
     """Whether values are a table that Arrow can read."""
-    return hasattr(values, "__arrow_c_stream__") or type(values).__module__.partition(".")[0] == "pandas"
-
-
-class Columns:
-    """Which columns hold scores, labels and what else is said of a row."""
-
-    def __init__(self, schema: Any, columns: Any, label: str | None, facts: dict[str, Any]) -> None:
-        names = list(schema.names)
-        self.label = self._one(names, "label", label if label is not None else "label")
-        self.facts = {k: self._one(names, k, v) for k, v in facts.items() if v is not None}
-        self.kind, self.labels = _said(schema), None
-        if isinstance(columns, str):
-            columns = [columns]
-        if columns is None:
-            found = {p: [n for n in names if n.startswith(p)] for p in _PREFIXES}
-            prefix = next((p for p, some in found.items() if some), None)
-            if prefix is None:
-                rule = "columns= with the names of the scores, or columns called 'logit:<class>'"
-                raise OptionError("evaluate", "columns", "None", rule)
-            columns = found[prefix]
-            if not _is_number(schema.field(self.label).type):  # names of classes
-                self.labels = tuple(name.removeprefix(prefix) for name in columns)
-            self.kind = self.kind or _PREFIXES[prefix]
-        self.scores = [self._one(names, "columns", name) for name in columns]
-        self.is_list = len(self.scores) == 1 and hasattr(schema.field(self.scores[0]).type, "list_size")
-        if self.is_list:
-            self.classes = int(schema.field(self.scores[0]).type.list_size)
-        else:
-            self.classes = len(self.scores)
-
-    @staticmethod
-    def _one(names: Sequence[str], argument: str, name: Any) -> str:
-        if name in names:
-            return str(name)
-        shown = ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
-        raise OptionError("evaluate", argument, repr(name), f"a column of the table ({shown})")
-
-    def read(self, batch: Any) -> tuple[Any, Any, dict[str, Any]]:
-        """The scores (n, V), labels and facts of a record batch."""
-        if self.is_list:
-            column = batch.column(self.scores[0])
-            if column.null_count:
-                raise DtypeError(
-                    "evaluate", self.scores[0], "a column with missing rows", "scores in each row"
-                )
-            flat = _numbers(self.scores[0], column.flatten())
-            scores = flat.reshape(len(batch), self.classes)
-        else:
-            parts = [_numbers(name, batch.column(name)) for name in self.scores]
-            scores = np.stack(parts, axis=1) if parts else np.empty((len(batch), 0))
-        facts = {name: _plain(batch.column(column)) for name, column in self.facts.items()}
-        return scores, _plain(batch.column(self.label)), facts
-
-
-def _arrow(argument: str, what: str) -> tuple[Any, Any]:
-    """PyArrow and its datasets."""
-    try:
-        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.dataset")
-    except ImportError as error:
-        rule = "pyarrow to read it"
-        remedy = "pip install 'lastlayer[evaluate]'"
-        raise BackendError("evaluate", argument, what, rule, remedy) from error
-
-
-def _said(schema: Any) -> str | None:
-    """The kind of scores that a table's metadata names."""
-    value = (schema.metadata or {}).get(b"lastlayer.kind")
-    if value is None:
-        return None
-    text: str = value.decode()
-    try:
-        return str(json.loads(text))
-    except ValueError:
-        return text
-
-
-def _is_number(kind: Any) -> bool:
-    return str(kind).startswith(("float", "double", "halffloat", "int", "uint"))
-
-
-def _numbers(name: str, column: Any) -> Any:
-    if not _is_number(column.type):
-        raise DtypeError("evaluate", name, f"a column of {column.type}", "numbers")
-    found = column.to_numpy(zero_copy_only=False)  # missing numbers become NaN
-    return found.astype(np.float64) if found.dtype.kind in "iu" else found
-
-
-def _plain(column: Any) -> Any:
-    """A column in NumPy: numbers with NaN for missing ones, or objects with None."""
-    found = column.to_numpy(zero_copy_only=False)
-    return found if found.dtype.kind in "iufb" else np.asarray(column.to_pylist(), dtype=object)
+    if type(values).__module__.partition(".")[0] == "pandas":
+        return hasattr(values, "columns")
+    return hasattr(values, "__arrow_c_stream__") and not hasattr(values, "dtype")  # a Series has a dtype
 
 
 class TableSource:
-    """Record batches of a dataset, or of a table in memory."""
+    """Record batches of a table; targets are a column, or an array of their own."""
 
-    def __init__(self, dataset: Any, columns: Columns, rows: int | None, name: str) -> None:
-        self.dataset, self.columns, self.rows, self.name = dataset, columns, rows, name
+    def __init__(self, dataset: Any, columns: Columns, rows: int | None, content: dict[str, Any]) -> None:
+        self.dataset, self.columns, self.rows, self.content = dataset, columns, rows, content
         self.classes, self.kind, self.labels = columns.classes, columns.kind, columns.labels
-        self.n_bytes = None if rows is None else rows * self.classes * 8
-        if self.classes == 0:
-            raise ShapeError("evaluate", "columns", "of no class", "at least one")
+        self.targets, self.facts = columns.wanted.targets, columns.wanted.arrays
+        self.n_bytes = None if rows is None else rows * columns.row_bytes
+        for name, value in {"targets": self.targets, **self.facts}.items():
+            if value is not None and rows is not None and value.shape and int(value.shape[0]) != rows:
+                raise ShapeError(
+                    "evaluate", name, f"of length {int(value.shape[0])}", f"{rows} rows as scores has"
+                )
 
     @classmethod
-    def of_table(cls, table: Any, columns: Any, label: str | None, facts: dict[str, Any]) -> TableSource:
+    def of_table(cls, table: Any, wanted: Wanted) -> TableSource:
         """A table of Arrow, pandas or polars."""
-        pa, dataset = _arrow("scores", "a table")
-        whole = pa.table(table) if hasattr(table, "__arrow_c_stream__") else pa.Table.from_pandas(table)
-        return cls(dataset.dataset(whole), Columns(whole.schema, columns, label, facts), whole.num_rows, "")
+        whole, dataset = opened_table(table)
+        rows = sorted({int(k) for k in np.linspace(0, max(0, whole.num_rows - 1), _SAMPLES)})
+        content = digest(*(repr(whole.slice(k, 1).to_pylist()).encode() for k in rows))
+        return cls(
+            dataset, Columns(whole, wanted), whole.num_rows, {"rows": whole.num_rows, "content": content}
+        )
 
     @classmethod
-    def of_files(
-        cls, paths: Sequence[str], form: str, columns: Any, label: str | None, facts: dict[str, Any]
-    ) -> TableSource:
+    def of_files(cls, paths: Sequence[str], form: str, wanted: Wanted) -> TableSource:
         """Files of one form, "parquet" or "csv"."""
-        _, dataset = _arrow("scores", f"a {form} file")
-        try:
-            found = dataset.dataset(list(paths), format=form)
-            rows = found.count_rows() if form == "parquet" else None
-        except (OSError, ValueError) as error:
-            raise OptionError("evaluate", "scores", repr(paths[0]), f"a {form} file ({error})") from error
-        return cls(found, Columns(found.schema, columns, label, facts), rows, "|".join(paths))
+        dataset, content = opened_files("scores", paths, form, wanted)
+        columns = Columns(dataset, wanted)
+        with errors_of_arrow("scores", paths):
+            rows = dataset.count_rows() if form == "parquet" else None
+        return cls(dataset, columns, rows, content)
 
-    def identity(self) -> list[Any]:
-        """The files, and how many rows they have."""
-        if not self.name:
-            raise OptionError("evaluate", "checkpoint", "given", "None with a table in memory")
-        return ["table", self.name, self.rows, self.columns.scores[:3], self.classes]
+    def identity(self) -> dict[str, Any]:
+        """The columns, and pieces of the files or rows of the table."""
+        found: dict[str, Any] = {
+            "table": self.content,
+            "columns": digest(repr(self.columns.names()).encode()),
+        }
+        arrays = {k: v for k, v in {"targets": self.targets, **self.facts}.items() if v is not None}
+        return found | {name: fingerprint(value) for name, value in arrays.items()}
 
     def blocks(self, start: int) -> Iterator[Block]:
         """Record batches of a few rows."""
-        pa, _ = _arrow("scores", "a table")
-        wanted = [*self.columns.scores, self.columns.label, *self.columns.facts.values()]
-        size = max(1, min(1 << 17, BLOCK_BYTES // (8 * self.classes)))
+        size = max(1, min(1 << 17, BLOCK_BYTES // max(8, self.columns.row_bytes)))
         position = 0
-        scanner = self.dataset.scanner(columns=list(dict.fromkeys(wanted)), batch_size=size, use_threads=True)
-        try:
-            for batch in scanner.to_batches():
-                n = batch.num_rows
-                if n and position + n > start:
-                    part = batch.slice(max(0, start - position))
-                    scores, labels, facts = self.columns.read(part)
-                    first = max(position, start)
-                    yield Block(scores, labels, first, part.num_rows, scores.nbytes, facts)
-                position += n
-        except pa.ArrowException as error:
-            raise OptionError("evaluate", "scores", repr(self.name), f"a readable table ({error})") from error
+        for batch in _batches(self.dataset, self.columns.names(), size):
+            n = batch.num_rows
+            if n and position + n > start:
+                part = batch.slice(max(0, start - position))
+                yield self._block(part, max(position, start), position + n)
+            position += n
+        self._check_end(position)
+
+    def _block(self, batch: Any, first: int, stop: int) -> Block:
+        scores, targets, facts = self.columns.read(batch, first)
+        for name, value in {"targets": self.targets, **self.facts}.items():
+            if value is not None and value.shape and int(value.shape[0]) < stop:
+                found, rule = f"of length {int(value.shape[0])}", "one for each row of scores, which has more"
+                raise ShapeError("evaluate", name, found, rule)
+        box = (slice(first, stop),)
+        if self.targets is not None:
+            targets = sliced(self.targets, box)
+        for name, value in self.facts.items():
+            part = sliced(value, box)
+            facts[name] = keys_of(name, part) if name in ("groups", "documents") else part
+        return Block(scores, targets, first, batch.num_rows, scores.nbytes, facts)
+
+    def _check_end(self, rows: int) -> None:
+        """Arrays beside a table whose length was not known before have no rows more."""
+        for name, value in {"targets": self.targets, **self.facts}.items():
+            if value is not None and value.shape and int(value.shape[0]) != rows:
+                raise ShapeError(
+                    "evaluate", name, f"of length {int(value.shape[0])}", f"{rows} rows as scores has"
+                )
+
+
+class TableColumn:
+    """One column of files: an array of which slices are read in order."""
+
+    def __init__(self, argument: str, paths: Sequence[str], form: str, name: str | None) -> None:
+        self.argument, self.paths = argument, paths
+        wanted = Wanted(label=name, only_label=True)
+        self.dataset, content = opened_files(argument, paths, form, wanted)
+        self.columns = Columns(self.dataset, wanted)
+        with errors_of_arrow(argument, paths):
+            self.shape = (count_rows(self.dataset, self.columns.names()),)
+        self.dtype = np.dtype(object)
+        self.content = digest(repr(content).encode())
+        self._rows: Iterator[Any] = iter(())
+        self._position, self._rest = -1, np.empty(0)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Rows from one to another."""
+        start, stop, _ = (index[0] if isinstance(index, tuple) else index).indices(self.shape[0])
+        if self._position < 0 or start < self._position:
+            self._rows, self._position, self._rest = self._values(), 0, np.empty(0)
+        parts, n = [], stop - self._position
+        while n > 0:
+            if not len(self._rest):
+                self._rest = next(self._rows)
+            part, self._rest = self._rest[:n], self._rest[n:]
+            n -= len(part)
+            skipped = min(len(part), max(0, start - self._position))
+            self._position += len(part)
+            parts.append(part[skipped:])
+        parts = [part for part in parts if len(part)]
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def _values(self) -> Iterator[Any]:
+        for batch in _batches(self.dataset, self.columns.names(), 1 << 17):
+            if batch.num_rows:
+                yield plain(batch.column(self.columns.label))
+
+
+def _batches(dataset: Any, names: list[str], size: int) -> Iterator[Any]:
+    """The record batches of a dataset, few at once in memory."""
+    with errors_of_arrow("scores", getattr(dataset, "files", ["a table"])):
+        yield from dataset.scanner(
+            columns=names, batch_size=size, batch_readahead=2, fragment_readahead=1, use_threads=True
+        ).to_batches()

@@ -1,0 +1,265 @@
+"""Interruptions: whatever stops `evaluate`, rows are counted once and files stay whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from assertions import raises
+from evaluations import N, V, assert_same
+
+import lastlayer as ll
+from lastlayer.evaluation import checkpoint, writing
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """A checkpoint after each block."""
+    monkeypatch.setattr(checkpoint, "_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
+
+
+def stop_after(rows):
+    def stop(done, *_):
+        if done >= rows:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+# --- Ctrl-C -------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_has_the_rows_so_far(data):
+    z, y, _ = data
+
+    def stop(rows, total, n_bytes):
+        assert total == N
+        assert n_bytes == rows * V * 4
+        if rows > 100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(ll.EvaluationInterrupted) as caught:
+        ll.evaluate(z, y, progress=stop)
+    n = caught.value.tally.n
+    assert 100 < n < N
+    assert isinstance(caught.value, KeyboardInterrupt)
+    assert_same(caught.value.tally.result(), ll.evaluate(z[:n], y[:n]))
+
+
+def test_ctrl_c_in_the_middle_of_a_block(data, monkeypatch):
+    """It waits until the block is counted: a tally is never that of half a block."""
+    z, y, _ = data
+    add, calls = ll.Tally._count, []
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        add(self, *arguments)
+
+    monkeypatch.setattr(ll.Tally, "_count", interrupted)
+    with pytest.raises(ll.EvaluationInterrupted) as caught:
+        ll.evaluate(z, y)
+    monkeypatch.undo()
+    n = caught.value.tally.n
+    assert n == 3 * 37
+    assert_same(caught.value.tally.result(), ll.evaluate(z[:n], y[:n]))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# --- checkpoints --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [1, 150, N])
+def test_a_checkpoint_goes_on(data, tmp_path, rows):
+    z, y, expected = data
+    path = tmp_path / "c.json"
+    with pytest.raises(ll.EvaluationInterrupted):
+        ll.evaluate(z, y, progress=stop_after(rows), checkpoint=path)
+    assert rows <= json.loads(path.read_text())["state"]["rows"] <= N
+    seen = []
+    found = ll.evaluate(z, y, checkpoint=path, progress=lambda *a: seen.append(a[0]))
+    assert_same(found, expected)
+    assert all(n > rows for n in seen)  # what is counted is not read again
+    assert_same(ll.evaluate(z, y, checkpoint=path), expected)  # all of it is there
+
+
+@pytest.mark.parametrize("name", ["probabilities", "constant", "NaN early", "NaN late", "dense"])
+def test_a_checkpoint_has_the_findings_so_far(data, tmp_path, name):
+    z, y, _ = data
+    z = {"probabilities": ll.softmax(z), "constant": np.ones_like(z)}.get(name, z)
+    row = {"NaN early": 5, "NaN late": 290}.get(name)
+    z = z if row is None else np.where(np.arange(N)[:, None] == row, np.nan, z)
+    y = np.eye(V)[y] if name == "dense" else y
+    whole = ll.evaluate(z, y)
+    assert whole.findings
+    with pytest.raises(ll.EvaluationInterrupted):
+        ll.evaluate(z, y, progress=stop_after(150), checkpoint=tmp_path / "c")
+    assert ll.evaluate(z, y, checkpoint=tmp_path / "c").to_json() == whole.to_json()
+
+
+@pytest.mark.parametrize("form", ["table", "parquet", "csv", "npz", "shards", "targets"])
+def test_a_checkpoint_of_any_source(data, table, tmp_path, form):
+    z, y, _ = data
+    path, targets = tmp_path / f"a.{form}", None
+    if form == "parquet":
+        pytest.importorskip("pyarrow.parquet").write_table(table, path, row_group_size=50)
+    elif form == "csv":
+        pytest.importorskip("pyarrow.csv").write_csv(table, path)
+    elif form == "npz":
+        np.savez_compressed(path, logits=z, targets=y)
+    elif form == "table":
+        path = table
+    else:
+        for i in range(3):
+            np.savez(
+                tmp_path / f"{i}.npz", logits=z[i * 100 : i * 100 + 100], targets=y[i * 100 : i * 100 + 100]
+            )
+        path, targets = str(tmp_path / "*.npz"), y if form == "targets" else None
+    whole = ll.evaluate(path, targets)
+    with pytest.raises(ll.EvaluationInterrupted):
+        ll.evaluate(path, targets, progress=stop_after(150), checkpoint=tmp_path / "c")
+    assert ll.evaluate(path, targets, checkpoint=tmp_path / "c").to_json() == whole.to_json()
+
+
+def test_a_checkpoint_of_another_run(data, tmp_path):
+    z, y, _ = data
+    path = tmp_path / "c"
+    ll.evaluate(z, y, checkpoint=path)
+    again = "; remove the file to begin again"
+    with raises(
+        ll.OptionError,
+        f"evaluate: checkpoint is '{path}', of options.bins=15; expected options.bins=10{again}",
+    ):
+        ll.evaluate(z, y, checkpoint=path, bins=10)
+    with pytest.raises(
+        ll.OptionError, match=r"of source.scores.content='\w+'; expected source.scores.content='"
+    ):
+        ll.evaluate(z + 1, y, checkpoint=path)
+    with pytest.raises(
+        ll.OptionError, match=r"of source.scores.content='\w+'; expected source.scores.content='"
+    ):
+        ll.evaluate(z[:100], y[:100], checkpoint=path)
+    with pytest.raises(ll.OptionError, match=r"of source.targets\[0\].content"):
+        ll.evaluate(z, (y + 1) % V, checkpoint=path)
+    with pytest.raises(ll.OptionError, match=r"of source.sample_weight.content=None"):
+        ll.evaluate(z, y, sample_weight=np.ones(N), checkpoint=path)
+    with raises(
+        ll.OptionError,
+        "evaluate: checkpoint is given; "
+        "expected None with batches, which may come in another order the next time",
+    ):
+        ll.evaluate([(z, y)], checkpoint=path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"schema": "other", "state": {}}', "[" * 100_000])
+def test_what_is_no_checkpoint(data, tmp_path, text):
+    z, y, _ = data
+    (tmp_path / "c").write_text(text)
+    with pytest.raises(ll.OptionError, match=r"expected a checkpoint \(.*\); remove the file to begin again"):
+        ll.evaluate(z, y, checkpoint=tmp_path / "c")
+    assert (tmp_path / "c").read_text() == text
+
+
+def test_a_checkpoint_of_which_a_digit_changed(data, tmp_path):
+    z, y, _ = data
+    ll.evaluate(z, y, checkpoint=tmp_path / "c")
+    saved = json.loads((tmp_path / "c").read_text())
+    saved["state"]["tally"]["n"] += 1
+    (tmp_path / "c").write_text(json.dumps(saved))
+    with pytest.raises(ll.OptionError, match="its digest does not fit what it holds"):
+        ll.evaluate(z, y, checkpoint=tmp_path / "c")
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    """The system refuses to write: the file stays what it was, and nothing else is left."""
+    path = tmp_path / "c.json"
+    path.write_text("old")
+    code = f"""
+    import resource, signal
+    from lastlayer.evaluation.writing import write_whole
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+    try:
+        write_whole("checkpoint", {str(path)!r}, b"x" * 1000)
+    except Exception as error:
+        print(type(error).__name__, error, end="")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    expected = f"evaluate: checkpoint is '{path}'; expected a file that can be written (File too large)"
+    assert done.stdout == f"OptionError {expected}"
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["c.json"]
+
+
+def test_a_folder_that_is_not_there(data, tmp_path):
+    z, y, _ = data
+    path = tmp_path / "nowhere" / "c"
+    rule = "expected a file that can be written (No such file or directory)"
+    with raises(ll.OptionError, f"evaluate: checkpoint is '{path}'; {rule}"):
+        ll.evaluate(z, y, checkpoint=path)
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    writing.write_whole("json", str(tmp_path / "b"), b"new")
+    assert (tmp_path / "b").is_symlink()
+    assert (tmp_path / "a").read_text() == "new"
+
+
+# --- kill -9 ------------------------------------------------------------------------------------------------
+
+RUN = """
+import sys, time
+import lastlayer as ll
+from lastlayer.evaluation import checkpoint
+from lastlayer.evaluation.readers import arrays
+checkpoint._EVERY, checkpoint._SHARE, arrays.BLOCK_BYTES = 0.0, 1e9, 5 * 4 * 8
+folder = sys.argv[1]
+print("begun", flush=True)
+slow = (lambda *_: time.sleep(0.003)) if sys.argv[2] == "slow" else None
+found = ll.evaluate(folder + "/z.npy", folder + "/y.npy", progress=slow, checkpoint=folder + "/c")
+print(found.to_json())
+"""
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.soak)])
+def test_killed_at_random_moments(data, tmp_path, count):
+    z, y, _ = data
+    z = np.where(np.arange(N)[:, None] == 7, np.nan, z)  # a finding, too, has to survive
+    np.save(tmp_path / "z.npy", z)
+    np.save(tmp_path / "y.npy", y)
+    expected = ll.evaluate(tmp_path / "z.npy", tmp_path / "y.npy").to_json()
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+    r = np.random.default_rng(count)
+    killed = resumed = 0
+    for _ in range(count):
+        process = subprocess.Popen([*command, "slow"], stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "begun\n"
+        try:
+            process.wait(timeout=r.random() * 0.25)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.communicate()
+        resumed += (tmp_path / "c").exists()
+        done = subprocess.run([*command, "fast"], capture_output=True, text=True, check=True)
+        assert done.stdout == f"begun\n{expected}\n"
+        (tmp_path / "c").unlink()
+    assert killed
+    assert resumed
