@@ -57,6 +57,8 @@ std::int64_t add_to_one(const double* values, std::int64_t count, std::int64_t* 
 
 }  // namespace
 
+void add_limbs(std::int64_t a, std::int64_t b, std::int64_t c, std::int64_t* limbs) { add({a, b, c}, limbs); }
+
 bool places_exist(const std::int64_t* places, std::int64_t count, std::int64_t sums) {
   std::int64_t signs = 0;
   for (std::int64_t i = 0; i < count; ++i) signs |= places[i] | (places[i] < sums ? 0 : -1);

@@ -20,6 +20,9 @@ struct Addends {
 // Adds to `limbs`, three for each sum. Returns how many values it left out: infinities, NaN, 2^32 and more.
 std::int64_t add_exactly(const Addends& addends, std::int64_t* limbs);
 
+// Adds a sum of any limbs to another.
+void add_limbs(std::int64_t a, std::int64_t b, std::int64_t c, std::int64_t* limbs);
+
 // Whether every place is that of a sum.
 bool places_exist(const std::int64_t* places, std::int64_t count, std::int64_t sums);
 

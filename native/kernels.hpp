@@ -12,6 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "metrics.hpp"
+
 namespace lastlayer {
 
 #if defined(LASTLAYER_CHECKED)
@@ -223,6 +225,9 @@ struct Table {
   const char* name;
   Cut (*plan)(const Job&);
   void (*run)(const Job&, const Cut&, const Task&);
+  // The numbers of n rows that an evaluation counts; and their exact sums: metrics.hpp.
+  void (*row_metrics)(const RowSums&, const RowMetrics&, std::int64_t);
+  void (*count_metrics)(const RowSums&, std::int64_t, MetricBlock&);
   // Elementary functions by themselves, to be measured by the tests: n numbers in, n out.
   void (*exp_f32)(const float*, float*, std::int64_t);
   void (*exp_f64)(const double*, double*, std::int64_t);

@@ -41,8 +41,12 @@ struct LanePasses {
   template <Take TAKE, bool WANT_E>
   static LL_INLINE void sum_exp(Stop* stop, State<C>& st, int i, Columns<C> z, Ahead ahead, Drain<C>& drain) {
     const ExpAt<C> k = ExpAt<C>::load(st.at + i, State<C>::pitch);
-    if (k.far())
+    // The number of classes alone decides how a row is summed: not the rows beside it, of which one may be
+    // far.
+    if (k.far() && z.n <= 16)
       sum_exp_as<TAKE, WANT_E, true, true>(stop, st, i, k, z, ahead, drain);
+    else if (k.far())
+      sum_exp_as<TAKE, WANT_E, true, false>(stop, st, i, k, z, ahead, drain);
     else if (z.n <= 16)
       sum_exp_as<TAKE, WANT_E, false, true>(stop, st, i, k, z, ahead, drain);
     else

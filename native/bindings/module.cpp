@@ -17,6 +17,7 @@
 #include "large_pages.hpp"
 #include "pool.hpp"
 #include "request.hpp"
+#include "tally_request.hpp"
 #include "targets.hpp"
 
 namespace nb = nanobind;
@@ -149,6 +150,12 @@ void define_operations(nb::module_& m) {
         "sample_weight"_a.none());
 }
 
+void define_evaluation(nb::module_& m) {
+  m.def("tally", &tally_rows, "scores"_a, "bfloat"_a, "targets"_a, "ignore_index"_a.none(), "temperature"_a,
+        "tables"_a, "numbers"_a.none(), "floor"_a);
+  m.def("row_metrics", &row_metrics, "stats"_a, "into"_a);
+}
+
 void define_memory(nb::module_& m) {
   m.def("add_exactly", &add_exactly_to, "values"_a, "places"_a.none(), "place"_a, "limbs"_a);
   m.def("large_pages", &large_pages_of, "array"_a);
@@ -209,6 +216,7 @@ NB_MODULE(_core, m) {
   m.doc() =
       "The native core of lastlayer. core.py is its only caller; _core.pyi says what the arguments mean.";
   define_operations(m);
+  define_evaluation(m);
   define_memory(m);
   define_threads(m);
   define_instruction_sets(m);

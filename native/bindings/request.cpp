@@ -5,7 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "dispatch.hpp"
 #include "gil.hpp"
 #include "pool.hpp"
 #include "sum.hpp"
@@ -187,8 +186,7 @@ class Request {
 
   bool run_with_gil_where_small(const Job& job, int threads) {
     if (shape.rows * shape.classes < worth_releasing) return run_job(job, Runner{});
-    const int asked = threads ? threads : threads_in_use;
-    const Runner runner{asked ? asked : threads_of_process(), asked > 0, interrupted};
+    const Runner runner = runner_of_call(threads);
     WithoutGil released;
     return run_job(job, runner);
   }
@@ -285,6 +283,11 @@ double sum_of_losses(std::int64_t rows, double scale, Run&& run) {
 }  // namespace
 
 int use_threads(int n) { return std::exchange(threads_in_use, n); }
+
+Runner runner_of_call(int threads) {
+  const int asked = threads ? threads : threads_in_use;
+  return {asked ? asked : threads_of_process(), asked > 0, interrupted};
+}
 
 const double* doubles_of(Array& array, nb::handle object, std::int64_t n, const char* name) {
   array.open(object, false, false, name);

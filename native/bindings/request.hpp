@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "array.hpp"
+#include "dispatch.hpp"
 #include "kernels.hpp"
 
 namespace lastlayer {
@@ -47,6 +48,8 @@ enum class LossKind { loss, loss_and_grad, nll, log_loss, grad_alone, nll_grad, 
 // Sets the number of threads of this thread's calls, in place of the process's; 0: the process's. Returns the
 // previous number.
 int use_threads(int n);
+// The threads of a call from this thread; `threads`: asked for by the call, 0: not.
+Runner runner_of_call(int threads);
 
 void softmax(const ScoreArguments& scores, nanobind::handle out, bool log, nanobind::handle where,
              int threads);

@@ -16,8 +16,15 @@
 namespace lastlayer {
 const Table* table_avx512() {
   using namespace LL_ISA;
-  static const Table table = {
-      "avx512", plan, run, exp_alone<float>, exp_alone<double>, log1p_alone<float>, log1p_alone<double>};
+  static const Table table = {"avx512",
+                              plan,
+                              run,
+                              row_metrics,
+                              count_metrics,
+                              exp_alone<float>,
+                              exp_alone<double>,
+                              log1p_alone<float>,
+                              log1p_alone<double>};
   return &table;
 }
 }  // namespace lastlayer

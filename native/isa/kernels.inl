@@ -59,6 +59,8 @@ namespace {
 #include "../algo/driver.hpp"
 //
 #include "../algo/elementary.hpp"
+//
+#include "../algo/metrics.hpp"
 
 }  // namespace
 }  // namespace LL_ISA

@@ -117,6 +117,29 @@ def add_exactly(
 ) -> int:
     """Add each value to the sum at its place, or all to one; how many were left out: not finite, or large."""
 
+def tally(
+    scores: NDArray[Any] | Tensor,
+    bfloat: bool,
+    targets: NDArray[integer[Any]] | Tensor,
+    ignore_index: int | None,
+    temperature: float,
+    tables: dict[str, NDArray[Any] | Tensor],
+    numbers: NDArray[int64] | Tensor | None,
+    floor: float,
+) -> tuple[int, int, bytes, list[tuple[float, int, int, int]]]:
+    """Count rows of logits (N, V) into ``tables``: how many, how many ignored, which not, the hardest.
+
+    ``top_k``, ``edges`` and ``fine_edges`` are read, and all other tables added to: counts, and exact sums of
+    three integers each. Rows whose peak is not finite, or whose loss is large, are left out: their places
+    come as bytes of int64. The hardest, of those with a loss of ``floor`` or more, are (loss, number, target,
+    argmax), and wanted where ``numbers`` are given. An interrupted call adds nothing.
+    """
+
+def row_metrics(
+    stats: dict[str, NDArray[float64] | Tensor], into: dict[str, NDArray[float64] | Tensor]
+) -> None:
+    """Fill ``loss``, ``brier``, ``confidence`` and ``entropy`` from the statistics of rows."""
+
 def large_pages(array: NDArray[Any] | Tensor) -> None:
     """Ask for the memory of a new array in large pages, where the system has a way to."""
 

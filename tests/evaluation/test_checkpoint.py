@@ -58,15 +58,15 @@ def test_ctrl_c_has_the_rows_so_far(data):
 def test_ctrl_c_in_the_middle_of_a_block(data, monkeypatch):
     """It waits until the block is counted: a tally is never that of half a block."""
     z, y, _ = data
-    add, calls = ll.Tally._count, []
+    add, calls = ll.Tally.update, []
 
-    def interrupted(self, *arguments):
+    def interrupted(self, *arguments, **more):
         calls.append(1)
         if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        add(self, *arguments)
+        add(self, *arguments, **more)
 
-    monkeypatch.setattr(ll.Tally, "_count", interrupted)
+    monkeypatch.setattr(ll.Tally, "update", interrupted)
     with pytest.raises(ll.EvaluationInterrupted) as caught:
         ll.evaluate(z, y)
     monkeypatch.undo()

@@ -330,13 +330,19 @@ class Hardest:
             (float(loss[i]), int(numbers[i]), int(seen.rows.target[i]), int(seen.rows.predicted[i]))
             for i in chosen
         ]
-        self._keep(new)
+        self.keep(new)
 
     def merge(self, other: Hardest) -> None:
         """Add those of other rows."""
-        self._keep(other.rows)
+        self.keep(other.rows)
 
-    def _keep(self, new: list[tuple[float, int, int, int]]) -> None:
+    @property
+    def floor(self) -> float:
+        """Rows of a smaller loss are not among the hardest."""
+        return self.rows[-1][0] if len(self.rows) == _HARDEST else -np.inf
+
+    def keep(self, new: list[tuple[float, int, int, int]]) -> None:
+        """Add rows as they are kept."""
         self.rows = heapq.nsmallest(_HARDEST, [*self.rows, *new], key=lambda row: (-row[0], row[1:]))
 
     def to_dict(self) -> dict[str, Any]:

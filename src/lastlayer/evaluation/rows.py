@@ -6,19 +6,21 @@ are: nothing is clipped, renormalized or guessed.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from lastlayer import functional
+from lastlayer import functional, selection
+from lastlayer.backends.core import core
 from lastlayer.row_statistics import RowStats
 
-__all__ = ["Rows", "of_scores", "of_stats", "probabilities_of"]
+__all__ = ["Rows", "core_counts", "of_scores", "of_stats", "probabilities_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+_STATS = ("peak", "rest", "gap", "mass", "spread", "square")
 
 
 class Rows(NamedTuple):
@@ -51,21 +53,46 @@ def of_scores(scores: Any, target: Ints, kind: str, temperature: float, dense: A
 
 def of_stats(stats: RowStats, target: Ints) -> Rows:
     """The numbers of rows whose statistics are known; the target's are those of its class."""
-    stats = replace(stats, dtype=np.dtype(np.float64))
-    invalid = ~np.isfinite(np.asarray(stats.peak, np.float64))
-    loss = np.asarray(stats.nll, np.float64)
-    with np.errstate(all="ignore"):
-        brier = np.asarray(stats.sum_p2, np.float64) - 2 * np.exp(-loss) + 1
+    given = {name: np.require(getattr(stats, name), np.float64, ["C", "A"]).reshape(-1) for name in _STATS}
+    found = _metrics_of_core(given) if core_counts() else row_metrics(**given)
     return _checked(
         target,
         np.asarray(stats.argmax, np.int64),
         np.asarray(stats.rank, np.int64),
-        loss,
-        np.asarray(stats.confidence, np.float64),
-        np.asarray(stats.entropy, np.float64),
-        np.maximum(brier, 0.0),
-        invalid,
+        found["loss"],
+        found["confidence"],
+        found["entropy"],
+        found["brier"],
+        ~np.isfinite(given["peak"]),
     )
+
+
+def core_counts() -> bool:
+    """Whether the core computes what is counted of rows."""
+    return core.BUILT and selection.arrays in (None, "native")
+
+
+def _metrics_of_core(stats: dict[str, Floats]) -> dict[str, Floats]:
+    """`row_metrics`, computed by the core."""
+    found = {name: np.empty(len(stats["peak"])) for name in ("loss", "brier", "confidence", "entropy")}
+    core.row_metrics(stats, found)
+    return found
+
+
+@np.errstate(all="ignore")
+def row_metrics(
+    peak: Floats, rest: Floats, gap: Floats, mass: Floats, spread: Floats, square: Floats
+) -> dict[str, Floats]:
+    """The numbers of rows from their statistics: the specification of the core's, which rounds alike.
+
+    Only `exp` and `log1p` may differ, in their last bit. So a tally has the same bytes with and without the
+    core as far as these agree.
+    """
+    odd = peak - peak  # NaN where the peak is infinite
+    c, log = 1 / (1 + rest) + odd, np.log1p(rest) + odd
+    loss = gap + mass * log
+    brier = (1 + square) * c * c - 2 * np.exp(-loss) + 1
+    return {"loss": loss, "confidence": c, "entropy": log + spread * c, "brier": np.maximum(brier, 0.0)}
 
 
 def _checked(target: Ints, predicted: Ints, rank: Ints, *rest: Any) -> Rows:

@@ -19,6 +19,7 @@ from lastlayer.errors import DtypeError, OptionError
 from lastlayer.labels import Labels
 from lastlayer.row_statistics import RowStats
 
+from . import fast
 from .counters import (
     FINE_EDGES,
     Bins,
@@ -180,6 +181,14 @@ class Tally:
         """
         o = self.options
         array, shape = scores_of("Tally.update", scores, o)
+        if all(fact is None for fact in (sample_weight, n_bytes, groups, documents, positions)):
+            left = fast.count(self, array, shape, targets, rows)
+            if left is not None:
+                if not len(left):
+                    return
+                targets = to_host(targets).reshape(-1)[left]
+                rows = None if rows is None else to_host(rows).reshape(-1)[left]
+                array, shape = np.asarray(array)[left], (len(left),)
         found = targets_of("Tally.update", targets, shape, o, self._labels)
         facts = facts_of(
             "Tally.update", shape, sample_weight=sample_weight, n_bytes=n_bytes, groups=groups,

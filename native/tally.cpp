@@ -1,0 +1,371 @@
+#include "tally.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <new>
+#include <type_traits>
+
+#include "metrics.hpp"
+#include "pool.hpp"
+#include "tally_counters.hpp"
+
+namespace lastlayer {
+namespace {
+
+constexpr int metrics = 4, reciprocal = 4, first_hit = 5;
+constexpr std::int64_t counted_ranks = 64;  // ranks below have a counter each
+// Scores of a task, and from which a call is divided over threads: see dispatch.cpp.
+constexpr std::int64_t scores_a_task = 65536, worth_waking = 131072, worth_sharing = 32768;
+
+const FineGuess fine_guess;
+
+template <class T>
+void indices_as(const void* from, std::int64_t first, std::int64_t n, std::int64_t* to) {
+  const T* const y = (const T*)from + first;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t v = (std::int64_t)y[i];
+    to[i] = std::is_same<T, std::uint64_t>::value && v < 0 ? INT64_MAX : v;
+  }
+}
+void load_indices(const IndexTargets& t, std::int64_t first, std::int64_t n, std::int64_t* to) {
+  switch (t.dtype) {
+    case Dtype::i8: return indices_as<std::int8_t>(t.data, first, n, to);
+    case Dtype::u8: return indices_as<std::uint8_t>(t.data, first, n, to);
+    case Dtype::i16: return indices_as<std::int16_t>(t.data, first, n, to);
+    case Dtype::u16: return indices_as<std::uint16_t>(t.data, first, n, to);
+    case Dtype::i32: return indices_as<std::int32_t>(t.data, first, n, to);
+    case Dtype::u32: return indices_as<std::uint32_t>(t.data, first, n, to);
+    case Dtype::u64: return indices_as<std::uint64_t>(t.data, first, n, to);
+    default: return indices_as<std::int64_t>(t.data, first, n, to);
+  }
+}
+
+// Sums over all rows, of a thread or of the call.
+struct Totals {
+  Limbs sums[metrics], squares[metrics];
+  std::int64_t rows = 0, ignored = 0;
+  std::int64_t ranks[counted_ranks] = {};
+  Limbs reciprocals, reciprocal_squares;  // of higher ranks
+  std::vector<std::int64_t> hits;         // of higher ranks, for each k
+  std::vector<std::int64_t> unusual;
+
+  explicit Totals(std::int64_t count_of_k) : hits((std::size_t)count_of_k) {}
+  void add(const Totals& other) {
+    for (int m = 0; m < metrics; ++m)
+      other.sums[m].add_to(sums[m].at), other.squares[m].add_to(squares[m].at);
+    rows += other.rows, ignored += other.ignored;
+    for (std::int64_t r = 0; r < counted_ranks; ++r) ranks[r] += other.ranks[r];
+    other.reciprocals.add_to(reciprocals.at), other.reciprocal_squares.add_to(reciprocal_squares.at);
+    for (std::size_t k = 0; k < hits.size(); ++k) hits[k] += other.hits[k];
+    unusual.insert(unusual.end(), other.unusual.begin(), other.unusual.end());
+  }
+};
+
+// A row that is added in the end.
+struct Noted {
+  double loss;
+  std::int64_t target, predicted;  // predicted: -1 if the row was not counted
+};
+
+class Worker;
+
+}  // namespace
+
+struct TallyCall::State {
+  const TallyRows rows;
+  const Table* const table = current();
+  const bool few;
+  std::mutex lock;
+  Totals totals;
+  HardRows hardest;
+  std::vector<Place> equal, fine, by_class;  // by_class: of few classes, as the next
+  std::vector<std::int64_t> confusion;
+  std::vector<Noted> noted;  // of many classes
+  std::vector<std::unique_ptr<Worker>> idle;
+
+  explicit State(const TallyRows& r);
+  ~State();
+};
+
+namespace {
+
+// A thread's scratch and tables.
+class Worker {
+ public:
+  explicit Worker(TallyCall::State& call)
+      : call_(call),
+        totals_(call.rows.count_of_k),
+        hardest_(call.rows.floor),
+        equal_(call.equal.size()),
+        fine_(call.fine.size()),
+        by_class_(call.by_class.size()),
+        confusion_(call.confusion.size()),
+        scratch_(new Scratch) {}
+  Worker(const Worker&) = delete;
+  ~Worker() { free_arena(); }
+  void count(std::int64_t begin, std::int64_t end, Stop& stop);
+  // Adds to the call's counts, under its lock.
+  void deliver();
+  void deliver_hardest() {
+    for (const HardRow& row : hardest_.rows) call_.hardest.add(row);
+  }
+
+ private:
+  // Padded: no two fields begin in the same set of the cache.
+  struct Scratch {
+    static constexpr int most = MetricBlock::most, room = most + 8;
+    alignas(64) double peak[room], rest[room], gap[room], mass[room], spread[room], square[room];
+    std::int64_t y[room], argmax[room], rank[room];
+    MetricBlock metrics;
+  };
+
+  void load_targets(std::int64_t begin, std::int64_t n);
+  void find_statistics(std::int64_t begin, std::int64_t n, Stop& stop);
+  void count_rows(std::int64_t begin, std::int64_t n);
+  void leave_out(std::int64_t row, std::int64_t y);
+  void count_rank(std::int64_t rank);
+  void free_arena() { ::operator delete(arena_, std::align_val_t(64)); }
+
+  TallyCall::State& call_;
+  Totals totals_;
+  HardRows hardest_;
+  std::vector<Cell> equal_, fine_, by_class_;
+  std::vector<std::uint32_t> confusion_;
+  std::int64_t since_ = 0;  // rows since they were delivered
+  char* arena_ = nullptr;
+  std::int64_t arena_bytes_ = 0;
+  const std::unique_ptr<Scratch> scratch_;
+};
+
+// The rows' classes, read once: -1 for those that are ignored.
+void Worker::load_targets(std::int64_t begin, std::int64_t n) {
+  const TallyRows& rows = call_.rows;
+  std::int64_t* const to = scratch_->y;
+  load_indices(rows.targets, begin, n, to);
+  const std::int64_t V = rows.shape.classes, ignore = rows.targets.has_ignore ? rows.targets.ignore : -1;
+  for (std::int64_t i = 0; i < n; ++i) to[i] = (to[i] < 0) | (to[i] >= V) | (to[i] == ignore) ? -1 : to[i];
+}
+
+void Worker::find_statistics(std::int64_t begin, std::int64_t n, Stop& stop) {
+  const TallyRows& rows = call_.rows;
+  Scratch& s = *scratch_;
+  Shape shape;
+  shape.rows = n, shape.classes = rows.shape.classes, shape.axes = rows.shape.axes, shape.extent[0] = n;
+  Operand x;
+  x.data = rows.x.data + (shape.axes > 0 ? begin * rows.x.stride[0] : 0);
+  x.dtype = rows.x.dtype, x.class_stride = rows.x.class_stride, x.stride[0] = rows.x.stride[0];
+  x.aligned = rows.x.aligned;
+  Transform transform;
+  transform.temperature = rows.temperature;
+  EffectiveTarget target;
+  target.kind = Target::index, target.index = (const char*)s.y;
+  target.has_ignore = true, target.ignore = -1;
+  RowResults results;
+  results.wide_peak = true, results.peak = s.peak, results.rest = s.rest, results.gap = s.gap;
+  results.mass = s.mass, results.spread = s.spread, results.square = s.square;
+  results.argmax = s.argmax, results.rank = s.rank;
+  const Losses losses;
+  const TopK top;
+  const Job job(RowStatistics{shape, {x, transform}, target, losses, results, top});
+  const Cut cut = call_.table->plan(job);
+  if (cut.arena > arena_bytes_) {
+    free_arena();
+    arena_ = nullptr, arena_bytes_ = 0;
+    arena_ = static_cast<char*>(::operator new((std::size_t)cut.arena, std::align_val_t(64)));
+    arena_bytes_ = cut.arena;
+  }
+  call_.table->run(job, cut, {0, n, arena_, &stop});
+}
+
+void Worker::leave_out(std::int64_t row, std::int64_t y) {
+  if (!call_.few) call_.noted[(std::size_t)row] = {0, y, -1};
+  if (y < 0)
+    ++totals_.ignored;
+  else
+    totals_.unusual.push_back(row);
+}
+
+void Worker::count_rank(std::int64_t rank) {
+  if (rank < counted_ranks) {
+    ++totals_.ranks[rank];
+    return;
+  }
+  const double x = 1.0 / ((double)rank + 1.0), x2 = x * x;
+  add_exactly({&x, nullptr, 0, 1}, totals_.reciprocals.at);
+  add_exactly({&x2, nullptr, 0, 1}, totals_.reciprocal_squares.at);
+  for (std::size_t k = 0; k < totals_.hits.size(); ++k) totals_.hits[k] += rank < call_.rows.top_k[k];
+}
+
+void Worker::count_rows(std::int64_t begin, std::int64_t n) {
+  const Scratch& s = *scratch_;
+  const MetricBlock& m = s.metrics;
+  const TallyRows& rows = call_.rows;
+  const bool few = call_.few;
+  const std::int64_t V = rows.shape.classes;
+  const double width = (double)rows.bins;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t y = s.y[i], a = s.argmax[i], rank = s.rank[i], row = begin + i;
+    const double c = m.confidence[i];
+    if (!(c > 0 && c <= 1) || (y | a | rank) < 0) {  // above 1 only if the scores change meanwhile
+      leave_out(row, y);
+      continue;
+    }
+    ++totals_.rows;
+    if (few) {
+      ++confusion_[(std::size_t)(y * V + a)];
+      by_class_[(std::size_t)y].add(1, {m.loss_parts[0][i], m.loss_parts[1][i], m.loss_parts[2][i]});
+    } else {
+      call_.noted[(std::size_t)row] = {m.loss[i], y, a};
+    }
+    count_rank(rank);
+    const std::uint64_t more = rank == 0 ? 1 + Cell::hit : 1;
+    const Parts p{m.confidence_parts[0][i], m.confidence_parts[1][i], m.confidence_parts[2][i]};
+    equal_[(std::size_t)settled((std::int64_t)(c * width), c, rows.edges, rows.bins)].add(more, p);
+    fine_[(std::size_t)fine_bin(fine_guess, c, rows.fine_edges)].add(more, p);
+    if (rows.numbers && m.loss[i] >= hardest_.floor()) hardest_.add({m.loss[i], rows.numbers[row], y, a});
+  }
+}
+
+void Worker::count(std::int64_t begin, std::int64_t end, Stop& stop) {
+  Scratch& s = *scratch_;
+  for (std::int64_t n; begin < end; begin += n) {
+    n = std::min<std::int64_t>(Scratch::most, end - begin);
+    load_targets(begin, n);
+    find_statistics(begin, n, stop);
+    if (stop.was_asked()) return;
+    const std::int64_t whole = (n + 7) / 8 * 8;
+    for (std::int64_t i = n; i < whole; ++i)
+      s.peak[i] = s.rest[i] = s.gap[i] = s.mass[i] = s.spread[i] = s.square[i] = 0;
+    call_.table->count_metrics({s.peak, s.rest, s.gap, s.mass, s.spread, s.square}, whole, s.metrics);
+    for (int k = 0; k < metrics; ++k)
+      totals_.sums[k].add(s.metrics.sums[k]), totals_.squares[k].add(s.metrics.squares[k]);
+    count_rows(begin, n);
+    since_ += n;
+    if (since_ + Scratch::most <= Cell::most) continue;
+    const std::lock_guard<std::mutex> held(call_.lock);
+    deliver();
+  }
+}
+
+void Worker::deliver() {
+  take_all(equal_, call_.equal), take_all(fine_, call_.fine), take_all(by_class_, call_.by_class);
+  for (std::size_t k = 0; k < confusion_.size(); ++k) call_.confusion[k] += confusion_[k], confusion_[k] = 0;
+  call_.totals.add(totals_);
+  totals_ = Totals(call_.rows.count_of_k);
+  since_ = 0;
+}
+
+// Adds `count` times x, and its square, to both sums.
+void add_times(std::int64_t count, double x, std::int64_t* sum, std::int64_t* square) {
+  const double numbers[] = {x, x * x};
+  std::int64_t* const to[] = {sum, square};
+  for (int i = 0; i < 2; ++i) {
+    Limbs one;
+    add_exactly({numbers + i, nullptr, 0, 1}, one.at);
+    using Wide = __int128;
+    constexpr std::int64_t mask = ((std::int64_t)1 << 50) - 1;
+    const Wide low = (Wide)one.at[2] * count, middle = (Wide)one.at[1] * count + (low >> 50);
+    add_limbs((std::int64_t)(one.at[0] * count + (middle >> 50)), (std::int64_t)middle & mask,
+              (std::int64_t)low & mask, to[i]);
+  }
+}
+
+void add_bins(const std::vector<Place>& places, const BinTables& to) {
+  for (std::size_t k = 0; k < places.size(); ++k) {
+    if (places[k].rows == 0) continue;
+    to.rows[k] += places[k].rows, to.hits[k] += places[k].hits;
+    places[k].sum.add_to(to.confidence + 3 * k);
+  }
+}
+
+}  // namespace
+
+TallyCall::State::State(const TallyRows& r)
+    : rows(r),
+      few(r.shape.classes <= few_classes),
+      totals(r.count_of_k),
+      hardest(r.floor),
+      equal((std::size_t)r.bins),
+      fine((std::size_t)FineBins::all),
+      by_class(few ? (std::size_t)r.shape.classes : 0),
+      confusion(by_class.size() * by_class.size()),
+      noted(few ? 0 : (std::size_t)r.shape.rows) {}
+TallyCall::State::~State() = default;
+
+TallyCall::TallyCall(const TallyRows& rows) : state_(new State(rows)) {}
+TallyCall::~TallyCall() = default;
+
+TallyFound TallyCall::count(const Runner& runner) {
+  State& s = *state_;
+  const std::int64_t N = s.rows.shape.rows, V = s.rows.shape.classes;
+  const bool alone = N * V < (runner.hosted ? worth_sharing : worth_waking);
+  const std::int64_t rows = std::max<std::int64_t>(16, (scores_a_task / V + 15) / 16 * 16);
+  const std::int64_t of_a_task = V > scores_a_task / 4 ? 4 : rows;
+  using Question = bool (*)() noexcept;
+  Question question = runner.interrupted;
+  auto ask = [](void* data) noexcept { return (*static_cast<Question*>(data))(); };
+  Stop stop(question ? +ask : nullptr, &question);
+  std::atomic<bool> exhausted{false};
+  auto task = [&](std::int64_t i) noexcept {
+    try {
+      std::unique_ptr<Worker> worker;
+      {
+        const std::lock_guard<std::mutex> held(s.lock);
+        if (!s.idle.empty()) worker = std::move(s.idle.back()), s.idle.pop_back();
+      }
+      if (!worker) worker = std::make_unique<Worker>(s);
+      worker->count(i * of_a_task, std::min(N, (i + 1) * of_a_task), stop);
+      const std::lock_guard<std::mutex> held(s.lock);
+      s.idle.push_back(std::move(worker));
+    } catch (const std::bad_alloc&) {
+      exhausted.store(true);
+    }
+  };
+  parallel(alone ? 1 : runner.threads, (N + of_a_task - 1) / of_a_task, task, stop, runner.hosted);
+  if (exhausted.load()) throw std::bad_alloc();
+  TallyFound found;
+  found.complete = !stop.was_asked();
+  for (const auto& worker : s.idle) worker->deliver(), worker->deliver_hardest();
+  found.rows = s.totals.rows, found.ignored = s.totals.ignored;
+  found.unusual = s.totals.unusual, found.hardest = s.hardest.rows;
+  std::sort(found.unusual.begin(), found.unusual.end());
+  return found;
+}
+
+void TallyCall::add_to(const TallyTables& to) const {
+  const State& s = *state_;
+  const Totals& all = s.totals;
+  const std::int64_t V = s.rows.shape.classes;
+  for (int m = 0; m < metrics; ++m)
+    all.sums[m].add_to(to.sums + 3 * m), all.squares[m].add_to(to.squares + 3 * m);
+  std::int64_t *const sum = to.sums + 3 * reciprocal, *const square = to.squares + 3 * reciprocal;
+  all.reciprocals.add_to(sum), all.reciprocal_squares.add_to(square);
+  for (std::int64_t r = 0; r < counted_ranks; ++r)
+    if (all.ranks[r]) add_times(all.ranks[r], 1.0 / ((double)r + 1.0), sum, square);
+  for (std::int64_t k = 0; k < s.rows.count_of_k; ++k) {
+    std::int64_t hits = all.hits[(std::size_t)k];
+    for (std::int64_t r = 0; r < std::min(counted_ranks, s.rows.top_k[k]); ++r) hits += all.ranks[r];
+    add_times(hits, 1.0, to.sums + 3 * (first_hit + k), to.squares + 3 * (first_hit + k));
+  }
+  add_bins(s.equal, to.equal), add_bins(s.fine, to.fine);
+  for (std::int64_t y = 0; s.few && y < V; ++y) {
+    s.by_class[(std::size_t)y].sum.add_to(to.class_loss + 3 * y);
+    for (std::int64_t a = 0; a < V; ++a) {
+      const std::int64_t rows = s.confusion[(std::size_t)(y * V + a)];
+      to.support[y] += rows, to.predicted[a] += rows, to.correct[y] += a == y ? rows : 0;
+      if (to.confusion) to.confusion[y * V + a] += rows;
+    }
+  }
+  for (std::size_t i = 0; i < s.noted.size(); ++i) {
+    const Noted& row = s.noted[i];
+    if (to.argmax) to.argmax[i] = row.predicted;
+    if (row.predicted < 0) continue;
+    ++to.support[row.target], ++to.predicted[row.predicted];
+    to.correct[row.target] += row.target == row.predicted;
+    if (to.confusion) ++to.confusion[row.target * V + row.predicted];
+    add_exactly({&row.loss, nullptr, 0, 1}, to.class_loss + 3 * row.target);
+  }
+}
+
+}  // namespace lastlayer

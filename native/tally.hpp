@@ -1,0 +1,85 @@
+// What an evaluation counts of rows of logits with index targets. In: the logits. Out: counts and exact sums,
+// added to tables; they are the same for any number of threads.
+//
+// A task computes the statistics of a thousand rows, then the numbers that are counted of them (metrics.hpp),
+// then counts, while all of it is in the cache. Each thread counts in tables of its own. Traffic: one read of
+// the logits and targets. Besides the statistics a row takes a logarithm, an exponential, three divisions,
+// eight exact additions, and some 60 instructions for counters.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dispatch.hpp"
+#include "kernels.hpp"
+#include "targets.hpp"
+
+namespace lastlayer {
+
+struct TallyRows {
+  const Operand& x;
+  const Shape& shape;  // at most one axis of rows
+  double temperature;
+  IndexTargets targets;  // without weights; an index out of range counts as ignored
+  const std::int64_t* top_k;
+  std::int64_t count_of_k;
+  std::int64_t bins;
+  const double* edges;          // bins + 1: bin i holds edges[i] < confidence <= edges[i + 1]
+  const double* fine_edges;     // FineBins::all + 1
+  const std::int64_t* numbers;  // N, for the hardest rows; or null: they are not wanted
+  double floor;                 // losses below are not wanted among them
+};
+
+// The fine bins: so many of one width to 1/2, then `per_halving` for each halving of 1 - confidence.
+struct FineBins {
+  static constexpr std::int64_t below = 1024, per_halving = 128, halvings = 40;
+  static constexpr std::int64_t all = below + per_halving * halvings;
+};
+
+// Tables to add to; all contiguous. Limbs are three for each sum: see exact_sums.hpp.
+struct BinTables {
+  std::int64_t *rows, *hits, *confidence;  // of each bin; the last are limbs
+};
+struct TallyTables {
+  std::int64_t *sums, *squares;  // limbs of each metric: loss, Brier score, confidence, entropy, 1/(rank +
+                                 // 1), then the hits among the top k; and limbs of their squares
+  std::int64_t *support, *predicted, *correct;  // V: rows by target, by argmax, and where both agree
+  std::int64_t* class_loss;                     // limbs of each class
+  std::int64_t* confusion;                      // V by V, target by argmax; or null
+  std::int64_t* argmax;  // N, written: of each row that was counted, else -1; or null. Of many classes only
+  BinTables equal, fine;
+};
+
+struct HardRow {
+  double loss;
+  std::int64_t number, target, predicted;
+};
+
+struct TallyFound {
+  static constexpr std::size_t most_hard = 20;
+  bool complete = false;  // else the call was interrupted, and its counts are unusable
+  std::int64_t rows = 0, ignored = 0;
+  std::vector<std::int64_t> unusual;  // rows that were not counted: their peak is not finite, or loss large
+  std::vector<HardRow> hardest;       // of the largest loss, then of the lowest number
+};
+
+class TallyCall {
+ public:
+  // With more classes rows are noted, and added to the tables one after the other.
+  static constexpr std::int64_t few_classes = 128;
+
+  explicit TallyCall(const TallyRows& rows);
+  ~TallyCall();
+  TallyFound count(const Runner& runner);
+  // Adds what was counted.
+  void add_to(const TallyTables& tables) const;
+
+  struct State;
+
+ private:
+  const std::unique_ptr<State> state_;
+};
+
+}  // namespace lastlayer

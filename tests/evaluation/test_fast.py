@@ -1,0 +1,261 @@
+"""Rows that the core counts in one pass: the bytes of a tally are those of the NumPy way, for any rows."""
+
+from __future__ import annotations
+
+import backends
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lastlayer as ll
+from lastlayer.backends.core import native
+from lastlayer.evaluation import counters, fast, rows, tally
+
+_core = pytest.importorskip("lastlayer._core", reason="the native core is not built")
+
+
+def by_numpy(z, y, classes, monkeypatch, rows=None, **options):
+    """The tally of the same rows, counted by NumPy."""
+    with monkeypatch.context() as patch:
+        patch.setattr(tally.fast, "count", lambda *_: None)
+        found = ll.Tally(classes, **options)
+        found.update(z, y, rows=rows)
+    return found
+
+
+def by_core(z, y, classes, rows=None, **options):
+    """A tally that fails where rows that NumPy need not see are not counted by the core."""
+    found = ll.Tally(classes, **options)
+    left = fast.count(found, np.asarray(z), np.shape(z)[:1], y, rows)
+    assert left is not None
+    if len(left):
+        found.update(np.asarray(z)[left], y[left], rows=None if rows is None else rows[left])
+    return found, left
+
+
+def some(n, classes, seed, dtype=np.float32, scale=3.0, odd=0.0):
+    """Rows of logits and targets; a share of them is ignored, or has NaN, infinities or equal scores."""
+    r = np.random.default_rng(seed)
+    z, y = (r.normal(size=(n, classes)) * scale).astype(dtype), r.integers(0, classes, n)
+    if odd:
+        y[r.random(n) < odd] = -100
+        z[r.random(n) < odd, 0] = np.nan
+        z[r.random(n) < odd, -1] = np.inf
+        z[r.random(n) < odd] = -np.inf
+        z[r.random(n) < odd, 0] = -np.inf
+        z[r.random(n) < odd] = 0
+    return z, y
+
+
+@pytest.mark.parametrize("isa", native.isas())
+@pytest.mark.parametrize("classes", [1, 2, 3, 10, 17, 64, 65, 128, 129, 1000, 1001])
+def test_the_bytes_are_those_of_numpy(classes, isa, monkeypatch):
+    n = max(40, min(3000, 90_000 // classes))
+    with backends.on(f"native:{isa}"):
+        for seed, dtype in enumerate((np.float32, np.float64, np.float16)):
+            for scale, odd in ((0.1, 0.0), (3, 0.05), (40, 0.05)):
+                z, y = some(n, classes, seed, dtype, scale, odd)
+                numbers = np.random.default_rng(seed).permutation(n) % (n // 2)
+                found, _ = by_core(z, y, classes, numbers, top_k=(1, 3, 70))
+                expected = by_numpy(z, y, classes, monkeypatch, numbers, top_k=(1, 3, 70))
+                assert found.to_bytes() == expected.to_bytes()
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_rows_and_split(data):
+    classes = data.draw(st.integers(1, 40))
+    n = data.draw(st.integers(0, 60))
+    numbers = st.one_of(
+        st.sampled_from([0.0, -0.0, 1.0, np.inf, -np.inf, np.nan, 3e38, -3e38, 1e-40, 40.0, 3000.0]),
+        st.floats(-30, 30, width=32),
+    )
+    z = np.array(data.draw(st.lists(numbers, min_size=n * classes, max_size=n * classes)), np.float32)
+    y = np.array(data.draw(st.lists(st.integers(-1, classes - 1), min_size=n, max_size=n)), np.int64)
+    z = z.reshape(n, classes)
+    cut = data.draw(st.integers(0, n))
+    whole, parts = ll.Tally(classes, ignore_index=-1), ll.Tally(classes, ignore_index=-1)
+    whole.update(z, y)
+    parts.update(z[cut:], y[cut:])
+    parts.update(z[:cut], y[:cut])
+    with pytest.MonkeyPatch.context() as patch:
+        expected = by_numpy(z, y, classes, patch, ignore_index=-1)
+    assert whole.to_bytes() == parts.to_bytes() == expected.to_bytes()
+
+
+def test_any_number_of_threads():
+    z, y = some(40_000, 10, 1, odd=0.01)
+    before, found = _core.get_num_threads(), set()
+    for threads in (1, 2, 3, 8):
+        _core.set_num_threads(threads)
+        found.add(by_core(z, y, 10, np.arange(len(y)))[0].to_bytes())
+    _core.set_num_threads(before)
+    assert len(found) == 1
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it():
+    """Rows whose peak is far from 0 are summed in another way: they alone, also of 17 to 64 classes."""
+    z, y = some(64, 20, 3)
+    alone = ll.row_stats(z, y)
+    z[::16] += 1000
+    beside = ll.row_stats(z, y)
+    near = np.arange(64) % 16 != 0
+    for name in ("rest", "spread", "square", "gap"):
+        np.testing.assert_array_equal(getattr(alone, name)[near], getattr(beside, name)[near])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+def test_indices_of_any_dtype(dtype, monkeypatch):
+    z, y = some(300, 5, 2)
+    found, _ = by_core(z, y.astype(dtype), 5)
+    assert found.to_bytes() == by_numpy(z, y, 5, monkeypatch).to_bytes()
+
+
+def test_layouts_and_temperature(monkeypatch):
+    z, y = some(300, 5, 2)
+    expected = by_numpy(z, y, 5, monkeypatch, temperature=1.7)
+    misaligned = np.frombuffer(b"0" + z.tobytes(), np.uint8)[1:].view(np.float32).reshape(z.shape)
+    for same in (z.T.copy().T, np.repeat(z, 2, 0)[::2], z[::-1].copy()[::-1], misaligned):
+        assert by_core(same, y, 5, temperature=1.7)[0].to_bytes() == expected.to_bytes()
+    halves = np.repeat(y, 2)[::2]
+    assert by_core(z, halves, 5, temperature=1.7)[0].to_bytes() == expected.to_bytes()
+
+
+def test_rows_left_to_numpy():
+    z, y = some(10, 4, 0)
+    z[1], z[3, 0], z[5, 0] = -np.inf, np.nan, np.inf
+    z[7], z[8] = [0, 0, 0, 5000], [0, 0, 0, 4000]
+    y[[7, 8]] = 0
+    _, left = by_core(z, y, 4)
+    assert left.tolist() == [1, 3, 5, 7]
+
+
+def test_what_else_is_left_to_numpy():
+    z, y = some(10, 4, 0)
+    shape = (10,)
+    for options in ({"kind": "probabilities"}, {"classwise": True}, {"labels": list("abcd")}):
+        assert fast.count(ll.Tally(4, **options), z, shape, y, None) is None
+    counts = ll.Tally(4)
+    for scores, targets in (
+        (z.astype(int), y),
+        (z.astype(">f4"), y),
+        (z, y.astype(float)),
+        (z, y.astype(">i8")),
+        (z, np.eye(4)[y]),
+        (z, y + 1),
+        (z, y[:5]),
+    ):
+        assert fast.count(counts, scores, shape, targets, None) is None
+    with backends.on("reference"):
+        assert fast.count(counts, z, shape, y, None) is None
+    assert counts.to_bytes() == ll.Tally(4).to_bytes()
+
+
+def test_the_numbers_of_a_row():
+    """The core's against NumPy's: exp and log1p may differ in their last bit."""
+    r = np.random.default_rng(0)
+    rest = np.concatenate([[0.0], 10.0 ** r.uniform(-20, 6, 999)])
+    given = {
+        "peak": r.normal(size=1000),
+        "rest": rest,
+        "gap": np.where(r.random(1000) < 0.5, 0, r.exponential(size=1000) * 5),
+        "mass": np.ones(1000),
+        "spread": rest * r.exponential(size=1000),
+        "square": np.minimum(rest, rest**2) * r.random(1000),
+    }
+    found, expected = rows._metrics_of_core(given), rows.row_metrics(**given)
+    for name in ("loss", "confidence", "entropy"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=4e-16)
+    np.testing.assert_allclose(found["brier"], expected["brier"], rtol=0, atol=1e-15)
+    given["peak"][:3] = np.inf, -np.inf, np.nan
+    assert all(np.isnan(x[:3]).all() for x in rows._metrics_of_core(given).values())
+
+
+# --- the binding's checks -----------------------------------------------------------------------------------
+
+
+def tables_of(classes, metrics=7, bins=3):
+    def counts(*shape):
+        return np.zeros(shape, np.int64)
+
+    fine = len(counters.FINE_EDGES) - 1
+    return {
+        "top_k": np.array([1, 5]),
+        "edges": np.arange(bins + 1) / bins,
+        "fine_edges": counters.FINE_EDGES,
+        "sums": counts(metrics, 3), "squares": counts(metrics, 3),
+        "support": counts(classes), "predicted": counts(classes), "correct": counts(classes),
+        "class_loss": counts(classes, 3), "confusion": counts(classes * classes),
+        "bin_rows": counts(bins), "bin_hits": counts(bins), "bin_confidence": counts(bins, 3),
+        "fine_rows": counts(fine), "fine_hits": counts(fine), "fine_confidence": counts(fine, 3),
+    }  # fmt: skip
+
+
+def call(z, y, tables, numbers=None):
+    return _core.tally(z, False, y, None, 1.0, tables, numbers, -np.inf)
+
+
+def test_wrong_arrays_are_refused():
+    z, y = some(6, 4, 0)
+    assert call(z, y, tables_of(4))[0] == 6
+    readonly = np.zeros(4, np.int64)
+    readonly.flags.writeable = False
+    for name, value in (
+        ("support", None),
+        ("support", np.zeros(3, np.int64)),
+        ("support", np.zeros(4)),
+        ("support", np.zeros(8, np.int64)[::2]),
+        ("support", readonly),
+        ("sums", np.zeros((6, 3), np.int64)),
+        ("squares", np.zeros((7, 2), np.int64)),
+        ("top_k", np.array([1, 2, 3])),
+        ("top_k", np.array([1.0, 2.0])),
+        ("edges", np.zeros(0)),
+        ("edges", np.zeros(1)),
+        ("edges", np.zeros(5)),
+        ("fine_edges", np.zeros(10)),
+        ("fine_rows", np.zeros(10, np.int64)),
+        ("confusion", np.zeros(15, np.int64)),
+        ("class_loss", np.zeros(11, np.int64)),
+        ("argmax", np.zeros(6, np.int64)),  # of few classes it is not noted
+    ):
+        tables = tables_of(4)
+        tables.pop(name, None)
+        if value is not None:
+            tables[name] = value
+        with pytest.raises((ValueError, TypeError, BufferError)):
+            call(z, y, tables)
+        assert not tables["correct"].any()
+    for scores, targets, numbers in (
+        (z[0], y, None),
+        (z.astype(int), y, None),
+        (z[:, :0], y, None),
+        (z, y[:5], None),
+        (z, y.astype(float), None),
+        (z, np.repeat(y, 2)[::2], None),
+        (z, y, np.arange(5)),
+        (z, y, np.arange(6.0)),
+    ):
+        with pytest.raises((ValueError, TypeError, BufferError)):
+            call(scores, targets, tables_of(max(1, scores.shape[-1])), numbers)
+    for name in ("peak", "square"):
+        stats = {k: np.zeros(3) for k in ("peak", "rest", "gap", "mass", "spread", "square")}
+        into = {k: np.zeros(3) for k in ("loss", "brier", "confidence", "entropy")}
+        stats[name] = np.zeros(2)
+        with pytest.raises(ValueError):
+            _core.row_metrics(stats, into)
+
+
+def test_targets_out_of_range_and_edges_out_of_order_touch_nothing_else():
+    z, y = some(500, 4, 0)
+    y[::3], y[1::3] = 1 << 40, -(1 << 40)
+    n, ignored, _, _ = call(z, y, tables_of(4))
+    assert n + ignored == 500
+    assert ignored >= 333
+    tables = tables_of(4)
+    tables["edges"] = np.array([np.nan, np.inf, -np.inf, 0])
+    tables["fine_edges"] = -counters.FINE_EDGES
+    tables["top_k"] = np.array([-5, 1 << 60])
+    assert call(z, np.zeros(500, np.int64), tables)[0] == 500
+    assert tables["bin_rows"].sum() == tables["fine_rows"].sum() == 500
