@@ -15,17 +15,26 @@ from .check import check
 from .evaluate import evaluate
 from .explain import explain
 from .merge import merge
+from .usage import UsageError
 
 __all__ = ["app", "run"]
 
-app = typer.Typer(
-    name="lastlayer",
-    help="The last layer of a classifier: softmax, cross-entropy, evaluation, calibration.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-for _command in (explain, evaluate, calibrate, check, merge, backends):
+_HELP = """The last layer of a classifier: softmax, cross-entropy, evaluation, calibration.
+
+\b
+Examples:
+  lastlayer evaluate logits.npy labels.npy
+  lastlayer explain 0.1 0.9 4.0 --target 2
+
+Exit status: 0 done, 1 check found an error, 2 wrong call or input, 3 fault of lastlayer, 130 Ctrl-C.
+"""
+
+app = typer.Typer(name="lastlayer", help=_HELP, rich_markup_mode=None, pretty_exceptions_enable=False)
+for _command in (evaluate, calibrate, merge, check, explain, backends):
     app.command()(_command)
+
+# Whatever Typer says of a wrong call. Some versions of Typer hold it themselves, others take it from click.
+_WrongCallError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 @app.callback(invoke_without_command=True)
@@ -35,11 +44,20 @@ def _root(
 ) -> None:
     if version:
         print(f"lastlayer {ll.__version__}")
-    elif context.invoked_subcommand is None:
+        raise typer.Exit
+    if context.invoked_subcommand is None:
         print(context.get_help())
 
 
 def run(words: Sequence[str]) -> int:
-    """Run a command, and return the exit status; errors of the call are raised."""
-    found = typer.main.get_command(app).main(list(words), prog_name="lastlayer", standalone_mode=False)
+    """Run a command, and return the exit status; a wrong call is raised as `UsageError`."""
+    try:
+        found = typer.main.get_command(app).main(list(words), prog_name="lastlayer", standalone_mode=False)
+    except _WrongCallError as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "lastlayer"
+        text = str(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "")
+        raise UsageError(f"{text.rstrip('.')}; try '{command} --help'") from error
+    except typer.Abort:  # some versions' Ctrl-C
+        return 130
     return found if isinstance(found, int) else 0

@@ -8,5 +8,10 @@ __all__ = ["backends"]
 
 
 def backends() -> None:
-    """Show which backend runs what, and why not otherwise."""
+    """Show which backend runs what, and why not otherwise.
+
+    \b
+    Example:
+      lastlayer backends
+    """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
     print(ll.show_backends())

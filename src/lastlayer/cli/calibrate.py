@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import lastlayer as ll
 
-from .data import Columns, Ignore, Label, Labels, Scores, Targets, Weight, columns_of, labels_of
+from .data import (
+    Binary,
+    Columns,
+    Ignore,
+    Label,
+    Labels,
+    Scores,
+    Targets,
+    Weight,
+    as_json,
+    columns_of,
+    labels_of,
+    write,
+)
+from .tables import show_temperature
 
 __all__ = ["calibrate"]
 
@@ -21,18 +38,25 @@ def calibrate(
     labels: Labels = None,
     weight: Weight = None,
     ignore_index: Ignore = -100,
-    out: Annotated[str | None, typer.Option(help="Write the temperature to this file, as JSON.")] = None,
+    binary: Binary = False,
+    out: Annotated[Path | None, typer.Option(help="Write the temperature to this file; - prints it.")] = None,
 ) -> None:
-    """Fit the temperature that calibrates held-out logits.
+    """Fit the temperature that calibrates held-out logits: the number that they are to be divided by.
 
-    Example: lastlayer calibrate held-out.parquet --out temperature.json
-    """
-    found = ll.fit_temperature(
-        scores, targets, label=label, columns=columns_of(columns), labels=labels_of(labels),
-        sample_weight=weight, ignore_index=ignore_index,
-    )  # fmt: skip
-    print(found)
-    print(f"log_loss  {found.log_loss_before:.6g} -> {found.log_loss_after:.6g}")
-    print(f"ece       {found.ece_before:.6g} -> {found.ece_after:.6g}")
+    \b
+    Examples:
+      lastlayer calibrate held-out.npy labels.npy --out temperature.json
+      lastlayer evaluate test.npy test-labels.npy --temperature temperature.json
+    """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the result holds it, and it is printed below
+        found = ll.fit_temperature(
+            scores, targets, label=label, columns=columns_of(columns), labels=labels_of(labels),
+            sample_weight=weight, ignore_index=ignore_index, binary=binary,
+        )  # fmt: skip
     if out is not None:
-        found.save(out)
+        write("out", out, as_json(found.to_dict()))
+    if str(out) != "-":
+        show_temperature(found)
+    if found.warning:
+        print(f"lastlayer: warning: {found.warning}", file=sys.stderr)

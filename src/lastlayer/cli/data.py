@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,8 +14,10 @@ import lastlayer as ll
 from .usage import UsageError
 
 __all__ = [
+    "Binary",
     "Columns",
     "Ignore",
+    "JsonFile",
     "Kind",
     "Label",
     "Labels",
@@ -29,26 +32,46 @@ __all__ = [
     "write",
 ]
 
-_SCORES = "A file of .npy, .npz, .safetensors, .parquet or .csv, a folder of them, or a pattern."
-Scores = Annotated[str, typer.Argument(metavar="SCORES", help=_SCORES)]
+_SCORES = "A file of .npy, .npz, .safetensors, .parquet or .csv, a folder of them, or a pattern in quotes."
+_LABELS = "The names of the classes: with commas, or a file with one a line (or a list in .json)."
+Scores = Annotated[Path, typer.Argument(metavar="SCORES", help=_SCORES)]
 Targets = Annotated[
-    str | None,
-    typer.Argument(metavar="[TARGETS]", help="The file of the targets, if SCORES does not hold them."),
+    Path | None,
+    typer.Argument(metavar="TARGETS", help="The file of the targets, if SCORES does not hold them."),
 ]
-Kind = Annotated[str, typer.Option(help="logits, probabilities or log-probabilities; never guessed.")]
-Label = Annotated[str | None, typer.Option(help="The column (or array) of the targets; default: label.")]
+Kind = Annotated[
+    Literal["logits", "probabilities", "log-probabilities"],
+    typer.Option(help="What the scores are; never guessed."),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(help="The column (or array) of the targets; default: label.", show_default=False),
+]
 Columns = Annotated[
     str | None,
     typer.Option(help="The columns of the scores, with commas; default: those called logit:<class>."),
 ]
-Labels = Annotated[str | None, typer.Option(help="The names of the classes, with commas.")]
+Labels = Annotated[str | None, typer.Option(help=_LABELS)]
 Weight = Annotated[str | None, typer.Option(help="The column of the sample weights.")]
 Ignore = Annotated[int, typer.Option(help="Rows with this class index are left out.")]
+Binary = Annotated[bool, typer.Option("--binary", help="The scores are one number a row, of class 1.")]
+JsonFile = Annotated[Path | None, typer.Option(help="Write the result to this file; - prints it instead.")]
 
 
-def labels_of(text: str | None) -> Any:
-    """Names of classes."""
-    return None if text is None else [name.strip() for name in text.split(",")]
+def labels_of(text: str | None) -> list[str] | None:
+    """Names of classes: between commas, or in a file."""
+    if text is None:
+        return None
+    if not os.path.isfile(text):
+        return [name.strip() for name in text.split(",")]
+    try:
+        content = Path(text).read_text(encoding="utf-8")
+        found = json.loads(content) if text.endswith(".json") else content.splitlines()
+    except ValueError as error:
+        raise UsageError(f"--labels is {text!r}; expected a file of names ({error})") from None
+    if not (isinstance(found, list) and all(isinstance(name, (str, int)) for name in found)):
+        raise UsageError(f"--labels is {text!r}; expected a list of names")
+    return [str(name).strip() for name in found]
 
 
 def columns_of(text: str | None) -> Any:
@@ -77,14 +100,14 @@ def temperature_of(text: str) -> Any:
         return ll.Temperature.load(text)
 
 
-def write(option: str, path: str, data: bytes) -> None:
+def write(option: str, path: Path, data: bytes) -> None:
     """Write a result to a file, whole or not at all; "-" is the standard output."""
-    if path == "-":
+    if str(path) == "-":
         print(data.decode())
         return
     from lastlayer.evaluation.writing import write_whole
 
-    write_whole(option, path, data)
+    write_whole(option, str(path), data)
 
 
 def as_json(found: Any) -> bytes:

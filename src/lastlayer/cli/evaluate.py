@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
 import lastlayer as ll
 
 from .data import (
+    Binary,
     Columns,
     Ignore,
+    JsonFile,
     Kind,
     Label,
     Labels,
@@ -25,8 +29,11 @@ from .data import (
     write,
 )
 from .tables import show_evaluation
+from .usage import UsageError
 
 __all__ = ["evaluate"]
+
+_PREDICTIONS = "Write row, label, predicted, confidence, nll and rank of each row (.parquet or .csv)."
 
 
 def evaluate(
@@ -39,36 +46,82 @@ def evaluate(
     weight: Weight = None,
     group: Annotated[str | None, typer.Option(help="A column: results for each of its values.")] = None,
     document: Annotated[str | None, typer.Option(help="A column: the text that a row belongs to.")] = None,
+    n_bytes: Annotated[str | None, typer.Option(help="A column: bytes of text, for bits_per_byte.")] = None,
     temperature: Annotated[str, typer.Option(help="A number, or a file that calibrate wrote.")] = "1",
     top_k: Annotated[str, typer.Option(help="The k of the top-k accuracies, with commas.")] = "1,5",
-    bins: Annotated[int, typer.Option(help="Bins of the calibration error.")] = 15,
+    bins: Annotated[int, typer.Option(min=1, help="Bins of the calibration error.")] = 15,
     ignore_index: Ignore = -100,
-    binary: Annotated[bool, typer.Option("--binary", help="One score a row, of class 1.")] = False,
-    unknown: Annotated[str, typer.Option(help="Labels that are no class: error, or wrong.")] = "error",
-    json: Annotated[str | None, typer.Option(help="Write the result to this file; - prints it.")] = None,
-    tally: Annotated[str | None, typer.Option(help="Write the tally to this file, to be merged.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="Go on from this file, and write it.")] = None,
+    binary: Binary = False,
+    classwise: Annotated[bool, typer.Option("--classwise", help="Calibration of each class too.")] = False,
+    invalid: Annotated[
+        Literal["count", "skip"], typer.Option(help="Rows with NaN: count as wrong, or leave out.")
+    ] = "count",
+    unknown: Annotated[
+        Literal["error", "wrong"], typer.Option(help="Labels that are no class: stop, or count as wrong.")
+    ] = "error",
+    json: JsonFile = None,
+    tally: Annotated[Path | None, typer.Option(help="Write the tally to this file, for merge.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help=_PREDICTIONS)] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Go on from this file, and keep it up.")] = None,
     progress: Annotated[bool, typer.Option(help="A bar, in a terminal.")] = True,
 ) -> None:
-    """Evaluate scores: loss, accuracy, calibration and tables by class, with error bars.
+    """Evaluate scores: loss, accuracy, calibration and tables by class, with 95 % intervals.
 
-    Example: lastlayer evaluate logits.parquet --label answer --json result.json
-    """
-    options: dict[str, Any] = {"bins": bins, "unknown": unknown, "top_k": whole_numbers("--top-k", top_k)}
+    \b
+    Examples:
+      lastlayer evaluate logits.npy labels.npy
+      lastlayer evaluate scores.parquet --label answer --group site --json result.json
+      lastlayer evaluate "shards/*.npz" --checkpoint run.json --tally part.tally
+      lastlayer evaluate scores.csv --temperature temperature.json --predictions rows.parquet
+    """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
+    _outputs(json, tally, predictions)
+    where: dict[str, Any] = {"label": label, "columns": columns_of(columns), "binary": binary}
+    facts: dict[str, Any] = {
+        "sample_weight": weight,
+        "groups": group,
+        "documents": document,
+        "n_bytes": n_bytes,
+    }
+    options: dict[str, Any] = {
+        "kind": kind, "labels": labels_of(labels), "temperature": temperature_of(temperature),
+        "top_k": whole_numbers("--top-k", top_k), "bins": bins, "ignore_index": ignore_index,
+        "classwise": classwise, "invalid": invalid, "unknown": unknown,
+    }  # fmt: skip
     counted: list[ll.Tally] = []
     try:
         result = ll.evaluate(
-            scores, targets, kind=kind, label=label, columns=columns_of(columns), labels=labels_of(labels),
-            sample_weight=weight, groups=group, documents=document, temperature=temperature_of(temperature),
-            ignore_index=ignore_index, binary=binary, progress=progress, checkpoint=checkpoint,
-            counted=counted.append, **options,
+            scores, targets, progress=progress, checkpoint=checkpoint, counted=counted.append,
+            **where, **facts, **options,
         )  # fmt: skip
+        if predictions is not None:
+            from lastlayer.evaluation.predictions import write_predictions
+
+            write_predictions(predictions, scores, targets, options=counted[0].options, **where)
     except ll.EvaluationInterrupted as stopped:
-        show_evaluation(stopped.tally.result())
-        raise
+        _say_interrupted(stopped, to_stderr=str(json) == "-")
+        raise typer.Exit(130) from None
     if tally is not None:
         write("tally", tally, counted[0].to_bytes())
     if json is not None:
         write("json", json, as_json(result.to_dict()))
-    if json != "-":
+    if str(json) != "-":
         show_evaluation(result)
+
+
+def _outputs(json: Path | None, tally: Path | None, predictions: Path | None) -> None:
+    """Refuse outputs that could not be written, before hours of work."""
+    for option, path in (("--json", json), ("--tally", tally), ("--predictions", predictions)):
+        if path is not None and str(path) != "-" and not path.absolute().parent.is_dir():
+            raise UsageError(f"evaluate: {option} is {str(path)!r}; expected a file in a folder that exists")
+    if tally is not None and str(tally) == "-" and str(json) == "-":
+        raise UsageError("evaluate: --tally is '-'; expected a file, since --json is '-' too")
+    if predictions is not None and predictions.suffix.lower() not in (".parquet", ".csv"):
+        raise UsageError(f"evaluate: --predictions is {str(predictions)!r}; expected .parquet or .csv")
+
+
+def _say_interrupted(stopped: ll.EvaluationInterrupted, to_stderr: bool) -> None:
+    """Print the numbers so far."""
+    tally = stopped.tally
+    show_evaluation(tally.result(), to_stderr)
+    rows = tally.n + tally.ignored
+    print(f"lastlayer: interrupted after {rows:,} rows; no file of results was written", file=sys.stderr)

@@ -30,9 +30,9 @@ class _Options(NamedTuple):
     logits: npt.NDArray[np.float64]  # (V,)
     names: list[str] | None
     target: int | None
-    temperature: float
-    label_smoothing: float
-    class_weight: npt.NDArray[np.float64] | None  # (V,)
+    temperature: float = 1.0
+    label_smoothing: float = 0.0
+    class_weight: npt.NDArray[np.float64] | None = None  # (V,)
 
     @property
     def plain(self) -> bool:
@@ -42,40 +42,38 @@ class _Options(NamedTuple):
 
 def explain(
     logits: Annotated[
-        list[str] | None, typer.Argument(metavar="LOGIT...", help="One number per class, or a list of them.")
+        list[str] | None, typer.Argument(metavar="LOGIT", help="One number per class, or a list of them.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="The true class: its number, or its name.")] = None,
     names: Annotated[str | None, typer.Option(help="Names of the classes, with commas.")] = None,
     temperature: Annotated[float, typer.Option(help="Divide the logits by this.")] = 1.0,
     label_smoothing: Annotated[float, typer.Option(help="Spread this share of the target evenly.")] = 0.0,
     class_weight: Annotated[str | None, typer.Option(help="Weight of each class, with commas.")] = None,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Not logits.")] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="The numbers are probabilities: explain their logs.")
+    ] = False,
 ) -> None:
     """Show step by step how logits become probabilities, a loss and a gradient.
 
-    Example: lastlayer explain 0.1 0.9 4.0 --target 2 --names cat,dog,owl
-    """
+    \b
+    Examples:
+      lastlayer explain 0.1 0.9 4.0 --target 2 --names cat,dog,owl
+      lastlayer explain "[0.1, 0.9, -4.0]" --temperature 2
+      lastlayer explain 0.25,0.75 --probabilities --target 1
+    """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
     values = _numbers(logits or [])
     if probabilities:
         values = _logits_of(values)
-    arguments = _Words(values, target, names, temperature, label_smoothing, class_weight)
+    options = _options(values, names, target, class_weight)
+    options = options._replace(temperature=temperature, label_smoothing=label_smoothing)
+    if target is None and (class_weight is not None or label_smoothing):
+        raise UsageError("explain: --class-weight and --label-smoothing change the loss; add --target")
     console = open_console("explain")
     if not probabilities and len(values) > 1 and (values >= 0).all() and abs(values.sum() - 1) < 1e-6:
         console.print(
             "  These numbers sum to one. Are they probabilities? Then add --probabilities.", style="yellow"
         )
-    _explain(_options(arguments), console)
-
-
-class _Words(NamedTuple):
-    """The arguments as they were given."""
-
-    logits: npt.NDArray[np.float64]
-    target: str | None
-    names: str | None
-    temperature: float
-    label_smoothing: float
-    class_weight: str | None
+    _explain(options, console)
 
 
 def _numbers(words: list[str]) -> npt.NDArray[np.float64]:
@@ -102,8 +100,13 @@ def _logits_of(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.log(p)
 
 
-def _options(arguments: _Words) -> _Options:
-    logits = arguments.logits
+def _options(
+    logits: npt.NDArray[np.float64],
+    given_names: str | None,
+    given_target: str | None,
+    given_weight: str | None,
+) -> _Options:
+    """The arguments that are words, checked."""
     for position, value in enumerate(logits):
         if math.isnan(value) or value == math.inf:
             raise UsageError(f"explain: logit {position} is {value}; expected a number below infinity")
@@ -111,25 +114,25 @@ def _options(arguments: _Words) -> _Options:
         raise UsageError("explain: every logit is -inf; expected at least one possible class")
 
     names = None
-    if arguments.names is not None:
-        names = [name.strip() for name in arguments.names.split(",")]
+    if given_names is not None:
+        names = [name.strip() for name in given_names.split(",")]
         if len(names) != logits.size:
             raise UsageError(
                 f"explain: --names has {len(names)} names; expected {logits.size}, one per logit"
             )
 
     weight = None
-    if arguments.class_weight is not None:
+    if given_weight is not None:
         try:
-            weight = np.array([float(word) for word in arguments.class_weight.split(",")])
+            weight = np.array([float(word) for word in given_weight.split(",")])
         except ValueError:
-            given = arguments.class_weight.strip()
+            given = given_weight.strip()
             raise UsageError(
                 f"explain: --class-weight is {given!r}; expected numbers between commas"
             ) from None
     target = None
-    if arguments.target is not None:
-        word = arguments.target.strip()
+    if given_target is not None:
+        word = given_target.strip()
         if names is not None and word in names:
             target = names.index(word)
         else:
@@ -140,9 +143,7 @@ def _options(arguments: _Words) -> _Options:
                 raise UsageError(f"explain: --target is {word!r}; expected {expected}") from None
         if not 0 <= target < logits.size:
             raise UsageError(f"explain: --target is {target}; expected a class in [0, {logits.size})")
-    elif weight is not None or arguments.label_smoothing:
-        raise UsageError("explain: --class-weight and --label-smoothing change the loss; add --target")
-    return _Options(logits, names, target, arguments.temperature, arguments.label_smoothing, weight)
+    return _Options(logits, names, target, class_weight=weight)
 
 
 def _explain(options: _Options, console: Console) -> None:

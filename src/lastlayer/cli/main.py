@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import lastlayer as ll
 
-from .usage import FoundError, UsageError
+from .usage import UsageError
 
 __all__ = ["main"]
+
+_ISSUES = "https://github.com/lastlayer/lastlayer/issues"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,55 +34,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from .app import run
     except ImportError as error:
-        if error.name not in ("typer", "click"):
+        if error.name not in ("typer", "click", "rich"):
             raise
-        print("lastlayer: this needs the package typer; run: pip install 'lastlayer[cli]'", file=sys.stderr)
-        return 2
+        return _failed(2, f"this needs the package {error.name}; run: pip install 'lastlayer[cli]'")
     try:
-        return run([_shield(word) for word in (sys.argv[1:] if argv is None else argv)])
-    except FoundError:
-        return 1
-    except (ll.LastlayerError, UsageError) as error:
+        status = run([_shield(word) for word in (sys.argv[1:] if argv is None else argv)])
+        sys.stdout.flush()  # a closed pipe shows here, not after the end
+    except BrokenPipeError:
+        return _closed()
+    except (ll.LastlayerError, UsageError, OSError) as error:
         return _failed(2, str(error))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return _closed()
     except Exception as error:
         return _unforeseen(error)
+    return status
 
 
 def _failed(status: int, text: str) -> int:
-    print(f"lastlayer: {text}", file=sys.stderr)
+    """Say what is wrong, in one line."""
+    print(f"lastlayer: {' '.join(text.split())}", file=sys.stderr)
     return status
 
 
 def _closed() -> int:
     """The reader of a pipe has gone: nothing more is written, at exit neither."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return 1  # as Python's and Rich's own
 
 
-def _unforeseen(error: Any) -> int:
-    """What to do about an error that should not be: a usage error of click, or a fault of this package."""
-    if type(error).__module__.startswith(("click", "typer")):
-        if type(error).__name__ == "Abort":  # what click makes of Ctrl-C
-            return 130
-        if hasattr(error, "format_message"):
-            return _failed(2, error.format_message())
-        return int(getattr(error, "exit_code", 0))
+def _unforeseen(error: Exception) -> int:
+    """An error that should not be: its traceback, and what to do about it."""
     import traceback
 
     traceback.print_exception(error)
-    return _failed(3, "this is a fault of lastlayer; please report it with the lines above and the command")
+    what = f"a fault of lastlayer {ll.__version__}: {type(error).__name__}"
+    return _failed(3, f"{what}; please report it at {_ISSUES} with the command and the lines above")
 
 
 def _shield(word: str) -> str:
     """Add a leading space to numbers, so that -1e-5, -inf and -1,2 are not taken for options."""
     try:
-        for part in word.split(","):
+        for part in word.replace(",", " ").split():
             float(part)
     except ValueError:
         return word

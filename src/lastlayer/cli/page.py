@@ -18,7 +18,7 @@ BAR, NAME = 14, 9
 WIDEST = 88  # longer lines are hard to read
 
 
-def open_console(command: str) -> Console:
+def open_console(command: str, to_stderr: bool = False) -> Console:
     """Open the terminal, or say how to install what prints to it."""
     try:
         from rich.console import Console
@@ -26,7 +26,7 @@ def open_console(command: str) -> Console:
         raise UsageError(
             f"{command}: this needs the package rich; run: pip install 'lastlayer[cli]'"
         ) from None
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=to_stderr)
     console.width = min(console.width, WIDEST)
     return console
 

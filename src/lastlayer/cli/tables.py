@@ -1,8 +1,8 @@
-"""The numbers of an evaluation in a terminal. In: `Evaluation`. Out: printed tables."""
+"""The numbers of an evaluation in a terminal. In: `Evaluation` or `Temperature`. Out: printed tables."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,66 +10,134 @@ import lastlayer as ll
 
 from .page import new_table, number_text, open_console
 
-__all__ = ["show_evaluation"]
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
-_MEANS = (
-    "log_loss", "bits", "perplexity", "bits_per_byte", "accuracy", "mean_reciprocal_rank", "brier",
-    "mean_confidence", "mean_entropy",
+__all__ = ["show_evaluation", "show_temperature"]
+
+_SECTIONS = (
+    ("loss", (
+        "log_loss", "bits", "perplexity", "document_perplexity", "bits_per_byte", "brier", "baseline",
+        "skill", "mean_entropy",
+    )),
+    ("accuracy", (
+        "accuracy", "top_k_accuracy", "balanced_accuracy", "matthews", "mean_reciprocal_rank",
+    )),
+    ("calibration", (
+        "ece", "mce", "ece_equal_mass", "classwise_ece", "mean_confidence", "overconfidence", "reliability",
+        "resolution", "uncertainty",
+    )),
 )  # fmt: skip
-_NUMBERS = (
-    "document_perplexity", "balanced_accuracy", "matthews", "ece", "mce", "ece_equal_mass", "classwise_ece",
-    "reliability", "resolution", "uncertainty", "overconfidence", "baseline", "skill",
-)  # fmt: skip
-_CLASSES = 20  # shown
+_OPTIONAL = (
+    "document_perplexity",
+    "bits_per_byte",
+    "classwise_ece",
+)  # left out where they were not asked for
+_CLASSES, _GROUPS, _NAME = 20, 50, 22  # rows shown; columns of a name
 
 
-def show_evaluation(result: ll.Evaluation) -> None:
-    """Print the numbers, those of classes and groups, and what was found."""
-    console = open_console("evaluate")
-    said = f"{result.n:,} rows"
-    said += "".join(
-        f", {getattr(result, k):,} {k}" for k in ("ignored", "invalid", "unknown") if getattr(result, k)
-    )
-    console.print(said)
-    table = new_table("", "value", "95 % from", "to")
-    for name in _MEANS:
-        _add(table, name, getattr(result, name))
-    for k, value in result.top_k_accuracy.items():
-        if k > 1:
-            _add(table, f"top_{k}_accuracy", value)
-    for name in _NUMBERS:
-        value = getattr(result, name)
-        if value is not None and value == value:
-            table.add_row(name, number_text(value))
-    console.print(table)
+def show_evaluation(result: ll.Evaluation, to_stderr: bool = False) -> None:
+    """Print the numbers, those of classes and groups, and the findings."""
+    console = open_console("evaluate", to_stderr)
+    said = [f"{result.n:,} rows"]
+    said += [f"{getattr(result, k):,} {k}" for k in ("ignored", "invalid", "unknown") if getattr(result, k)]
+    said += [result.kind] + ([f"temperature {result.temperature:.6g}"] if result.temperature != 1 else [])
+    _print(console, ", ".join(said))
+    for title, names in _SECTIONS:
+        table = new_table(title, "value", "95 % from", "to")
+        for name in names:
+            for label, value in _values(result, name):
+                _add(table, label, value)
+        _show(console, table)
     _show_classes(console, result)
-    for name, groups in (("group", result.loss_by_group),):
-        if groups:
-            table = new_table(name, "log_loss", "accuracy")
-            for key, loss in groups.items():
-                table.add_row(
-                    str(key), number_text(loss.value), number_text(result.accuracy_by_group[key].value)
-                )
-            console.print(table)
-    for line in (*result.notes, *(f"{f.severity}: {f.message}" for f in result.findings)):
-        console.print(line, markup=False)
+    _show_groups(console, result)
+    _show_remarks(console, result)
 
 
-def _add(table: Any, name: str, value: ll.Estimate) -> None:
-    if value.value != value.value and name in ("bits_per_byte",):
-        return
-    shown = [number_text(v) if v == v else "" for v in (value.value, value.low, value.high)]
-    shown[0] = shown[0] or "nan"
-    table.add_row(name, *shown)
+def show_temperature(found: ll.Temperature) -> None:
+    """Print a fitted temperature, and what it changes."""
+    console = open_console("calibrate")
+    _print(console, f"{found} (95 %), of {found.n:,} rows")
+    table = new_table("", "before", "after")
+    for name in ("log_loss", "ece"):
+        before, after = (getattr(found, f"{name}_{when}") for when in ("before", "after"))
+        table.add_row(name, number_text(before), number_text(after))
+    _show(console, table)
 
 
-def _show_classes(console: Any, result: ll.Evaluation) -> None:
-    found = result.by_class
+def _values(result: ll.Evaluation, name: str) -> list[tuple[str, Any]]:
+    """The rows that a name stands for."""
+    value = getattr(result, name)
+    if name == "top_k_accuracy":
+        return [(f"top_{k}_accuracy", v) for k, v in value.items() if k > 1]
+    number = value.value if isinstance(value, ll.Estimate) else value
+    if name in _OPTIONAL and (number is None or number != number):
+        return []
+    return [(name, value)]
+
+
+def _add(table: Table, name: str, value: Any) -> None:
+    parts = (value.value, value.low, value.high) if isinstance(value, ll.Estimate) else (value,)
+    shown, *bounds = (number_text(v) for v in parts)
+    table.add_row(name, shown, *("" if b == "nan" else b for b in bounds))
+
+
+def _show_classes(console: Console, result: ll.Evaluation) -> None:
+    found, count = result.by_class, len(result.by_class.support)
     table = new_table("class", "precision", "recall", "f1", "support")
-    for k in range(min(_CLASSES, len(found.support))):
-        name = str(k) if result.labels is None else str(result.labels[k])
+    for k in range(min(_CLASSES, count)):
         numbers = [number_text(a[k]) for a in (found.precision, found.recall, found.f1)]
-        table.add_row(name, *numbers, f"{found.support[k]:g}")
-    if len(found.support) > _CLASSES:
-        table.add_row(f"... {len(found.support) - _CLASSES} more", "", "", "", f"{np.sum(found.support):g}")
+        table.add_row(
+            _name(k if result.labels is None else result.labels[k]), *numbers, f"{found.support[k]:g}"
+        )
+    if count > _CLASSES:
+        table.add_row(f"... {count - _CLASSES:,} more", "", "", "", f"{np.sum(found.support[_CLASSES:]):g}")
+    macro = [number_text(getattr(found, f"macro_{name}")) for name in ("precision", "recall", "f1")]
+    table.add_row("macro mean", *macro, f"{np.sum(found.support):g}", style="bold")
+    _show(console, table)
+
+
+def _show_groups(console: Console, result: ll.Evaluation) -> None:
+    if not result.loss_by_group:
+        return
+    table = new_table("group", "log_loss", "accuracy", "95 % from", "to")
+    for key, loss in list(result.loss_by_group.items())[:_GROUPS]:
+        right = result.accuracy_by_group[key]
+        table.add_row(_name(key), *map(number_text, (loss.value, right.value, right.low, right.high)))
+    if len(result.loss_by_group) > _GROUPS:
+        table.add_row(f"... {len(result.loss_by_group) - _GROUPS:,} more")
+    _show(console, table)
+
+
+def _show_remarks(console: Console, result: ll.Evaluation) -> None:
+    lines = [*result.notes, *map(str, result.findings)]
+    if result.unknown_labels:
+        names = ", ".join(map(repr, result.unknown_labels[:5]))
+        lines.append(f"labels that are no class, counted as wrong: {names}")
+    plain = [name for name in result.undefined if "[" not in name and name not in _OPTIONAL]
+    if plain:
+        lines.append(f"undefined (0 / 0), shown as nan: {', '.join(plain)}")
+    for line in lines:
+        _print(console, line)
+
+
+def _name(value: Any) -> str:
+    """A name that fits its column."""
+    from rich.cells import cell_len, set_cell_size
+    from rich.markup import escape
+
+    text = " ".join(str(value).split())
+    return escape(text if cell_len(text) <= _NAME else set_cell_size(text, _NAME - 1) + "…")
+
+
+def _show(console: Console, table: Table) -> None:
+    """Print a table, and no number of it cut: a terminal that is too narrow for it folds the lines."""
+    wide = console.options.update(width=1000)
+    narrow, console.width = console.width, max(console.width, console.measure(table, options=wide).maximum)
     console.print(table)
+    console.width = narrow
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False)
