@@ -86,8 +86,8 @@ def test_evaluate_as_a_process(folder, data, tmp_path):
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["accuracy"]["value"] == pytest.approx(right, rel=1e-15)
     assert result["log_loss"]["value"] == pytest.approx(loss, rel=1e-14)
-    assert re.search(rf"^  accuracy +{right:.6f} ", done.stdout, re.MULTILINE)
-    assert re.search(rf"^  log_loss +{loss:.6f} ", done.stdout, re.MULTILINE)
+    assert re.search(rf"^ accuracy +{right:.6f} ", done.stdout, re.MULTILINE)
+    assert re.search(rf"^ log_loss +{loss:.6f} ", done.stdout, re.MULTILINE)
     assert "top_2_accuracy" in done.stdout
 
 
@@ -100,8 +100,8 @@ def test_evaluate_a_table_with_names_gaps_and_groups(run, data, tmp_path):
     for site, odd in (("north", 1), ("south", 0)):
         rows = kept & (np.arange(N) % 2 == odd)
         right = (z[rows].argmax(axis=1) == y[rows]).mean()
-        assert re.search(rf"^  {site} .* {right:.6f} ", out, re.MULTILINE)
-    assert re.search(rf"^  emu .* {np.count_nonzero(y[kept] == 4)} $", out, re.MULTILINE)
+        assert re.search(rf"^ {site} .* {right:.6f} ", out, re.MULTILINE)
+    assert re.search(rf"^ emu .* {np.count_nonzero(y[kept] == 4)}$", out, re.MULTILINE)
     assert json.loads((tmp_path / "r.json").read_text())["labels"] == NAMES
 
 
@@ -166,6 +166,20 @@ def test_predictions_are_never_written_by_halves(run, tmp_path, folder):
         write_predictions(path, tmp_path / "bad.npz", options=TallyOptions(2))
     assert path.read_bytes() == b"good"
     assert sorted(os.listdir(tmp_path)) == ["bad.npz", "rows.parquet"]
+
+
+def test_files_may_be_called_like_numbers(run, tmp_path, monkeypatch):
+    assert run("evaluate", "all.npz", "--tally", tmp_path / "1")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert run("merge", "1", "--tally", "1e5")[0] == 0
+    assert sorted(os.listdir()) == ["1", "1e5"]
+
+
+def test_binary_scores(run, tmp_path):
+    np.savez(tmp_path / "b.npz", scores=np.array([0.1, 0.4, 0.35, 0.8]), targets=[0, 0, 1, 1])
+    status, out, _ = run("evaluate", tmp_path / "b.npz", "--binary", "--kind", "probabilities")
+    assert status == 0
+    assert re.search(r"^ roc_auc +0\.750000", out, re.MULTILINE)  # three of four pairs are in order
 
 
 def test_labels_in_a_file(run, tmp_path):
@@ -323,9 +337,9 @@ def test_a_source_as_arrays(monkeypatch, data, folder, size):
         (["evaluate", "nowhere.npy"], "evaluate: scores is 'nowhere.npy'; expected a file, folder"),
         (["evaluate", "z.npy"], "evaluate: targets is None; expected"),
         (["evaluate", "s.csv", "--label", "x"], "evaluate: label is 'x'; expected a column of the table"),
-        (["evaluate", "all.npz", "--kind", "x"], "Invalid value for '--kind': 'x' is not one of 'logits'"),
+        (["evaluate", "all.npz", "--kind", "x"], "'x' is not one of 'logits'"),
         (["evaluate", "all.npz", "--bins", "x"], "Invalid value for '--bins'"),
-        (["evaluate", "all.npz", "--bins", "0"], "Invalid value for '--bins'"),
+        (["evaluate", "all.npz", "--bins", "0"], "bins is 0; expected an int of 1 or more"),
         (["evaluate", "all.npz", "--top-k", "1,x"], "--top-k is '1,x'; expected whole numbers"),
         (["evaluate", "all.npz", "--temperature", "-1"], "temperature is -1.0; expected a finite"),
         (["evaluate", "all.npz", "--temperature", "warm"], "--temperature is 'warm'; expected a number or"),
@@ -443,7 +457,7 @@ def test_the_app_runs_under_typers_runner(folder, monkeypatch):
         (["evaluate", "all.npz"], "400 rows, logits"),
         (["calibrate", "all.npz"], "T = "),
         (["check", "all.npz"], "no findings"),
-        (["explain", "1", "2"], "The prediction is 1."),
+        (["explain", "1", "-2"], "The prediction is 0."),
         (["backends"], "reference"),
         (["--version"], ll.__version__),
     ):

@@ -2,6 +2,7 @@
 
 import doctest
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -51,16 +52,27 @@ def test_the_names_of_the_glossary_are_names_of_the_code():
     assert [name for name in sorted(names) if not re.search(rf"\b{re.escape(name)}\b", source)] == []
 
 
-def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch):
-    pytest.importorskip("rich")
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/command-line.md"])
+def test_the_pages_show_what_the_command_prints(page, capsys, monkeypatch, tmp_path):
+    """The page's Python makes the files of its commands, in an empty folder."""
+    for needed in ("typer", "rich", "pyarrow"):
+        pytest.importorskip(needed)
     from lastlayer.cli.main import main
 
     monkeypatch.setenv("COLUMNS", "80")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    command, shown = re.search(r"```console\n\$ lastlayer ([^\n]*)\n(.*?)```", readme, re.DOTALL).groups()
-    assert main(command.split()) == 0
-    printed = [line.rstrip() for line in capsys.readouterr().out.strip("\n").splitlines()]
-    assert shown.splitlines() == printed
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for code in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        exec(code, {})
+    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    calls = [call for block in blocks for call in block.split("$ lastlayer ")[1:]]
+    assert calls
+    for call in calls:
+        command, _, shown = call.partition("\n")
+        main(shlex.split(command))
+        captured = capsys.readouterr()
+        printed = re.sub(r" +$", "", captured.out + captured.err, flags=re.MULTILINE).strip("\n")
+        assert doctest.OutputChecker().check_output(shown.strip("\n"), printed, doctest.ELLIPSIS), printed
 
 
 def test_pre_commit_runs_what_make_check_runs():

@@ -13,7 +13,7 @@ from .backends import backends
 from .calibrate import calibrate
 from .check import check
 from .evaluate import evaluate
-from .explain import explain
+from .explain import WithNumbers, explain
 from .merge import merge
 from .usage import UsageError
 
@@ -30,8 +30,10 @@ Exit status: 0 done, 1 check found an error, 2 wrong call or input, 3 fault of l
 """
 
 app = typer.Typer(name="lastlayer", help=_HELP, rich_markup_mode=None, pretty_exceptions_enable=False)
-for _command in (evaluate, calibrate, merge, check, explain, backends):
+for _command in (evaluate, calibrate, merge, check):
     app.command()(_command)
+app.command(cls=WithNumbers)(explain)
+app.command()(backends)
 
 # Whatever Typer says of a wrong call. Some versions of Typer hold it themselves, others take it from click.
 _WrongCallError: type[Exception] = typer.BadParameter.__mro__[1]

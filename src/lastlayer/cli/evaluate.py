@@ -49,7 +49,7 @@ def evaluate(
     n_bytes: Annotated[str | None, typer.Option(help="A column: bytes of text, for bits_per_byte.")] = None,
     temperature: Annotated[str, typer.Option(help="A number, or a file that calibrate wrote.")] = "1",
     top_k: Annotated[str, typer.Option(help="The k of the top-k accuracies, with commas.")] = "1,5",
-    bins: Annotated[int, typer.Option(min=1, help="Bins of the calibration error.")] = 15,
+    bins: Annotated[int, typer.Option(help="Bins of the calibration error.")] = 15,
     ignore_index: Ignore = -100,
     binary: Binary = False,
     classwise: Annotated[bool, typer.Option("--classwise", help="Calibration of each class too.")] = False,

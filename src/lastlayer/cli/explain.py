@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import typer
+import typer.core
 
 import lastlayer as ll
 from lastlayer.backends import reference
@@ -21,7 +22,7 @@ from .usage import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["explain"]
+__all__ = ["WithNumbers", "explain"]
 
 
 class _Options(NamedTuple):
@@ -38,6 +39,21 @@ class _Options(NamedTuple):
     def plain(self) -> bool:
         """Whether the loss is just -log p of the target."""
         return not self.label_smoothing and self.class_weight is None
+
+
+class WithNumbers(typer.core.TyperCommand):
+    """A command whose negative numbers are numbers, not options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Add a leading space to -1e-5, -inf and -1,2; Typer takes them for words then."""
+        return super().parse_args(ctx, [f" {word}" if _is_number(word) else word for word in args])
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return bool([float(part) for part in word.replace(",", " ").split()])
+    except ValueError:
+        return False
 
 
 def explain(

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _failed(2, f"this needs the package {error.name}; run: pip install 'lastlayer[cli]'")
     try:
-        status = run([_shield(word) for word in (sys.argv[1:] if argv is None else argv)])
+        status = run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()  # a closed pipe shows here, not after the end
     except BrokenPipeError:
         return _closed()
@@ -70,13 +70,3 @@ def _unforeseen(error: Exception) -> int:
     traceback.print_exception(error)
     what = f"a fault of lastlayer {ll.__version__}: {type(error).__name__}"
     return _failed(3, f"{what}; please report it at {_ISSUES} with the command and the lines above")
-
-
-def _shield(word: str) -> str:
-    """Add a leading space to numbers, so that -1e-5, -inf and -1,2 are not taken for options."""
-    try:
-        for part in word.replace(",", " ").split():
-            float(part)
-    except ValueError:
-        return word
-    return " " + word

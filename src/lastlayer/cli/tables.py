@@ -22,18 +22,16 @@ _SECTIONS = (
         "skill", "mean_entropy",
     )),
     ("accuracy", (
-        "accuracy", "top_k_accuracy", "balanced_accuracy", "matthews", "mean_reciprocal_rank",
+        "accuracy", "top_k_accuracy", "balanced_accuracy", "matthews", "mean_reciprocal_rank", "roc_auc",
+        "average_precision",
     )),
     ("calibration", (
         "ece", "mce", "ece_equal_mass", "classwise_ece", "mean_confidence", "overconfidence", "reliability",
         "resolution", "uncertainty",
     )),
 )  # fmt: skip
-_OPTIONAL = (
-    "document_perplexity",
-    "bits_per_byte",
-    "classwise_ece",
-)  # left out where they were not asked for
+# Left out where they were not asked for.
+_OPTIONAL = ("document_perplexity", "bits_per_byte", "classwise_ece", "roc_auc", "average_precision")
 _CLASSES, _GROUPS, _NAME = 20, 50, 22  # rows shown; columns of a name
 
 
@@ -133,6 +131,8 @@ def _name(value: Any) -> str:
 
 def _show(console: Console, table: Table) -> None:
     """Print a table, and no number of it cut: a terminal that is too narrow for it folds the lines."""
+    table.show_edge = False
+    console.print()
     wide = console.options.update(width=1000)
     narrow, console.width = console.width, max(console.width, console.measure(table, options=wide).maximum)
     console.print(table)
