@@ -10,11 +10,11 @@ import typer
 
 import lastlayer as ll
 from lastlayer.blocks import to_host
-from lastlayer.evaluation.labels import Labels
 from lastlayer.evaluation.readers.arrays import ArraySource
 from lastlayer.evaluation.readers.in_order import in_order
 from lastlayer.evaluation.readers.paths import Request, source_of
 from lastlayer.evaluation.readers.source import Block, Source
+from lastlayer.labels import Labels
 
 from . import data
 from .data import columns_of, labels_of
@@ -54,7 +54,7 @@ def _findings(source: Source, kind: Any, names: Any, ignore_index: int) -> Itera
         text = f"the data says that its scores are {source.kind}. Pass --kind {source.kind}."
         yield "error", f"error: {text} [kind]"
     if names is None and isinstance(source, ArraySource):  # positions are those of the arrays
-        found = ll.check(source.scores, source.targets, kind=kind, ignore_index=ignore_index)
+        found = ll.check(source.scores, source.targets[0], kind=kind, ignore_index=ignore_index)
     else:
         indices = _Indices(names, source.classes, ignore_index)
         found = ll.check(*in_order(source, indices), kind=kind, ignore_index=ignore_index)

@@ -11,16 +11,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from lastlayer.errors import BackendError, OptionError
+from lastlayer.labels import Labels
 
 from .inputs import scores_of, targets_of
-from .labels import Labels
 from .options import TallyOptions
 from .readers.paths import Request, source_of
 from .readers.source import Block
@@ -89,21 +88,19 @@ def _columns(pa: Any, block: Block, o: TallyOptions, names: Labels | None) -> li
 @contextlib.contextmanager
 def _whole_file(path: str) -> Iterator[str]:
     """The name of a file that takes the place of ``path`` once it is complete."""
-    folder, name = os.path.split(os.path.abspath(path))
-    rule = "a file that can be written"
-    unfinished = ""
+    path = os.path.realpath(path)  # of a link, the file itself
+    part = path + ".part"  # always this name, so that a killed process leaves no more than one
     try:
-        handle, unfinished = tempfile.mkstemp(dir=folder, prefix=name + ".")
-        os.close(handle)
-        yield unfinished
-        with open(unfinished, "rb+") as file:
+        yield part
+        with open(part, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        os.replace(part, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            os.unlink(unfinished)
+            os.unlink(part)
         if isinstance(error, OSError):
-            raise OptionError(_NAME, "path", repr(path), f"{rule} ({error})") from error
+            rule = f"a file that can be written ({error.strerror or error})"
+            raise OptionError(_NAME, "path", repr(path), rule) from error
         raise
 
 
