@@ -47,7 +47,7 @@ def test_it_is_that_of_scikit_learn():
 
 def test_derivatives():
     mpmath = pytest.importorskip("mpmath")
-    from lastlayer.evaluation.calibration import _row_derivatives
+    from lastlayer.evaluation.calibration import _falls, _moments
 
     z, q = np.array([[0.5, -1.0, 2.0, -np.inf]]), np.array([[0.25, 0.5, 0.5, 0.0]])
     with mpmath.workdps(40):
@@ -57,10 +57,11 @@ def test_derivatives():
             linear = sum(mpmath.mpf(a) * mpmath.mpf(v) for a, v in zip(q[0, :3], z[0, :3], strict=True))
             return mpmath.mpf(1.25) * mpmath.log(mpmath.fsum(parts)) - beta * linear
 
-        for beta in (0.1, 1.0, 7.0):
-            first, second = _row_derivatives(z, np.array([2]), q, beta)
-            assert first[0] == pytest.approx(float(mpmath.diff(loss, beta)), rel=1e-13)
-            assert second[0] == pytest.approx(float(mpmath.diff(loss, beta, 2)), rel=1e-12)
+        for beta in (0.001, 0.1, 1.0, 7.0, 30.0):
+            fall, gap = _falls(z, np.array([2]), q)
+            mean, variance = _moments(fall, beta)
+            assert gap[0] - 1.25 * mean[0] == pytest.approx(float(mpmath.diff(loss, beta)), rel=1e-13)
+            assert 1.25 * variance[0] == pytest.approx(float(mpmath.diff(loss, beta, 2)), rel=1e-12)
 
 
 def test_the_interval_is_that_of_the_information():
@@ -116,12 +117,92 @@ def test_all_right_and_no_information():
     assert ll.fit_temperature(np.zeros((4, 3)), [0, 1, 2, 0]).value == 1.0  # any temperature is as good
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3, 1e5, 1e150])
+def test_all_right_at_any_scale(scale):
+    z = np.array([[3.0, 0.0, 1.0], [0.0, 1.0, 1.0]]) * scale
+    with pytest.warns(UserWarning, match="goes to 0"):
+        found = ll.fit_temperature(z, [0, 1])
+    assert (found.value, found.steps) == (1e-3, 2)
+
+
+def test_one_row():
+    with pytest.warns(UserWarning, match="goes to 0"):
+        assert ll.fit_temperature([[0.0, 1.0]], [1]).value == 1e-3
+    with pytest.warns(UserWarning, match="goes to infinity"):
+        assert ll.fit_temperature([[0.0, 1.0]], [0]).value == 1e3
+    found = ll.fit_temperature([[0.0, 1.0]], [[0.25, 0.75]])  # 1 / T is the logit of 0.75
+    assert 1 / found.value == pytest.approx(np.log(3), rel=1e-12)
+
+
 def test_rows_without_a_loss():
     z, y = data()
-    z[7, 1] = np.nan
-    rule = "expected finite logits: a row with NaN or infinity has no loss"
-    with raises(ll.OptionError, f"fit_temperature: scores[7] is not finite; {rule}"):
+    rest = ll.fit_temperature(np.delete(z, (7, 9), 0), np.delete(y, (7, 9)))
+    z[7, 1], z[9, 0] = np.nan, np.inf
+    with raises(ll.OptionError, "fit_temperature: scores[7] is not finite; expected finite logits"):
         ll.fit_temperature(z, y)
+    with raises(ll.OptionError, "fit_temperature: invalid is 'count'; expected 'error' or 'skip'"):
+        ll.fit_temperature(z, y, invalid="count")
+    skipped = ll.fit_temperature(z, y, invalid="skip")
+    assert (skipped.value, skipped.n) == (rest.value, N - 2)
+    ignored = np.where(np.isin(np.arange(N), (7, 9)), -100, y)
+    assert ll.fit_temperature(z, ignored).value == rest.value
+
+
+def test_impossible_classes():
+    z, y = data()
+    masked = np.concatenate([z, np.full((N, 1), -np.inf)], axis=1)
+    assert ll.fit_temperature(masked, y).value == ll.fit_temperature(z, y).value
+    y[3] = V
+    rule = "a finite logit there: the loss of its row is infinite at every temperature"
+    with raises(ll.OptionError, f"fit_temperature: scores[3] is -inf at its target; expected {rule}"):
+        ll.fit_temperature(masked, y)
+
+
+def test_batches_are_read_for_each_step():
+    z, y = data()
+    expected = ll.fit_temperature(z, y)
+    batches = [(z[:100], y[:100]), (z[100:], y[100:])]
+    assert ll.fit_temperature(batches) == expected
+    rule = "data that is read several times: a list of batches, a DataLoader, arrays, files"
+    text = f"fit_temperature: scores is a list_iterator, which is read once; expected {rule}"
+    with raises(ll.DtypeError, text):
+        ll.fit_temperature(iter(batches))
+
+
+def test_files_and_their_kind(tmp_path):
+    z, y = data()
+    np.savez(tmp_path / "a.npz", logits=z[:250], targets=y[:250])
+    np.savez(tmp_path / "b.npz", logits=z[250:], targets=y[250:])
+    assert ll.fit_temperature(str(tmp_path / "*.npz")) == ll.fit_temperature(z, y)
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    p = {"scores": ll.softmax(z), "targets": y}
+    save_file(p, tmp_path / "p.safetensors", {"lastlayer.kind": "probabilities"})
+    text = (
+        "fit_temperature: scores is probabilities, as the data says; expected logits; pass their logarithms"
+    )
+    with raises(ll.OptionError, text):
+        ll.fit_temperature(tmp_path / "p.safetensors")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_dtypes(dtype):
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    z, y = data()
+    stored = z.astype(dtype)
+    expected = ll.fit_temperature(stored.astype(np.float64), y)
+    found = ll.fit_temperature(stored, y)
+    assert (found.value, found.stderr) == (expected.value, expected.stderr)
+    # the losses of 16-bit logits are float32
+    assert found.log_loss_after == pytest.approx(expected.log_loss_after, rel=1e-6)
+
+
+def test_two_classes_as_one_logit():
+    r = np.random.default_rng(0)
+    x = r.normal(size=N) * 4
+    y = (r.random(N) < 1 / (1 + np.exp(-x / 2))).astype(int)
+    found = ll.fit_temperature(x, y, binary=True)
+    assert found.value == pytest.approx(ll.fit_temperature(np.stack([0 * x, x], 1), y).value, rel=1e-12)
 
 
 def test_it_is_used_and_saved(tmp_path):

@@ -160,6 +160,25 @@ def test_indices_with_gaps_are_floats():
         ll.Tally(V).update(z, y + 0.5)
 
 
+@pytest.mark.parametrize("kind", ["logits", "probabilities", "log-probabilities"])
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("bits", [False, True])
+def test_bfloat16(kind, binary, bits):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    from lastlayer.arrays import BFLOAT16
+
+    z, y = rows(50)
+    given = {"logits": z, "probabilities": ll.softmax(z), "log-probabilities": ll.log_softmax(z)}[kind]
+    given, y = (given[:, 1], y % 2) if binary else (given, y)
+    half = given.astype(ml_dtypes.bfloat16)
+    options = {"kind": kind, "binary": binary, "classwise": True}
+    stored = half.view(np.uint16).view(BFLOAT16) if bits else half
+    found, single = (ll.Tally(2 if binary else V, **options) for _ in range(2))
+    found.update(stored, y)
+    single.update(half.astype(np.float32), y)
+    assert found.to_bytes() == single.to_bytes()
+
+
 # --- odd cases ----------------------------------------------------------------------------------------------
 
 

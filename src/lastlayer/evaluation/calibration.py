@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from math import inf, nan, sqrt
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lastlayer import functional
-from lastlayer.errors import OptionError
+from lastlayer.errors import DtypeError, OptionError
 from lastlayer.labels import Labels
 
 from .exact import Sums
@@ -30,6 +31,7 @@ from .inputs import facts_of, scores_of, targets_of
 from .readers.linear import LinearSource
 from .readers.paths import Request, source_of
 from .readers.source import Source
+from .rows import as_float64
 from .tally import Tally
 from .writing import write_whole
 
@@ -40,6 +42,7 @@ Floats = npt.NDArray[np.float64]
 SCHEMA = "lastlayer.temperature/1"
 _LOW, _HIGH = 1e-3, 1e3  # of T
 _STEPS = 100
+_ELEMENTS = 1 << 20  # of logits at once, unless one row alone has more
 _CLOSE = 1e-10  # relative, of the last step: the error is its square
 _Z = 1.959963984540054  # of a 95 % interval of the normal distribution
 
@@ -118,6 +121,7 @@ def fit_temperature(
     axis: int = -1,
     binary: bool = False,
     ignore_index: int | None = -100,
+    invalid: str = "error",
 ) -> Temperature:
     """The temperature with the smallest log-loss on held-out logits and labels.
 
@@ -127,10 +131,13 @@ def fit_temperature(
 
     Parameters
     ----------
-    scores : array, table or path
-        Logits, from where `evaluate` takes them; with ``weight`` features (N, D).
+    scores : array, table, batches or path
+        Logits, from where `evaluate` takes them; with ``weight`` features (N, D). Batches are read once for
+        each step: a list or a DataLoader, not a generator.
     targets, label, columns, sample_weight, labels, axis, binary, ignore_index
         As in `evaluate`.
+    invalid : {"error", "skip"}
+        A row with NaN or +inf is an error, or left out.
     weight, bias : array (V, D), array (V,), optional
         The logits are ``scores @ weight.T + bias``, computed some rows at a time.
 
@@ -143,7 +150,7 @@ def fit_temperature(
     Raises
     ------
     ShapeError, DtypeError, OptionError, TargetError
-        OptionError also for a row with NaN or infinity, which has no loss.
+        OptionError also for a row with NaN or +inf, and for a target whose logit is -inf.
 
     Notes
     -----
@@ -164,14 +171,16 @@ def fit_temperature(
     True
     """
     facts = {} if sample_weight is None else {"sample_weight": sample_weight}
-    source: Source = source_of(
-        Request(scores, targets, label, columns, axis, binary, facts, "logits" if weight is None else None)
-    )
+    source = _source(Request(scores, targets, label, columns, axis, binary, facts))
     if weight is not None:
         source = LinearSource(source, weight, bias)
-    options: dict[str, Any] = {"axis": axis, "binary": binary, "ignore_index": ignore_index}
+    if invalid not in ("error", "skip"):
+        raise OptionError("fit_temperature", "invalid", repr(invalid), "'error' or 'skip'")
+    options: dict[str, Any] = {
+        "axis": axis, "binary": binary, "ignore_index": ignore_index, "invalid": "skip",
+    }  # fmt: skip
     options["labels"] = source.labels if labels is None else labels
-    beta, found, steps, warning = _minimum(_Loss(source, options))
+    beta, found, steps, warning = _minimum(_Loss(source, options, invalid == "skip"))
     if warning:
         warnings.warn(f"fit_temperature: {warning}", stacklevel=2)
     t, error = 1 / beta, 1 / sqrt(found.second) if found.second > 0 else nan
@@ -184,6 +193,19 @@ def fit_temperature(
     )  # fmt: skip
 
 
+def _source(request: Request) -> Source:
+    """The source of logits that is read once for each step."""
+    if isinstance(request.scores, Iterator) and not hasattr(request.scores, "shape"):
+        found = f"a {type(request.scores).__name__}, which is read once"
+        rule = "data that is read several times: a list of batches, a DataLoader, arrays, files"
+        raise DtypeError("fit_temperature", "scores", found, rule)
+    source = source_of(request)
+    if source.kind not in (None, "logits", "log-probabilities"):  # logarithms of probabilities are logits too
+        remedy = "pass their logarithms"
+        raise OptionError("fit_temperature", "scores", f"{source.kind}, as the data says", "logits", remedy)
+    return source
+
+
 @dataclass(frozen=True)
 class _Derivatives:
     """Of the sum of the rows' losses in beta."""
@@ -191,71 +213,99 @@ class _Derivatives:
     weight: float
     first: float
     second: float
+    differ: bool  # whether the logits of some row do; else the loss does not depend on beta
+    all_right: bool  # whether every target is the peak of its row; then the loss never rises with beta
 
 
 class _Loss:
     """The log-loss of a source's logits times beta."""
 
-    def __init__(self, source: Source, options: dict[str, Any]) -> None:
-        self.source = source
+    def __init__(self, source: Source, options: dict[str, Any], skip: bool) -> None:
+        self.source, self.skip = source, skip
         self.options = Tally(source.classes, **options).options
         names = self.options.labels
         self.labels = None if names is None else Labels("fit_temperature", names, source.classes)
 
     def derivatives(self, beta: float) -> _Derivatives:
         """One pass over the data."""
-        sums, o, function = Sums(3), self.options, "fit_temperature"
+        sums, differ, all_right = Sums(3), False, True
+        for z, y, q, w in self._rows():
+            fall, gap = _falls(z, y, q)
+            mass = np.ones(len(z)) if q is None else q.sum(axis=1)
+            mean, variance = _moments(fall, beta)
+            differ = differ or bool((fall > 0).any())
+            all_right = all_right and not (gap > 0).any()
+            for place, part in enumerate((np.ones(len(z)), gap - mass * mean, mass * variance)):
+                sums.add(w * part, place)
+        return _Derivatives(sums.value(0), sums.value(1), sums.value(2), differ, all_right)
+
+    def _rows(self) -> Iterator[tuple[Floats, Any, Floats | None, Floats]]:
+        """Logits, targets and weights of the rows that count, a few at a time."""
+        o, function = self.options, "fit_temperature"
         for block in self.source.blocks(0):
-            z, shape = scores_of(function, block.scores, o)
+            scores, shape = scores_of(function, block.scores, o)
             targets = targets_of(function, block.targets, shape, o, self.labels)
             w = facts_of(function, shape, **block.facts).weights
-            kept = ~targets.ignored if w is None else ~targets.ignored & (w > 0)
-            z, y = np.asarray(z, np.float64)[kept], targets.classes[kept]
-            if not (top := np.isfinite(z.max(axis=1))).all() or np.isnan(z).any():
-                row = int(np.flatnonzero(kept)[int(np.argmin(top & ~np.isnan(z).any(axis=1)))]) + block.first
-                rule = "finite logits: a row with NaN or infinity has no loss"
-                raise OptionError(function, f"scores[{row}]", "not finite", rule)
-            q = None if targets.dense is None else targets.dense[kept]
-            parts = _row_derivatives(z, y, q, beta)
-            w = np.ones(len(z)) if w is None else w[kept]
-            for place, part in enumerate((np.ones(len(z)), *parts)):
-                sums.add(w * part, place)
-        return _Derivatives(*(sums.value(k) for k in range(3)))
+            counts = ~targets.ignored if w is None else ~targets.ignored & (w > 0)
+            step = max(1, _ELEMENTS // o.classes)
+            for begin in range(0, len(scores), step):
+                kept = begin + np.flatnonzero(counts[begin : begin + step])
+                z = as_float64(scores[kept])
+                if not (finite := np.isfinite(z.max(axis=1, initial=-inf))).all():  # NaN, inf, or -inf alone
+                    if not self.skip:
+                        _refuse(block.first + kept[~finite][0], "not finite", "finite logits")
+                    kept, z = kept[finite], z[finite]
+                q = None if targets.dense is None else targets.dense[kept]
+                y = targets.classes[kept]
+                hit = z == -inf
+                hopeless = hit[np.arange(len(z)), y] if q is None else (hit & (q > 0)).any(axis=1)
+                if hopeless.any():
+                    rule = "a finite logit there: the loss of its row is infinite at every temperature"
+                    _refuse(block.first + kept[hopeless][0], "-inf at its target", rule)
+                yield z, y, q, np.ones(len(z)) if w is None else w[kept]
+
+
+def _refuse(row: int, found: str, rule: str) -> None:
+    raise OptionError("fit_temperature", f"scores[{row}]", found, rule)
 
 
 @np.errstate(invalid="ignore")
-def _row_derivatives(z: Floats, y: Any, q: Floats | None, beta: float) -> tuple[Floats, Floats]:
-    """Of each row ``mass E_p[z] - sum_j q_j z_j`` and ``mass Var_p[z]``; of an index target q is one-hot."""
-    peak = z.max(axis=1, keepdims=True)
-    p = functional.softmax(z, temperature=1 / beta)
-    fall = np.where(p == 0, 0.0, peak - z)  # of -inf: 0 times infinity is 0
-    mean = (p * fall).sum(axis=1)
-    variance = (p * (fall - mean[:, None]) ** 2).sum(axis=1)
+def _falls(z: Floats, y: Any, q: Floats | None) -> tuple[Floats, Floats]:
+    """peak - z of each class, and ``gap = sum_j q_j (peak - z_j)`` of each row; q is one-hot if not given."""
+    fall = z.max(axis=1, keepdims=True) - z
     if q is None:
-        return peak[:, 0] - z[np.arange(len(z)), y] - mean, variance
-    gap, mass = np.where(q == 0, 0.0, q * (peak - z)).sum(axis=1), q.sum(axis=1)
-    return gap - mass * mean, mass * variance
+        return fall, fall[np.arange(len(z)), y]
+    return fall, np.where(q == 0, 0.0, q * fall).sum(axis=1)
+
+
+@np.errstate(invalid="ignore")
+def _moments(fall: Floats, beta: float) -> tuple[Floats, Floats]:
+    """Mean and variance of ``peak - z`` under p = softmax(beta z), which are peak - E_p[z] and Var_p[z]."""
+    p = functional.softmax(-fall, temperature=1 / beta)
+    fall = np.where(p == 0, 0.0, fall)  # of -inf: 0 times infinity is 0
+    mean = (p * fall).sum(axis=1)
+    return mean, (p * (fall - mean[:, None]) ** 2).sum(axis=1)
 
 
 def _minimum(loss: _Loss) -> tuple[float, _Derivatives, int, str]:
     """beta, the derivatives there, the number of passes, and a warning if it is a bound."""
     least, most = 1 / _HIGH, 1 / _LOW  # of beta
-    low, high, beta = (
-        least,
-        most,
-        1.0,
-    )  # the minimum lies between; an end is looked at where Newton leads there
+    low, high, beta = least, most, 1.0  # the minimum lies between; an end is a step where Newton leads there
     for step in range(1, _STEPS + 1):
         found = loss.derivatives(beta)
         if not found.weight:
             return 1.0, found, step, "there are no rows; the temperature is 1"
-        flat = step > 1 and found.first == found.second == 0.0  # what is left of the loss has underflowed
-        if beta in (least, most) and (flat or (found.first > 0) == (beta == least)):
+        if not found.differ:
+            return 1.0, found, step, ""
+        if found.all_right and beta < most:
+            beta = most
+            continue
+        if beta in (least, most) and (found.all_right or (found.first > 0) == (beta == least)):
             return beta, found, step, _AT_BOUND[beta == most]
         newton = found.first / found.second if found.second > 0 else inf
-        if (found.first == 0.0 and not flat) or abs(newton) <= _CLOSE * beta:
+        if found.first == 0.0 or abs(newton) <= _CLOSE * beta:
             return beta, found, step, ""
-        low, high = (low, beta) if found.first > 0 or (flat and beta < 1) else (beta, high)
+        low, high = (low, beta) if found.first > 0 else (beta, high)
         following = beta - newton if newton < inf else nan
         if not low < following < high:  # too far: to the bound once, else to the middle
             end = low if high == beta else high

@@ -15,6 +15,7 @@ from lastlayer.labels import MISSING, UNKNOWN, Labels
 from lastlayer.problem import is_top_k
 
 from .options import TallyOptions
+from .rows import as_float64
 
 __all__ = ["Facts", "Targets", "facts_of", "scores_of", "targets_of"]
 
@@ -52,7 +53,7 @@ class Facts(NamedTuple):
 def scores_of(function: str, values: Any, o: TallyOptions) -> tuple[Any, Shape]:
     """Scores as (n, V) in NumPy, and the shape of the rows."""
     array = values if isinstance(values, np.ndarray) else to_host(values)
-    if array.dtype.kind not in "fiub" and array.dtype != BFLOAT16:
+    if array.dtype.kind not in "fiub" and array.dtype != BFLOAT16 and array.dtype.name != "bfloat16":
         raise DtypeError(function, "scores", f"of dtype {array.dtype}", "real numbers")
     if o.binary:
         return _two_columns(function, array, o)
@@ -73,7 +74,7 @@ def _two_columns(function: str, array: Any, o: TallyOptions) -> tuple[Any, Shape
     if array.ndim and array.shape[-1] == 2 and array.ndim > 1:
         raise ShapeError(function, "scores", f"of shape {array.shape}", "(N,) or (N, 1) with binary=True")
     array = array[..., 0] if array.ndim > 1 and array.shape[-1] == 1 else array
-    x = array.astype(np.float64).reshape(-1)
+    x = as_float64(array).reshape(-1)
     with np.errstate(all="ignore"):
         first = {
             "logits": np.zeros_like(x),

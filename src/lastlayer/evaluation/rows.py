@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lastlayer import functional, selection
+from lastlayer.arrays import BFLOAT16, from_bfloat
 from lastlayer.backends.core import core
 from lastlayer.row_statistics import RowStats
 
-__all__ = ["Rows", "core_counts", "of_scores", "of_stats", "probabilities_of"]
+__all__ = ["Rows", "as_float64", "core_counts", "of_scores", "of_stats", "probabilities_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -38,6 +39,12 @@ class Rows(NamedTuple):
     def select(self, index: Any) -> Rows:
         """Some of the rows."""
         return Rows(*(part[index] for part in self))
+
+
+def as_float64(scores: Any) -> Floats:
+    """Scores of any dtype as float64; those of a file may be the bits of bfloat16."""
+    array = np.asarray(scores)
+    return np.asarray(from_bfloat(array.view(np.uint16)) if array.dtype == BFLOAT16 else array, np.float64)
 
 
 def of_scores(scores: Any, target: Ints, kind: str, temperature: float, dense: Any = None) -> Rows:
@@ -112,10 +119,8 @@ def _checked(target: Ints, predicted: Ints, rank: Ints, *rest: Any) -> Rows:
 
 def _of_dense(stats: RowStats, scores: Any, target: Ints, dense: Floats, temperature: float) -> Rows:
     rows = of_stats(stats, target)
-    loss = functional.cross_entropy(
-        np.asarray(scores, np.float64), dense, reduction="none", temperature=temperature
-    )
-    p = functional.softmax(np.asarray(scores, np.float64), temperature=temperature)
+    loss = functional.cross_entropy(as_float64(scores), dense, reduction="none", temperature=temperature)
+    p = functional.softmax(as_float64(scores), temperature=temperature)
     return rows._replace(
         loss=np.where(rows.invalid, np.nan, loss),
         brier=np.where(rows.invalid, np.nan, ((p - dense) ** 2).sum(axis=1)),
@@ -125,7 +130,7 @@ def _of_dense(stats: RowStats, scores: Any, target: Ints, dense: Floats, tempera
 @np.errstate(all="ignore")
 def _of_probabilities(scores: Any, target: Ints, kind: str, dense: Any) -> Rows:
     """The numbers of rows of log-probabilities or probabilities."""
-    given = np.asarray(scores, np.float64)
+    given = as_float64(scores)
     p, log_p = (np.exp(given), given) if kind == "log-probabilities" else (given, np.log(given))
     n, at = np.arange(len(p)), np.where(target >= 0, target, 0)
     invalid = ~np.isfinite(p).all(axis=1)
@@ -144,7 +149,7 @@ def _of_probabilities(scores: Any, target: Ints, kind: str, dense: Any) -> Rows:
 
 def probabilities_of(scores: Any, kind: str, temperature: float) -> Floats:
     """The probabilities of every class."""
-    given = np.asarray(scores, np.float64)
+    given = as_float64(scores)
     if kind == "logits":
         return functional.softmax(given, temperature=temperature)
     return np.exp(given) if kind == "log-probabilities" else given

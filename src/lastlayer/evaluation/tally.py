@@ -38,7 +38,7 @@ from .inputs import Facts, Targets, facts_of, scores_of, targets_of
 from .options import TallyOptions, checked
 from .ranking import Ranking, keys_of, limit_of
 from .result import Evaluation, evaluation_of
-from .rows import Rows, of_scores, of_stats, probabilities_of
+from .rows import Rows, as_float64, of_scores, of_stats, probabilities_of
 
 __all__ = ["Tally"]
 
@@ -303,7 +303,7 @@ class Tally:
         known = np.flatnonzero((rows.target >= 0) & ~rows.invalid)
         target, w = rows.target[known], None if w is None else w[known]
         if o.binary:
-            x = np.asarray(scores[known, 1], np.float64)
+            x = as_float64(scores[known, 1])
             self.rankings[0].add(keys_of(x, o.kind), target == 1, w)
         if self.classwise is None:
             return
