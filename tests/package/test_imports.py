@@ -34,6 +34,7 @@ LAYERS = [
     ["blocks"],
     ["checking"],
     ["evaluation"],
+    ["sklearn"],
     ["cli", "__main__"],
 ]
 
