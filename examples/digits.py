@@ -209,6 +209,23 @@ def exact(logits: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.log(sums[:, 0]) - shifted[rows, y], gradient / y.size
 
 
+def show_calibration(logits: np.ndarray, y: np.ndarray) -> None:
+    """Fit a temperature to one half of the held-out rows, and evaluate the other half before and after."""
+    half = y.size // 2
+    t = ll.fit_temperature(logits[:half], y[:half])
+    print(f"  {t}, from {half} rows: these logits are too {'sure' if t.value > 1 else 'unsure'}")
+    before = ll.evaluate(logits[half:], y[half:])
+    after = ll.evaluate(logits[half:], y[half:], temperature=t)
+    print(f"  {f'the other {y.size - half} rows':28}{'before':>28}{'after':>28}")
+    for name in ("log_loss", "accuracy", "brier", "mean_confidence", "ece"):
+        values = [getattr(found, name) for found in (before, after)]
+        shown = [
+            f"{v:.4f}" if isinstance(v, float) else f"{v:.4f} [{v.low:.4f}, {v.high:.4f}]" for v in values
+        ]
+        print(f"  {name:28}{shown[0]:>28}{shown[1]:>28}")
+    print()
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000, help="steps of gradient descent (default 2000)")
@@ -256,6 +273,8 @@ def main(argv: list[str] | None = None) -> int:
         agree &= compare(f"mean loss of {y.size} rows", losses(z, y), true_losses.mean(), options.repeats)
         agree &= compare(f"gradient of {y.size} rows", gradients(z, y), gradient, options.repeats)
         show_row_errors(z, y, true_losses)
+    print("Evaluation of the held-out rows, before and after calibration")
+    show_calibration(digits.x_test @ weight + bias, digits.y_test)
     print("All numbers agree to five digits." if agree else "The numbers do NOT agree to five digits.")
     return 0 if agree else 1
 

@@ -27,6 +27,12 @@ def test_a_short_run_agrees_with_every_peer(digits, capsys):
     assert "All numbers agree to five digits." in out
     assert out.count("lastlayer.cross_entropy ") == 4
     assert out.count("sklearn log_loss") == 2
+    assert "before and after calibration" in out
+    rows = {
+        line.split()[0]: line.split() for line in out.splitlines() if line.startswith(("  log_loss", "  ece"))
+    }
+    assert float(rows["log_loss"][4]) < float(rows["log_loss"][1])  # 200 steps leave the logits too unsure
+    assert float(rows["ece"][2]) < float(rows["ece"][1])
     assert max(map(len, out.splitlines())) <= 100
 
 
