@@ -12,7 +12,7 @@ from typing import Any
 
 from .arrays import Array
 
-__all__ = ["law", "of_targets"]
+__all__ = ["law", "logit_moments", "of_targets"]
 
 State = Any  # an object with the fields of `RowStats`
 
@@ -51,6 +51,10 @@ def law(a: State, b: State, xp: Any, first: Any) -> dict[str, Any]:
     if (pair := both("spread")) is not None:
         x, y = pick(*pair)
         merged["spread"] = value(x + xp.where(share == 0, 0.0, share * (y + drop * low_sum)))
+        if (moments := both("moment")) is not None:  # (f + drop)^2 of each class of the lower part
+            x, low_moment = pick(*moments)
+            moved = low_moment + 2 * drop * y + drop * drop * low_sum
+            merged["moment"] = value(x + xp.where(share == 0, 0.0, share * moved))
     if (gaps := both("gap")) is not None and (masses := both("mass")) is not None:
         low_mass = pick(*masses)[1]
         merged["gap"] = gaps[0] + gaps[1] + xp.where(low_mass == 0, 0.0, drop * low_mass)
@@ -59,6 +63,17 @@ def law(a: State, b: State, xp: Any, first: Any) -> dict[str, Any]:
         unranked = unknown | (pair[0] < 0) | (pair[1] < 0)
         merged["rank"] = xp.where(unranked, -1, pair[0] + pair[1])
     return merged
+
+
+def logit_moments(a: State, xp: Any) -> tuple[Array, Array]:
+    """Mean and variance of ``peak - z`` under the row's probabilities; the variance is that of z.
+
+    The variance is a difference. The peak's probability p contributes at least p mean^2 to it, so the
+    relative error grows by no more than about 1 / p.
+    """
+    mean = a.spread / (1 + a.rest)
+    variance = a.moment / (1 + a.rest) - mean * mean
+    return mean, xp.where(variance < 0, 0.0, variance)
 
 
 def of_targets(a: State, b: State, xp: Any) -> dict[str, Any]:

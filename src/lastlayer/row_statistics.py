@@ -74,6 +74,7 @@ class RowStats(Generic[ArrayT]):
     weight: ArrayT | Any = None
     target_weight: ArrayT | Any = None
     target: ArrayT | Any = None
+    moment: ArrayT | Any = None  # sum_j exp(z_j - peak) (peak - z_j)^2; None unless asked for
     classes: Any = None  # Ranges, or None
     dtype: Any = None  # of the results below; None: the peak's own
 
@@ -152,6 +153,7 @@ class RowStats(Generic[ArrayT]):
             rank=xp.zeros(shape, dtype=xp.int64),
             spread=zero,
             square=zero,
+            moment=zero,
             classes=(),
         )
 
@@ -165,6 +167,7 @@ class RowStats(Generic[ArrayT]):
             rest   = high.rest + share (1 + low.rest)
             square = high.square + share^2 (1 + low.square)
             spread = high.spread + share (low.spread + drop (1 + low.rest))
+            moment = high.moment + share (low.moment + 2 drop low.spread + drop^2 (1 + low.rest))
             gap    = high.gap + low.gap + drop low.mass
 
         Raises

@@ -64,6 +64,27 @@ def test_derivatives():
             assert 1.25 * variance[0] == pytest.approx(float(mpmath.diff(loss, beta, 2)), rel=1e-12)
 
 
+@pytest.mark.parametrize("beta", [0.01, 1.0, 20.0])
+def test_derivatives_follow_from_the_statistics_of_shards(beta):
+    from lastlayer import dispatch, problem
+    from lastlayer.evaluation.calibration import _falls, _moments
+    from lastlayer.row_law import logit_moments
+    from lastlayer.row_statistics import joined
+
+    z, y = data()
+    z[:, 2] = -np.inf
+    parts = []
+    for shard in (z[:, :1], z[:, 1:3], z[:, 3:]):
+        scores = problem.scores("test", np.ascontiguousarray(shard), temperature=1 / beta)
+        backend, fields = dispatch.backend(scores), frozenset({"spread", "moment"})
+        parts.append(backend.row_stats(problem.without_targets(scores), fields))
+    mean, variance = logit_moments(joined(joined(parts[0], parts[1]), parts[2]), np)
+    fall, _ = _falls(z, y, None)
+    expected = _moments(fall, beta)
+    np.testing.assert_allclose(mean / beta, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(variance / beta**2, expected[1], rtol=1e-11)
+
+
 def test_the_interval_is_that_of_the_information():
     z, y = data()
     found = ll.fit_temperature(z, y)

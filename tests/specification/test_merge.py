@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lastlayer.row_statistics import ARRAYS, RowStats, joined
 
-FIELDS = list(ARRAYS[: ARRAYS.index("weight")])
+FIELDS = [*ARRAYS[: ARRAYS.index("weight")], "moment"]
 FLOATS = [n for n in FIELDS if n not in ("argmax", "rank")]
 
 logit = st.one_of(
@@ -37,7 +37,7 @@ def part_of(z, t, y, start, stop, best):
         nan = np.float64(np.nan)
         mass = np.float64(t.sum())
         gap = np.float64(0 if mass == 0 else nan)
-        return RowStats(nan, nan, np.int64(-1), gap, mass, np.int64(-1), nan, nan)
+        return RowStats(nan, nan, np.int64(-1), gap, mass, np.int64(-1), nan, nan, moment=nan)
     peak = z.max()
     top = int(np.argmax(z))
     with np.errstate(all="ignore"):
@@ -46,17 +46,24 @@ def part_of(z, t, y, start, stop, best):
         rest = np.delete(e, top).sum() if peak > -np.inf else 0.0
         gap = np.where((t == 0) | (fall == 0), 0.0, t * fall).sum()
         spread = np.where(e == 0, 0.0, e * fall).sum()
+        moment = np.where(e == 0, 0.0, e * fall**2).sum()
         square = (np.delete(e, top) ** 2).sum() if peak > -np.inf else 0.0
     if peak == np.inf:
-        rest = spread = square = np.nan
+        rest = spread = square = moment = np.nan
     elif peak == -np.inf:
-        spread = 0.0
+        spread = moment = 0.0
     number = np.arange(start, stop)
     rank = ((z > best) | ((z == best) & (number < y))).sum()
     numbers = [np.float64(v) for v in (peak, rest)]
     others = [np.float64(v) for v in (gap, t.sum())]
     return RowStats(
-        *numbers, np.int64(start + top), *others, np.int64(rank), np.float64(spread), np.float64(square)
+        *numbers,
+        np.int64(start + top),
+        *others,
+        np.int64(rank),
+        np.float64(spread),
+        np.float64(square),
+        moment=np.float64(moment),
     )
 
 
@@ -184,7 +191,7 @@ def test_many_rows_in_every_float(dtype):
 def test_absent_fields_stay_absent():
     bare = RowStats(peak=np.zeros(2), rest=np.ones(2))
     merged = law(bare, RowStats.empty((2,)))
-    assert [getattr(merged, n) for n in FIELDS[2:]] == [None] * 6
+    assert [getattr(merged, n) for n in FIELDS[2:]] == [None] * 7
     assert (merged.lse == np.log(2)).all()
     with pytest.raises(AttributeError, match="lack 'gap'"):
         _ = merged.nll

@@ -243,7 +243,7 @@ def _classes(xp: Any, y: Array) -> Array:
 
 
 def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
-    """The statistics of every row; ``fields`` names which of argmax, nll, rank, spread and square to add."""
+    """The statistics of every row; ``fields``: argmax, nll, rank, spread, square, moment, which to add."""
     scores, targets = problem.scores, problem.targets
     with np.errstate(all="ignore"):
         rows = _rows(scores)
@@ -254,6 +254,8 @@ def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
             values["argmax"] = xp.where(unknown, -1, xp.argmax(z, axis=-1))
         if "spread" in fields:
             values["spread"] = xp.sum(xp.where(exp == 0, 0.0, exp * (peak - z)), axis=-1)
+        if "moment" in fields:
+            values["moment"] = xp.sum(xp.where(exp == 0, 0.0, exp * (peak - z) ** 2), axis=-1)
         if "square" in fields:
             values["square"] = xp.sum(xp.where(is_top, 0.0, exp**2), axis=-1)
         if targets is not None and "nll" in fields:

@@ -280,7 +280,10 @@ def _falls(z: Floats, y: Any, q: Floats | None) -> tuple[Floats, Floats]:
 
 @np.errstate(invalid="ignore")
 def _moments(fall: Floats, beta: float) -> tuple[Floats, Floats]:
-    """Mean and variance of ``peak - z`` under p = softmax(beta z), which are peak - E_p[z] and Var_p[z]."""
+    """Mean and variance of ``peak - z`` under p = softmax(beta z), which are peak - E_p[z] and Var_p[z].
+
+    They are `row_law.logit_moments` of the row statistics of beta z, divided by beta and beta^2.
+    """
     p = functional.softmax(-fall, temperature=1 / beta)
     fall = np.where(p == 0, 0.0, fall)  # of -inf: 0 times infinity is 0
     mean = (p * fall).sum(axis=1)
