@@ -195,10 +195,9 @@ def test_batches_are_read_again_where_they_can_be(data):
     z, y, _ = data
     parts = [(z[:100], y[:100]), (z[100:], y[100:])]
     assert ll.fit_temperature(parts).value == pytest.approx(ll.fit_temperature(z, y).value, rel=1e-9)
+    text = "data that is read several times: a list of batches, a DataLoader, arrays, files"
     with raises(
-        ll.OptionError,
-        "evaluate: scores is an iterator that was read before; "
-        "expected batches that can be read again, such as a list or a DataLoader",
+        ll.DtypeError, f"fit_temperature: scores is a list_iterator, which is read once; expected {text}"
     ):
         ll.fit_temperature(iter(parts))
 
