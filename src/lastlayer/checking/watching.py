@@ -56,20 +56,20 @@ class Watch:
         if not self.observers:
             self.axis %= len(position(0)) + 1
             self._start(scores, dense)
-        invalid: InvalidScores = self.observers["invalid"]
         step = max(1, BLOCK_SIZE // max(1, scores.shape[1]))
         for start in range(0, len(scores), step):
-            active = [o for name, o in self.observers.items() if not self._is_settled(name, o)]
-            if not has_invalid:
-                active = [o for o in active if o is not invalid]
-                _skip(invalid, min(step, len(scores) - start))
+            active = [o for name, o in self.observers.items() if not self._is_settled(name, o, has_invalid)]
             if not active:
-                continue
+                break
             part = scores[start : start + step].astype(np.float64)
             targets = None if dense is None else np.asarray(dense[start : start + step], np.float64)
             rows = Rows(_Place(position, self.axis, start), part, targets)  # type: ignore[arg-type]
             for observer in active:
                 observer.see(rows)
+        if not has_invalid:
+            sound: InvalidScores = self.observers["invalid"]
+            for count in (sound.nan, sound.inf, sound.impossible):
+                count.total += len(scores)
 
     def have_all(self, scores: Any, dense: Any) -> None:
         """These arrays, in their own shape, are all there is: another class axis is looked for in them."""
@@ -84,8 +84,10 @@ class Watch:
         if dense is not None:
             self.observers["dense"] = DenseTargets(dense[:0], self.axis)
 
-    def _is_settled(self, name: str, observer: Any) -> bool:
-        """Whether no other row can change the findings."""
+    def _is_settled(self, name: str, observer: Any, has_invalid: bool) -> bool:
+        """Whether no other row can change the findings; rows without a softmax may come later."""
+        if name == "invalid":
+            return not has_invalid
         if name == "constant":
             return not observer.same
         if name == "kind":
@@ -119,12 +121,6 @@ class Watch:
             for key, value in state.items():
                 setattr(found.observers[name], key, _restored(value))
         return found
-
-
-def _skip(invalid: InvalidScores, n: int) -> None:
-    """Count rows that are all sound."""
-    for count in (invalid.nan, invalid.inf, invalid.impossible):
-        count.total += n
 
 
 def _is_state(key: str, value: Any) -> bool:

@@ -11,7 +11,8 @@ import numpy as np
 from lastlayer.blocks import row_blocks
 from lastlayer.errors import OptionError, ShapeError
 
-from .source import BLOCK_BYTES, Block
+from .ahead import Ahead
+from .source import BLOCK_BYTES, BLOCK_ROWS, Block
 from .values import array_of, fingerprint, keys_of, sliced
 
 __all__ = ["ArraySource"]
@@ -63,10 +64,12 @@ class ArraySource:
 
     def blocks(self, start: int) -> Iterator[Block]:
         """Boxes of rows, one after another."""
-        first = 0
+        first, ahead = 0, Ahead(self.scores if self.axis in (None, len(self.shape)) else None)
         whole = (*self.shape, max(1, self._each))
-        for found in row_blocks(whole, len(self.shape), max(1, BLOCK_BYTES // self._item)):
+        size = min(BLOCK_BYTES // self._item, BLOCK_ROWS * max(1, self._each))
+        for found in row_blocks(whole, len(self.shape), size):
             n = math.prod(part.stop - part.start for part in found.box)
+            ahead.of(max(first, start) * self._each * self._item)
             if first >= start:
                 yield self._block(found.box, first, n)
             elif first + n > start:  # another split has ended here: its rows one by one

@@ -151,8 +151,8 @@ def _labels(kind: Any, columns: Sequence[str]) -> tuple[str, ...] | None:
 
 def _length(table: Any, name: str) -> int:
     """The length of the first list of a column."""
-    head = table.head(1, columns=[name]) if hasattr(table, "files") else table.slice(0, 1)
-    value = head.column(name)[0].as_py() if head.num_rows else None
+    head = next((batch for batch in table.batches([name], 1) if batch.num_rows), None)
+    value = None if head is None else head.column(0)[0].as_py()
     if not value:
         raise ShapeError("evaluate", "columns", f"{name!r} without a first list", "lists of one length")
     return len(value)

@@ -1,4 +1,4 @@
-"""Tables and files of tables in Arrow. In: a DataFrame, or paths. Out: a dataset whose batches are read."""
+"""Tables and files of tables in Arrow. In: a DataFrame, or paths. Out: their schema and record batches."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from lastlayer.errors import BackendError, OptionError
 
 from .columns import PREFIXES, Wanted, is_number
 from .files import content_of
+from .values import digest
 
-__all__ = ["count_rows", "errors_of_arrow", "opened_files", "opened_table"]
+__all__ = ["Files", "Table"]
+
+_SAMPLES = 64  # rows of a table in memory that tell it from others
 
 
 def arrow(argument: str, what: str) -> tuple[Any, Any]:
@@ -24,35 +29,80 @@ def arrow(argument: str, what: str) -> tuple[Any, Any]:
         raise BackendError("evaluate", argument, what, "pyarrow to read it", remedy) from error
 
 
-def opened_table(table: Any) -> tuple[Any, Any]:
-    """A table of Arrow, pandas or polars: as a table of Arrow, and as a dataset."""
-    pa, dataset = arrow("scores", "a table")
-    try:
-        if type(table).__module__.partition(".")[0] == "pandas":
-            whole = pa.Table.from_pandas(table, preserve_index=False)
-        else:
-            whole = table if isinstance(table, pa.Table) else pa.table(table)
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise OptionError(
-            "evaluate", "scores", "a table", f"columns that Arrow can read ({error})"
-        ) from error
-    return whole, dataset.dataset(whole)
+class Table:
+    """A table of Arrow, pandas or polars in memory."""
+
+    def __init__(self, table: Any) -> None:
+        pa, _ = arrow("scores", "a table")
+        try:
+            if type(table).__module__.partition(".")[0] == "pandas":
+                self.table = pa.Table.from_pandas(table, preserve_index=False)
+            else:
+                self.table = table if isinstance(table, pa.Table) else pa.table(table)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            rule = f"columns that Arrow can read ({error})"
+            raise OptionError("evaluate", "scores", "a table", rule) from error
+        self.schema, self.rows = self.table.schema, int(self.table.num_rows)
+        some = sorted({int(k) for k in np.linspace(0, max(0, self.rows - 1), _SAMPLES)})
+        rows = (repr(self.table.slice(k, 1).to_pylist()).encode() for k in some)
+        self.content: dict[str, Any] = {"rows": self.rows, "content": digest(*rows)}
+
+    def batches(self, names: list[str], size: int) -> Iterator[Any]:
+        """Record batches of at most this many rows."""
+        yield from self.table.select(names).to_batches(max_chunksize=size)
 
 
-def opened_files(
-    argument: str, paths: Sequence[str], form: str, wanted: Wanted
-) -> tuple[Any, dict[str, Any]]:
-    """Files of one form, "parquet" or "csv", as a dataset; and what tells them from others."""
-    _, dataset = arrow(argument, f"a {form} file")
-    with errors_of_arrow(argument, paths):
-        found = dataset.dataset(
-            list(paths), format=_csv(dataset, paths[0], wanted) if form == "csv" else form
-        )
-        first = found.schema
-        for fragment in found.get_fragments():
-            _compare(argument, fragment.path, first, fragment.physical_schema)
-    files = [content_of(path) for path in paths]
-    return found, {"files": files}
+class Files:
+    """Files of one form, "parquet" or "csv", one after another."""
+
+    def __init__(self, argument: str, paths: Sequence[str], form: str, wanted: Wanted) -> None:
+        self.argument, self.paths, self.form = argument, list(paths), form
+        _, dataset = arrow(argument, f"a {form} file")
+        with self._errors():
+            kind = _csv(dataset, paths[0], wanted) if form == "csv" else form
+            self._dataset = dataset.dataset(self.paths, format=kind)
+            self.schema = self._dataset.schema
+            for fragment in self._dataset.get_fragments():
+                _compare(argument, fragment.path, self.schema, fragment.physical_schema)
+            self.rows = int(self._dataset.count_rows()) if form == "parquet" else None
+        self.content: dict[str, Any] = {"files": [content_of(path) for path in self.paths]}
+
+    def batches(self, names: list[str], size: int) -> Iterator[Any]:
+        """Record batches of about this many rows, few of them in memory at once."""
+        with self._errors():
+            if self.form == "csv":
+                pool = importlib.import_module("pyarrow").system_memory_pool()  # which gives memory back
+                yield from self._dataset.scanner(
+                    columns=names, batch_size=size, batch_readahead=2, fragment_readahead=1, memory_pool=pool
+                ).to_batches()
+                return
+            parquet = importlib.import_module("pyarrow.parquet")
+            for path in self.paths:  # a scanner would keep all that it has read of a file
+                with parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+                    for batch in file.iter_batches(batch_size=size, columns=names):
+                        yield batch.select(names).cast(self._selected(names))
+
+    def _selected(self, names: list[str]) -> Any:
+        """The types of these columns in the first file."""
+        pa = importlib.import_module("pyarrow")
+        return pa.schema([self.schema.field(name) for name in names])
+
+    def count(self, names: list[str]) -> int:
+        """How many rows there are: known in Parquet, counted in CSV."""
+        if self.rows is None:
+            self.rows = sum(batch.num_rows for batch in self.batches(names, 1 << 16))
+        return self.rows
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Errors of Arrow as those of `evaluate`."""
+        pa, _ = arrow(self.argument, f"a {self.form} file")
+        try:
+            yield
+        except (pa.ArrowException, OSError, UnicodeError) as error:
+            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            rule = f"a readable table ({text})"
+            raise OptionError("evaluate", self.argument, repr(self.paths[0]), rule) from error
 
 
 def _csv(dataset: Any, path: str, wanted: Wanted) -> Any:
@@ -83,21 +133,3 @@ def _compare(argument: str, path: str, first: Any, other: Any) -> None:
     if kinds[0] != kinds[1]:
         found, rule = (("no kind" if kind is None else kind.decode(errors="replace")) for kind in kinds[::-1])
         raise OptionError("evaluate", argument, f"{path!r} of {found}", f"{rule} as the first file has")
-
-
-def count_rows(dataset: Any, names: list[str]) -> int:
-    """How many rows there are: known in Parquet, counted in CSV."""
-    if type(dataset.format).__name__ == "ParquetFileFormat":
-        return int(dataset.count_rows())
-    return sum(batch.num_rows for batch in dataset.scanner(columns=names).to_batches())
-
-
-@contextmanager
-def errors_of_arrow(argument: str, paths: Sequence[str]) -> Iterator[None]:
-    """Errors of Arrow as those of `evaluate`."""
-    pa = importlib.import_module("pyarrow")
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeError) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise OptionError("evaluate", argument, repr(paths[0]), f"a readable table ({text})") from error

@@ -13,6 +13,7 @@ from lastlayer.errors import DtypeError, OptionError
 from .arrays import ArraySource
 from .batches import BatchSource
 from .columns import Wanted
+from .datasets import Files, Table
 from .files import ArrayFile, opened_file
 from .shards import Shards
 from .source import Source
@@ -58,7 +59,7 @@ def _source_of(request: Request) -> Source:
     if isinstance(scores, (str, os.PathLike)):
         return _of_path(request, os.fspath(scores))
     if is_table(scores):
-        return TableSource.of_table(scores, _wanted(request))
+        return TableSource(Table(scores), _wanted(request))
     if hasattr(scores, "shape") or (isinstance(scores, (list, tuple)) and request.targets is not None):
         return _of_arrays(request, scores)
     if isinstance(scores, Iterable):
@@ -106,7 +107,8 @@ def _of_path(request: Request, path: str) -> Source:
     paths = _files("scores", path)
     form = _form("scores", path, paths)
     if form in _TABLES:
-        return TableSource.of_files(paths, form[1:], _wanted(request))
+        wanted = _wanted(request)
+        return TableSource(Files("scores", paths, form[1:], wanted), wanted)
     if len(paths) == 1:
         return _of_file(request, paths[0])
     return _of_shards(request, paths)

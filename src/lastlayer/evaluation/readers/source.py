@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["BLOCK_BYTES", "Block", "Source"]
+__all__ = ["BLOCK_BYTES", "BLOCK_ROWS", "Block", "Source"]
 
 BLOCK_BYTES = 1 << 24  # of scores in a block, unless one row alone has more
+BLOCK_ROWS = 1 << 16  # of them: what is computed of a row takes more memory than a few scores
 
 
 class Block(NamedTuple):

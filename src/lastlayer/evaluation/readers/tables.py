@@ -13,13 +13,11 @@ import numpy as np
 from lastlayer.errors import ShapeError
 
 from .columns import Columns, Wanted, plain
-from .datasets import count_rows, errors_of_arrow, opened_files, opened_table
-from .source import BLOCK_BYTES, Block
+from .datasets import Files, Table
+from .source import BLOCK_BYTES, BLOCK_ROWS, Block
 from .values import digest, fingerprint, keys_of, sliced
 
 __all__ = ["TableColumn", "TableSource", "is_table"]
-
-_SAMPLES = 64  # rows of a table in memory that tell it from others
 
 
 def is_table(values: Any) -> bool:
@@ -32,8 +30,10 @@ def is_table(values: Any) -> bool:
 class TableSource:
     """Record batches of a table; targets are a column, or an array of their own."""
 
-    def __init__(self, dataset: Any, columns: Columns, rows: int | None, content: dict[str, Any]) -> None:
-        self.dataset, self.columns, self.rows, self.content = dataset, columns, rows, content
+    def __init__(self, data: Table | Files, wanted: Wanted) -> None:
+        self.data, self.columns = data, Columns(data, wanted)
+        columns, rows = self.columns, data.rows
+        self.rows: int | None = rows
         self.classes, self.kind, self.labels = columns.classes, columns.kind, columns.labels
         self.targets, self.facts = columns.wanted.targets, columns.wanted.arrays
         self.n_bytes = None if rows is None else rows * columns.row_bytes
@@ -43,29 +43,10 @@ class TableSource:
                     "evaluate", name, f"of length {int(value.shape[0])}", f"{rows} rows as scores has"
                 )
 
-    @classmethod
-    def of_table(cls, table: Any, wanted: Wanted) -> TableSource:
-        """A table of Arrow, pandas or polars."""
-        whole, dataset = opened_table(table)
-        rows = sorted({int(k) for k in np.linspace(0, max(0, whole.num_rows - 1), _SAMPLES)})
-        content = digest(*(repr(whole.slice(k, 1).to_pylist()).encode() for k in rows))
-        return cls(
-            dataset, Columns(whole, wanted), whole.num_rows, {"rows": whole.num_rows, "content": content}
-        )
-
-    @classmethod
-    def of_files(cls, paths: Sequence[str], form: str, wanted: Wanted) -> TableSource:
-        """Files of one form, "parquet" or "csv"."""
-        dataset, content = opened_files("scores", paths, form, wanted)
-        columns = Columns(dataset, wanted)
-        with errors_of_arrow("scores", paths):
-            rows = dataset.count_rows() if form == "parquet" else None
-        return cls(dataset, columns, rows, content)
-
     def identity(self) -> dict[str, Any]:
         """The columns, and pieces of the files or rows of the table."""
         found: dict[str, Any] = {
-            "table": self.content,
+            "table": self.data.content,
             "columns": digest(repr(self.columns.names()).encode()),
         }
         arrays = {k: v for k, v in {"targets": self.targets, **self.facts}.items() if v is not None}
@@ -73,9 +54,9 @@ class TableSource:
 
     def blocks(self, start: int) -> Iterator[Block]:
         """Record batches of a few rows."""
-        size = max(1, min(1 << 17, BLOCK_BYTES // max(8, self.columns.row_bytes)))
+        size = max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(8, self.columns.row_bytes)))
         position = 0
-        for batch in _batches(self.dataset, self.columns.names(), size):
+        for batch in self.data.batches(self.columns.names(), size):
             n = batch.num_rows
             if n and position + n > start:
                 part = batch.slice(max(0, start - position))
@@ -112,12 +93,11 @@ class TableColumn:
     def __init__(self, argument: str, paths: Sequence[str], form: str, name: str | None) -> None:
         self.argument, self.paths = argument, paths
         wanted = Wanted(label=name, only_label=True)
-        self.dataset, content = opened_files(argument, paths, form, wanted)
-        self.columns = Columns(self.dataset, wanted)
-        with errors_of_arrow(argument, paths):
-            self.shape = (count_rows(self.dataset, self.columns.names()),)
+        self.files = Files(argument, paths, form, wanted)
+        self.columns = Columns(self.files, wanted)
+        self.shape = (self.files.count(self.columns.names()),)
         self.dtype = np.dtype(object)
-        self.content = digest(repr(content).encode())
+        self.content = digest(repr(self.files.content).encode())
         self._rows: Iterator[Any] = iter(())
         self._position, self._rest = -1, np.empty(0)
 
@@ -139,14 +119,6 @@ class TableColumn:
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def _values(self) -> Iterator[Any]:
-        for batch in _batches(self.dataset, self.columns.names(), 1 << 17):
+        for batch in self.files.batches(self.columns.names(), BLOCK_ROWS):
             if batch.num_rows:
                 yield plain(batch.column(self.columns.label))
-
-
-def _batches(dataset: Any, names: list[str], size: int) -> Iterator[Any]:
-    """The record batches of a dataset, few at once in memory."""
-    with errors_of_arrow("scores", getattr(dataset, "files", ["a table"])):
-        yield from dataset.scanner(
-            columns=names, batch_size=size, batch_readahead=2, fragment_readahead=1, use_threads=True
-        ).to_batches()

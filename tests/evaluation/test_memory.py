@@ -1,0 +1,78 @@
+"""The memory of `evaluate` does not grow with the file."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells how much memory is anonymous")
+
+V = 64
+RUN = """
+import sys, threading, time
+import numpy as np
+import lastlayer as ll
+ll.evaluate(np.zeros((9, 3)), np.zeros(9, int))  # all that is imported and started once
+
+def anonymous():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) / 1024
+
+done, most = threading.Event(), anonymous()
+def watch():
+    global most
+    while not done.wait(0.001):
+        most = max(most, anonymous())
+thread = threading.Thread(target=watch)
+thread.start()
+found = ll.evaluate(*sys.argv[1:])
+done.set()
+thread.join()
+print(most, found.n)
+"""
+
+
+def megabytes(*paths):
+    """The most anonymous memory of an evaluation, in MB, and its number of rows."""
+    run = subprocess.run(
+        [sys.executable, "-c", RUN, *map(str, paths)], capture_output=True, text=True, check=True
+    )
+    most, n = run.stdout.split()
+    return float(most), int(n)
+
+
+def write(folder, form, rows):
+    """A file of logits, and its size in MB; it is made of pieces, so that the test has little memory too."""
+    r, path = np.random.default_rng(0), folder / f"{rows}.{form}"
+    if form == "npy":
+        z = np.lib.format.open_memmap(path, "w+", np.float32, (rows, V))
+        for i in range(0, rows, 1 << 14):
+            z[i : i + (1 << 14)] = r.normal(size=z[i : i + (1 << 14)].shape)
+        np.save(folder / f"{rows}.y.npy", r.integers(0, V, rows).astype(np.int32))
+        return path, folder / f"{rows}.y.npy"
+    z, y = r.normal(size=(rows, V)).astype(np.float32), r.integers(0, V, rows)
+    if form == "npz":
+        np.savez(path, logits=z, targets=y)
+    else:
+        pa = pytest.importorskip("pyarrow")
+        table = pa.table({f"logit:{k}": z[:, k] for k in range(V)} | {"label": y})
+        pytest.importorskip("pyarrow.parquet").write_table(table, path, row_group_size=1 << 15)
+    return (path,)
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "parquet"])
+def test_four_times_the_rows_take_the_same_memory(tmp_path, form):
+    small, large = (megabytes(*write(tmp_path, form, rows)) for rows in (1 << 17, 1 << 19))
+    assert (small[1], large[1]) == (1 << 17, 1 << 19)
+    grown = large[0] - small[0]  # MB; the file has grown by 96 MB
+    assert grown < 40, (small, large)
+    assert large[0] < 300
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("form", ["npy", "npz", "parquet"])
+def test_the_memory_of_a_gigabyte(tmp_path, form):
+    found = megabytes(*write(tmp_path, form, 4_000_000))
+    assert found[1] == 4_000_000
+    assert found[0] < 300
