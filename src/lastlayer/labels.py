@@ -6,7 +6,7 @@ are missing, and their rows are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from lastlayer.errors import OptionError, TargetError
 __all__ = ["MISSING", "UNKNOWN", "Labels", "Read"]
 
 MISSING = -1  # the index of a row without a label
+_CACHED = 1 << 16  # texts
 UNKNOWN = -2  # of a label that the model does not know
 
 
@@ -40,10 +41,15 @@ class Labels:
             twice = next(n for i, n in enumerate(self.names) if self._places[_key(n)] != i)
             raise OptionError(function, "labels", f"with {twice!r} twice", "different names")
 
+        self._cache = _Cache(self._place)
+
     def read(self, function: str, values: Any, unknown: str) -> Read:
         """The indices of labels; ``unknown``: "error", or "wrong" to count such rows as wrong."""
         array = np.asarray(values, dtype=object).reshape(-1)
-        found = np.fromiter((self._place(v) for v in array), np.int64, len(array))
+        try:
+            found = np.fromiter(map(self._cache.__getitem__, array), np.int64, len(array))
+        except TypeError:  # a value without a hash, such as a list
+            found = np.fromiter((self._place(v) for v in array), np.int64, len(array))
         if not (found == UNKNOWN).any():
             return Read(found)
         first = int(np.flatnonzero(found == UNKNOWN)[0])
@@ -62,6 +68,20 @@ class Labels:
         if value is None or value == "" or value != value:
             return MISSING
         return self._places.get(_key(value), UNKNOWN)
+
+
+class _Cache(dict[Any, int]):
+    """The place of each text that was looked up once; other values are not kept, since 1 equals True."""
+
+    def __init__(self, place: Callable[[Any], int]) -> None:
+        super().__init__()
+        self.place = place
+
+    def __missing__(self, value: Any) -> int:
+        found = self.place(value)
+        if type(value) is str and len(self) < _CACHED:
+            self[value] = found
+        return found
 
 
 def _key(value: Any) -> Any:

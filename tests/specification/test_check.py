@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from assertions import raises
 
 from lastlayer.arrays import BFLOAT16
 from lastlayer.checking.check import check
@@ -13,6 +14,7 @@ from lastlayer.checking.mistakes import MISTAKES, Finding, Findings
 from lastlayer.errors import OptionError
 
 nan, inf = np.nan, np.inf
+NAMES = ["ant", "bee", "cat"]
 
 # A classifier that is right about eight rows, and what it predicts.
 TARGETS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
@@ -742,6 +744,34 @@ CASES: dict[str, tuple[object, object, dict[str, object], list[tuple[str, str, o
         {},
         [("no-rows", "note", None, "scores have shape (0, 3): no rows; a mean over nothing is 0.")],
     ),
+    "a name that no class has": (
+        np.eye(3) * 3,
+        ["ant", "fox", "dog"],
+        {"labels": NAMES},
+        [
+            (
+                "unknown-labels",
+                "error",
+                (1,),
+                "targets[1] is 'fox', which is none of labels ('ant', 'bee', 'cat'), as in 2 of 3 rows. "
+                "Correct the targets, or the names of the classes.",
+            )
+        ],
+    ),
+    "no name at all": (
+        np.eye(3) * 3,
+        [None, float("nan"), ""],
+        {"labels": NAMES},
+        [
+            (
+                "all-ignored",
+                "warning",
+                None,
+                "all 3 targets are missing: the loss is 0 and so is the gradient. Check the column of the "
+                "labels.",
+            )
+        ],
+    ),
     "no classes": (
         np.zeros((3, 0)),
         None,
@@ -756,6 +786,18 @@ def test_the_mistake_is_named_in_these_words(name: str) -> None:
     scores, targets, options, expected = CASES[name]
     found = check(scores, targets, **options)  # type: ignore[arg-type]
     assert [(f.code, f.severity, f.where, f.message) for f in found] == expected
+
+
+def test_names_are_targets_with_labels() -> None:
+    scores = np.eye(3) * 3
+    missing = [["ant", "bee", nan], ["ant", None, "cat"], [["ant"], ["bee"], [""]]]
+    for given in (NAMES, np.array(NAMES), *missing):
+        assert check(scores, given, labels=NAMES) == ()
+    assert check(scores, ["bee", "cat", "ant"], labels=NAMES) == check(scores, [1, 2, 0]) != ()
+    with raises(OptionError, "check: labels is of 3 names; expected 2 names, one for each class"):
+        check(np.eye(2), ["ant", "bee"], labels=NAMES)
+    with raises(OptionError, "check: labels is with 'ant' twice; expected different names"):
+        check(np.eye(2), ["ant", "bee"], labels=["ant", "ant"])
 
 
 def test_every_mistake_has_a_case() -> None:

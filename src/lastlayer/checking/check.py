@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,14 @@ from lastlayer import problem as problems
 from lastlayer.backends import reference
 from lastlayer.blocks import UnreadableError, is_integer, number_family, opened, row_blocks, to_host
 from lastlayer.errors import LastlayerError, OptionError
+from lastlayer.labels import MISSING, UNKNOWN, Labels
 from lastlayer.options import Options
 from lastlayer.problem import is_top_k
 from lastlayer.resolving import resolve
 from lastlayer.typing import KindOfScores
 
 from .mistakes import SEVERITIES, Finding, Findings, finding
-from .observation import Observer, Rows
+from .observation import Count, Observer, Rows, counted
 from .observers import ConstantScores, InvalidScores, ScoreKind
 from .target_observers import DenseTargets, IndexTargets, MeanLoss
 
@@ -40,6 +41,7 @@ def check(
     kind: KindOfScores = "logits",
     axis: int = -1,
     ignore_index: int | None = -100,
+    labels: Any = None,
 ) -> Findings:
     """Find common mistakes in scores and targets, and suggest a remedy for each.
 
@@ -55,6 +57,8 @@ def check(
         The class axis.
     ignore_index : int or None
         Rows with this index target are left out.
+    labels : sequence of V names, optional
+        Targets are names then; ``None``, NaN and "" are missing, and such rows left out.
 
     Returns
     -------
@@ -64,7 +68,8 @@ def check(
     Raises
     ------
     OptionError
-        For an unknown ``kind``, an ``axis`` that the scores lack, or an ``ignore_index`` that is no integer.
+        For an unknown ``kind``, an ``axis`` that the scores lack, an ``ignore_index`` that is no integer, or
+        ``labels`` that are not V different names.
 
     Notes
     -----
@@ -101,6 +106,10 @@ def check(
     observers: list[Observer] = [InvalidScores(kind), ScoreKind(kind, scores, axis), ConstantScores()]
     found: list[Finding] = []
     dense = False
+    if labels is not None and targets is not None:
+        named = _named(targets, Labels("check", labels, shape[axis]), _without(shape, axis))
+        targets, ignore_index = named.indices, MISSING
+        found += named.findings
     if is_top_k(targets):
         found += _wrong_list(shape, targets, axis, ignore_index)
         targets = None
@@ -113,7 +122,9 @@ def check(
         else:
             dense = len(targets.shape) == len(shape)
             observers.append(
-                DenseTargets(targets, axis) if dense else IndexTargets(shape[axis], ignore_index)
+                DenseTargets(targets, axis)
+                if dense
+                else IndexTargets(shape[axis], ignore_index, labels is not None)
             )
             observers.append(MeanLoss(kind, shape[axis], ignore_index))
 
@@ -142,6 +153,30 @@ def _open(name: str, values: Any) -> tuple[Any, Finding | None]:
     if name == "targets" and getattr(array.dtype, "kind", "-") in "OSUTMm":
         hint = " Number the labels with pd.Categorical(targets).codes, and pass ignore_index=-1."
     return None, finding(f"{name}-dtype", dtype=array.dtype, hint=hint)
+
+
+class _Named(NamedTuple):
+    """Targets that were names, as class indices: `MISSING` where there is none that is known."""
+
+    indices: Any
+    findings: list[Finding]
+
+
+def _named(targets: Any, labels: Labels, shape: tuple[int, ...]) -> _Named:
+    values = np.asarray(targets if isinstance(targets, (list, tuple)) else to_host(targets), dtype=object)
+    read = labels.read("check", values, "wrong")
+    indices = read.indices.reshape(values.shape)
+    unknown, count = indices == UNKNOWN, Count("targets")
+    found: list[Finding] = []
+    if unknown.any():
+        where = tuple(int(k) for k in np.argwhere(unknown)[0])
+        count.n, count.total = int(np.count_nonzero(unknown)), unknown.size
+        count.where = count.row = where
+        count.value = values[where]
+        shown = ", ".join(map(repr, labels.names[:5])) + (", ..." if len(labels.names) > 5 else "")
+        found.append(counted("unknown-labels", count, labels=shown))
+    indices = np.where(unknown, MISSING, indices)
+    return _Named(indices.reshape(shape) if values.shape == (*shape, 1) else indices, found)
 
 
 # --- targets ------------------------------------------------------------------------------------------------

@@ -112,6 +112,11 @@ MISTAKES: dict[str, tuple[str, str]] = {
     # the targets as an array
     "targets-array": ("error", "targets are no array ({what}); expected numbers."),
     "targets-dtype": ("error", "targets have dtype {dtype}; expected class indices or dense targets.{hint}"),
+    "unknown-labels": (
+        "error",
+        "{entry} is {value!r}, which is none of labels ({labels}), as in {rows}. Correct the targets, or the "
+        "names of the classes.",
+    ),
     "bool-targets": (
         "error",
         "targets are bool; expected class indices. Pass targets.astype(np.int64): False is class 0.",
@@ -139,8 +144,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     # index targets
     "all-ignored": (
         "warning",
-        "all {n} targets are ignore_index={ignore}: the loss is 0 and so is the gradient. Check the mask of"
-        " the targets, or pass the ignore_index that is meant.",
+        "all {n} targets are {what}: the loss is 0 and so is the gradient. {hint}",
     ),
     "labels-start-at-1": (
         "error",

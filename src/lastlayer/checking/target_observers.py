@@ -22,8 +22,8 @@ __all__ = ["DenseTargets", "IndexTargets", "MeanLoss"]
 class IndexTargets:
     """Index targets: their range and which classes occur."""
 
-    def __init__(self, classes: int, ignore_index: int | None) -> None:
-        self.classes, self.ignore_index = classes, ignore_index
+    def __init__(self, classes: int, ignore_index: int | None, are_names: bool = False) -> None:
+        self.classes, self.ignore_index, self.are_names = classes, ignore_index, are_names
         self.outside = Count("targets")
         self.counts = np.zeros(classes, dtype=np.int64)
         self.low, self.high, self.ignored = math.inf, -math.inf, 0
@@ -44,7 +44,11 @@ class IndexTargets:
 
     def findings(self) -> Iterator[Finding]:
         if self.ignored == self.outside.total:
-            yield finding("all-ignored", n=self.ignored, ignore=self.ignore_index)
+            what, hint = f"ignore_index={self.ignore_index}", "the ignore_index that is meant"
+            hint = f"Check the mask of the targets, or pass {hint}."
+            if self.are_names:
+                what, hint = "missing", "Check the column of the labels."
+            yield finding("all-ignored", n=self.ignored, what=what, hint=hint)
         elif self.outside and (self.low, self.high) == (1, self.classes):
             yield counted("labels-start-at-1", self.outside, classes=self.classes)
         elif self.outside:

@@ -150,10 +150,11 @@ def _restored(value: Any) -> Any:
 
 
 def target_counts(
-    support: np.ndarray, predicted: np.ndarray, ignored: int, rows: int, ignore_index: int | None
-) -> Observer:
+    support: np.ndarray, predicted: np.ndarray, ignored: int, rows: int, ignore_index: int | None,
+    are_names: bool,
+) -> Observer:  # fmt: skip
     """The observer of index targets of which these classes occurred, and these were predicted."""
-    found = IndexTargets(len(support), ignore_index)
+    found = IndexTargets(len(support), ignore_index, are_names)
     found.counts, found.ignored, found.outside.total = support, ignored, rows
     found.predicted = set(np.flatnonzero(predicted)[:2].tolist())
     return found

@@ -29,7 +29,11 @@ def findings_of(tally: Tally, result: Evaluation, watch: Watch) -> Findings:
         if tally.support.sums is not None:  # of weights: as if the rows had one each
             support = np.ceil(support * (tally.n / max(support.sum(), 1e-300)))
         predicted, ignore = tally.predicted.values(), o.ignore_index
-        observers.append(target_counts(support.astype(np.int64), predicted, tally.ignored, rows, ignore))
+        observers.append(
+            target_counts(
+                support.astype(np.int64), predicted, tally.ignored, rows, ignore, o.labels is not None
+            )
+        )
     for observer in (*observers, _loss(tally, result, watch.observers.get("dense"))):
         found += observer.findings()
     return ordered(found)
