@@ -12,7 +12,7 @@ from typing import Any
 
 from .arrays import Array
 
-__all__ = ["law", "logit_moments", "of_targets"]
+__all__ = ["comes_first", "law", "logit_moments", "of_targets"]
 
 State = Any  # an object with the fields of `RowStats`
 
@@ -74,6 +74,16 @@ def logit_moments(a: State, xp: Any) -> tuple[Array, Array]:
     mean = a.spread / (1 + a.rest)
     variance = a.moment / (1 + a.rest) - mean * mean
     return mean, xp.where(variance < 0, 0.0, variance)
+
+
+def comes_first(a: Any, b: Any) -> Array:
+    """In which rows the peak of ``a`` is larger than that of ``b``, or equal and at a lower class."""
+    if a.argmax is None or b.argmax is None:
+        lower: Any = (a.classes or ()) < (b.classes or ())
+    else:  # an argmax of -1 is that of no class
+        lower = (a.argmax >= 0) & ((b.argmax < 0) | (a.argmax < b.argmax))
+    found: Array = (a.peak > b.peak) | ((a.peak == b.peak) & lower)
+    return found
 
 
 def of_targets(a: State, b: State, xp: Any) -> dict[str, Any]:

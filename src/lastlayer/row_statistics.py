@@ -8,7 +8,7 @@ processes and back.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Generic
 
@@ -17,13 +17,14 @@ import numpy as np
 from .arrays import Array, ArrayT, cast, device, namespace
 from .errors import DtypeError, OptionError, ShapeError
 from .row_checks import Ranges, common_ranges, same_kind
-from .row_law import law, of_targets
+from .row_law import comes_first, law, of_targets
+from .row_table import RowTable
 
 __all__ = ["ARRAYS", "RowStats", "joined"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RowStats(Generic[ArrayT]):
+class RowStats(RowTable, Generic[ArrayT]):
     """Statistics of each row, from which loss, entropy and accuracy follow: arrays, one number per row.
 
     With effective targets ``t`` (see ``docs/semantics.md``) and logits ``z``::
@@ -51,7 +52,8 @@ class RowStats(Generic[ArrayT]):
 
     ``classes`` is None for statistics of whole rows. For a shard of the classes (``class_offset=`` of
     `row_stats`) it holds the ranges of classes that are covered. ``target`` then holds each row's class
-    index, or -1 where the target is not among these classes. `merge` joins shards, `concat` blocks of rows.
+    index, or -1 where the target is not among these classes. `merge` joins shards, `concat` blocks of rows;
+    ``stats[2:5]`` are those of some rows, and `to_dict`, `to_pandas`, `to_arrow` make a table of the results.
 
     >>> import lastlayer as ll
     >>> stats = ll.row_stats([[1.0, 1.1, 2.5], [3.2, 0.2, 0.9], [0.1, 0.2, 0.3]], [2, 0, -100])
@@ -260,7 +262,7 @@ class RowStats(Generic[ArrayT]):
         there = [(i, value) for i, name in enumerate(ARRAYS) if (value := getattr(self, name)) is not None]
         head = [float(sum(1 << i for i, _ in there)), *map(float, ranges[0])]
         like = {"dtype": xp.float64, "device": device(self.peak)}
-        parts = [self._cast(xp.reshape(xp.asarray(value), (-1,)), xp.float64) for _, value in there]
+        parts = [cast(xp, xp.reshape(xp.asarray(value), (-1,)), xp.float64) for _, value in there]
         packed: ArrayT = xp.concat([xp.asarray(head, **like), *parts])
         return packed
 
@@ -282,16 +284,13 @@ class RowStats(Generic[ArrayT]):
         found: dict[str, Any] = {}
         for place, name in enumerate(names):
             value = xp.reshape(packed[3 + place * n : 3 + (place + 1) * n], shape)
-            found[name] = self._cast(value, xp.int64) if name in _WHOLE else value
+            found[name] = cast(xp, value, xp.int64) if name in _WHOLE else value
         classes = None if head[1] < 0 else () if head[1] == head[2] else ((head[1], head[2]),)
         return self._received(found, classes)
 
     def _received(self, arrays: dict[str, Any], classes: Any) -> RowStats:
         """Statistics with these arrays and the dtype of this object."""
         return RowStats(**arrays, classes=classes, dtype=self.dtype)
-
-    def _cast(self, value: Array, dtype: Any) -> Array:
-        return cast(self._xp(), value, dtype)
 
     def _xp(self) -> Any:
         """The namespace of the arrays' library."""
@@ -304,16 +303,14 @@ class RowStats(Generic[ArrayT]):
     def _merged(self, other: RowStats, ranges: Ranges) -> RowStats:
         """`merge` without its checks."""
         xp = self._xp()
-        merged = joined(self, other, xp, self._comes_first(other))
+        merged = joined(self, other, xp, comes_first(self, other))
         return replace(merged, dtype=self.dtype, classes=ranges, **of_targets(self, other, xp))
 
-    def _comes_first(self, other: RowStats) -> Array:
-        """In which rows this part's peak is larger than the other's, or equal and at a lower class."""
-        if self.argmax is None or other.argmax is None:
-            lower: Any = (self.classes or ()) < (other.classes or ())
-        else:  # an argmax of -1 is that of no class
-            lower = (self.argmax >= 0) & ((other.argmax < 0) | (self.argmax < other.argmax))
-        return (self.peak > other.peak) | ((self.peak == other.peak) & lower)
+    def _rows(self, chosen: Callable[[Any], Any]) -> RowStats:
+        """The statistics of some rows, which a function takes from each array."""
+        values = {name: value for name in ARRAYS if (value := getattr(self, name)) is not None}
+        some = {name: chosen(value) for name, value in values.items()}
+        return RowStats(**some, classes=self.classes, dtype=self.dtype)
 
     def _concatenated(self, parts: list[RowStats]) -> RowStats:
         """`concat` without its checks; this is the first part."""

@@ -17,7 +17,7 @@ LAYERS = [
     ["errors", "typing"],
     ["arrays", "labels", "options", "selection"],
     ["_core"],
-    ["row_law", "row_checks"],
+    ["row_law", "row_checks", "row_table"],
     ["row_statistics", "row_terms"],
     ["problem"],
     ["linear"],
