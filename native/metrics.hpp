@@ -22,7 +22,7 @@ struct RowMetrics {
 
 // A number in three parts, or a sum of such.
 struct Parts {
-  std::int64_t a, b, c;
+  std::int64_t a = 0, b = 0, c = 0;
 };
 
 // Rows that are counted at once. Those of mass 0 and unusual ones count nothing: their numbers are 0 here,

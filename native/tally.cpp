@@ -14,7 +14,8 @@ namespace lastlayer {
 namespace {
 
 constexpr int metrics = 4, reciprocal = 4, first_hit = 5;
-constexpr std::int64_t counted_ranks = 64;  // ranks below have a counter each
+constexpr std::int64_t counted_ranks = 128;  // ranks below have a counter each
+static_assert(TallyCall::few_classes < counted_ranks, "");
 // Scores of a task, and from which a call is divided over threads: see dispatch.cpp.
 constexpr std::int64_t scores_a_task = 65536, worth_waking = 131072, worth_sharing = 32768;
 
@@ -79,7 +80,8 @@ struct TallyCall::State {
   std::mutex lock;
   Totals totals;
   HardRows hardest;
-  std::vector<Place> equal, fine, by_class;  // by_class: of few classes, as the next
+  std::vector<Place> equal, fine;
+  std::vector<Limbs> by_class;  // losses: of few classes, as the next
   std::vector<std::int64_t> confusion;
   std::vector<Noted> noted;  // of many classes
   std::vector<std::unique_ptr<Worker>> idle;
@@ -97,11 +99,14 @@ class Worker {
       : call_(call),
         totals_(call.rows.count_of_k),
         hardest_(call.rows.floor),
-        equal_(call.equal.size()),
-        fine_(call.fine.size()),
         by_class_(call.by_class.size()),
         confusion_(call.confusion.size()),
-        scratch_(new Scratch) {}
+        scratch_(new Scratch) {
+    if (call.few)
+      equal_cells_.resize(call.equal.size()), fine_cells_.resize(call.fine.size());
+    else
+      equal_.resize(call.equal.size()), fine_.resize(call.fine.size());
+  }
   Worker(const Worker&) = delete;
   ~Worker() { free_arena(); }
   void count(std::int64_t begin, std::int64_t end, Stop& stop);
@@ -122,6 +127,7 @@ class Worker {
 
   void load_targets(std::int64_t begin, std::int64_t n);
   void find_statistics(std::int64_t begin, std::int64_t n, Stop& stop);
+  template <bool FEW>
   void count_rows(std::int64_t begin, std::int64_t n);
   void leave_out(std::int64_t row, std::int64_t y);
   void count_rank(std::int64_t rank);
@@ -130,7 +136,9 @@ class Worker {
   TallyCall::State& call_;
   Totals totals_;
   HardRows hardest_;
-  std::vector<Cell> equal_, fine_, by_class_;
+  std::vector<Cell> equal_cells_, fine_cells_;  // of few classes
+  std::vector<Place> equal_, fine_;             // of many
+  std::vector<Parts> by_class_;
   std::vector<std::uint32_t> confusion_;
   std::int64_t since_ = 0;  // rows since they were delivered
   char* arena_ = nullptr;
@@ -197,13 +205,14 @@ void Worker::count_rank(std::int64_t rank) {
   for (std::size_t k = 0; k < totals_.hits.size(); ++k) totals_.hits[k] += rank < call_.rows.top_k[k];
 }
 
+template <bool FEW>
 void Worker::count_rows(std::int64_t begin, std::int64_t n) {
   const Scratch& s = *scratch_;
   const MetricBlock& m = s.metrics;
   const TallyRows& rows = call_.rows;
-  const bool few = call_.few;
   const std::int64_t V = rows.shape.classes;
   const double width = (double)rows.bins;
+  double floor = rows.numbers ? hardest_.floor() : __builtin_inf();
   for (std::int64_t i = 0; i < n; ++i) {
     const std::int64_t y = s.y[i], a = s.argmax[i], rank = s.rank[i], row = begin + i;
     const double c = m.confidence[i];
@@ -212,18 +221,27 @@ void Worker::count_rows(std::int64_t begin, std::int64_t n) {
       continue;
     }
     ++totals_.rows;
-    if (few) {
+    const auto equal = (std::size_t)settled((std::int64_t)(c * width), c, rows.edges, rows.bins);
+    const auto fine = (std::size_t)fine_bin(fine_guess, c, rows.fine_edges);
+    if constexpr (FEW) {
       ++confusion_[(std::size_t)(y * V + a)];
-      by_class_[(std::size_t)y].add(1, {m.loss_parts[0][i], m.loss_parts[1][i], m.loss_parts[2][i]});
+      Parts& loss = by_class_[(std::size_t)y];
+      loss.a += m.loss_parts[0][i], loss.b += m.loss_parts[1][i], loss.c += m.loss_parts[2][i];
+      ++totals_.ranks[rank];
+      const std::uint64_t k = Cell::whole(m.confidence_parts[0][i], m.confidence_parts[1][i]);
+      const std::uint64_t high = (k >> 30 << Cell::counts) + 1,
+                          low = ((k & ((1u << 30) - 1)) << Cell::counts) + (rank == 0);
+      equal_cells_[equal].add(high, low), fine_cells_[fine].add(high, low);
     } else {
       call_.noted[(std::size_t)row] = {m.loss[i], y, a};
+      count_rank(rank);
+      const Parts p{m.confidence_parts[0][i], m.confidence_parts[1][i], m.confidence_parts[2][i]};
+      equal_[equal].add(rank == 0, p), fine_[fine].add(rank == 0, p);
     }
-    count_rank(rank);
-    const std::uint64_t more = rank == 0 ? 1 + Cell::hit : 1;
-    const Parts p{m.confidence_parts[0][i], m.confidence_parts[1][i], m.confidence_parts[2][i]};
-    equal_[(std::size_t)settled((std::int64_t)(c * width), c, rows.edges, rows.bins)].add(more, p);
-    fine_[(std::size_t)fine_bin(fine_guess, c, rows.fine_edges)].add(more, p);
-    if (rows.numbers && m.loss[i] >= hardest_.floor()) hardest_.add({m.loss[i], rows.numbers[row], y, a});
+    if (m.loss[i] >= floor) {
+      hardest_.add({m.loss[i], rows.numbers[row], y, a});
+      floor = hardest_.floor();
+    }
   }
 }
 
@@ -240,7 +258,7 @@ void Worker::count(std::int64_t begin, std::int64_t end, Stop& stop) {
     call_.table->count_metrics({s.peak, s.rest, s.gap, s.mass, s.spread, s.square}, whole, s.metrics);
     for (int k = 0; k < metrics; ++k)
       totals_.sums[k].add(s.metrics.sums[k]), totals_.squares[k].add(s.metrics.squares[k]);
-    count_rows(begin, n);
+    call_.few ? count_rows<true>(begin, n) : count_rows<false>(begin, n);
     since_ += n;
     if (since_ + Scratch::most <= Cell::most) continue;
     const std::lock_guard<std::mutex> held(call_.lock);
@@ -249,7 +267,9 @@ void Worker::count(std::int64_t begin, std::int64_t end, Stop& stop) {
 }
 
 void Worker::deliver() {
-  take_all(equal_, call_.equal), take_all(fine_, call_.fine), take_all(by_class_, call_.by_class);
+  take_all(equal_cells_, call_.equal), take_all(fine_cells_, call_.fine);
+  take_all(equal_, call_.equal), take_all(fine_, call_.fine);
+  for (std::size_t y = 0; y < by_class_.size(); ++y) call_.by_class[y].add(by_class_[y]), by_class_[y] = {};
   for (std::size_t k = 0; k < confusion_.size(); ++k) call_.confusion[k] += confusion_[k], confusion_[k] = 0;
   call_.totals.add(totals_);
   totals_ = Totals(call_.rows.count_of_k);
@@ -350,7 +370,7 @@ void TallyCall::add_to(const TallyTables& to) const {
   }
   add_bins(s.equal, to.equal), add_bins(s.fine, to.fine);
   for (std::int64_t y = 0; s.few && y < V; ++y) {
-    s.by_class[(std::size_t)y].sum.add_to(to.class_loss + 3 * y);
+    s.by_class[(std::size_t)y].add_to(to.class_loss + 3 * y);
     for (std::int64_t a = 0; a < V; ++a) {
       const std::int64_t rows = s.confusion[(std::size_t)(y * V + a)];
       to.support[y] += rows, to.predicted[a] += rows, to.correct[y] += a == y ? rows : 0;

@@ -3,7 +3,7 @@
 //
 // A task computes the statistics of a thousand rows, then the numbers that are counted of them (metrics.hpp),
 // then counts, while all of it is in the cache. Each thread counts in tables of its own. Traffic: one read of
-// the logits and targets. Besides the statistics a row takes a logarithm, an exponential, three divisions,
+// the logits and targets. Besides the statistics a row takes a logarithm, an exponential, two divisions,
 // eight exact additions, and some 60 instructions for counters.
 #pragma once
 
@@ -67,8 +67,9 @@ struct TallyFound {
 
 class TallyCall {
  public:
-  // With more classes rows are noted, and added to the tables one after the other.
-  static constexpr std::int64_t few_classes = 128;
+  // With more classes rows are noted, and added to the tables one after the other. No confidence is below
+  // 2^-7, so each is a whole number of 2^-60.
+  static constexpr std::int64_t few_classes = 120;
 
   explicit TallyCall(const TallyRows& rows);
   ~TallyCall();

@@ -21,18 +21,19 @@ struct Limbs {
   void add_to(std::int64_t* limbs) const { add_limbs(at[0], at[1], at[2], limbs); }
 };
 
-// A few rows in one place, with how many of them are hits in the upper half of `rows`, and the sum of a
-// number of each. A sum stays below 2^63 while there are at most `most` rows: of one it is below 2^46.
+// At most `most` rows of a bin, how many of them are hits, and the sum of their confidences, in two numbers:
+// the confidence as a whole number of 2^-60, cut into two of 30 bits, stands above the counts.
 struct Cell {
   static constexpr std::int64_t most = 1 << 16;
-  static constexpr std::uint64_t hit = (std::uint64_t)1 << 32;
-  std::uint64_t rows = 0;
-  Parts sum{0, 0, 0};
+  static constexpr int counts = 17;  // bits
+  static constexpr std::uint64_t count = ((std::uint64_t)1 << counts) - 1;
+  std::uint64_t rows = 0, hits = 0;
 
-  void add(std::uint64_t more, const Parts& x) {
-    rows += more;
-    sum.a += x.a, sum.b += x.b, sum.c += x.c;
+  static std::uint64_t whole(std::int64_t a, std::int64_t b) {
+    LL_ASSERT((b & 8191) == 0);
+    return ((std::uint64_t)a << 33) + (std::uint64_t)(b >> 13);
   }
+  void add(std::uint64_t high, std::uint64_t low) { rows += high, hits += low; }
 };
 
 // Any number of rows in one place.
@@ -40,24 +41,38 @@ struct Place {
   std::int64_t rows = 0, hits = 0;
   Limbs sum;
 
+  void add(bool hit, const Parts& confidence) { ++rows, hits += hit, sum.add(confidence); }
   // Adds what is in the cell, and clears it.
   void take(Cell& cell) {
     if (cell.rows == 0) return;
-    rows += (std::int64_t)(cell.rows & (Cell::hit - 1)), hits += (std::int64_t)(cell.rows / Cell::hit);
-    sum.add(cell.sum);
+    rows += (std::int64_t)(cell.rows & Cell::count), hits += (std::int64_t)(cell.hits & Cell::count);
+    const auto high = (std::int64_t)(cell.rows >> Cell::counts),
+               low = (std::int64_t)(cell.hits >> Cell::counts);
+    add_limbs(high >> 10, ((high & 1023) << 40) + (low << 10), 0, sum.at);  // of 2^-30 and of 2^-60
     cell = Cell{};
+  }
+  // Adds the bin of another thread, and clears it.
+  void take(Place& other) {
+    if (other.rows == 0) return;
+    rows += other.rows, hits += other.hits, other.sum.add_to(sum.at);
+    other = Place{};
   }
 };
 
-inline void take_all(std::vector<Cell>& cells, std::vector<Place>& to) {
-  for (std::size_t k = 0; k < cells.size(); ++k) to[k].take(cells[k]);
+template <class T>
+void take_all(std::vector<T>& from, std::vector<Place>& to) {
+  for (std::size_t k = 0; k < from.size(); ++k) to[k].take(from[k]);
 }
 
 // --- bins: bin i holds edges[i] < c <= edges[i + 1] ---
 
+// Which case a row is depends on its numbers, so a branch would often be mispredicted.
+inline std::int64_t chosen(bool first, std::int64_t a, std::int64_t b) {
+  return b ^ ((a ^ b) & -(std::int64_t)first);
+}
 // The bin of c, of which the guess is one off at most.
 inline std::int64_t settled(std::int64_t guess, double c, const double* edges, std::int64_t bins) {
-  const std::int64_t k = guess < bins - 1 ? guess : bins - 1;
+  const std::int64_t beyond = guess - (bins - 1), k = guess - (beyond & ~(beyond >> 63));
   return k + ((k < bins - 1) & (c > edges[k + 1])) - ((k > 0) & (c <= edges[k]));
 }
 
@@ -77,14 +92,14 @@ struct FineGuess {
 };
 
 inline std::int64_t fine_bin(const FineGuess& guess, double c, const double* edges) {
-  if (!(c > 0.5)) return settled((std::int64_t)(c * (2 * FineBins::below)), c, edges, FineBins::all);
-  const double q = 1 - c;  // exact
+  const double q = 1 - c;  // exact for c > 1/2; only then it is used
   std::uint64_t bits;
   std::memcpy(&bits, &q, sizeof bits);
   const std::int64_t halving = 1021 - (std::int64_t)(bits >> 52);  // q in [2^-(2 + halving), twice that)
-  if (halving >= FineBins::halvings) return FineBins::all - 1;
-  const std::int64_t first = FineBins::below + halving * FineBins::per_halving;
-  return settled(first + guess.part[(bits >> 44) & 255], c, edges, FineBins::all);
+  const std::int64_t high =
+      FineBins::below + halving * FineBins::per_halving + guess.part[(bits >> 44) & 255];
+  const std::int64_t low = (std::int64_t)(c * (2 * FineBins::below));
+  return settled(chosen(c > 0.5, high, low), c, edges, FineBins::all);
 }
 
 // --- the hardest rows: of the largest loss, then of the lowest number ---

@@ -6,6 +6,11 @@
 // Whether the entropy or the sum of p^2 is wanted.
 LL_INLINE bool wants_moments(const RowResults& o) { return o.spread || o.square; }
 
+// Whether the loss or another logarithm is.
+LL_INLINE bool wants_log(const Job& job) {
+  return job.op == Op::grad || job.losses.at || job.results.lse || job.top.k;
+}
+
 // exp(z) 2^(BIAS - np) of one score a row.
 template <class C>
 LL_INLINE typename Simd<C>::V exp_of(const ExpAt<C>& k, typename Simd<C>::V z) {
@@ -17,8 +22,8 @@ LL_INLINE typename Simd<C>::V exp_of(const ExpAt<C>& k, typename Simd<C>::V z) {
 }
 
 // From the sums: times = 1/(sum of all exponentials), NaN where the peak is infinite; if REST also
-// rest = sum/E, log1p(rest), lse, confidence.
-template <class C, bool REST>
+// rest = sum/E and confidence; and if LOG besides log1p(rest) and lse.
+template <class C, bool REST, bool LOG = REST>
 void finish_rest(State<C>& st, int rows) {
   using S = Simd<C>;
   using V = typename S::V;
@@ -41,12 +46,14 @@ void finish_rest(State<C>& st, int rows) {
       fast_two_sum(r, r_lo + s, r, r_lo);
       r = S::keep(S::neq(peak, none), r) +
           S::keep(S::neq(peak, none), peak - peak);  // none: 0; infinite: NaN
-      log1p_pair<C>(r, r_lo, l, l_lo);
-      two_sum(peak, l, s, s_lo);
-      S::store(st.rest + i, r), S::store(st.lo + i, r_lo), S::store(st.log1p + i, l),
-          S::store(st.log1p_lo + i, l_lo);
-      S::store(st.lse + i,
-               S::blend(S::lt(S::abs(peak), S::set1((C)__builtin_inf())), s + (s_lo + l_lo), peak));
+      S::store(st.rest + i, r), S::store(st.lo + i, r_lo);
+      if constexpr (LOG) {
+        log1p_pair<C>(r, r_lo, l, l_lo);
+        two_sum(peak, l, s, s_lo);
+        S::store(st.log1p + i, l), S::store(st.log1p_lo + i, l_lo);
+        S::store(st.lse + i,
+                 S::blend(S::lt(S::abs(peak), S::set1((C)__builtin_inf())), s + (s_lo + l_lo), peak));
+      }
       S::store(st.confidence + i, S::fma(E, times, S::fma(E, times_lo, E_lo * times)) + (peak - peak));
       S::store(st.spread + i, S::load(st.spread + i) * inverse);
       S::store(st.square + i,
@@ -174,7 +181,10 @@ void finish(const Job& job, State<C>& st, Block block) {
       break;
     case Op::stats:
     case Op::grad:
-      finish_rest<C, true>(st, rows);
+      if (wants_log(job))
+        finish_rest<C, true>(st, rows);
+      else
+        finish_rest<C, true, false>(st, rows);
       if (job.target.kind == Target::index)
         index_mass_and_gap(job.target, gap_scale<C>(job.op), st, rows);
       else if (job.target.kind == Target::dense)
@@ -189,7 +199,7 @@ void finish(const Job& job, State<C>& st, Block block) {
           st.mass[i] = (C)job.known.mass[block.row + i];
           st.tilt[i] = job.known.tilt ? (C)job.known.tilt[block.row + i] : 0;
         }
-      finish_loss(job.z_loss, job.known, st, rows);
+      if (wants_log(job)) finish_loss(job.z_loss, job.known, st, rows);
       if (job.op == Op::grad) finish_grad(job, st, rows);
       break;
     default: break;

@@ -82,7 +82,7 @@ struct Fold {
   Pair<C> total, spreads, squares;
   V count_lo;  // of more than one stretch
   std::int64_t ties = 0;
-  int flushes = 0;
+  int flushes = 0, moment_flushes = 0;
 
   LL_INLINE Fold() {
     s = w = w_lo = count = count_lo = spread = square = S::set1(0);
@@ -137,11 +137,13 @@ struct Fold {
       total.add(s);
     }
     s = S::set1(0);
-    if constexpr (TAKE == Take::moments) {
-      spreads.add(spread);
-      squares.add(square);
-      spread = square = S::set1(0);
-    }
+    if constexpr (TAKE == Take::moments)
+      if (!FINE || ++moment_flushes % 4 == 0) flush_moments();
+  }
+  LL_INLINE void flush_moments() {  // blocks of four vectors, however short those of the sum are
+    spreads.add(spread);
+    squares.add(square);
+    spread = square = S::set1(0);
   }
   // Instead of flush and close, where there is one block.
   LL_INLINE void only() {
@@ -156,6 +158,7 @@ struct Fold {
       total.add(w);
       w = S::set1(0);
     }
+    if constexpr (TAKE == Take::moments && FINE) flush_moments();
   }
   LL_INLINE void add(const Fold& b) {  // another stretch; both are closed
     total.add(b.total);

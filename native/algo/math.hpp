@@ -249,9 +249,9 @@ LL_INLINE void exp_pair(const ExpAt<C>& k, typename Simd<C>::V z, typename Simd<
   lo = S::keep(live, S::fma(w_lo, s, lo));
 }
 
-// log(u + e) = hi + lo for u > 0 normal, |e| below an ULP of u.
+// log(u (1 + e)) = hi + lo for u > 0 normal, |e| below an ULP of 1.
 template <class C>
-LL_INLINE void log_pair(typename Simd<C>::V u, typename Simd<C>::V e, typename Simd<C>::V& hi,
+LL_INLINE void log_near(typename Simd<C>::V u, typename Simd<C>::V e, typename Simd<C>::V& hi,
                         typename Simd<C>::V& lo) {
   using S = Simd<C>;
   using K = Constant<C>;
@@ -265,8 +265,14 @@ LL_INLINE void log_pair(typename Simd<C>::V u, typename Simd<C>::V e, typename S
   two_prod<C>(f * S::set1((C)0.5), f, half, half_lo);
   fast_two_sum(k * S::set1(K::ln2_hi), f, h, l);
   two_sum(h, -half, g, l2);
-  auto tail = S::fma(q, half + R, S::fma(k, S::set1(K::ln2_lo), e / u));
+  auto tail = S::fma(q, half + R, S::fma(k, S::set1(K::ln2_lo), e));
   fast_two_sum(g, tail + ((l + l2) - half_lo), hi, lo);
+}
+// log(u + e) = hi + lo for u > 0 normal, |e| below an ULP of u.
+template <class C>
+LL_INLINE void log_pair(typename Simd<C>::V u, typename Simd<C>::V e, typename Simd<C>::V& hi,
+                        typename Simd<C>::V& lo) {
+  log_near<C>(u, e / u, hi, lo);
 }
 
 // log(1 + a) = hi + lo for a = a_hi + a_lo >= 0.

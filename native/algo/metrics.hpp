@@ -1,7 +1,7 @@
 // The numbers that an evaluation counts of each row, a vector of rows at a time: formulas in ../metrics.hpp.
 // In: row statistics. Out: loss, Brier score, confidence and entropy in double; and their exact sums.
 //
-// Traffic a row: 48 bytes of statistics; three divisions, one logarithm, one exponential.
+// Traffic a row: 48 bytes of statistics; two divisions, one logarithm, one exponential.
 
 using Doubles = Simd<double>;
 typedef std::int64_t Integers __attribute__((vector_size(sizeof(Doubles::V))));
@@ -16,11 +16,12 @@ LL_INLINE MetricVectors metrics_of(const RowSums& rows, F&& load) {
   using S = Doubles;
   const auto one = S::set1(1);
   const auto peak = load(rows.peak), rest = load(rows.rest), mass = load(rows.mass);
-  S::V l, l_lo;
-  log1p_pair<double>(rest, S::set1(0), l, l_lo);
+  S::V u, u_lo, l, l_lo;
+  two_sum(one, rest, u, u_lo);
+  const auto inverse = one / u, c = inverse + (peak - peak);
+  log_near<double>(u, u_lo * inverse, l, l_lo);
   l = (l + l_lo) + (peak - peak);
   const auto loss = load(rows.gap) + mass * l;
-  const auto c = one / (one + rest) + (peak - peak);
   const auto e = exp_of<double>(ExpAt<double>::make(S::set1(0)), -loss) * S::set1(Constant<double>::unbias);
   const auto brier = ((one + load(rows.square)) * c * c - S::set1(2) * e) + one;
   return {loss, S::max(S::set1(0), brier), c, l + load(rows.spread) * c};
@@ -52,10 +53,14 @@ struct PartSums {
     const auto m1 = S::set1(first), m2 = S::set1(second), m3 = S::set1(third);
     const S::V t1 = x + m1, r1 = x - (t1 - m1);
     const S::V t2 = r1 + m2, r2 = r1 - (t2 - m2);
-    S::V t3 = r2 + m3;
-    t3 = t3 - S::keep(S::lt(r2, t3 - m3), S::set1(unit));
-    const Integers p = low(t1, first), q = low(t2, second), r = low(t3, third);
-    a += p, b += q, c += r;
+    const Integers p = low(t1, first), q = low(t2, second);
+    Integers r{};
+    if (S::bits(S::neq(r2, S::set1(0)))) {  // seldom: only what is below 2^-20 has such digits
+      const S::V t3 = r2 + m3;
+      r = low(t3 - S::keep(S::lt(r2, t3 - m3), S::set1(unit)), third);
+      c += r;
+    }
+    a += p, b += q;
     if constexpr (PARTS) {
       __builtin_memcpy(parts + i, &p, sizeof p);
       __builtin_memcpy(parts + i + pitch, &q, sizeof q);
@@ -63,7 +68,7 @@ struct PartSums {
     }
   }
   LL_INLINE Parts total() const {
-    Parts all{0, 0, 0};
+    Parts all;
     for (int l = 0; l < S::W; ++l) all.a += a[l], all.b += b[l], all.c += c[l];
     return all;
   }

@@ -24,7 +24,7 @@ void rank_columns(const Job& job, const State<C>& st, Block block, Columns<const
   using S = Simd<C>;
   using P = LanePasses<C>;
   const RowResults& o = job.results;
-  C found[S::W], threshold[S::W], label[S::W];
+  C found[S::W];
   for (int i = 0; i < block.rows; i += S::W) {
     const int rows = (int)least(S::W, block.rows - i);
     const Columns<const C> z{scores.at + i, scores.ld, scores.n};
@@ -33,12 +33,7 @@ void rank_columns(const Job& job, const State<C>& st, Block block, Columns<const
       for (int r = 0; r < rows; ++r) o.argmax[block.row + i + r] = (std::int64_t)found[r];
     }
     if (!o.rank) continue;
-    for (int r = 0; r < S::W; ++r) {
-      const std::int64_t y = r < rows ? st.y[i + r] : -1;
-      threshold[r] = y < 0 ? 0 : z.at[y * z.ld + r];
-      label[r] = (C)y;
-    }
-    S::store(found, P::ranks(z, S::load(threshold), S::load(label)));
+    S::store(found, P::ranks(z, S::load(st.zy + i), S::load(st.label + i)));
     for (int r = 0; r < rows; ++r) {
       const C peak = st.peak[i + r];
       o.rank[block.row + i + r] = st.y[i + r] < 0 || peak != peak ? -1 : (std::int64_t)found[r];
@@ -60,14 +55,16 @@ void rank_block(const Job& job, Stop* stop, const State<C>& st, Block block, std
     const C* const z = scores_of(i);
     const Columns<const C> scores{z, ld, n};
     const C peak = st.peak[i];
-    if (o.argmax)
-      o.argmax[row] = ld == 1 ? RowPasses<C>::argmax(stop, z, n, peak) : LanePasses<C>::argmax(scores, peak);
     if (o.rank && job.target_score)
       o.rank[row] = rank_in_shard<C>(job, stop, scores, row);
     else if (o.rank)
       o.rank[row] = y < 0 || peak != peak ? -1
                     : ld == 1             ? RowPasses<C>::rank(stop, z, n, z[y], y)
                                           : LanePasses<C>::rank(scores, z[y * ld], y);
+    if (o.argmax && o.rank && !job.target_score && o.rank[row] == 0)
+      o.argmax[row] = y;  // nothing beats it
+    else if (o.argmax)
+      o.argmax[row] = ld == 1 ? RowPasses<C>::argmax(stop, z, n, peak) : LanePasses<C>::argmax(scores, peak);
     if (job.top.k) select_top<C>(job, stop, scores, st, row, i);
   }
 }

@@ -92,8 +92,8 @@ struct RowPasses {
     };
     if (far)
       pass(std::true_type(), std::false_type());
-    else if (all && TAKE == Take::rest)
-      pass(std::false_type(), std::integral_constant<bool, TAKE == Take::rest>());
+    else if (all)
+      pass(std::false_type(), std::true_type());
     else
       pass(std::false_type(), std::false_type());
   }
@@ -202,6 +202,31 @@ struct RowPasses {
     st.mass[i] = mass, st.gap[i] = q ? gap / scale : gap;
   }
 
+  // Of short rows, without branches that depend on the scores: a mispredicted one costs as much as the row.
+  static constexpr std::int64_t a_short_row = 64 * W;
+  static std::int64_t argmax_of_short(const C* z, std::int64_t n, V top) {
+    const std::int64_t whole = n / W * W;
+    std::int64_t found = -1;
+    const auto look = [&](std::int64_t j, V v) LL_INLINE_LAMBDA {
+      const unsigned hit = S::bits(S::eq(v, top));
+      const std::int64_t here = j + __builtin_ctz(hit | 1u << 31), is_here = -(std::int64_t)(hit != 0);
+      found ^= (found ^ here) & is_here;
+    };
+    if (whole < n) look(whole, S::loadn(z + whole, (int)(n - whole), (C)__builtin_nan("")));
+    for (std::int64_t j = whole - W; j >= 0; j -= W) look(j, S::load(z + j));
+    return found;
+  }
+  static std::int64_t rank_in_short(const C* z, std::int64_t n, V t, std::int64_t y) {
+    std::int64_t r = 0, j = 0;
+    const auto count = [&](V v) LL_INLINE_LAMBDA {
+      const std::int64_t before = most((std::int64_t)0, least((std::int64_t)W, y - j));
+      const unsigned below = (1u << before) - 1u;
+      r += __builtin_popcount(S::bits(S::lt(t, v)) | (S::bits(S::eq(t, v)) & below));
+    };
+    for (; j + W <= n; j += W) count(S::load(z + j));
+    if (j < n) count(S::loadn(z + j, (int)(n - j), (C)__builtin_nan("")));
+    return r;
+  }
   // Lowest class whose score is the row's peak; -1 in a row with a NaN.
   static std::int64_t argmax(Stop* stop, const C* z, std::int64_t n, C peak) {
     if (n <= stretch<C>) return argmax(z, n, peak);
@@ -213,11 +238,36 @@ struct RowPasses {
   }
   static std::int64_t argmax(const C* z, std::int64_t n, C peak) {
     const V top = S::set1(peak);
-    for (std::int64_t j = 0; j < n && peak == peak; j += W) {
-      unsigned hit = S::bits(S::eq(S::loadn(z + j, n - j < W ? (int)(n - j) : W, (C)__builtin_nan("")), top));
+    if (peak != peak) return -1;
+    if (n <= a_short_row) return argmax_of_short(z, n, top);
+    std::int64_t j = 0;
+    for (; j + 4 * W <= n; j += 4 * W) {
+      unsigned hit[4];
+      for (int i = 0; i < 4; ++i) hit[i] = S::bits(S::eq(S::load(z + j + i * W), top));
+      if (!(hit[0] | hit[1] | hit[2] | hit[3])) continue;
+      for (int i = 0; i < 4; ++i)
+        if (hit[i]) return j + i * W + __builtin_ctz(hit[i]);
+    }
+    for (; j < n; j += W) {
+      const unsigned hit =
+          S::bits(S::eq(S::loadn(z + j, n - j < W ? (int)(n - j) : W, (C)__builtin_nan("")), top));
       if (hit) return j + __builtin_ctz(hit);
     }
     return -1;
+  }
+  // Scores above the threshold, or EQUAL to it.
+  template <bool EQUAL>
+  static LL_INLINE std::int64_t beating(const C* z, std::int64_t n, C threshold) {
+    const V t = S::set1(threshold);
+    const auto count = [&](V v) LL_INLINE_LAMBDA {
+      const unsigned above = S::bits(S::lt(t, v));
+      return (std::int64_t)__builtin_popcount(EQUAL ? above | S::bits(S::eq(t, v)) : above);
+    };
+    std::int64_t r = 0, j = 0;
+    for (; j + 4 * W <= n; j += 4 * W)
+      for (int i = 0; i < 4; ++i) r += count(S::load(z + j + i * W));
+    for (; j + W <= n; j += W) r += count(S::load(z + j));
+    return j < n ? r + count(S::loadn(z + j, (int)(n - j), (C)__builtin_nan(""))) : r;
   }
   // Classes that beat the target: a higher score, or the same score at a lower index.
   static std::int64_t rank(Stop* stop, const C* z, std::int64_t n, C threshold, std::int64_t y) {
@@ -229,18 +279,9 @@ struct RowPasses {
     return r;
   }
   static std::int64_t rank(const C* z, std::int64_t n, C threshold, std::int64_t y) {
-    const V t = S::set1(threshold);
-    std::int64_t r = 0;
-    for (std::int64_t j = 0; j < n; j += W) {
-      V v = S::loadn(z + j, n - j < W ? (int)(n - j) : W, lowest());
-      unsigned above = S::bits(S::lt(t, v));
-      if (j <= y) {
-        unsigned same = S::bits(S::eq(t, v));
-        above |= y - j < W ? same & ((1u << (y - j)) - 1u) : same;
-      }
-      r += __builtin_popcount(above);
-    }
-    return r;
+    if (n <= a_short_row) return rank_in_short(z, n, S::set1(threshold), y);
+    const std::int64_t before = y < 0 ? 0 : least(y, n);
+    return beating<true>(z, before, threshold) + beating<false>(z + before, n - before, threshold);
   }
 
   // to[j..j+m) = f(j, m) for every vector, past the cache if `streaming`; then to[at] = value where at >= 0.

@@ -82,12 +82,13 @@ void index_mass_and_gap(const EffectiveTarget& target, C gap_factor, State<C>& s
   C *mass = st.mass, *gap = st.gap, *other = st.other;
   if (!w) {
     const C on = (C)target.on;  // without class weights there is no smoothing: off = 0
+    for (int i = 0; i < rows; ++i) other[i] = (C)(1 + (std::int32_t)(st.y[i] >> 63));
     for (int i = 0; i < rows; ++i) {
-      const C t = st.y[i] >= 0 ? weight[i] * on : 0;
-      const C below = t == 0 || zy[i] == peak[i] ? 0 : peak[i] - zy[i];
-      mass[i] = other[i] = t;
-      gap[i] = mass[i] * below;
+      const C t = other[i] * (weight[i] * on), d = peak[i] - zy[i];
+      gap[i] = (t == 0) | (zy[i] == peak[i]) ? 0 : t * d;
+      mass[i] = t;
     }
+    for (int i = 0; i < rows; ++i) other[i] = mass[i];
     return;
   }
   const double off_gap = target.off / gap_factor;
