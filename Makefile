@@ -59,6 +59,7 @@ bench: $(BENCH)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/linear.py
 	$(BIN)/python benchmarks/small.py
+	$(BIN)/python benchmarks/evaluate.py
 
 # Some peers are large, and only the benchmarks need them.
 $(BENCH): $(DEV)

@@ -320,8 +320,8 @@ TallyFound TallyCall::count(const Runner& runner) {
   State& s = *state_;
   const std::int64_t N = s.rows.shape.rows, V = s.rows.shape.classes;
   const bool alone = N * V < (runner.hosted ? worth_sharing : worth_waking);
-  const std::int64_t rows = std::max<std::int64_t>(16, (scores_a_task / V + 15) / 16 * 16);
-  const std::int64_t of_a_task = V > scores_a_task / 4 ? 4 : rows;
+  const std::int64_t threads = alone ? 1 : runner.threads, share = (N + threads - 1) / threads;
+  const std::int64_t of_a_task = std::min((scores_a_task / V + 16) / 16 * 16, share);
   using Question = bool (*)() noexcept;
   Question question = runner.interrupted;
   auto ask = [](void* data) noexcept { return (*static_cast<Question*>(data))(); };
@@ -342,7 +342,7 @@ TallyFound TallyCall::count(const Runner& runner) {
       exhausted.store(true);
     }
   };
-  parallel(alone ? 1 : runner.threads, (N + of_a_task - 1) / of_a_task, task, stop, runner.hosted);
+  parallel((int)threads, (N + of_a_task - 1) / of_a_task, task, stop, runner.hosted);
   if (exhausted.load()) throw std::bad_alloc();
   TallyFound found;
   found.complete = !stop.was_asked();

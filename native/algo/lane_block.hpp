@@ -170,7 +170,7 @@ void lane_block(const Job& job, Workspace<C>& work, Block block) {
       lane_sums(job, work, z, rows, ahead);
     if (is_long && stopped(stop)) return;
     finish(job, st, block);
-    rank_block<C>(job, stop, st, block, ld, [&](int i) { return buf.z + i; });
+    rank_block<C>(job, stop, st, block, ld, nullptr, [&](int i) { return buf.z + i; });
     if (!job.out) return;
     lane_write(job, work, block);
   }

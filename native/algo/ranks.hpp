@@ -41,9 +41,11 @@ void rank_columns(const Job& job, const State<C>& st, Block block, Columns<const
   }
 }
 
-// `scores_of(i)` points to the scores of row i, whose classes are `ld` elements apart.
+// `scores_of(i)` points to the scores of row i, whose classes are `ld` elements apart. `standing`: what is
+// known of each row; null where ld is not 1.
 template <class C, class F>
-void rank_block(const Job& job, Stop* stop, const State<C>& st, Block block, std::int64_t ld, F&& scores_of) {
+void rank_block(const Job& job, Stop* stop, const State<C>& st, Block block, std::int64_t ld,
+                const Standing* standing, F&& scores_of) {
   const RowResults& o = job.results;
   if (!o.argmax && !o.rank && !job.top.k) return;
   if (ld != 1 && !job.target_score && !job.top.k && job.shape.classes < counted_exactly) {
@@ -58,11 +60,15 @@ void rank_block(const Job& job, Stop* stop, const State<C>& st, Block block, std
     if (o.rank && job.target_score)
       o.rank[row] = rank_in_shard<C>(job, stop, scores, row);
     else if (o.rank)
-      o.rank[row] = y < 0 || peak != peak ? -1
-                    : ld == 1             ? RowPasses<C>::rank(stop, z, n, z[y], y)
-                                          : LanePasses<C>::rank(scores, z[y * ld], y);
+      o.rank[row] = y < 0 || peak != peak               ? -1
+                    : standing && standing[i].rank >= 0 ? standing[i].rank
+                    : ld == 1                           ? RowPasses<C>::rank(stop, z, n, z[y], y)
+                                                        : LanePasses<C>::rank(scores, z[y * ld], y);
     if (o.argmax && o.rank && !job.target_score && o.rank[row] == 0)
       o.argmax[row] = y;  // nothing beats it
+    else if (o.argmax && standing && peak == peak)
+      o.argmax[row] =
+          standing[i].first + RowPasses<C>::argmax(stop, z + standing[i].first, n - standing[i].first, peak);
     else if (o.argmax)
       o.argmax[row] = ld == 1 ? RowPasses<C>::argmax(stop, z, n, peak) : LanePasses<C>::argmax(scores, peak);
     if (job.top.k) select_top<C>(job, stop, scores, st, row, i);

@@ -79,11 +79,17 @@ LL_INLINE void load_rows(const Job& job, Workspace<C>& work, Block block, BlockR
   };
   const bool wants_peak = !is_backward(job.op) && !job.known.rest;
   const bool plain = wants_peak && !has_transform(job.transform) && job.op != Op::pick;
+  const bool ranks =
+      plain && !buf.z && job.results.rank && job.results.argmax && !job.target_score && n <= stretch<C>;
   for (int i = 0; i < rows; ++i) {
     in.skip[i] = job.skip_inactive && is_inactive(job.known, st, block.row, i);
     in.z[i] = in.skip[i] ? nullptr : buf.z ? buf.z + i * ld : (const C*)in.at[i];
+    in.standing[i] = Standing{};
     if (in.skip[i]) continue;
-    if (plain) {
+    if (ranks && st.y[i] >= 0) {
+      const C t = in.z[i][st.y[i]];
+      store_extremes(i, RowPasses<C>::extremes_and_standing(in.z[i], n, t, in.standing[i]));
+    } else if (plain) {
       store_extremes(i, load_row_extremes(stop, job.x, n, in.at[i], part(buf.z, i)));
     } else {
       load_row(stop, job.x, n, in.at[i], part(buf.z, i));
@@ -154,7 +160,7 @@ LL_INLINE void sum_rows(const Job& job, Workspace<C>& work, Block block, const B
       P::template fold_sums<Take::rest>(st);
   }
   finish(job, st, block);
-  rank_block<C>(job, stop, st, block, 1, [&](int i) { return in.z[i]; });
+  rank_block<C>(job, stop, st, block, 1, in.standing, [&](int i) { return in.z[i]; });
 }
 
 // Row i of dx, at `to`.

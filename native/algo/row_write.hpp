@@ -8,8 +8,9 @@ struct BlockRows {
   static constexpr int most = Simd<C>::W;
   const C *z[most], *q[most];   // scores and second operand; null in rows that are skipped
   char *at[most], *next[most];  // where the caller has the row, and its counterpart in the next block
-  std::int64_t ahead;  // bytes from one to the other; 0: there is no next block, or it lies elsewhere
-  bool skip[most];     // inactive, and its statistics are not read
+  std::int64_t ahead;       // bytes from one to the other; 0: there is no next block, or it lies elsewhere
+  bool skip[most];          // inactive, and its statistics are not read
+  Standing standing[most];  // what the pass for the extremes found of the target's rank
 };
 
 // The backward operations: dx = y (dy - sum dy y) (SOFT), or dy - exp(y) sum dy. `sum_backward` puts the

@@ -17,6 +17,12 @@ struct RowsToSum {
   int size;           // and the bytes between its classes
 };
 
+// What the first pass over a row found of its target's rank and of its argmax.
+struct Standing {
+  std::int64_t rank = -1;  // -1: not known
+  std::int64_t first = 0;  // no class before it is the argmax
+};
+
 template <class C>
 struct RowPasses {
   using S = Simd<C>;
@@ -45,6 +51,54 @@ struct RowPasses {
     if (j < n) b.take(S::loadn(z + j, (int)(n - j), lowest()), S::loadn(z + j, (int)(n - j), -lowest()));
     a.take(b.high, b.low);
     return a;
+  }
+
+  // The same, and how many classes beat one of score `t`. The row is read from memory here, and later from
+  // the cache at best, so it is looked at as a whole.
+  static Extremes extremes_and_standing(const C* z, std::int64_t n, C threshold, Standing& found) {
+    const V t = S::set1(threshold);
+    Extremes all = none();
+    V piece_of_high = S::set1(0);
+    std::int64_t above = 0, least_above = 0;  // scores above t, and those and equal ones
+    const auto look = [&](Extremes& e, V v, V low) LL_INLINE_LAMBDA {
+      e.take(v, low);
+      above += __builtin_popcount(S::bits(S::lt(t, v)));
+      least_above += __builtin_popcount(S::bits(S::lt(t, v)) | S::bits(S::eq(t, v)));
+    };
+    for (std::int64_t j = 0, end; j < n; j = end) {
+      end = least(n, j + a_piece);
+      Extremes a = none(), b = a;
+      const std::int64_t from = j;
+      for (; j + 2 * W <= end; j += 2 * W) {
+        const V u = S::load(z + j), v = S::load(z + j + W);
+        look(a, u, u), look(b, v, v);
+      }
+      if (j + W <= end) {
+        const V u = S::load(z + j);
+        look(a, u, u), j += W;
+      }
+      if (j < end)
+        look(b, S::loadn(z + j, (int)(end - j), lowest()), S::loadn(z + j, (int)(end - j), -lowest()));
+      a.take(b.high, b.low);
+      if (from > 0)
+        piece_of_high = S::blend(S::lt(all.high, a.high), S::set1((C)(from / a_piece)), piece_of_high);
+      all.take(a.high, a.low);
+    }
+    // an equal score, and a threshold of -inf, which the filled lanes have, are left to a pass of their own
+    found.rank = least_above - above == 1 && threshold > lowest() ? above : -1;
+    if (n > a_piece) found.first = first_piece(all.high, piece_of_high) * a_piece;
+    return all;
+  }
+  static constexpr std::int64_t a_piece = 2048;  // classes, in the nearest cache; at most 2^24 pieces
+  // The first piece with the peak, from that in which each lane has its own.
+  static std::int64_t first_piece(V high, V piece_of_high) {
+    C peaks[W], pieces[W], peak = lowest();
+    S::store(peaks, high), S::store(pieces, piece_of_high);
+    for (int l = 0; l < W; ++l) peak = peaks[l] > peak ? peaks[l] : peak;
+    std::int64_t found = INT64_MAX;
+    for (int l = 0; l < W; ++l)
+      if (peaks[l] == peak) found = least(found, (std::int64_t)pieces[l]);
+    return found;
   }
 
   // Lane i of the result: the fold over the lanes of the i-th stored vector.
