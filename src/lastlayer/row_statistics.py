@@ -146,18 +146,12 @@ class RowStats(RowTable, Generic[ArrayT]):
     def empty(shape: tuple[int, ...], xp: Any = np) -> RowStats:
         """Statistics of no class: the identity of ``merge``."""
         zero = xp.zeros(shape, dtype=xp.float64)
+        none = xp.full(shape, -1, dtype=xp.int64)
         return RowStats(
-            peak=xp.full(shape, -xp.inf, dtype=xp.float64),
-            rest=zero,
-            argmax=xp.full(shape, -1, dtype=xp.int64),
-            gap=zero,
-            mass=zero,
-            rank=xp.zeros(shape, dtype=xp.int64),
-            spread=zero,
-            square=zero,
-            moment=zero,
+            peak=xp.full(shape, -xp.inf, dtype=xp.float64), rest=zero, argmax=none, gap=zero, mass=zero,
+            rank=xp.zeros(shape, dtype=xp.int64), spread=zero, square=zero, moment=zero,
             classes=(),
-        )
+        )  # fmt: skip
 
     def merge(self, other: RowStats[ArrayT]) -> RowStats[ArrayT]:
         """The statistics of two shards of the same rows: exact up to rounding, in any order.
@@ -262,7 +256,7 @@ class RowStats(RowTable, Generic[ArrayT]):
         there = [(i, value) for i, name in enumerate(ARRAYS) if (value := getattr(self, name)) is not None]
         head = [float(sum(1 << i for i, _ in there)), *map(float, ranges[0])]
         like = {"dtype": xp.float64, "device": device(self.peak)}
-        parts = [cast(xp, xp.reshape(xp.asarray(value), (-1,)), xp.float64) for _, value in there]
+        parts = [self._cast(xp.reshape(xp.asarray(value), (-1,)), xp.float64) for _, value in there]
         packed: ArrayT = xp.concat([xp.asarray(head, **like), *parts])
         return packed
 
@@ -284,13 +278,16 @@ class RowStats(RowTable, Generic[ArrayT]):
         found: dict[str, Any] = {}
         for place, name in enumerate(names):
             value = xp.reshape(packed[3 + place * n : 3 + (place + 1) * n], shape)
-            found[name] = cast(xp, value, xp.int64) if name in _WHOLE else value
+            found[name] = self._cast(value, xp.int64) if name in _WHOLE else value
         classes = None if head[1] < 0 else () if head[1] == head[2] else ((head[1], head[2]),)
         return self._received(found, classes)
 
     def _received(self, arrays: dict[str, Any], classes: Any) -> RowStats:
         """Statistics with these arrays and the dtype of this object."""
         return RowStats(**arrays, classes=classes, dtype=self.dtype)
+
+    def _cast(self, value: Array, dtype: Any) -> Array:
+        return cast(self._xp(), value, dtype)
 
     def _xp(self) -> Any:
         """The namespace of the arrays' library."""
@@ -326,9 +323,8 @@ class RowStats(RowTable, Generic[ArrayT]):
 
     def _lse(self) -> Array:
         with self._quiet():
-            xp = self._xp()
-            infinite = xp.isinf(self.peak)  # lse is infinite too, and rest has no meaning
-            return xp.where(infinite, self.peak, self.peak + xp.log1p(self.rest))
+            xp = self._xp()  # lse of an infinite peak is infinite too, and rest has no meaning
+            return xp.where(xp.isinf(self.peak), self.peak, self.peak + xp.log1p(self.rest))
 
     def _entropy(self) -> Array:
         with self._quiet():

@@ -74,3 +74,10 @@ def test_tensors():
     assert not stats[2:5].nll.requires_grad
     assert_same_bits(stats[2:5].nll.numpy(), STATS.nll[2:5])
     assert_same_bits(stats.to_dict()["entropy"], STATS.entropy)
+
+
+def test_tensors_are_packed():
+    torch = pytest.importorskip("torch")
+    logits = torch.tensor(LOGITS)
+    mine, other = (ll.row_stats(logits[:, k : k + 2], torch.tensor(TARGETS), class_offset=k) for k in (0, 2))
+    assert_same_bits(mine.merge(mine.unpack(other.pack())).nll.numpy(), mine.merge(other).nll.numpy())
