@@ -365,3 +365,44 @@ def test_findings_are_those_of_check(data, name):
     assert [(f.code, f.severity, f.where) for f in found] == [(f.code, f.severity, f.where) for f in expected]
     assert [f.message for f in found] == [f.message for f in expected]
     assert bool(found) == (name != "sound")
+
+
+# --- progress -----------------------------------------------------------------------------------------------
+
+
+def test_a_bar_in_a_terminal(data, monkeypatch):
+    """With rows and bytes a second; it needs rich, and a terminal."""
+    pytest.importorskip("rich")
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    z, y, expected = data
+    assert_same(ll.evaluate(z, y, progress=True), expected)
+    shown = terminal.getvalue()
+    assert "300 rows, " in shown
+    assert "rows/s" in shown
+    assert "6.0 kB" in shown  # of 300 rows of 5 float32
+    assert "B/s" in shown
+
+
+def test_progress_of_each_source(data, scores_files, tmp_path):
+    """Rows so far, of how many if that is known, and the bytes of the scores."""
+    z, y, _ = data
+    parts = [(z[:200], y[:200]), (z[200:], y[200:])]
+    for scores, targets, total, size in (
+        (z, y, N, 4),
+        (scores_files[0], y, N, 4),
+        (scores_files[1], y, N, 4),
+        (parts, None, None, 4),
+    ):
+        told = []
+        ll.evaluate(scores, targets, progress=lambda *given, told=told: told.append(given))
+        assert told[-1] == (N, total, N * V * size)
+        assert [rows for rows, *_ in told] == sorted({rows for rows, *_ in told})
