@@ -76,6 +76,22 @@ def test_ctrl_c_in_the_middle_of_a_block(data, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_ctrl_c_where_nothing_can_be_saved(data, tmp_path):
+    """The rows so far are not lost because they cannot be saved."""
+    z, y, _ = data
+
+    def stop(rows, *_):
+        if rows > 100:
+            (tmp_path / "folder").rmdir()
+            raise KeyboardInterrupt
+
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ll.EvaluationInterrupted) as caught:
+        ll.evaluate(z, y, progress=stop, checkpoint=tmp_path / "folder" / "c")
+    assert 100 < caught.value.tally.n < N
+    assert isinstance(caught.value.__cause__, ll.OptionError)
+
+
 # --- checkpoints --------------------------------------------------------------------------------------------
 
 

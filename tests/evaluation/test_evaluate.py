@@ -245,6 +245,25 @@ def test_names_of_their_own(data, scores_files):
             assert_same(ll.evaluate(scores, targets, labels=NAMES), expected)
 
 
+def test_names_of_their_own_beside_a_table(data, table, tmp_path):
+    """The columns of the scores name the classes; the targets are in another file, list or Series."""
+    pa, csv, parquet = (pytest.importorskip(f"pyarrow{part}") for part in ("", ".csv", ".parquet"))
+    _, _, expected = data
+    scores = table.drop_columns(["label"])
+    parquet.write_table(scores, tmp_path / "scores.parquet")
+    csv.write_csv(table.select(["label"]), tmp_path / "labels.csv")
+    for given in (scores, tmp_path / "scores.parquet"):
+        for targets in (table["label"].to_pylist(), table["label"].to_pandas(), tmp_path / "labels.csv"):
+            found = ll.evaluate(given, targets)
+            assert_same(found, expected)
+            assert found.labels == tuple(NAMES)
+    moved = scores.select([f"logit:{name}" for name in NAMES[::-1]])
+    named = ll.evaluate(moved, table["label"].to_pylist())
+    assert named.accuracy == expected.accuracy
+    numbers = pa.table({f"logit:{k}": table[f"logit:{NAMES[k]}"] for k in (4, 3, 2, 1, 0)})
+    assert ll.evaluate(numbers, data[1]).accuracy == expected.accuracy
+
+
 def test_targets_with_gaps(data):
     pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
     z, y, _ = data

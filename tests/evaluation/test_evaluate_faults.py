@@ -208,6 +208,19 @@ def test_what_a_name_says_of_the_kind(data, tmp_path):
     assert ll.evaluate(tmp_path / "a.npz", columns="probabilities").n == N  # named, so it was looked at
 
 
+def test_what_safetensors_say_of_the_kind(data, tmp_path):
+    save, path = pytest.importorskip("safetensors.numpy").save_file, tmp_path / "a.safetensors"
+    z, y, _ = data
+    arrays = {"scores": ll.softmax(z), "targets": y}
+    save(arrays, path, metadata={"lastlayer.kind": "probabilities"})
+    with raises(
+        ll.OptionError,
+        "evaluate: kind is 'logits'; expected 'probabilities', as the data says; pass kind='probabilities'",
+    ):
+        ll.evaluate(path)
+    assert ll.evaluate(path, kind="probabilities").n == N
+
+
 def test_both_kinds_in_one_table(data, table):
     pa = pytest.importorskip("pyarrow")
     z, _, expected = data

@@ -52,8 +52,11 @@ def count(
             if checkpoint is not None and checkpoint.is_due():
                 checkpoint.write(done)
     except KeyboardInterrupt as error:
-        if checkpoint is not None:
-            checkpoint.write(done)
+        try:
+            if checkpoint is not None:
+                checkpoint.write(done)
+        except LastlayerError as unsaved:  # the rows so far are not lost with it
+            raise EvaluationInterrupted(done.tally) from unsaved
         raise EvaluationInterrupted(done.tally) from error
     if checkpoint is not None:
         checkpoint.write(done)

@@ -16,7 +16,7 @@ from lastlayer.errors import DtypeError, OptionError, ShapeError
 
 from .values import keys_of, with_gaps
 
-__all__ = ["PREFIXES", "Columns", "Wanted", "plain"]
+__all__ = ["PREFIXES", "Columns", "Wanted", "is_number", "plain"]
 
 PREFIXES = {"logits": "logit:", "probabilities": "probability:", "log-probabilities": "log-probability:"}
 
@@ -64,8 +64,12 @@ class Columns:
         if not self.scores:
             raise ShapeError("evaluate", "columns", "of no class", "at least one")
         self._set_classes(table, schema)
-        if self.label is not None and not self.is_list and not wanted.binary:
-            self.labels = _labels(schema.field(self.label).type, self.scores)
+        if not self.is_list and not wanted.binary:
+            if self.label is not None:
+                are_numbers = is_number(schema.field(self.label).type)
+            else:
+                are_numbers = getattr(wanted.targets.dtype, "kind", "f") not in "OUST"
+            self.labels = _labels(are_numbers, self.scores)
 
     def _set_classes(self, table: Any, schema: Any) -> None:
         kind = schema.field(self.scores[0]).type
@@ -138,15 +142,15 @@ def _prefix(names: Sequence[str], kind: str | None) -> tuple[str, str]:
     raise OptionError("evaluate", "columns", "None", rule)
 
 
-def _labels(kind: Any, columns: Sequence[str]) -> tuple[str, ...] | None:
+def _labels(are_numbers: bool, columns: Sequence[str]) -> tuple[str, ...] | None:
     """The names of the classes where the targets are names, or numbers in another order than 0, 1, ..."""
     prefixes = tuple(PREFIXES.values())
     prefix = next((p for p in prefixes if columns[0].startswith(p)), "")
     names = tuple(name.removeprefix(prefix) for name in columns)
-    if not is_number(kind):
+    if not are_numbers:
         return names
-    are_numbers = bool(prefix) and all(name.lstrip("-").isdecimal() for name in names)
-    return names if are_numbers and names != tuple(map(str, range(len(names)))) else None
+    numbered = bool(prefix) and all(name.lstrip("-").isdecimal() for name in names)
+    return names if numbered and names != tuple(map(str, range(len(names)))) else None
 
 
 def _length(table: Any, name: str) -> int:

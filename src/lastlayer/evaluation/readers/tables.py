@@ -12,7 +12,7 @@ import numpy as np
 
 from lastlayer.errors import ShapeError
 
-from .columns import Columns, Wanted, plain
+from .columns import Columns, Wanted, is_number, plain
 from .datasets import Files, Table
 from .source import BLOCK_BYTES, BLOCK_ROWS, Block
 from .values import digest, fingerprint, keys_of, sliced
@@ -96,7 +96,8 @@ class TableColumn:
         self.files = Files(argument, paths, form, wanted)
         self.columns = Columns(self.files, wanted)
         self.shape = (self.files.count(self.columns.names()),)
-        self.dtype = np.dtype(object)
+        kind = self.files.schema.field(self.columns.label).type
+        self.dtype = np.dtype(np.float64 if is_number(kind) else object)
         self.content = digest(repr(self.files.content).encode())
         self._rows: Iterator[Any] = iter(())
         self._position, self._rest = -1, np.empty(0)
