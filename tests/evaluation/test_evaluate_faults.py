@@ -366,6 +366,27 @@ def test_what_is_no_batch(data):
         ll.evaluate([(z, y)], groups=[0] * N)
 
 
+def test_what_scores_and_options_may_be(data):
+    z, y, _ = data
+    with raises(
+        ll.DtypeError,
+        "evaluate: scores is a dict; expected an iterable of batches; pass [scores] for a single batch",
+    ):
+        ll.evaluate({"scores": z, "targets": y})
+    with raises(TypeError, "evaluate() got an unexpected keyword argument 'bin'"):
+        ll.evaluate(z, y, bin=10)
+    with raises(ll.OptionError, "evaluate: bins is 0; expected an int of 1 or more"):
+        ll.evaluate(z, y, bins=0)
+    with raises(ll.OptionError, "evaluate: classes is 0; expected an int of 1 or more"):
+        ll.evaluate(z[:, :0], y)
+    pd = pytest.importorskip("pandas")
+    with raises(
+        ll.OptionError, "evaluate: columns is '7'; expected a column of the table ('0', '1', '2', '3', '4')"
+    ):
+        ll.evaluate(pd.DataFrame(z), y, columns=[0, 1, 7])
+    assert ll.evaluate(pd.DataFrame(z), y, columns=range(V)).n == N
+
+
 def test_what_progress_may_be(data):
     z, y, _ = data
     with raises(

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from lastlayer.checking.watching import Watch
-from lastlayer.errors import OptionError
+from lastlayer.errors import LastlayerError, OptionError
 
 from .checkpoint import Checkpoint
 from .findings import findings_of
-from .options import KINDS
+from .options import KINDS, TallyOptions
 from .progress import shown
 from .readers.paths import Request, source_of
 from .result import Evaluation, evaluation_of
@@ -94,11 +94,16 @@ def evaluate(
     """
     if kind not in KINDS:
         raise OptionError("evaluate", "kind", repr(kind), f"one of {', '.join(map(repr, KINDS))}")
+    if unknown := sorted(options.keys() - set(TallyOptions._fields)):
+        raise TypeError(f"evaluate() got an unexpected keyword argument {unknown[0]!r}")
     facts = {"sample_weight": sample_weight, "groups": groups, "documents": documents, "n_bytes": n_bytes}
     facts = {name: value for name, value in facts.items() if value is not None}
     source = source_of(Request(scores, targets, label, columns, axis, binary, facts, kind))
     labels = source.labels if labels is None else labels
-    tally = Tally(source.classes, kind=kind, axis=axis, binary=binary, labels=labels, **options)
+    try:
+        tally = Tally(source.classes, kind=kind, axis=axis, binary=binary, labels=labels, **options)
+    except LastlayerError as error:
+        raise type(error)("evaluate", error.argument, error.found, error.rule, error.remedy) from error
     watch = Watch(kind, axis, binary)
     saved = None if checkpoint is None else Checkpoint(os.fspath(checkpoint), source, tally)
     with shown(progress) as tell:

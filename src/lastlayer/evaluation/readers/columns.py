@@ -118,6 +118,7 @@ class Columns:
 
 
 def _one(names: Sequence[str], argument: str, name: Any) -> str:
+    name = name if name in names else str(name)  # DataFrames may have numbers for names
     if names.count(name) == 1:
         return str(name)
     if name in names:

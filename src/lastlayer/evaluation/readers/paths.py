@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lastlayer.errors import DtypeError, OptionError
@@ -62,6 +62,9 @@ def _source_of(request: Request) -> Source:
         return TableSource(Table(scores), _wanted(request))
     if hasattr(scores, "shape") or (isinstance(scores, (list, tuple)) and request.targets is not None):
         return _of_arrays(request, scores)
+    if isinstance(scores, Mapping):
+        remedy = "pass [scores] for a single batch"
+        raise DtypeError("evaluate", "scores", f"a {type(scores).__name__}", "an iterable of batches", remedy)
     if isinstance(scores, Iterable):
         if request.targets is not None:
             rule = "None: each batch holds its own"
