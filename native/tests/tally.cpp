@@ -1,0 +1,186 @@
+// Tallies. In: rows of logits, some of them ignored or odd. Out: what counting them one by one gives, on
+// every instruction set and number of threads; the sanitizers check that only the tables are written.
+#include "tally.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "exact_sums.hpp"
+#include "problem.hpp"
+
+namespace lastlayer {
+namespace tests {
+namespace {
+
+using Ints = std::vector<std::int64_t>;
+
+struct Rows {
+  std::int64_t n, classes;
+  std::vector<float> z;
+  Ints y, numbers;
+  Ints top_k{1, 3, 130};
+  std::vector<double> edges, fine_edges;
+  Shape shape;
+  Operand x;
+
+  Rows(std::int64_t n_, std::int64_t classes_)
+      : n(n_), classes(classes_), z((std::size_t)(n * classes)), y((std::size_t)n), numbers(y.size()) {
+    for (std::size_t i = 0; i < z.size(); ++i) z[i] = (float)((int)((i * 7919) % 2003) - 1000) / 150;
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      float* const row = &z[i * (std::size_t)classes];
+      y[i] = i % 11 == 3 ? -100 : (std::int64_t)(i * 31) % classes;
+      numbers[i] = (std::int64_t)(i * 13 % 50);
+      if (i % 37 == 5) row[0] = std::numeric_limits<float>::quiet_NaN();
+      if (i % 41 == 7) row[classes - 1] = std::numeric_limits<float>::infinity();
+      if (i % 43 == 9) row[0] = 5000;
+      if (i % 7 == 1) row[0] += 12;
+    }
+    for (int k = 0; k <= 7; ++k) edges.push_back(k / 7.0);
+    for (int k = 0; k < FineBins::below; ++k) fine_edges.push_back(k / 2048.0);
+    for (int k = 0; k < FineBins::all - FineBins::below; ++k)
+      fine_edges.push_back(1 - std::exp2(-(1 + k / (double)FineBins::per_halving)));
+    fine_edges.push_back(1);
+    shape.rows = n, shape.classes = classes, shape.axes = 1, shape.extent[0] = n;
+    x.data = (char*)z.data(), x.class_stride = sizeof(float),
+    x.stride[0] = classes * (std::int64_t)sizeof(float);
+  }
+};
+
+// Memory of TallyTables.
+struct Tables {
+  Ints sums, squares, support, predicted, correct, class_loss, confusion, equal[3], fine[3];
+
+  explicit Tables(const Rows& r)
+      : sums(3 * (5 + r.top_k.size())),
+        squares(sums.size()),
+        support((std::size_t)r.classes),
+        predicted(support.size()),
+        correct(support.size()),
+        class_loss(3 * support.size()),
+        confusion(support.size() * support.size()) {
+    for (int i = 0; i < 3; ++i) {
+      equal[i].resize((r.edges.size() - 1) * (i == 2 ? 3 : 1));
+      fine[i].resize((r.fine_edges.size() - 1) * (i == 2 ? 3 : 1));
+    }
+  }
+  TallyTables view() {
+    return {sums.data(),
+            squares.data(),
+            support.data(),
+            predicted.data(),
+            correct.data(),
+            class_loss.data(),
+            confusion.data(),
+            nullptr,
+            {equal[0].data(), equal[1].data(), equal[2].data()},
+            {fine[0].data(), fine[1].data(), fine[2].data()}};
+  }
+  bool operator==(const Tables& b) const {
+    return sums == b.sums && squares == b.squares && support == b.support && predicted == b.predicted &&
+           correct == b.correct && class_loss == b.class_loss && confusion == b.confusion &&
+           std::equal(equal, equal + 3, b.equal) && std::equal(fine, fine + 3, b.fine);
+  }
+};
+
+void add(double x, std::int64_t place, Ints& limbs) { add_exactly({&x, nullptr, place, 1}, limbs.data()); }
+
+void add_bin(const std::vector<double>& edges, double c, bool hit, Ints* bins) {
+  const auto above = std::lower_bound(edges.begin(), edges.end(), c) - edges.begin();
+  const auto k = std::max<std::int64_t>(0, above - 1);
+  ++bins[0][(std::size_t)k], bins[1][(std::size_t)k] += hit;
+  add(c, k, bins[2]);
+}
+
+// The rows one by one; in `left` those that are not counted.
+Tables one_by_one(const Rows& r, Ints& left) {
+  const auto n = (std::size_t)r.n;
+  std::vector<double> s[6], m[4];
+  for (auto& v : s) v.resize(n);
+  for (auto& v : m) v.resize(n);
+  Ints argmax(n), rank(n);
+  EffectiveTarget target;
+  target.kind = Target::index, target.index = (const char*)r.y.data(), target.has_ignore = true;
+  target.ignore = -100;
+  RowResults o;
+  o.wide_peak = true, o.peak = s[0].data(), o.rest = s[1].data(), o.gap = s[2].data(), o.mass = s[3].data();
+  o.spread = s[4].data(), o.square = s[5].data(), o.argmax = argmax.data(), o.rank = rank.data();
+  const Transform none;
+  const Losses losses;
+  const TopK top;
+  run_job(Job(RowStatistics{r.shape, {r.x, none}, target, losses, o, top}), Runner{});
+  current()->row_metrics({s[0].data(), s[1].data(), s[2].data(), s[3].data(), s[4].data(), s[5].data()},
+                         {m[0].data(), m[1].data(), m[2].data(), m[3].data()}, r.n);
+  Tables found(r);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (r.y[i] < 0) continue;
+    if (!std::isfinite(s[0][i]) || !(m[0][i] < 4096)) {
+      left.push_back((std::int64_t)i);
+      continue;
+    }
+    const double inverse = 1 / ((double)rank[i] + 1);
+    std::vector<double> values{m[0][i], m[1][i], m[2][i], m[3][i], inverse};
+    for (std::int64_t k : r.top_k) values.push_back(rank[i] < k);
+    for (std::size_t k = 0; k < values.size(); ++k) {
+      add(values[k], (std::int64_t)k, found.sums);
+      add(values[k] * values[k], (std::int64_t)k, found.squares);
+    }
+    const std::int64_t y = r.y[i], a = argmax[i];
+    ++found.support[(std::size_t)y], ++found.predicted[(std::size_t)a];
+    found.correct[(std::size_t)y] += rank[i] == 0;
+    ++found.confusion[(std::size_t)(y * r.classes + a)];
+    add(m[0][i], y, found.class_loss);
+    add_bin(r.edges, m[2][i], rank[i] == 0, found.equal),
+        add_bin(r.fine_edges, m[2][i], rank[i] == 0, found.fine);
+  }
+  return found;
+}
+
+void test_rows(const Rows& r, const std::string& name) {
+  Ints left;
+  const Tables expected = one_by_one(r, left);
+  const IndexTargets targets{r.y.data(), Dtype::i64, r.n, r.classes, true, -100, nullptr, nullptr};
+  const TallyRows rows{r.x,
+                       r.shape,
+                       1.0,
+                       targets,
+                       r.top_k.data(),
+                       (std::int64_t)r.top_k.size(),
+                       (std::int64_t)r.edges.size() - 1,
+                       r.edges.data(),
+                       r.fine_edges.data(),
+                       r.numbers.data(),
+                       -std::numeric_limits<double>::infinity()};
+  for (int threads : {1, 3}) {
+    TallyCall call(rows);
+    const TallyFound found = call.count(Runner{threads});
+    Tables tables(r);
+    call.add_to(tables.view());
+    CHECK(found.complete, "%s", name.c_str());
+    CHECK(tables == expected, "%s on %d threads", name.c_str(), threads);
+    CHECK(found.unusual == left, "%s: rows that are left", name.c_str());
+    CHECK(found.rows + found.ignored + (std::int64_t)left.size() == r.n, "%s: all rows", name.c_str());
+    const std::size_t most = std::min<std::size_t>(TallyFound::most_hard, (std::size_t)found.rows);
+    CHECK(found.hardest.size() == most, "%s: the hardest rows", name.c_str());
+    for (std::size_t i = 1; i < most; ++i)
+      CHECK(found.hardest[i - 1].loss >= found.hardest[i].loss, "%s: in order", name.c_str());
+  }
+}
+
+}  // namespace
+
+void test_tally(bool quick) {
+  const std::string before = current()->name;
+  for (const Table* table : available()) {
+    choose(table->name);
+    for (std::int64_t classes : {1, 3, 20, 70, 120, 121, 300})
+      test_rows(Rows(classes < 20 && !quick ? 70'001 : 1'501, classes),
+                text("%s, %d classes", table->name, (int)classes));
+    test_rows(Rows(5, 3), text("%s, few rows", table->name));
+  }
+  choose(before);
+}
+
+}  // namespace tests
+}  // namespace lastlayer
