@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 import backends
 import numpy as np
 import pytest
@@ -92,6 +95,25 @@ def test_any_number_of_threads():
         found.add(by_core(z, y, 10, np.arange(len(y)))[0].to_bytes())
     _core.set_num_threads(before)
     assert len(found) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGALRM")
+def test_an_interrupted_call_adds_nothing():
+    z, y = np.zeros((6_000_000, 4), np.float32), np.zeros(6_000_000, np.int64)
+    counts = ll.Tally(4)
+
+    def ring(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.03)
+        with pytest.raises(TimeoutError):
+            counts.update(z, y)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert counts.to_bytes() == ll.Tally(4).to_bytes()
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it():
