@@ -48,16 +48,18 @@ def write(folder, form, rows):
     if form == "npy":
         z = np.lib.format.open_memmap(path, "w+", np.float32, (rows, V))
         for i in range(0, rows, 1 << 14):
-            z[i : i + (1 << 14)] = r.normal(size=z[i : i + (1 << 14)].shape)
+            z[i : i + (1 << 14)] = r.random(z[i : i + (1 << 14)].shape, dtype=np.float32)
         np.save(folder / f"{rows}.y.npy", r.integers(0, V, rows).astype(np.int32))
         return path, folder / f"{rows}.y.npy"
-    z, y = r.normal(size=(rows, V)).astype(np.float32), r.integers(0, V, rows)
+    z, y = r.random((rows, V), dtype=np.float32), r.integers(0, V, rows)
     if form == "npz":
         np.savez(path, logits=z, targets=y)
     else:
         pa = pytest.importorskip("pyarrow")
         table = pa.table({f"logit:{k}": z[:, k] for k in range(V)} | {"label": y})
-        pytest.importorskip("pyarrow.parquet").write_table(table, path, row_group_size=1 << 15)
+        pytest.importorskip("pyarrow.parquet").write_table(
+            table, path, row_group_size=1 << 15, use_dictionary=False, compression="none"
+        )
     return (path,)
 
 
