@@ -53,28 +53,52 @@ def test_tables(case):
 
 
 def test_calibration(case):
-    calibration = pytest.importorskip("sklearn.calibration")
+    """The bins by hand: i / 15 < c <= (i + 1) / 15, each a weighted mean."""
     _, y, p, w, found = case
-    if w is not None:
-        pytest.skip("scikit-learn's calibration_curve has no weights")
     right, confidence = p.argmax(1) == y, p.max(1)
-    accuracy, mean = calibration.calibration_curve(right, confidence, n_bins=15)
+    w = np.ones(N) if w is None else w
+    weights, accuracies, means = [], [], []
+    for low in range(15):
+        inside = (low / 15 < confidence) & (confidence <= (low + 1) / 15)
+        weights.append(w[inside].sum())
+        if inside.any():
+            accuracies.append(np.average(right[inside], weights=w[inside]))
+            means.append(np.average(confidence[inside], weights=w[inside]))
+    there, accuracy, mean = np.array(weights) > 0, np.array(accuracies), np.array(means)
+    same(found.calibration.weight, weights)
+    same(found.calibration.accuracy[there], accuracy)
+    same(found.calibration.confidence[there], mean)
+    assert np.isnan(found.calibration.accuracy[~there]).all()
+    gaps = abs(accuracy - mean)
+    same(found.ece, (np.array(weights)[there] / w.sum() * gaps).sum())
+    same(found.mce, gaps.max())
+    same(found.reliability - found.resolution + found.uncertainty, _binned_brier(found, w))
+
+
+def test_calibration_is_that_of_scikit_learn():
+    """Its `calibration_curve` has no weights: whole ones are rows that are repeated."""
+    calibration = pytest.importorskip("sklearn.calibration")
+    r = np.random.default_rng(1)
+    z, y, w = r.normal(size=(N, V)) * 2, r.integers(0, V, N), r.integers(0, 4, N)
+    tally = ll.Tally(V)
+    tally.update(z, y, sample_weight=w)
+    found, p = tally.result(), np.repeat(ll.softmax(z), w, axis=0)
+    accuracy, mean = calibration.calibration_curve(p.argmax(1) == np.repeat(y, w), p.max(1), n_bins=15)
     there = found.calibration.weight > 0
     same(found.calibration.accuracy[there], accuracy)
     same(found.calibration.confidence[there], mean)
-    weight = found.calibration.weight[there] / N
-    same(found.ece, (weight * abs(accuracy - mean)).sum())
+    share = found.calibration.weight[there] / w.sum()
+    same(found.ece, (share * abs(accuracy - mean)).sum())
     same(found.mce, abs(accuracy - mean).max())
-    same(found.reliability - found.resolution + found.uncertainty, _binned_brier(found, right))
 
 
-def _binned_brier(found, right):
+def _binned_brier(found, w):
     """The Brier score of "the prediction is right" with each confidence replaced by its bin's mean."""
     c, total = found.calibration, 0.0
     for weight, confidence, accuracy in zip(c.weight, c.confidence, c.accuracy, strict=True):
         if weight:
             total += weight * (accuracy * (1 - confidence) ** 2 + (1 - accuracy) * confidence**2)
-    return total / len(right)
+    return total / w.sum()
 
 
 def test_errors(case):
