@@ -16,8 +16,12 @@ namespace {
 
 using Ints = std::vector<std::int64_t>;
 
+// How scores lie in memory: rows one after another, in reverse, or each class's scores side by side.
+enum class Lay { rows, reversed, planes };
+
 struct Rows {
   std::int64_t n, classes;
+  double temperature = 1;
   std::vector<float> z;
   Ints y, numbers;
   Ints top_k{1, 3, 130};
@@ -31,6 +35,7 @@ struct Rows {
     for (std::size_t i = 0; i < y.size(); ++i) {
       float* const row = &z[i * (std::size_t)classes];
       y[i] = i % 11 == 3 ? -100 : (std::int64_t)(i * 31) % classes;
+      if (i % 53 == 2) y[i] = i % 2 ? classes : i % 4 ? std::numeric_limits<std::int64_t>::max() : -7;
       numbers[i] = (std::int64_t)(i * 13 % 50);
       if (i % 37 == 5) row[0] = std::numeric_limits<float>::quiet_NaN();
       if (i % 41 == 7) row[classes - 1] = std::numeric_limits<float>::infinity();
@@ -43,9 +48,16 @@ struct Rows {
       fine_edges.push_back(1 - std::exp2(-(1 + k / (double)FineBins::per_halving)));
     fine_edges.push_back(1);
     shape.rows = n, shape.classes = classes, shape.axes = 1, shape.extent[0] = n;
-    x.data = (char*)z.data(), x.class_stride = sizeof(float),
-    x.stride[0] = classes * (std::int64_t)sizeof(float);
+    lay(Lay::rows);
   }
+  // The same memory, read as other rows.
+  void lay(Lay how) {
+    const std::int64_t size = sizeof(float), row = classes * size;
+    x.data = (char*)z.data() + (how == Lay::reversed ? (n - 1) * row : 0);
+    x.class_stride = how == Lay::planes ? n * size : size;
+    x.stride[0] = how == Lay::rows ? row : how == Lay::reversed ? -row : size;
+  }
+  bool counts(std::size_t i) const { return y[i] >= 0 && y[i] < classes; }
 };
 
 // Memory of TallyTables.
@@ -106,15 +118,16 @@ Tables one_by_one(const Rows& r, Ints& left) {
   RowResults o;
   o.wide_peak = true, o.peak = s[0].data(), o.rest = s[1].data(), o.gap = s[2].data(), o.mass = s[3].data();
   o.spread = s[4].data(), o.square = s[5].data(), o.argmax = argmax.data(), o.rank = rank.data();
-  const Transform none;
+  Transform transform;
+  transform.temperature = r.temperature;
   const Losses losses;
   const TopK top;
-  run_job(Job(RowStatistics{r.shape, {r.x, none}, target, losses, o, top}), Runner{});
+  run_job(Job(RowStatistics{r.shape, {r.x, transform}, target, losses, o, top}), Runner{});
   current()->row_metrics({s[0].data(), s[1].data(), s[2].data(), s[3].data(), s[4].data(), s[5].data()},
                          {m[0].data(), m[1].data(), m[2].data(), m[3].data()}, r.n);
   Tables found(r);
   for (std::size_t i = 0; i < n; ++i) {
-    if (r.y[i] < 0) continue;
+    if (!r.counts(i)) continue;
     if (!std::isfinite(s[0][i]) || !(m[0][i] < 4096)) {
       left.push_back((std::int64_t)i);
       continue;
@@ -137,21 +150,24 @@ Tables one_by_one(const Rows& r, Ints& left) {
   return found;
 }
 
+TallyRows rows_of(const Rows& r, const void* y, Dtype dtype) {
+  return {r.x,
+          r.shape,
+          r.temperature,
+          {y, dtype, r.n, r.classes, true, -100, nullptr, nullptr},
+          r.top_k.data(),
+          (std::int64_t)r.top_k.size(),
+          (std::int64_t)r.edges.size() - 1,
+          r.edges.data(),
+          r.fine_edges.data(),
+          r.numbers.data(),
+          -std::numeric_limits<double>::infinity()};
+}
+
 void test_rows(const Rows& r, const std::string& name) {
   Ints left;
   const Tables expected = one_by_one(r, left);
-  const IndexTargets targets{r.y.data(), Dtype::i64, r.n, r.classes, true, -100, nullptr, nullptr};
-  const TallyRows rows{r.x,
-                       r.shape,
-                       1.0,
-                       targets,
-                       r.top_k.data(),
-                       (std::int64_t)r.top_k.size(),
-                       (std::int64_t)r.edges.size() - 1,
-                       r.edges.data(),
-                       r.fine_edges.data(),
-                       r.numbers.data(),
-                       -std::numeric_limits<double>::infinity()};
+  const TallyRows rows = rows_of(r, r.y.data(), Dtype::i64);
   for (int threads : {1, 3}) {
     TallyCall call(rows);
     const TallyFound found = call.count(Runner{threads});
@@ -168,6 +184,44 @@ void test_rows(const Rows& r, const std::string& name) {
   }
 }
 
+// Of many classes the largest class of each row is noted, and counts of pairs are not wanted.
+void test_notes(const Rows& r, const std::string& name) {
+  Ints left;
+  const Tables expected = one_by_one(r, left);
+  TallyCall call(rows_of(r, r.y.data(), Dtype::i64));
+  const TallyFound found = call.count(Runner{2});
+  Tables tables(r);
+  Ints argmax((std::size_t)r.n, -2);
+  TallyTables view = tables.view();
+  view.confusion = nullptr, view.argmax = argmax.data();
+  call.add_to(view);
+  std::int64_t noted = 0;
+  for (std::size_t i = 0; i < argmax.size(); ++i) {
+    CHECK(argmax[i] >= -1 && argmax[i] < r.classes, "%s: class %lld", name.c_str(), (long long)argmax[i]);
+    if (argmax[i] >= 0) ++tables.confusion[(std::size_t)(r.y[i] * r.classes + argmax[i])], ++noted;
+  }
+  CHECK(noted == found.rows, "%s: the rows that are noted", name.c_str());
+  CHECK(tables == expected, "%s: the classes that are noted", name.c_str());
+}
+
+// Class indices of a narrow or unsigned dtype, of which the last is above the classes.
+template <class T>
+void test_indices(Rows r, Dtype dtype, const std::string& name) {
+  std::vector<T> narrow((std::size_t)r.n);
+  for (std::size_t i = 0; i < narrow.size(); ++i) {
+    if (!r.counts(i)) r.y[i] = (std::int64_t)(T)r.y[i];
+    narrow[i] = (T)r.y[i];
+  }
+  narrow.back() = std::numeric_limits<T>::max(), r.y.back() = -1;
+  Ints left;
+  const Tables expected = one_by_one(r, left);
+  TallyCall call(rows_of(r, narrow.data(), dtype));
+  const TallyFound found = call.count(Runner{2});
+  Tables tables(r);
+  call.add_to(tables.view());
+  CHECK(tables == expected && found.unusual == left, "%s", name.c_str());
+}
+
 }  // namespace
 
 void test_tally(bool quick) {
@@ -178,6 +232,21 @@ void test_tally(bool quick) {
       test_rows(Rows(classes < 20 && !quick ? 70'001 : 1'501, classes),
                 text("%s, %d classes", table->name, (int)classes));
     test_rows(Rows(5, 3), text("%s, few rows", table->name));
+    for (std::int64_t classes : {3, 20, 300}) {
+      Rows r(1'501, classes);
+      for (Lay how : {Lay::reversed, Lay::planes}) {
+        r.lay(how);
+        test_rows(r, text("%s, %d classes, layout %d", table->name, (int)classes, (int)how));
+      }
+      r.temperature = 1.7;
+      test_rows(r, text("%s, %d classes, a temperature", table->name, (int)classes));
+    }
+    test_notes(Rows(1'501, 300), text("%s, notes", table->name));
+    const Rows r(701, 20);
+    test_indices<std::int8_t>(r, Dtype::i8, text("%s, int8", table->name));
+    test_indices<std::uint8_t>(r, Dtype::u8, text("%s, uint8", table->name));
+    test_indices<std::int32_t>(r, Dtype::i32, text("%s, int32", table->name));
+    test_indices<std::uint64_t>(r, Dtype::u64, text("%s, uint64", table->name));
   }
   choose(before);
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
+import threading
 
 import backends
 import numpy as np
@@ -281,3 +283,42 @@ def test_targets_out_of_range_and_edges_out_of_order_touch_nothing_else():
     tables["top_k"] = np.array([-5, 1 << 60])
     assert call(z, np.zeros(500, np.int64), tables)[0] == 500
     assert tables["bin_rows"].sum() == tables["fine_rows"].sum() == 500
+
+
+def test_targets_that_change_meanwhile_are_read_once():
+    """Another thread writes the targets, also out of range: each row counts for one class or is ignored."""
+    z, _ = some(300_000, 3, 0)
+    y, stop = np.zeros(len(z), np.int64), threading.Event()
+
+    def write():
+        for value in itertools.cycle((0, 2, 3, -1, 1 << 62)):
+            y[...] = value
+            if stop.is_set():
+                return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(20):
+            tables = tables_of(3)
+            n, ignored, left, _ = call(z, y, tables)
+            assert n + ignored == len(z)
+            assert not left
+            for name in ("support", "predicted", "confusion", "bin_rows", "fine_rows"):
+                assert tables[name].sum() == n
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_tables_that_share_memory_stay_within_it():
+    z, y = some(500, 4, 0)
+    tables, alone = tables_of(4), tables_of(4)
+    call(z, y, alone)
+    tables["predicted"] = tables["correct"] = tables["support"]
+    assert call(z, y, tables)[0] == 500
+    total = alone["support"] + alone["predicted"] + alone["correct"]
+    np.testing.assert_array_equal(tables["support"], total)
+    memory = z.copy()  # the scores are read before the tables are written
+    tables["confusion"] = memory.view(np.int64).reshape(-1)[:16]
+    assert call(memory, y, tables)[0] == 500
