@@ -8,7 +8,8 @@ so what the user gave always stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "TargetError",
     "TensorClassError",
     "Text",
+    "errors_of",
     "named",
     "phrase",
 ]
@@ -110,7 +112,7 @@ class LastlayerError(Exception):
         names: Names = _COMMON,
     ) -> None:
         self._parts = function, argument, found, rule, remedy
-        self._verb = verb
+        self._verb, self._names = verb, names
         argument = named(argument) if isinstance(argument, str) else argument
         self.argument, self.found, self.rule, self.remedy = (
             part.render(names) if isinstance(part, Text) else part for part in (argument, found, rule, remedy)
@@ -127,6 +129,11 @@ class LastlayerError(Exception):
     def as_kind(self, kind: type[LastlayerError], names: Names) -> LastlayerError:
         """The same error of another kind, with the words of a table."""
         return kind(*self._parts, verb=self._verb, names=names)
+
+    def of(self, function: str, names: Names = _COMMON) -> LastlayerError:
+        """The same error of another function, with the words of a table besides its own."""
+        words = {**self._names, **names}
+        return type(self)(function, *self._parts[1:], verb=self._verb, names=words)
 
 
 class ShapeError(LastlayerError, ValueError):
@@ -151,3 +158,17 @@ class BackendError(LastlayerError, RuntimeError):
 
 class TensorClassError(BackendError):
     """A tensor of a class or layout that lacks an operation of the call."""
+
+
+@contextmanager
+def errors_of(function: str, *inner: str, names: Names = _COMMON) -> Iterator[None]:
+    """Inside of it, errors of the functions ``inner`` (of all, if none is named) become errors of this one.
+
+    ``names``: what this function calls the arguments of the others.
+    """
+    try:
+        yield
+    except LastlayerError as error:
+        if not error.function or error.function == function or (inner and error.function not in inner):
+            raise
+        raise error.of(function, names).with_traceback(error.__traceback__) from error.__cause__

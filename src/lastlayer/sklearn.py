@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, has_fit_parameter
 
 from lastlayer import functional
-from lastlayer.errors import DtypeError, ShapeError, TargetError
+from lastlayer.errors import DtypeError, ShapeError, TargetError, errors_of
 from lastlayer.evaluation.calibration import fit_temperature
 
 __all__ = ["TemperatureScaling"]
@@ -118,7 +118,11 @@ class TemperatureScaling(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  #
                 clone(estimator), X, indices, cv=self.cv, method=_method(estimator), params=params or None
             )
             scores = self._as_logits(scores, _method(estimator))
-        self.temperature_ = fit_temperature(scores, indices, sample_weight=sample_weight, ignore_index=None)
+        names = {"scores": _method(estimator), "targets": "y"}
+        with errors_of("TemperatureScaling.fit", names=names):
+            self.temperature_ = fit_temperature(
+                scores, indices, sample_weight=sample_weight, ignore_index=None
+            )
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))

@@ -205,6 +205,76 @@ def test_files_and_their_kind(tmp_path):
         ll.fit_temperature(tmp_path / "p.safetensors")
 
 
+def test_errors_name_fit_temperature(tmp_path):
+    """Also those of the readers and the options, which are `evaluate`'s else."""
+    z, y = data()
+    rule = "expected a file, folder or pattern of .npy, .npz, .safetensors, .parquet, .csv"
+    with raises(ll.OptionError, f"fit_temperature: scores is 'nowhere'; {rule}"):
+        ll.fit_temperature("nowhere")
+    with raises(
+        ll.OptionError, "fit_temperature: targets is None; expected the targets of scores, or their file"
+    ):
+        ll.fit_temperature(z)
+    with raises(
+        ll.ShapeError,
+        "fit_temperature: targets is of length 399; expected 400 as scores has on its first axis",
+    ):
+        ll.fit_temperature(z, y[1:])
+    with raises(
+        ll.OptionError, "fit_temperature: labels is of 1 names; expected 4 names, one for each class"
+    ):
+        ll.fit_temperature(z, y, labels=["a"])
+    with raises(
+        ll.DtypeError,
+        "fit_temperature: batch[1] is a int; expected (scores, targets), or a dict with these names",
+    ):
+        ll.fit_temperature([(z, y), 3])
+    found = "fit_temperature: progress is a int; expected True, None or a function of (rows, total, bytes)"
+    with raises(ll.DtypeError, found):
+        ll.fit_temperature(z, y, progress=3)
+    path = tmp_path / "nowhere" / "t.json"
+    rule = "expected a file that can be written (No such file or directory)"
+    with raises(ll.OptionError, f"Temperature.save: path is '{path}'; {rule}"):
+        ll.fit_temperature(z, y).save(path)
+
+
+def test_errors_of_the_data_are_not_renamed():
+    """An error of a user's loop names what the loop called."""
+
+    class Loader:
+        def __iter__(self):
+            yield data()
+            yield ll.softmax("no numbers"), [0]
+
+    with pytest.raises(ll.DtypeError, match=r"^softmax: "):
+        ll.fit_temperature(Loader())
+
+
+def test_progress_of_each_pass():
+    z, y = data()
+    told = []
+    found = ll.fit_temperature([(z[:300], y[:300]), (z[300:], y[300:])], progress=lambda *a: told.append(a))
+    passes = found.steps + 2  # before and after
+    assert told == [(300, None, 300 * V * 8), (N, None, N * V * 8)] * passes
+    told.clear()
+    ll.fit_temperature(z, y, progress=lambda *a: told.append(a))
+    assert told == [(N, N, N * V * 8)] * passes
+
+
+def test_the_bar_counts_passes(monkeypatch):
+    pytest.importorskip("rich")
+    import io
+
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    z, y = data()
+    found = ll.fit_temperature(z, y, progress=True)
+    assert f"pass {found.steps + 2}, 400 rows, " in terminal.getvalue()
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_dtypes(dtype):
     if dtype == "bfloat16":

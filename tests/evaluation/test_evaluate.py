@@ -236,6 +236,18 @@ def test_targets_of_their_own(data, scores_files, tmp_path, form):
         assert_same(ll.evaluate(scores, targets), expected)
 
 
+def test_an_empty_line_of_a_csv_of_one_column_is_a_missing_label(data, tmp_path):
+    """Arrow writes a missing value so; beside other columns an empty line is no row."""
+    pa, csv = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.csv")
+    z, y, _ = data
+    gaps = [None if i % 7 == 0 else int(k) for i, k in enumerate(y)]
+    csv.write_csv(pa.table({"label": gaps}), tmp_path / "y.csv")
+    found = ll.evaluate(z, tmp_path / "y.csv")
+    assert_same(found, ll.evaluate(z, np.where(np.arange(N) % 7 == 0, -100, y)))
+    (tmp_path / "two.csv").write_text("label,id\n1,a\n\n0,b\n\n")
+    assert ll.evaluate(np.eye(2), tmp_path / "two.csv").n == 2
+
+
 def test_names_of_their_own(data, scores_files):
     pd = pytest.importorskip("pandas")
     z, y, expected = data

@@ -114,3 +114,14 @@ def test_what_does_not_fit():
 def test_the_package_does_not_import_scikit_learn():
     code = "import sys, lastlayer; lastlayer.fit_temperature; assert 'sklearn' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_errors_name_what_was_called():
+    class Broken(LogisticRegression):
+        def decision_function(self, x):
+            return np.where(np.arange(3)[:, None] == 1, np.nan, super().decision_function(x))
+
+    x, y = np.eye(3), [0, 1, 2]
+    text = "TemperatureScaling.fit: decision_function[1] is not finite; expected finite logits"
+    with raises(ll.OptionError, text):
+        TemperatureScaling(FrozenEstimator(Broken().fit(x, y))).fit(x, y)

@@ -101,8 +101,9 @@ def test_temperature_divides_the_gradient(run):
         (["1", "2", "--class-weight", "1,2,3", "--target", "0"], "class_weight"),
         (["1", "2", "--label-smoothing", "0.1"], "add --target"),
         (["1", "2", "--temperature", "-1"], "temperature"),
-        (["1", "two"], "invalid float value: 'two'"),
-        ([], "required: LOGIT"),
+        (["1", "two"], "explain: LOGIT is 'two'; expected a number"),
+        ([], "explain: missing argument 'LOGIT'; try 'lastlayer explain --help'"),
+        (["1", "2", "--target"], "try 'lastlayer explain --help'"),
     ],
 )
 def test_a_wrong_call_is_status_2_and_one_clear_message(run, argv, message):

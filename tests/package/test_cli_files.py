@@ -301,7 +301,47 @@ def test_check_reads_what_evaluate_reads(run, data, tmp_path):
     np.savez(tmp_path / "named.npz", logits=np.eye(3), targets=np.array(["a", "b", "zebra"]))
     status, out, _ = run("check", tmp_path / "named.npz", "--labels", "a,b,c")
     assert status == 1
-    assert "labels that are no class: 'zebra'." in out
+    expected = ll.check(np.eye(3), ["a", "b", "zebra"], labels=["a", "b", "c"])
+    assert out == f"{expected}\n"
+    assert "targets[2] is 'zebra', which is none of labels ('a', 'b', 'c')" in out
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+def test_check_binary_scores(run, tmp_path, kind):
+    x = np.linspace(0.1, 0.9, 60) if kind == "probabilities" else np.linspace(-3, 3, 60)
+    y = (np.arange(60) + np.arange(60) % 2 * 20) // 40
+    np.savez(tmp_path / "b.npz", scores=x[:, None], targets=y)
+    assert run("check", tmp_path / "b.npz", "--binary", "--kind", kind) == (0, "no findings\n", "")
+    np.savez(tmp_path / "b.npz", scores=np.where(x == x[7], np.nan, x), targets=np.where(y == 1, 2, y))
+    status, out, _ = run("check", tmp_path / "b.npz", "--binary", "--kind", kind)
+    assert status == 1
+    assert "NaN in 1 of 60 rows, first at scores[7, 0]" in out
+    assert "targets[" in out
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "npy"])
+def test_check_takes_targets_with_gaps(run, data, tmp_path, form):
+    """Integers with gaps are floats in a table."""
+    from pyarrow import csv, parquet, table
+
+    y = np.where(np.arange(N) % 7 == 0, np.nan, data[1])
+    path = tmp_path / f"y.{form}"
+    if form == "npy":
+        np.save(path, y)
+    else:
+        column = [None if v != v else int(v) for v in y]
+        {"csv": csv.write_csv, "parquet": parquet.write_table}[form](table({"label": column}), path)
+    assert run("check", "z.npy", path) == (0, "no findings\n", "")
+    names = ",".join(map(str, range(V)))
+    assert run("check", "z.npy", path, "--labels", names) == (0, "no findings\n", "")
+
+
+def test_check_says_what_the_file_says(run, tmp_path, data):
+    z, y = data
+    np.savez(tmp_path / "p.npz", probabilities=ll.softmax(z), targets=y)
+    status, out, _ = run("check", tmp_path / "p.npz")
+    assert status == 1
+    assert out.startswith("error: the data says that its scores are probabilities. Pass --kind probabilities")
 
 
 @pytest.mark.parametrize("size", [7, 64, 10_000])
@@ -313,7 +353,7 @@ def test_a_source_as_arrays(monkeypatch, data, folder, size):
     monkeypatch.setattr(arrays, "BLOCK_BYTES", size * V * 8)
     monkeypatch.setattr(in_order, "BLOCK_SIZE", 50 * V)
     source = source_of(Request(folder / "all.npz", None, None, None, -1, False, {}))
-    scores, targets = in_order.in_order(source, lambda block: block.targets)
+    scores, targets = in_order.in_order(source, lambda block: block.scores, lambda block: block.targets)
     assert (scores.shape, targets.shape) == ((N, V), (N,))
     passes = []
     monkeypatch.setattr(scores._pass, "_begin", lambda: passes.append(1))
@@ -338,22 +378,32 @@ def test_a_source_as_arrays(monkeypatch, data, folder, size):
         (["evaluate", "z.npy"], "evaluate: targets is None; expected"),
         (["evaluate", "s.csv", "--label", "x"], "evaluate: label is 'x'; expected a column of the table"),
         (["evaluate", "all.npz", "--kind", "x"], "'x' is not one of 'logits'"),
-        (["evaluate", "all.npz", "--bins", "x"], "Invalid value for '--bins'"),
+        (["evaluate", "all.npz", "--bins", "x"], "evaluate: invalid value for '--bins': expected a valid"),
         (["evaluate", "all.npz", "--bins", "0"], "bins is 0; expected an int of 1 or more"),
         (["evaluate", "all.npz", "--top-k", "1,x"], "--top-k is '1,x'; expected whole numbers"),
         (["evaluate", "all.npz", "--temperature", "-1"], "temperature is -1.0; expected a finite"),
         (["evaluate", "all.npz", "--temperature", "warm"], "--temperature is 'warm'; expected a number or"),
         (["evaluate", "all.npz", "--json", "no/r.json"], "--json is 'no/r.json'; expected a file in"),
         (["evaluate", "all.npz", "--predictions", "r.txt"], "--predictions is 'r.txt'; expected .par"),
-        (["evaluate", "all.npz", "--jso", "x"], "No such option: --jso"),
-        (["evaluate"], "Missing argument 'SCORES'"),
-        (["evalute", "x"], "No such command 'evalute'"),
-        (["merge"], "Missing argument 'TALLY"),
+        (["evaluate", "all.npz", "--jso", "x"], "evaluate: no such option: --jso"),
+        (["evaluate"], "evaluate: missing argument 'SCORES'; try 'lastlayer evaluate --help'\n"),
+        (["evalute", "x"], "lastlayer: no such command 'evalute' (did you mean 'evaluate'?); try 'lastl"),
+        (["merge"], "merge: missing argument 'TALLY"),
+        (["backends", "x"], "backends: got unexpected extra argument"),
+        (["calibrate", "nowhere.npy"], "calibrate: scores is 'nowhere.npy'; expected a file, folder"),
+        (["calibrate", "z.npy", "--label"], "calibrate: option '--label' requires an argument; try 'lastl"),
+        (["calibrate", "z.npy", "y.npy", "--out", "no/t.json"], "calibrate: out is '"),
+        (["calibrate", "all.npz", "--labels", "a"], "calibrate: labels is of 1 names; expected 5 names"),
+        (["check", "nowhere.npy"], "check: scores is 'nowhere.npy'; expected a file, folder"),
+        (["check", "all.npz", "--labels", "a"], "check: labels is of 1 names; expected 5 names"),
+        (["check", "all.npz", "--binary"], "check: targets is of shape (400,); expected (400, 5), one for"),
+        (["merge", "one.tally", "--tally", "no/t"], "merge: tally is '"),
         (["calibrate", "z.npy", "z.npy"], "targets"),
         (["check", "s.csv", "--columns", "site"], "site is a column of string; expected numbers"),
     ],
 )  # fmt: skip
-def test_a_wrong_call_is_status_2_and_one_line(run, argv, message):
+def test_a_wrong_call_is_status_2_and_one_line(run, folder, argv, message):
+    (folder / "one.tally").write_bytes(ll.Tally(3).to_bytes())
     status, out, err = run(*argv)
     assert (status, out) == (2, "")
     assert message in err

@@ -788,6 +788,32 @@ def test_the_mistake_is_named_in_these_words(name: str) -> None:
     assert [(f.code, f.severity, f.where, f.message) for f in found] == expected
 
 
+def test_names_are_read_by_blocks() -> None:
+    """The names of a file that is larger than memory are never all in memory."""
+
+    class Names:
+        shape, dtype, read = (70_000,), np.dtype(object), 0
+
+        def __getitem__(self, box: tuple[slice, ...]) -> np.ndarray:
+            part = box[0]
+            assert part.stop - part.start <= 65_536 // 3
+            self.read += part.stop - part.start
+            return np.array([*NAMES, "fox"], dtype=object)[np.arange(part.start, part.stop) % 4]
+
+    names = Names()
+    found = check(np.random.default_rng(0).normal(size=(70_000, 3)), names, labels=NAMES)
+    assert names.read == 70_000
+    assert [one.code for one in found] == ["unknown-labels"]
+    assert "targets[3] is 'fox'" in found[0].message
+    assert "17500 of 70000 rows" in found[0].message
+
+
+def test_names_are_one_for_each_row() -> None:
+    (found,) = check(np.eye(3) * 3, [["ant"] * 3] * 3, labels=NAMES)
+    assert (found.code, found.where) == ("target-shape", None)
+    assert check(np.eye(3) * 3, np.array(NAMES)[:, None], labels=NAMES) == ()
+
+
 def test_names_are_targets_with_labels() -> None:
     scores = np.eye(3) * 3
     missing = [["ant", "bee", nan], ["ant", None, "cat"], [["ant"], ["bee"], [""]]]

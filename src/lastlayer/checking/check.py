@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,16 +18,16 @@ from lastlayer import problem as problems
 from lastlayer.backends import reference
 from lastlayer.blocks import UnreadableError, is_integer, number_family, opened, row_blocks, to_host
 from lastlayer.errors import LastlayerError, OptionError
-from lastlayer.labels import MISSING, UNKNOWN, Labels
+from lastlayer.labels import MISSING, Labels
 from lastlayer.options import Options
 from lastlayer.problem import is_top_k
 from lastlayer.resolving import resolve
 from lastlayer.typing import KindOfScores
 
 from .mistakes import SEVERITIES, Finding, Findings, finding
-from .observation import Count, Observer, Rows, counted
+from .observation import Observer, Rows
 from .observers import ConstantScores, InvalidScores, ScoreKind
-from .target_observers import DenseTargets, IndexTargets, MeanLoss
+from .target_observers import DenseTargets, IndexTargets, MeanLoss, NameTargets
 
 __all__ = ["check"]
 
@@ -106,26 +106,25 @@ def check(
     observers: list[Observer] = [InvalidScores(kind), ScoreKind(kind, scores, axis), ConstantScores()]
     found: list[Finding] = []
     dense = False
-    if labels is not None and targets is not None:
-        named = _named(targets, Labels("check", labels, shape[axis]), _without(shape, axis))
-        targets, ignore_index = named.indices, MISSING
-        found += named.findings
-    if is_top_k(targets):
+    names = None if labels is None else Labels("check", labels, shape[axis])
+    if names is None and is_top_k(targets):
         found += _wrong_list(shape, targets, axis, ignore_index)
         targets = None
     elif targets is not None:
-        targets, problem = _open("targets", targets)
-        problem = problem or _misfit(scores, targets, axis)
+        if names is None:
+            targets, problem = _open("targets", targets)
+            problem = problem or _misfit(scores, targets, axis)
+        else:
+            targets, ignore_index = _of_names(targets), MISSING
+            observers.append(NameTargets(names))  # the others see the indices that it finds
+            problem = _misfit_of_names(shape, targets, axis)
         if problem:
             found.append(problem)
             targets = None
         else:
-            dense = len(targets.shape) == len(shape)
-            observers.append(
-                DenseTargets(targets, axis)
-                if dense
-                else IndexTargets(shape[axis], ignore_index, labels is not None)
-            )
+            dense = names is None and len(targets.shape) == len(shape)
+            index = IndexTargets(shape[axis], ignore_index, names is not None)
+            observers.append(DenseTargets(targets, axis) if dense else index)
             observers.append(MeanLoss(kind, shape[axis], ignore_index))
 
     for block in row_blocks(shape, axis):
@@ -155,28 +154,13 @@ def _open(name: str, values: Any) -> tuple[Any, Finding | None]:
     return None, finding(f"{name}-dtype", dtype=array.dtype, hint=hint)
 
 
-class _Named(NamedTuple):
-    """Targets that were names, as class indices: `MISSING` where there is none that is known."""
-
-    indices: Any
-    findings: list[Finding]
-
-
-def _named(targets: Any, labels: Labels, shape: tuple[int, ...]) -> _Named:
-    values = np.asarray(targets if isinstance(targets, (list, tuple)) else to_host(targets), dtype=object)
-    read = labels.read("check", values, "wrong")
-    indices = read.indices.reshape(values.shape)
-    unknown, count = indices == UNKNOWN, Count("targets")
-    found: list[Finding] = []
-    if unknown.any():
-        where = tuple(int(k) for k in np.argwhere(unknown)[0])
-        count.n, count.total = int(np.count_nonzero(unknown)), unknown.size
-        count.where = count.row = where
-        count.value = values[where]
-        shown = ", ".join(map(repr, labels.names[:5])) + (", ..." if len(labels.names) > 5 else "")
-        found.append(counted("unknown-labels", count, labels=shown))
-    indices = np.where(unknown, MISSING, indices)
-    return _Named(indices.reshape(shape) if values.shape == (*shape, 1) else indices, found)
+def _of_names(targets: Any) -> Any:
+    """Names as an array that is read by blocks."""
+    if isinstance(targets, (list, tuple)):
+        return np.asarray(targets, dtype=object)
+    if isinstance(targets, np.ndarray) or not hasattr(targets, "__array__"):
+        return targets
+    return to_host(targets)
 
 
 # --- targets ------------------------------------------------------------------------------------------------
@@ -208,6 +192,14 @@ def _misfit(scores: Any, targets: Any, axis: int) -> Finding | None:
     elif math.prod(given) == math.prod(rows) and family == "int":
         hint = f" Pass targets.reshape({rows})."
     return finding("target-shape", given=given, rows_shape=rows, shape=shape, hint=hint)
+
+
+def _misfit_of_names(shape: tuple[int, ...], targets: Any, axis: int) -> Finding | None:
+    """The finding if there is not one name for each row, or None."""
+    rows, given = _without(shape, axis), tuple(map(int, targets.shape))
+    if given in (rows, (*rows, 1)):
+        return None
+    return finding("target-shape", given=given, rows_shape=rows, shape=shape, hint="")
 
 
 def _wrong_list(shape: tuple[int, ...], targets: Any, axis: int, ignore_index: Any) -> Iterator[Finding]:

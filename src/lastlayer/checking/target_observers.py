@@ -11,12 +11,32 @@ import numpy as np
 from lastlayer import functional
 from lastlayer.arrays import one_hot
 from lastlayer.blocks import number_family
+from lastlayer.labels import MISSING, UNKNOWN, Labels
 
 from .mistakes import Finding, finding
 from .observation import Count, Rows, counted
 from .observers import axis_of_ones, tolerance_of_sums
 
-__all__ = ["DenseTargets", "IndexTargets", "MeanLoss"]
+__all__ = ["DenseTargets", "IndexTargets", "MeanLoss", "NameTargets"]
+
+
+class NameTargets:
+    """Targets that are names: those of no class. The observers after it get class indices."""
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels, self.unknown = labels, Count("targets")
+
+    def see(self, rows: Rows) -> None:
+        names = np.asarray(rows.targets, dtype=object)
+        indices = self.labels.read("check", names, "wrong").indices
+        self.unknown.see(rows, indices == UNKNOWN, names)
+        rows.targets = np.where(indices == UNKNOWN, MISSING, indices)
+
+    def findings(self) -> Iterator[Finding]:
+        if self.unknown:
+            names = self.labels.names
+            shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+            yield counted("unknown-labels", self.unknown, labels=shown)
 
 
 class IndexTargets:

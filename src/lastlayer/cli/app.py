@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 import lastlayer as ll
+from lastlayer.errors import errors_of
 
 from .backends import backends
 from .calibrate import calibrate
@@ -30,10 +32,9 @@ Exit status: 0 done, 1 check found an error, 2 wrong call or input, 3 fault of l
 """
 
 app = typer.Typer(name="lastlayer", help=_HELP, rich_markup_mode=None, pretty_exceptions_enable=False)
-for _command in (evaluate, calibrate, merge, check):
-    app.command()(_command)
-app.command(cls=WithNumbers)(explain)
-app.command()(backends)
+for _command in (evaluate, calibrate, merge, check, explain, backends):
+    _class = WithNumbers if _command is explain else None
+    app.command(cls=_class)(errors_of(_command.__name__)(_command))  # errors name what the user called
 
 # Whatever Typer says of a wrong call. Some versions of Typer hold it themselves, others take it from click.
 _WrongCallError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -56,10 +57,18 @@ def run(words: Sequence[str]) -> int:
     try:
         found = typer.main.get_command(app).main(list(words), prog_name="lastlayer", standalone_mode=False)
     except _WrongCallError as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else "lastlayer"
-        text = str(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "")
-        raise UsageError(f"{text.rstrip('.')}; try '{command} --help'") from error
+        raise UsageError(_of_typer(error, words)) from error
     except typer.Abort:  # some versions' Ctrl-C
         return 130
     return found if isinstance(found, int) else 0
+
+
+def _of_typer(error: Exception, words: Sequence[str]) -> str:
+    """What Typer says of a wrong call, in the form of the other errors."""
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
+    command = next((word for word in words[:1] if word in names), "")
+    text = str(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "").rstrip(".")
+    text = re.sub(r"Input should be (.*?)(, unable to .*)?$", r"expected \1", text)
+    text = re.sub(r"\. Did you mean (.*)\?$", r" (did you mean \1?)", text)
+    text = text[:1].lower() + text[1:]
+    return f"{command}{command and ': '}{text}; try 'lastlayer{command and ' '}{command} --help'"

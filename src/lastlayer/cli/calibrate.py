@@ -17,6 +17,7 @@ from .data import (
     Ignore,
     Label,
     Labels,
+    Progress,
     Scores,
     Targets,
     Weight,
@@ -40,6 +41,7 @@ def calibrate(
     ignore_index: Ignore = -100,
     binary: Binary = False,
     out: Annotated[Path | None, typer.Option(help="Write the temperature to this file; - prints it.")] = None,
+    progress: Progress = True,
 ) -> None:
     """Fit the temperature that calibrates held-out logits: the number that they are to be divided by.
 
@@ -52,7 +54,7 @@ def calibrate(
         warnings.simplefilter("ignore")  # the result holds it, and it is printed below
         found = ll.fit_temperature(
             scores, targets, label=label, columns=columns_of(columns), labels=labels_of(labels),
-            sample_weight=weight, ignore_index=ignore_index, binary=binary,
+            sample_weight=weight, ignore_index=ignore_index, binary=binary, progress=progress,
         )  # fmt: skip
     if out is not None:
         write("out", out, as_json(found.to_dict()))

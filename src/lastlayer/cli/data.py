@@ -21,6 +21,7 @@ __all__ = [
     "Kind",
     "Label",
     "Labels",
+    "Progress",
     "Scores",
     "Targets",
     "Weight",
@@ -55,6 +56,7 @@ Labels = Annotated[str | None, typer.Option(help=_LABELS)]
 Weight = Annotated[str | None, typer.Option(help="The column of the sample weights.")]
 Ignore = Annotated[int, typer.Option(help="Rows with this class index are left out.")]
 Binary = Annotated[bool, typer.Option("--binary", help="The scores are one number a row, of class 1.")]
+Progress = Annotated[bool, typer.Option(help="A bar, in a terminal.")]
 JsonFile = Annotated[Path | None, typer.Option(help="Write the result to this file; - prints it instead.")]
 
 

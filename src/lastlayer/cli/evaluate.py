@@ -18,6 +18,7 @@ from .data import (
     Kind,
     Label,
     Labels,
+    Progress,
     Scores,
     Targets,
     Weight,
@@ -63,7 +64,7 @@ def evaluate(
     tally: Annotated[Path | None, typer.Option(help="Write the tally to this file, for merge.")] = None,
     predictions: Annotated[Path | None, typer.Option(help=_PREDICTIONS)] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Go on from this file, and keep it up.")] = None,
-    progress: Annotated[bool, typer.Option(help="A bar, in a terminal.")] = True,
+    progress: Progress = True,
 ) -> None:
     """Evaluate scores: loss, accuracy, calibration and tables by class, with 95 % intervals.
 

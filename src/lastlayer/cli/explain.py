@@ -96,13 +96,13 @@ def _numbers(words: list[str]) -> npt.NDArray[np.float64]:
     """Numbers from words: one each, or several between commas, in brackets or not."""
     parts = [p for word in words for p in word.strip().strip("[]()").replace(",", " ").split()]
     if not parts:
-        raise UsageError("explain: the following arguments are required: LOGIT")
+        raise UsageError("explain: missing argument 'LOGIT'; try 'lastlayer explain --help'")
     found = []
     for part in parts:
         try:
             found.append(float(part))
         except ValueError:
-            raise UsageError(f"explain: LOGIT: invalid float value: {part!r}") from None
+            raise UsageError(f"explain: LOGIT is {part!r}; expected a number") from None
     return np.array(found)
 
 

@@ -23,11 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lastlayer import functional
-from lastlayer.errors import DtypeError, OptionError
+from lastlayer.errors import DtypeError, OptionError, errors_of
 from lastlayer.labels import Labels
 
 from .exact import Sums
 from .inputs import facts_of, scores_of, targets_of
+from .progress import Told, shown
 from .readers.linear import LinearSource
 from .readers.paths import Request, source_of
 from .readers.source import Source
@@ -92,6 +93,7 @@ class Temperature:
                 found[name] = float(value)
         return cls(**found)
 
+    @errors_of("Temperature.save")
     def save(self, path: Any) -> None:
         """Write it as JSON; the file is never seen half-written."""
         write_whole("path", os.fspath(path), json.dumps(self.to_dict(), indent=2).encode())
@@ -108,12 +110,14 @@ class Temperature:
         return cls.from_dict(saved)
 
 
+@errors_of("fit_temperature", "evaluate", "Tally")  # of the readers and of the options
 def fit_temperature(
     scores: Any,
     targets: Any = None,
     *,
     weight: Any = None,
     bias: Any = None,
+    progress: Any = None,
     label: str | None = None,
     columns: Any = None,
     sample_weight: Any = None,
@@ -138,6 +142,8 @@ def fit_temperature(
         As in `evaluate`.
     invalid : {"error", "skip"}
         A row with NaN or +inf is an error, or left out.
+    progress : bool or function, optional
+        As in `evaluate`; it begins again with each pass over the data.
     weight, bias : array (V, D), array (V,), optional
         The logits are ``scores @ weight.T + bias``, computed some rows at a time.
 
@@ -180,13 +186,15 @@ def fit_temperature(
         "axis": axis, "binary": binary, "ignore_index": ignore_index, "invalid": "skip",
     }  # fmt: skip
     options["labels"] = source.labels if labels is None else labels
-    beta, found, steps, warning = _minimum(_Loss(source, options, invalid == "skip"))
+    with shown(progress) as tell:
+        source = source if tell is None else Told(source, tell)
+        beta, found, steps, warning = _minimum(_Loss(source, options, invalid == "skip"))
+        before, after = (_evaluated(source, options, temperature) for temperature in (1.0, 1 / beta))
     if warning:
-        warnings.warn(f"fit_temperature: {warning}", stacklevel=2)
+        warnings.warn(f"fit_temperature: {warning}", stacklevel=3)  # above `errors_of` is the user
     t, error = 1 / beta, 1 / sqrt(found.second) if found.second > 0 else nan
     low = 1 / (beta + _Z * error)
     high = 1 / (beta - _Z * error) if beta > _Z * error else inf
-    before, after = (_evaluated(source, options, temperature) for temperature in (1.0, t))
     return Temperature(
         t, t * t * error, low, high if error == error else nan, before.n, before.log_loss.value,
         after.log_loss.value, before.ece, after.ece, steps, warning,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lastlayer.checking.watching import Watch
-from lastlayer.errors import LastlayerError, OptionError
+from lastlayer.errors import OptionError, errors_of
 
 from .checkpoint import Checkpoint
 from .findings import findings_of
@@ -100,10 +100,8 @@ def evaluate(
     facts = {name: value for name, value in facts.items() if value is not None}
     source = source_of(Request(scores, targets, label, columns, axis, binary, facts, kind))
     labels = source.labels if labels is None else labels
-    try:
+    with errors_of("evaluate"):
         tally = Tally(source.classes, kind=kind, axis=axis, binary=binary, labels=labels, **options)
-    except LastlayerError as error:
-        raise type(error)("evaluate", error.argument, error.found, error.rule, error.remedy) from error
     watch = Watch(kind, axis, binary)
     saved = None if checkpoint is None else Checkpoint(os.fspath(checkpoint), source, tally)
     with shown(progress) as tell:

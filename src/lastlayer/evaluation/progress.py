@@ -1,4 +1,7 @@
-"""What `progress=` shows. In: True, or a function. Out: a function of the rows and bytes so far, or None."""
+"""What `progress=` shows. In: True, or a function. Out: a function of the rows and bytes so far, or None.
+
+Where data is read several times, rows and bytes begin again with each pass.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,31 @@ from typing import Any
 
 from lastlayer.errors import DtypeError
 
+from .readers.source import Block, Source
 from .stream import Progress
 
-__all__ = ["shown"]
+__all__ = ["Told", "shown"]
+
+
+class Told:
+    """A source that tells how far a pass over it has come."""
+
+    def __init__(self, source: Source, tell: Progress) -> None:
+        self._source, self._tell = source, tell
+        self.classes, self.rows, self.n_bytes = source.classes, source.rows, source.n_bytes
+        self.kind, self.labels = source.kind, source.labels
+
+    def identity(self) -> dict[str, Any]:
+        """That of the source."""
+        return self._source.identity()
+
+    def blocks(self, start: int) -> Iterator[Block]:
+        """Its blocks; when the next one is asked for, this one is done."""
+        n_bytes = 0
+        for block in self._source.blocks(start):
+            yield block
+            n_bytes += block.n_bytes
+            self._tell(block.first + block.rows, self.rows, n_bytes)
 
 
 @contextlib.contextmanager
@@ -44,13 +69,19 @@ def _bar() -> Iterator[Progress | None]:
         yield None
         return
     columns = (TextColumn("{task.fields[rows]}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    begun = time.monotonic()
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", rows="", total=None)
+        begun, passes, last = time.monotonic(), 1, 0
 
         def tell(rows: int, total: int | None, n_bytes: int) -> None:
+            nonlocal begun, passes, last
+            if rows <= last:
+                bar.reset(task)  # the speed is that of this pass
+                begun, passes = time.monotonic(), passes + 1
+            last = rows
             speed = rows / max(1e-9, time.monotonic() - begun)
             whole = None if not total or not rows else int(n_bytes / rows * total)
-            bar.update(task, completed=n_bytes, total=whole, rows=f"{rows:,} rows, {speed:,.0f} rows/s")
+            text = f"pass {passes}, " if passes > 1 else ""
+            bar.update(task, completed=n_bytes, total=whole, rows=f"{text}{rows:,} rows, {speed:,.0f} rows/s")
 
         yield tell

@@ -120,7 +120,10 @@ def _csv(dataset: Any, path: str, wanted: Wanted) -> Any:
     label = "label" if wanted.label is None else wanted.label
     if label in guessed.names and not is_number(guessed.field(label).type):
         types[label] = pa.string()
-    return dataset.CsvFileFormat(convert_options=csv.ConvertOptions(column_types=types, **options))
+    # An empty line is a missing value of the only column; beside other columns it is no row.
+    parse = csv.ParseOptions(ignore_empty_lines=len(guessed.names) > 1)
+    convert = csv.ConvertOptions(column_types=types, **options)
+    return dataset.CsvFileFormat(parse_options=parse, convert_options=convert)
 
 
 def _compare(argument: str, path: str, first: Any, other: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lastlayer.blocks import BLOCK_SIZE, to_host
+from lastlayer.blocks import BLOCK_SIZE
 
 from .source import Block, Source
 
@@ -29,8 +29,8 @@ class _Held(NamedTuple):
 class _Pass:
     """A pass over the blocks of a source, which holds the last rows that were read."""
 
-    def __init__(self, source: Source, targets: Callable[[Block], Any]) -> None:
-        self.source, self.targets = source, targets
+    def __init__(self, source: Source, parts: tuple[Callable[[Block], Any], ...]) -> None:
+        self.source, self.parts = source, parts
         self.rows = source.rows
         if self.rows is None:
             self.rows = sum(block.rows for block in source.blocks(0))
@@ -48,10 +48,9 @@ class _Pass:
         block = next(self.blocks, None)
         if block is None:
             return False
-        scores = to_host(block.scores)
-        parts = scores.reshape(-1, scores.shape[-1]), self.targets(block)
+        scores, targets = (part(block) for part in self.parts)
         self.held = [h for h in self.held if h.stop > stop - self.window]
-        self.held.append(_Held(block.first, block.first + block.rows, parts))
+        self.held.append(_Held(block.first, block.first + block.rows, (scores, targets)))
         return True
 
     def read(self, part: int, start: int, stop: int, rest: tuple[Any, ...]) -> list[Any]:
@@ -86,7 +85,9 @@ class InOrder:
         return np.concatenate(found) if found else np.empty((0, *self.shape[1:]), self.dtype)
 
 
-def in_order(source: Source, targets: Callable[[Block], Any]) -> tuple[InOrder, InOrder]:
-    """The scores (N, V), and the targets (N,) or (N, V), which the function gives for each block."""
-    both = _Pass(source, targets)
+def in_order(
+    source: Source, scores: Callable[[Block], Any], targets: Callable[[Block], Any]
+) -> tuple[InOrder, InOrder]:
+    """The scores (N, V), and the targets (N,) or (N, V), which the functions give for each block."""
+    both = _Pass(source, (scores, targets))
     return InOrder(both, 0), InOrder(both, 1)
