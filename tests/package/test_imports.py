@@ -33,7 +33,7 @@ LAYERS = [
     ["torch"],
     ["blocks"],
     ["checking"],
-    ["evaluation"],
+    ["evaluation", "fitting"],
     ["sklearn"],
     ["cli", "__main__"],
 ]

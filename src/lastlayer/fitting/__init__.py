@@ -1,0 +1,1 @@
+"""Fitting of softmax regression: weights and intercepts that minimize the penalized cross-entropy."""

@@ -1,0 +1,193 @@
+"""Dense features. In: an array (N, D), in memory or in a file. Out: sums over its rows, block by block.
+
+A block of rows stays in cache between its two matrix products, so a pass reads X once from memory. Products
+are computed in the dtype of X (float16: in float32), sums over blocks in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lastlayer import functional
+
+from .rows import Floats, Sums, logits_of
+
+__all__ = ["DenseRows"]
+
+_BLOCK_BYTES = 1 << 21  # of X: a block stays in the second-level cache of two cores
+_KEPT = 1 << 24  # probabilities that are kept for the products of the Hessian
+_LOGIT_BYTES = 1 << 25  # of a block's logits, where classes are many
+
+
+class DenseRows:
+    """Rows of a dense array. ``targets``: class indices (N,), or probabilities (N, V)."""
+
+    def __init__(
+        self,
+        x: Any,
+        targets: Any,
+        classes: int,
+        *,
+        weight: Floats | None = None,
+        smoothing: float = 0.0,
+        dtype: Any = None,
+    ) -> None:
+        self.x, self.targets, self.classes = x, targets, classes
+        self.weight, self.smoothing = weight, smoothing
+        self.count, self.features = x.shape
+        self.total = float(self.count if weight is None else np.sum(weight, dtype=np.float64))
+        self.dtype = np.dtype(dtype or (np.float32 if x.dtype.itemsize < 4 else x.dtype))
+        self.logits = logits_of(classes)
+        rows = max(256, _BLOCK_BYTES // (self.features * self.dtype.itemsize), min(1024, self.logits))
+        rows = min(rows, max(16, _LOGIT_BYTES // (classes * self.dtype.itemsize)), self.count)
+        self.cuts = [slice(a, min(a + rows, self.count)) for a in range(0, self.count, rows)]
+        self.ones = np.ones(max(rows, self.logits), self.dtype)
+
+    def features_of(self, cut: Any) -> Floats:
+        """The features of some rows, in the dtype of the products."""
+        return np.asarray(self.x[cut]).astype(self.dtype, copy=False)
+
+    def sums(self, parameters: Floats) -> Sums:
+        """Loss and gradient: one pass over the rows."""
+        loss = noise = 0.0
+
+        def residuals(cut: slice, z: Floats) -> Floats:
+            nonlocal loss, noise
+            losses, g = self.losses(cut, z)
+            loss += float(losses.sum(dtype=np.float64))
+            noise += float(np.vdot(g, g))
+            return g
+
+        gradient = self._sum_over_blocks(parameters, residuals)
+        return Sums(loss, gradient, noise)
+
+    def hessian(self, parameters: Floats) -> Callable[[Floats], Floats]:
+        """The Hessian of the loss at the parameters, as a function of a direction."""
+        keeps = self.count * self.logits <= _KEPT
+        kept = self.probabilities(parameters) if keeps else None
+        w, b = self._cast(parameters)
+
+        def product(direction: Floats) -> Floats:
+            def residuals(cut: slice, u: Floats) -> Floats:
+                if kept is None:
+                    p = self.probabilities_of(self._logits(self.features_of(cut), w, b))
+                else:
+                    p = kept[cut]
+                u *= p
+                u -= p * (u if self.logits == 1 else (u @ self.ones[: self.logits])[:, None])
+                if self.weight is not None:
+                    u *= self.weight[cut, None].astype(self.dtype)
+                return u
+
+            return self._sum_over_blocks(direction, residuals)
+
+        return product
+
+    def diagonal(self, parameters: Floats) -> Floats:
+        """The Hessian's diagonal: sum_n s_n p_nj (1 - p_nj) [x_n, 1]^2."""
+        w, b = self._cast(parameters)
+        h = np.zeros_like(parameters)
+        for cut in self.cuts:
+            x = self.features_of(cut)
+            p = self.probabilities_of(self._logits(x, w, b))
+            p *= 1 - p
+            if self.weight is not None:
+                p *= self.weight[cut, None].astype(self.dtype)
+            h[:, :-1] += p.T @ (x * x)
+            h[:, -1] += p.sum(axis=0, dtype=np.float64)
+        return h
+
+    def shares(self) -> Floats:
+        """The part of each class in the targets."""
+        if self.targets.ndim == 2:
+            weight = np.ones(self.count) if self.weight is None else self.weight
+            counts = weight @ self.targets
+        else:
+            counts = np.bincount(self.targets, self.weight, self.classes)
+        return np.asarray(counts / self.total)
+
+    def mean_square(self) -> float:
+        """The mean of |[x, 1]|^2 over a few rows."""
+        x = self.features_of(slice(None, None, max(1, self.count // 1000)))
+        return float(np.einsum("nd,nd->", x, x, dtype=np.float64)) / len(x) + 1
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every product is in float64."""
+        return bool(self.dtype == np.float64)
+
+    @property
+    def rounding(self) -> float:
+        """How far the mean gradient may be from the exact one: eight roundings of the mean |x|."""
+        x = self.features_of(slice(None, None, max(1, self.count // 1000)))
+        return 8 * float(np.finfo(self.dtype).eps) / 2 * float(np.abs(x).mean(axis=0, dtype=np.float64).max())
+
+    def probabilities(self, parameters: Floats) -> Floats:
+        """P of all rows (N, K): half a pass."""
+        w, b = self._cast(parameters)
+        p = np.empty((self.count, self.logits), np.float32)
+        for cut in self.cuts:
+            p[cut] = self.probabilities_of(self._logits(self.features_of(cut), w, b))
+        return p
+
+    def sample(self, count: int, rng: np.random.Generator) -> DenseRows:
+        """Rows drawn without replacement, in memory."""
+        if count >= self.count and isinstance(self.x, np.ndarray) and self.x.dtype == self.dtype:
+            return self
+        return self.part(np.sort(rng.choice(self.count, min(count, self.count), replace=False)))
+
+    def part(self, i: Any) -> DenseRows:
+        """Some of the rows, in memory."""
+        weight = None if self.weight is None else self.weight[i]
+        x = np.asarray(self.x[i]).astype(self.dtype, copy=False)
+        return DenseRows(x, self.targets[i], self.classes, weight=weight, smoothing=self.smoothing)
+
+    def exact(self) -> DenseRows:
+        """The same rows, with every product in float64."""
+        return DenseRows(
+            self.x, self.targets, self.classes, weight=self.weight, smoothing=self.smoothing, dtype=np.float64
+        )
+
+    def losses(self, cut: slice, z: Floats) -> tuple[Floats, Floats]:
+        """The loss of each row and its gradient, both times the row's weight; z is overwritten or not."""
+        weight = None if self.weight is None else self.weight[cut]
+        if self.logits == 1:
+            z = np.concatenate([np.zeros_like(z), z], axis=1)
+        losses, g = functional.cross_entropy_grad(
+            z,
+            self.targets[cut],
+            sample_weight=weight,
+            label_smoothing=self.smoothing,
+            ignore_index=None,
+            reduction="none",
+        )
+        return losses, g[:, 1:] if self.logits == 1 else g
+
+    def probabilities_of(self, z: Floats) -> Floats:
+        """The softmax of logits; of one logit, its sigmoid."""
+        if self.logits == 1:
+            return functional.softmax(np.concatenate([np.zeros_like(z), z], axis=1))[:, 1:]
+        return functional.softmax(z, out=z)
+
+    def _sum_over_blocks(self, parameters: Floats, residuals: Callable[[slice, Floats], Floats]) -> Floats:
+        """sum_n r_n [x_n, 1]^T, where r = residuals(rows, X W^T + b)."""
+        w, b = self._cast(parameters)
+        total = np.zeros_like(parameters)
+        for cut in self.cuts:
+            x = self.features_of(cut)
+            r = residuals(cut, self._logits(x, w, b))
+            total[:, :-1] += r.T @ x
+            total[:, -1] += self.ones[: len(r)] @ r
+        return total
+
+    def _cast(self, parameters: Floats) -> tuple[Floats, Floats]:
+        return parameters[:, :-1].astype(self.dtype).T, parameters[:, -1].astype(self.dtype)
+
+    @staticmethod
+    def _logits(x: Floats, w: Floats, b: Floats) -> Floats:
+        z = x @ w
+        z += b
+        return z

@@ -1,0 +1,74 @@
+"""Newton's method by conjugate gradients. In: an objective and a start. Out: its points, one a step.
+
+The Hessian is used only through its products with directions, so features may be sparse and very many. Its
+diagonal is the preconditioner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from .metric import Metric, diagonal
+from .objective import Objective, Point, dot
+from .rows import Floats
+
+__all__ = ["points"]
+
+_LOOSEST = 0.3  # how much of the gradient a step may leave
+_MOST_PRODUCTS = 500  # of one step
+_FLAT = 1e-7
+_ARMIJO = 1e-4
+
+
+def points(objective: Objective, start: Floats, tol: float) -> Iterator[Point]:
+    """The start and the point after each step; it ends where no shorter step gives a smaller F."""
+    point = objective.point(start)
+    first = point.norm
+    yield point
+    while True:
+        left = max(min(_LOOSEST, float(np.sqrt(point.norm / first))), 0.5 * tol / point.norm)
+        metric = diagonal(objective.diagonal(point.parameters))
+        direction = _solve(objective.hessian(point.parameters), point.gradient, metric, left * point.norm)
+        found = _search(objective, point, direction)
+        if found is None:
+            return
+        point = found
+        yield point
+
+
+def _solve(hessian: Callable[[Floats], Floats], gradient: Floats, metric: Metric, norm: float) -> Floats:
+    """The direction D with H D = -gradient, until the largest entry of the residual is at most ``norm``."""
+    direction, residual = np.zeros_like(gradient), -gradient
+    z = metric(residual)
+    p, rz = z, dot(residual, z)
+    for _ in range(_MOST_PRODUCTS):
+        h = hessian(p)
+        curvature = dot(p, h)
+        if curvature <= 0:  # by rounding alone: F is convex
+            break
+        length = rz / curvature
+        direction += length * p
+        residual -= length * h
+        if float(np.abs(residual).max()) <= norm:
+            break
+        z = metric(residual)
+        rz, before = dot(residual, z), rz
+        p = z + (rz / before) * p
+    return direction
+
+
+def _search(objective: Objective, point: Point, direction: Floats) -> Point | None:
+    """A point along the direction with a lower F, by halving."""
+    f, slope = point.loss, dot(point.gradient, direction)
+    length = 1.0
+    for _ in range(30):
+        found = objective.point(point.parameters + length * direction)
+        flat = (
+            found.loss <= f + _FLAT * abs(f) and dot(found.gradient, direction) <= -(1 - 2 * _ARMIJO) * slope
+        )
+        if found.loss <= f + _ARMIJO * length * slope or flat:
+            return found
+        length /= 2
+    return None

@@ -1,0 +1,58 @@
+"""How a problem is fitted, by its size alone: a pure function."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .rows import logits_of
+
+__all__ = ["DEFAULT_MEMORY", "Plan", "Size", "choose"]
+
+DEFAULT_MEMORY = 256 << 20
+_MANY = 1000  # classes from which each class's own block is not worth its memory
+
+
+class Size(NamedTuple):
+    """What the choice depends on."""
+
+    rows: int
+    features: int
+    classes: int
+    item: int = 8  # bytes of a number in a product
+    sparse: bool = False
+
+
+class Plan(NamedTuple):
+    """The solver, and where its metric comes from."""
+
+    solver: str  # "lbfgs" or "newton-cg"
+    metric: str  # "classes": each class's own block; "shares": one block; "diagonal"
+    samples: tuple[int, ...] = ()  # rows of the samples that are fitted first
+    rows: int = 0  # rows of the sample from which the metric is estimated
+    renewals: tuple[tuple[int, float], ...] = ()  # the metric is renewed after so many steps, or such a fall
+    memory: int = 20  # steps that L-BFGS remembers
+    reduced: bool = False  # W is fitted in the span of the rows, which are fewer than the features
+
+
+def choose(size: Size, max_memory: int = DEFAULT_MEMORY, solver: str = "auto") -> Plan:
+    """The plan for a problem of some size.
+
+    Sparse features, and dense ones that are very many, take Newton's method with conjugate gradients; fewer
+    rows than features are fitted in the span of the rows. Otherwise it is L-BFGS with a metric.
+    """
+    n, d, k = size.rows, size.features, logits_of(size.classes)
+    if n < 0.7 * d and not size.sparse:
+        return choose(size._replace(features=n, item=8), max_memory, solver)._replace(reduced=True)
+    if solver == "newton-cg" or (solver == "auto" and (size.sparse or d > 3000)):
+        return Plan("newton-cg", "diagonal")
+    if size.sparse or d > 3000:
+        return Plan("lbfgs", "diagonal")
+    row_bytes = d * size.item
+    most = max(1000, min(n, max_memory // 3 // row_bytes))
+    blocks = k * (d + 1) ** 2 * size.item
+    if k > _MANY or blocks > max_memory // 2:
+        return Plan("lbfgs", "shares", rows=most, memory=10)
+    parameters = k * (d + 1)
+    samples = tuple(m for m in (n // 64, n // 8) if max(2000, parameters) <= m <= most)
+    renewals = ((12, 0.01),) if samples else ((5, 0.0), (12, 0.03))
+    return Plan("lbfgs", "classes", samples, most, renewals)

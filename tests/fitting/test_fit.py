@@ -1,0 +1,111 @@
+"""Fits reach the minimum of the objective, as float64 by hand and scikit-learn see it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.linear_model import LogisticRegression
+
+from lastlayer.fitting.dense import DenseRows
+from lastlayer.fitting.fit import fit
+from lastlayer.fitting.plan import Plan, Size, choose
+
+
+def objective(x, y, parameters, penalty, weight=None):
+    """F and its gradient in float64, written out; ``y`` are indices, or rows of probabilities."""
+    x = np.asarray(x, np.float64)
+    w, b = parameters[:, :-1], parameters[:, -1]
+    z = x @ w.T + b
+    if len(w) == 1:
+        z = np.concatenate([np.zeros_like(z), z], axis=1)
+    t = np.eye(z.shape[1])[y] if np.ndim(y) == 1 else np.asarray(y, np.float64)
+    s = np.ones(len(x)) if weight is None else weight
+    peak = z.max(axis=1, keepdims=True)
+    lse = np.log(np.exp(z - peak).sum(axis=1)) + peak[:, 0]
+    loss = (s * (lse - (t * z).sum(axis=1))).sum() / s.sum() + 0.5 * penalty * (w**2).sum()
+    r = s[:, None] * (np.exp(z - lse[:, None]) - t) / s.sum()
+    r = r[:, 1:] if len(w) == 1 else r
+    return loss, np.concatenate([r.T @ x + penalty * w, r.sum(axis=0)[:, None]], axis=1)
+
+
+def fitted(x, y, *, weight=None, tol=1e-6, penalty=None, classes=None, intercept=True, **plan):
+    classes = classes or (int(np.max(y)) + 1 if np.ndim(y) == 1 else np.shape(y)[1])
+    rows = DenseRows(x, y, classes, weight=weight)
+    penalty = 1 / rows.total if penalty is None else penalty
+    plan = choose(Size(*x.shape, classes, rows.dtype.itemsize))._replace(**plan)
+    return fit(rows, penalty, plan, tol=tol, intercept=intercept), penalty
+
+
+def made(seed, n, d, classes, dtype=np.float64, scale=1.0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, d))
+    y = np.argmax(x @ rng.standard_normal((d, classes)) * scale + rng.gumbel(size=(n, classes)), axis=1)
+    return x.astype(dtype), y
+
+
+CASES = {
+    "few rows": made(0, 60, 3, 3),
+    "two classes": made(1, 300, 7, 2),
+    "samples first": made(2, 20_000, 8, 4),
+    "float32": made(3, 5000, 20, 6, np.float32),
+    "float16": made(4, 3000, 10, 3, np.float16),
+    "wide": made(5, 40, 300, 3),
+    "badly scaled": (made(6, 3000, 9, 3)[0] * 10.0 ** np.linspace(-4, 4, 9), made(6, 3000, 9, 3)[1]),
+    "badly scaled, float32": (
+        (made(6, 3000, 9, 3)[0] * 10.0 ** np.linspace(-3, 3, 9)).astype(np.float32),
+        made(6, 3000, 9, 3)[1],
+    ),
+}
+
+
+@pytest.mark.parametrize("tol", [1e-4, 1e-7])
+@pytest.mark.parametrize("name", CASES)
+def test_the_gradient_is_below_the_tolerance(name, tol):
+    x, y = CASES[name]
+    found, penalty = fitted(x, y, tol=tol)
+    loss, gradient = objective(x, y, found.parameters, penalty)
+    assert found.converged
+    assert np.abs(gradient).max() <= tol * (1 + 1e-6)
+    np.testing.assert_allclose(found.norm, np.abs(gradient).max(), rtol=0, atol=0.01 * tol)
+    np.testing.assert_allclose(found.loss, loss, rtol=1e-6)
+
+
+@pytest.mark.parametrize("load", [load_digits, load_iris, load_wine])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_it_is_the_minimum_of_scikit_learn(load, intercept):
+    x, y = load(return_X_y=True)
+    x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
+    found, _ = fitted(x, y, tol=1e-9, intercept=intercept)
+    peer = LogisticRegression(tol=1e-10, max_iter=10_000, solver="newton-cg", fit_intercept=intercept)
+    peer.fit(x, y)
+    np.testing.assert_allclose(found.parameters[:, :-1], peer.coef_, atol=2e-6)
+    if intercept:
+        np.testing.assert_allclose(found.parameters[:, -1], peer.intercept_, atol=2e-6)
+    else:
+        assert not found.parameters[:, -1].any()
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_solvers_weights_and_soft_targets_agree(solver, classes):
+    x, y = made(7, 400, 6, classes)
+    weight = np.random.default_rng(8).integers(0, 4, len(x)).astype(float)
+    metric = "classes" if solver == "lbfgs" else "diagonal"
+    found, penalty = fitted(x, y, weight=weight, tol=1e-8, solver=solver, metric=metric)
+    repeated, _ = fitted(np.repeat(x, weight.astype(int), axis=0), np.repeat(y, weight.astype(int)), tol=1e-8)
+    soft, _ = fitted(x, np.eye(classes)[y], weight=weight, tol=1e-8)
+    assert np.abs(objective(x, y, found.parameters, penalty, weight)[1]).max() <= 1.001e-8
+    np.testing.assert_allclose(found.parameters, repeated.parameters, atol=1e-6)
+    np.testing.assert_allclose(found.parameters, soft.parameters, atol=1e-6)
+
+
+def test_the_plan_depends_on_size_alone():
+    assert choose(Size(1797, 64, 10)) == Plan("lbfgs", "classes", (), 1797, ((5, 0.0), (12, 0.03)))
+    assert choose(Size(200_000, 50, 5)).samples == (3125, 25_000)
+    assert choose(Size(500, 5000, 5)).reduced
+    assert choose(Size(10_000, 100_000, 20, sparse=True)).solver == "newton-cg"
+    assert choose(Size(20_000, 5000, 5)).solver == "newton-cg"
+    assert choose(Size(20_000, 128, 20_000, 4)).metric == "shares"
+    assert choose(Size(10**6, 768, 1000, 4)).metric == "shares"  # blocks of 2.4 GB
+    assert choose(Size(10**6, 768, 1000, 4), max_memory=8 << 30).metric == "classes"
