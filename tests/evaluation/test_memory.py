@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -70,6 +71,60 @@ def test_memory_does_not_grow_with_the_file(tmp_path, form, rows):
     more = (rows - (1 << 17)) * V * 4 / 2**20  # MB of scores
     assert large[0] - small[0] < 0.4 * more, (small, large)
     assert large[0] < 300
+
+
+def write_csv(folder, megabytes, columns=16):
+    """A CSV of this size and its number of rows, written by pieces."""
+    pa, csv = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.csv")
+    r, rows, path = np.random.default_rng(0), 0, folder / f"{megabytes}-{columns}.csv"
+    schema = pa.schema([(f"logit:{k}", pa.float64()) for k in range(columns)] + [("label", pa.int64())])
+    with open(path, "wb") as file, csv.CSVWriter(file, schema) as writer:
+        while file.tell() < megabytes << 20:
+            z, y = np.round(r.normal(size=(1 << 14, columns)), 6), r.integers(0, max(2, columns), 1 << 14)
+            writer.write_table(pa.table([*z.T, y], schema=schema))
+            rows += len(y)
+    return path, rows
+
+
+@pytest.mark.parametrize("sizes", [(16, 64), pytest.param((30, 300), marks=pytest.mark.soak)])
+def test_memory_does_not_grow_with_a_csv(tmp_path, sizes):
+    files = [write_csv(tmp_path, size) for size in sizes]
+    small, large = (megabytes(path) for path, _ in files)
+    assert (small[1], large[1]) == tuple(rows for _, rows in files)
+    assert large[0] - small[0] < 0.6 * (sizes[1] - sizes[0]), (small, large)
+    assert large[0] < 300
+
+
+@pytest.mark.soak
+def test_memory_does_not_grow_with_a_csv_of_targets(tmp_path):
+    """They are read faster than the rows are counted."""
+    most = []
+    for size in (16, 48):
+        path, rows = write_csv(tmp_path, size, 0)
+        scores = np.lib.format.open_memmap(tmp_path / f"{size}.npy", "w+", np.float32, (rows, 2))
+        scores[:] = np.arange(2)
+        most.append(megabytes(tmp_path / f"{size}.npy", path))
+        assert most[-1][1] == rows
+    assert most[1][0] - most[0][0] < 40, most  # of 134 MB of class indices more
+
+
+def test_a_csv_is_not_read_ahead(tmp_path):
+    """Whoever takes long over a batch has little of what follows in memory."""
+    pa = pytest.importorskip("pyarrow")
+    from lastlayer.evaluation.readers.columns import Wanted
+    from lastlayer.evaluation.readers.datasets import Files
+
+    def allocated():
+        return pa.system_memory_pool().bytes_allocated() + pa.default_memory_pool().bytes_allocated()
+
+    path, rows = write_csv(tmp_path, 16, 0)
+    before, n = allocated(), 0
+    for batch in Files("targets", [str(path)], "csv", Wanted(only_label=True)).batches(["label"], 1 << 16):
+        if n == 0:
+            time.sleep(0.5)  # all of it could be read meanwhile: 64 MB of class indices
+        assert allocated() - before < 44 << 20
+        n += batch.num_rows
+    assert n == rows > 8_000_000
 
 
 @pytest.mark.soak

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,8 +59,10 @@ class Files:
         self.argument, self.paths, self.form = argument, list(paths), form
         _, dataset = arrow(argument, f"a {form} file")
         with self._errors():
-            kind = _csv(dataset, paths[0], wanted) if form == "csv" else form
-            self._dataset = dataset.dataset(self.paths, format=kind)
+            self._csv = _csv(dataset, paths[0], wanted) if form == "csv" else None
+            self._dataset = dataset.dataset(
+                self.paths, format=form if self._csv is None else self._csv.format
+            )
             self.schema = self._dataset.schema
             for fragment in self._dataset.get_fragments():
                 _compare(argument, fragment.path, self.schema, fragment.physical_schema)
@@ -70,14 +72,15 @@ class Files:
     def batches(self, names: list[str], size: int) -> Iterator[Any]:
         """Record batches of about this many rows, few of them in memory at once."""
         with self._errors():
-            if self.form == "csv":
-                pool = importlib.import_module("pyarrow").system_memory_pool()  # which gives memory back
-                yield from self._dataset.scanner(
-                    columns=names, batch_size=size, batch_readahead=2, fragment_readahead=1, memory_pool=pool
-                ).to_batches()
+            # A scanner of the dataset would read ahead as far as it can, up to a gigabyte.
+            if self._csv is not None:
+                for path in self.paths:
+                    for batch in self._csv.batches(path, self._selected(names)):
+                        for start in range(0, batch.num_rows, size):
+                            yield batch.slice(start, size)
                 return
             parquet = importlib.import_module("pyarrow.parquet")
-            for path in self.paths:  # a scanner would keep all that it has read of a file
+            for path in self.paths:
                 with parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
                     for batch in file.iter_batches(batch_size=size, columns=names):
                         yield batch.select(names).cast(self._selected(names))
@@ -105,8 +108,27 @@ class Files:
             raise OptionError("evaluate", self.argument, repr(self.paths[0]), rule) from error
 
 
-def _csv(dataset: Any, path: str, wanted: Wanted) -> Any:
-    """How a CSV is read: scores are floats in each row, whatever the first rows look like."""
+class _Csv(NamedTuple):
+    """How the files of CSV are read."""
+
+    parse: dict[str, Any]
+    convert: dict[str, Any]
+    format: Any  # of a dataset
+
+    def batches(self, path: str, schema: Any) -> Iterator[Any]:
+        """The columns of a schema, a block of the file at a time."""
+        pa, csv = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.csv")
+        types = {"column_types": schema, "include_columns": schema.names}
+        with csv.open_csv(
+            path, parse_options=csv.ParseOptions(**self.parse),
+            convert_options=csv.ConvertOptions(**self.convert | types),
+            memory_pool=pa.system_memory_pool(),  # which gives memory back
+        ) as reader:  # fmt: skip
+            yield from reader
+
+
+def _csv(dataset: Any, path: str, wanted: Wanted) -> _Csv:
+    """Scores are floats in each row, whatever the first rows look like."""
     pa = importlib.import_module("pyarrow")
     csv = importlib.import_module("pyarrow.csv")
     options = {"null_values": [""], "strings_can_be_null": True}  # a class may be called "NA" or "null"
@@ -121,9 +143,10 @@ def _csv(dataset: Any, path: str, wanted: Wanted) -> Any:
     if label in guessed.names and not is_number(guessed.field(label).type):
         types[label] = pa.string()
     # An empty line is a missing value of the only column; beside other columns it is no row.
-    parse = csv.ParseOptions(ignore_empty_lines=len(guessed.names) > 1)
+    parse = {"ignore_empty_lines": len(guessed.names) > 1}
     convert = csv.ConvertOptions(column_types=types, **options)
-    return dataset.CsvFileFormat(parse_options=parse, convert_options=convert)
+    form = dataset.CsvFileFormat(parse_options=csv.ParseOptions(**parse), convert_options=convert)
+    return _Csv(parse, options, form)
 
 
 def _compare(argument: str, path: str, first: Any, other: Any) -> None:
