@@ -55,8 +55,8 @@ def test_it_is_scikit_learns_calibration(classes, frozen):
         pytest.skip("this scikit-learn has no temperature scaling")
     ours = TemperatureScaling(svm, cv=5).fit(x, names)
     beta = theirs.calibrated_classifiers_[0].calibrators[0].beta_ * (2 if classes == 2 else 1)
-    assert 1 / float(ours.temperature_) == pytest.approx(beta, rel=1e-5)
-    np.testing.assert_allclose(ours.predict_proba(x), theirs.predict_proba(x), rtol=1e-4, atol=1e-9)
+    assert 1 / float(ours.temperature_) == pytest.approx(beta, rel=1e-6)
+    np.testing.assert_allclose(ours.predict_proba(x), theirs.predict_proba(x), rtol=1e-6, atol=1e-12)
     assert (ours.predict(x) == ours.estimator_.predict(x)).all()
     assert ours.classes_.tolist() == sorted(set(names))
 
