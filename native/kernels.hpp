@@ -227,7 +227,7 @@ struct Table {
   void (*run)(const Job&, const Cut&, const Task&);
   // The numbers of n rows that an evaluation counts; and their exact sums: metrics.hpp.
   void (*row_metrics)(const RowSums&, const RowMetrics&, std::int64_t);
-  void (*count_metrics)(const RowSums&, std::int64_t, MetricBlock&);
+  void (*count_metrics)(const RowSums&, const std::int64_t* rank, std::int64_t, MetricBlock&);
   // Elementary functions by themselves, to be measured by the tests: n numbers in, n out.
   void (*exp_f32)(const float*, float*, std::int64_t);
   void (*exp_f64)(const double*, double*, std::int64_t);

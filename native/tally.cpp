@@ -6,6 +6,7 @@
 #include <new>
 #include <type_traits>
 
+#include "confidence_bins.hpp"
 #include "metrics.hpp"
 #include "pool.hpp"
 #include "tally_counters.hpp"
@@ -18,8 +19,6 @@ constexpr std::int64_t counted_ranks = 128;  // ranks below have a counter each
 static_assert(TallyCall::few_classes < counted_ranks, "");
 // Scores of a task, and from which a call is divided over threads: see dispatch.cpp.
 constexpr std::int64_t scores_a_task = 65536, worth_waking = 131072, worth_sharing = 32768;
-
-const FineGuess fine_guess;
 
 template <class T>
 void indices_as(const void* from, std::int64_t first, std::int64_t n, std::int64_t* to) {
@@ -80,7 +79,8 @@ struct TallyCall::State {
   std::mutex lock;
   Totals totals;
   HardRows hardest;
-  std::vector<Place> equal, fine;
+  const std::shared_ptr<const ConfidenceBins> bins;
+  std::vector<Place> places;    // of confidences
   std::vector<Limbs> by_class;  // losses: of few classes, as the next
   std::vector<std::int64_t> confusion;
   std::vector<Noted> noted;  // of many classes
@@ -103,9 +103,9 @@ class Worker {
         confusion_(call.confusion.size()),
         scratch_(new Scratch) {
     if (call.few)
-      equal_cells_.resize(call.equal.size()), fine_cells_.resize(call.fine.size());
+      cells_.resize(call.places.size());
     else
-      equal_.resize(call.equal.size()), fine_.resize(call.fine.size());
+      places_.resize(call.places.size());
   }
   Worker(const Worker&) = delete;
   ~Worker() { free_arena(); }
@@ -129,6 +129,7 @@ class Worker {
   void find_statistics(std::int64_t begin, std::int64_t n, Stop& stop);
   template <bool FEW>
   void count_rows(std::int64_t begin, std::int64_t n);
+  void note_hardest(std::int64_t begin, std::int64_t n);
   void leave_out(std::int64_t row, std::int64_t y);
   void count_rank(std::int64_t rank);
   void free_arena() { ::operator delete(arena_, std::align_val_t(64)); }
@@ -136,8 +137,8 @@ class Worker {
   TallyCall::State& call_;
   Totals totals_;
   HardRows hardest_;
-  std::vector<Cell> equal_cells_, fine_cells_;  // of few classes
-  std::vector<Place> equal_, fine_;             // of many
+  std::vector<Cell> cells_;    // of few classes
+  std::vector<Place> places_;  // of many
   std::vector<Parts> by_class_;
   std::vector<std::uint32_t> confusion_;
   std::int64_t since_ = 0;  // rows since they were delivered
@@ -152,7 +153,8 @@ void Worker::load_targets(std::int64_t begin, std::int64_t n) {
   std::int64_t* const to = scratch_->y;
   load_indices(rows.targets, begin, n, to);
   const std::int64_t V = rows.shape.classes, ignore = rows.targets.has_ignore ? rows.targets.ignore : -1;
-  for (std::int64_t i = 0; i < n; ++i) to[i] = (to[i] < 0) | (to[i] >= V) | (to[i] == ignore) ? -1 : to[i];
+  for (std::int64_t i = 0; i < n; ++i)
+    to[i] = ((std::uint64_t)to[i] >= (std::uint64_t)V) | (to[i] == ignore) ? -1 : to[i];
 }
 
 void Worker::find_statistics(std::int64_t begin, std::int64_t n, Stop& stop) {
@@ -209,39 +211,43 @@ template <bool FEW>
 void Worker::count_rows(std::int64_t begin, std::int64_t n) {
   const Scratch& s = *scratch_;
   const MetricBlock& m = s.metrics;
-  const TallyRows& rows = call_.rows;
-  const std::int64_t V = rows.shape.classes;
-  const double width = (double)rows.bins;
-  double floor = rows.numbers ? hardest_.floor() : __builtin_inf();
+  const ConfidenceBins& bins = *call_.bins;
+  const std::int64_t V = call_.rows.shape.classes;
+  std::int64_t left = 0;
   for (std::int64_t i = 0; i < n; ++i) {
-    const std::int64_t y = s.y[i], a = s.argmax[i], rank = s.rank[i], row = begin + i;
-    const double c = m.confidence[i];
-    if (!(c > 0 && c <= 1) || (y | a | rank) < 0) {  // above 1 only if the scores change meanwhile
-      leave_out(row, y);
+    const std::int64_t y = s.y[i], a = s.argmax[i], rank = s.rank[i], guess = m.guess[i];
+    if ((y | a | rank | guess) < 0) {
+      leave_out(begin + i, y), ++left;
       continue;
     }
-    ++totals_.rows;
-    const auto equal = (std::size_t)settled((std::int64_t)(c * width), c, rows.edges, rows.bins);
-    const auto fine = (std::size_t)fine_bin(fine_guess, c, rows.fine_edges);
+    const std::size_t place = bins.place(guess, m.confidence[i]);
     if constexpr (FEW) {
       ++confusion_[(std::size_t)(y * V + a)];
       Parts& loss = by_class_[(std::size_t)y];
-      loss.a += m.loss_parts[0][i], loss.b += m.loss_parts[1][i], loss.c += m.loss_parts[2][i];
+      loss.a += m.loss_parts[0][i], loss.b += m.loss_parts[1][i];
       ++totals_.ranks[rank];
-      const std::uint64_t k = Cell::whole(m.confidence_parts[0][i], m.confidence_parts[1][i]);
-      const std::uint64_t high = (k >> 30 << Cell::counts) + 1,
-                          low = ((k & ((1u << 30) - 1)) << Cell::counts) + (rank == 0);
-      equal_cells_[equal].add(high, low), fine_cells_[fine].add(high, low);
+      cells_[place].add(m.cell_rows[i], m.cell_hits[i]);
     } else {
-      call_.noted[(std::size_t)row] = {m.loss[i], y, a};
+      call_.noted[(std::size_t)(begin + i)] = {m.loss[i], y, a};
       count_rank(rank);
-      const Parts p{m.confidence_parts[0][i], m.confidence_parts[1][i], m.confidence_parts[2][i]};
-      equal_[equal].add(rank == 0, p), fine_[fine].add(rank == 0, p);
+      places_[place].add(rank == 0,
+                         {m.confidence_parts[0][i], m.confidence_parts[1][i], m.confidence_parts[2][i]});
     }
-    if (m.loss[i] >= floor) {
-      hardest_.add({m.loss[i], rows.numbers[row], y, a});
-      floor = hardest_.floor();
-    }
+  }
+  totals_.rows += n - left;
+  if (FEW && m.third_parts)
+    for (std::int64_t i = 0; i < n; ++i)
+      if (s.y[i] >= 0) by_class_[(std::size_t)s.y[i]].c += m.loss_parts[2][i];  // 0 where a row is left out
+}
+
+void Worker::note_hardest(std::int64_t begin, std::int64_t n) {
+  const Scratch& s = *scratch_;
+  const MetricBlock& m = s.metrics;
+  if (!call_.rows.numbers || !(m.largest_loss >= hardest_.floor())) return;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t y = s.y[i], a = s.argmax[i];
+    if (m.loss[i] < hardest_.floor() || (y | a | s.rank[i] | m.guess[i]) < 0) continue;
+    hardest_.add({m.loss[i], call_.rows.numbers[begin + i], y, a});
   }
 }
 
@@ -254,11 +260,13 @@ void Worker::count(std::int64_t begin, std::int64_t end, Stop& stop) {
     if (stop.was_asked()) return;
     const std::int64_t whole = (n + 7) / 8 * 8;
     for (std::int64_t i = n; i < whole; ++i)
-      s.peak[i] = s.rest[i] = s.gap[i] = s.mass[i] = s.spread[i] = s.square[i] = 0;
-    call_.table->count_metrics({s.peak, s.rest, s.gap, s.mass, s.spread, s.square}, whole, s.metrics);
+      s.peak[i] = s.rest[i] = s.gap[i] = s.mass[i] = s.spread[i] = s.square[i] = 0, s.rank[i] = 0;
+    const RowSums sums{s.peak, s.rest, s.gap, s.mass, s.spread, s.square};
+    call_.table->count_metrics(sums, s.rank, whole, s.metrics);
     for (int k = 0; k < metrics; ++k)
       totals_.sums[k].add(s.metrics.sums[k]), totals_.squares[k].add(s.metrics.squares[k]);
     call_.few ? count_rows<true>(begin, n) : count_rows<false>(begin, n);
+    note_hardest(begin, n);
     since_ += n;
     if (since_ + Scratch::most <= Cell::most) continue;
     const std::lock_guard<std::mutex> held(call_.lock);
@@ -267,8 +275,7 @@ void Worker::count(std::int64_t begin, std::int64_t end, Stop& stop) {
 }
 
 void Worker::deliver() {
-  take_all(equal_cells_, call_.equal), take_all(fine_cells_, call_.fine);
-  take_all(equal_, call_.equal), take_all(fine_, call_.fine);
+  take_all(cells_, call_.places), take_all(places_, call_.places);
   for (std::size_t y = 0; y < by_class_.size(); ++y) call_.by_class[y].add(by_class_[y]), by_class_[y] = {};
   for (std::size_t k = 0; k < confusion_.size(); ++k) call_.confusion[k] += confusion_[k], confusion_[k] = 0;
   call_.totals.add(totals_);
@@ -291,12 +298,9 @@ void add_times(std::int64_t count, double x, std::int64_t* sum, std::int64_t* sq
   }
 }
 
-void add_bins(const std::vector<Place>& places, const BinTables& to) {
-  for (std::size_t k = 0; k < places.size(); ++k) {
-    if (places[k].rows == 0) continue;
-    to.rows[k] += places[k].rows, to.hits[k] += places[k].hits;
-    places[k].sum.add_to(to.confidence + 3 * k);
-  }
+void add_place(const Place& place, std::int64_t bin, const BinTables& to) {
+  to.rows[bin] += place.rows, to.hits[bin] += place.hits;
+  place.sum.add_to(to.confidence + 3 * bin);
 }
 
 }  // namespace
@@ -306,8 +310,8 @@ TallyCall::State::State(const TallyRows& r)
       few(r.shape.classes <= few_classes),
       totals(r.count_of_k),
       hardest(r.floor),
-      equal((std::size_t)r.bins),
-      fine((std::size_t)FineBins::all),
+      bins(ConfidenceBins::of({r.edges, r.bins}, {r.fine_edges, FineBins::all})),
+      places(bins->places()),
       by_class(few ? (std::size_t)r.shape.classes : 0),
       confusion(by_class.size() * by_class.size()),
       noted(few ? 0 : (std::size_t)r.shape.rows) {}
@@ -368,7 +372,10 @@ void TallyCall::add_to(const TallyTables& to) const {
     for (std::int64_t r = 0; r < std::min(counted_ranks, s.rows.top_k[k]); ++r) hits += all.ranks[r];
     add_times(hits, 1.0, to.sums + 3 * (first_hit + k), to.squares + 3 * (first_hit + k));
   }
-  add_bins(s.equal, to.equal), add_bins(s.fine, to.fine);
+  for (std::size_t k = 0; k < s.places.size(); ++k) {
+    if (s.places[k].rows == 0) continue;
+    add_place(s.places[k], s.bins->equal(k), to.equal), add_place(s.places[k], s.bins->fine(k), to.fine);
+  }
   for (std::int64_t y = 0; s.few && y < V; ++y) {
     s.by_class[(std::size_t)y].add_to(to.class_loss + 3 * y);
     for (std::int64_t a = 0; a < V; ++a) {

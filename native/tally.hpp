@@ -1,10 +1,10 @@
 // What an evaluation counts of rows of logits with index targets. In: the logits. Out: counts and exact sums,
 // added to tables; they are the same for any number of threads.
 //
-// A task computes the statistics of a thousand rows, then the numbers that are counted of them (metrics.hpp),
-// then counts, while all of it is in the cache. Each thread counts in tables of its own. Traffic: one read of
-// the logits and targets. Besides the statistics a row takes a logarithm, an exponential, two divisions,
-// eight exact additions, and some 60 instructions for counters.
+// A task computes the statistics of some hundred rows, then the numbers that are counted of them
+// (metrics.hpp), then counts, while all of it is in the cache. Each thread counts in tables of its own.
+// Traffic: one read of the logits and targets. Besides the statistics a row takes a logarithm, an
+// exponential, two divisions, eight exact additions, and some 40 instructions for counters.
 #pragma once
 
 #include <cstddef>

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "exact_sums.hpp"
@@ -21,19 +20,13 @@ struct Limbs {
   void add_to(std::int64_t* limbs) const { add_limbs(at[0], at[1], at[2], limbs); }
 };
 
-// At most `most` rows of a bin, how many of them are hits, and the sum of their confidences, in two numbers:
-// the confidence as a whole number of 2^-60, cut into two of 30 bits, stands above the counts.
+// At most `most` rows of a bin: see CellCounts.
 struct Cell {
   static constexpr std::int64_t most = 1 << 16;
-  static constexpr int counts = 17;  // bits
-  static constexpr std::uint64_t count = ((std::uint64_t)1 << counts) - 1;
-  std::uint64_t rows = 0, hits = 0;
-
-  static std::uint64_t whole(std::int64_t a, std::int64_t b) {
-    LL_ASSERT((b & 8191) == 0);
-    return ((std::uint64_t)a << 33) + (std::uint64_t)(b >> 13);
-  }
-  void add(std::uint64_t high, std::uint64_t low) { rows += high, hits += low; }
+  static constexpr std::int64_t count = ((std::int64_t)1 << CellCounts::bits) - 1;
+  std::uint64_t rows = 0;
+  std::int64_t hits = 0;
+  void add(std::int64_t of_rows, std::int64_t of_hits) { rows += (std::uint64_t)of_rows, hits += of_hits; }
 };
 
 // Any number of rows in one place.
@@ -45,10 +38,10 @@ struct Place {
   // Adds what is in the cell, and clears it.
   void take(Cell& cell) {
     if (cell.rows == 0) return;
-    rows += (std::int64_t)(cell.rows & Cell::count), hits += (std::int64_t)(cell.hits & Cell::count);
-    const auto high = (std::int64_t)(cell.rows >> Cell::counts),
-               low = (std::int64_t)(cell.hits >> Cell::counts);
-    add_limbs(high >> 10, ((high & 1023) << 40) + (low << 10), 0, sum.at);  // of 2^-30 and of 2^-60
+    rows += (std::int64_t)cell.rows & Cell::count, hits += cell.hits & Cell::count;
+    const auto high = (std::int64_t)(cell.rows >> CellCounts::bits);
+    const std::int64_t low = cell.hits >> CellCounts::bits;
+    add_limbs(high >> 10, ((high & 1023) << 40) + low * 1024, 0, sum.at);  // of 2^-30 and of 2^-60
     cell = Cell{};
   }
   // Adds the bin of another thread, and clears it.
@@ -62,44 +55,6 @@ struct Place {
 template <class T>
 void take_all(std::vector<T>& from, std::vector<Place>& to) {
   for (std::size_t k = 0; k < from.size(); ++k) to[k].take(from[k]);
-}
-
-// --- bins: bin i holds edges[i] < c <= edges[i + 1] ---
-
-// Which case a row is depends on its numbers, so a branch would often be mispredicted.
-inline std::int64_t chosen(bool first, std::int64_t a, std::int64_t b) {
-  return b ^ ((a ^ b) & -(std::int64_t)first);
-}
-// The bin of c, of which the guess is one off at most.
-inline std::int64_t settled(std::int64_t guess, double c, const double* edges, std::int64_t bins) {
-  const std::int64_t beyond = guess - (bins - 1), k = guess - (beyond & ~(beyond >> 63));
-  return k + ((k < bins - 1) & (c > edges[k + 1])) - ((k > 0) & (c <= edges[k]));
-}
-
-// For each of 256 mantissas m of q = m 2^e the part of a halving that q is in: floor(-128 log2(m/2)).
-struct FineGuess {
-  std::uint8_t part[256];
-  FineGuess() {
-    const double step = 0.99459942348363317565;  // 2^(-1/128)
-    for (int i = 0; i < 256; ++i) {
-      const double half = (1 + i / 256.0) / 2;
-      double edge = step;
-      int j = 0;
-      while (j < FineBins::per_halving - 1 && half <= edge) ++j, edge *= step;
-      part[i] = (std::uint8_t)j;
-    }
-  }
-};
-
-inline std::int64_t fine_bin(const FineGuess& guess, double c, const double* edges) {
-  const double q = 1 - c;  // exact for c > 1/2; only then it is used
-  std::uint64_t bits;
-  std::memcpy(&bits, &q, sizeof bits);
-  const std::int64_t halving = 1021 - (std::int64_t)(bits >> 52);  // q in [2^-(2 + halving), twice that)
-  const std::int64_t high =
-      FineBins::below + halving * FineBins::per_halving + guess.part[(bits >> 44) & 255];
-  const std::int64_t low = (std::int64_t)(c * (2 * FineBins::below));
-  return settled(chosen(c > 0.5, high, low), c, edges, FineBins::all);
 }
 
 // --- the hardest rows: of the largest loss, then of the lowest number ---

@@ -64,7 +64,9 @@ void rank_block(const Job& job, Stop* stop, const State<C>& st, Block block, std
                     : standing && standing[i].rank >= 0 ? standing[i].rank
                     : ld == 1                           ? RowPasses<C>::rank(stop, z, n, z[y], y)
                                                         : LanePasses<C>::rank(scores, z[y * ld], y);
-    if (o.argmax && o.rank && !job.target_score && o.rank[row] == 0)
+    if (o.argmax && ld == 1 && n <= RowPasses<C>::a_very_short_row)
+      o.argmax[row] = peak != peak ? -1 : RowPasses<C>::argmax_of_short(z, n, Simd<C>::set1(peak));
+    else if (o.argmax && o.rank && !job.target_score && o.rank[row] == 0)
       o.argmax[row] = y;  // nothing beats it
     else if (o.argmax && standing && peak == peak)
       o.argmax[row] =

@@ -81,6 +81,7 @@ LL_INLINE void load_rows(const Job& job, Workspace<C>& work, Block block, BlockR
   const bool plain = wants_peak && !has_transform(job.transform) && job.op != Op::pick;
   const bool ranks =
       plain && !buf.z && job.results.rank && job.results.argmax && !job.target_score && n <= stretch<C>;
+  const bool is_short = n <= RowPasses<C>::a_short_row;
   for (int i = 0; i < rows; ++i) {
     in.skip[i] = job.skip_inactive && is_inactive(job.known, st, block.row, i);
     in.z[i] = in.skip[i] ? nullptr : buf.z ? buf.z + i * ld : (const C*)in.at[i];
@@ -88,6 +89,10 @@ LL_INLINE void load_rows(const Job& job, Workspace<C>& work, Block block, BlockR
     if (in.skip[i]) continue;
     if (ranks && st.y[i] >= 0) {
       const C t = in.z[i][st.y[i]];
+      if (is_short) {
+        store_extremes(i, RowPasses<C>::extremes_and_counts(in.z[i], n, t, st.lanes + (2 * S::W + i) * S::W));
+        continue;
+      }
       store_extremes(i, RowPasses<C>::extremes_and_standing(in.z[i], n, t, in.standing[i]));
     } else if (plain) {
       store_extremes(i, load_row_extremes(stop, job.x, n, in.at[i], part(buf.z, i)));
@@ -99,6 +104,13 @@ LL_INLINE void load_rows(const Job& job, Workspace<C>& work, Block block, BlockR
           transform(job.transform, own + j, slope ? slope + j : nullptr, m);
         });
     }
+  }
+  if (ranks && is_short) {
+    C counts[S::W];
+    S::store(counts, RowPasses<C>::fold_sum(st.lanes + 2 * S::W * S::W));
+    for (int i = 0; i < rows; ++i)
+      if (!in.skip[i] && st.y[i] >= 0)
+        in.standing[i].rank = RowPasses<C>::rank_of(counts[i], in.z[i][st.y[i]]);
   }
   if (const Operand* mask = job.transform.mask) {
     locate(shape, *mask, block, in.at);

@@ -89,6 +89,37 @@ struct RowPasses {
     if (n > a_piece) found.first = first_piece(all.high, piece_of_high) * a_piece;
     return all;
   }
+  // The same of a short row. How many scores are above the threshold, and `equal_ones` times how many equal
+  // it, is left in the lanes of `counts`.
+  static Extremes extremes_and_counts(const C* z, std::int64_t n, C threshold, C* counts) {
+    const V t = S::set1(threshold), one = S::set1(1), many = S::set1(equal_ones);
+    Extremes a = none(), b = a;
+    V first = S::set1(0), second = first;
+    const auto look = [&](Extremes& e, V& sum, V v, V low) LL_INLINE_LAMBDA {
+      e.take(v, low);
+      sum = S::add_where(sum, S::lt(t, v), one);
+      sum = S::add_where(sum, S::eq(t, v), many);
+    };
+    std::int64_t j = 0;
+    for (; j + 2 * W <= n; j += 2 * W) {
+      const V u = S::load(z + j), v = S::load(z + j + W);
+      look(a, first, u, u), look(b, second, v, v);
+    }
+    if (j + W <= n) {
+      const V u = S::load(z + j);
+      look(a, first, u, u), j += W;
+    }
+    if (j < n)
+      look(b, second, S::loadn(z + j, (int)(n - j), lowest()), S::loadn(z + j, (int)(n - j), -lowest()));
+    S::store(counts, first + second);
+    a.take(b.high, b.low);
+    return a;
+  }
+  static constexpr C equal_ones = 4096;  // more than a short row has classes
+  static std::int64_t rank_of(C counts, C threshold) {
+    const auto all = (std::int64_t)counts, equal = all / (std::int64_t)equal_ones;
+    return equal == 1 && threshold > lowest() ? all - (std::int64_t)equal_ones : -1;
+  }
   static constexpr std::int64_t a_piece = 2048;  // classes, in the nearest cache; at most 2^24 pieces
   // The first piece with the peak, from that in which each lane has its own.
   static std::int64_t first_piece(V high, V piece_of_high) {
@@ -258,16 +289,23 @@ struct RowPasses {
 
   // Of short rows, without branches that depend on the scores: a mispredicted one costs as much as the row.
   static constexpr std::int64_t a_short_row = 64 * W;
-  static std::int64_t argmax_of_short(const C* z, std::int64_t n, V top) {
-    const std::int64_t whole = n / W * W;
+  // Of these even the branch on whether the target is the argmax costs more than to find it.
+  static constexpr std::int64_t a_very_short_row = 8 * W;
+  static LL_INLINE std::int64_t argmax_of_short(const C* z, std::int64_t n, V top) {
     std::int64_t found = -1;
-    const auto look = [&](std::int64_t j, V v) LL_INLINE_LAMBDA {
-      const unsigned hit = S::bits(S::eq(v, top));
-      const std::int64_t here = j + __builtin_ctz(hit | 1u << 31), is_here = -(std::int64_t)(hit != 0);
+    for (std::int64_t from = (n - 1) / 64 * 64; from >= 0; from -= 64) {
+      const std::int64_t m = least((std::int64_t)64, n - from);
+      std::uint64_t hits = 0;
+      std::int64_t j = 0;
+      for (; j + W <= m; j += W) hits |= (std::uint64_t)S::bits(S::eq(S::load(z + from + j), top)) << j;
+      if (j < m) {
+        const V last = S::loadn(z + from + j, (int)(m - j), (C)__builtin_nan(""));
+        hits |= (std::uint64_t)S::bits(S::eq(last, top)) << j;
+      }
+      const std::int64_t here = from + __builtin_ctzll(hits | 1ull << 63),
+                         is_here = -(std::int64_t)(hits != 0);
       found ^= (found ^ here) & is_here;
-    };
-    if (whole < n) look(whole, S::loadn(z + whole, (int)(n - whole), (C)__builtin_nan("")));
-    for (std::int64_t j = whole - W; j >= 0; j -= W) look(j, S::load(z + j));
+    }
     return found;
   }
   static std::int64_t rank_in_short(const C* z, std::int64_t n, V t, std::int64_t y) {

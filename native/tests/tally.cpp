@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
+#include "confidence_bins.hpp"
 #include "exact_sums.hpp"
 #include "problem.hpp"
 
@@ -15,6 +17,15 @@ namespace tests {
 namespace {
 
 using Ints = std::vector<std::int64_t>;
+
+std::vector<double> edges_of_fine_bins() {
+  std::vector<double> found;
+  for (int k = 0; k < FineBins::below; ++k) found.push_back(k / 2048.0);
+  for (int k = 0; k < FineBins::all - FineBins::below; ++k)
+    found.push_back(1 - std::exp2(-(1 + k / (double)FineBins::per_halving)));
+  found.push_back(1);
+  return found;
+}
 
 // How scores lie in memory: rows one after another, in reverse, or each class's scores side by side.
 enum class Lay { rows, reversed, planes };
@@ -43,10 +54,7 @@ struct Rows {
       if (i % 7 == 1) row[0] += 12;
     }
     for (int k = 0; k <= 7; ++k) edges.push_back(k / 7.0);
-    for (int k = 0; k < FineBins::below; ++k) fine_edges.push_back(k / 2048.0);
-    for (int k = 0; k < FineBins::all - FineBins::below; ++k)
-      fine_edges.push_back(1 - std::exp2(-(1 + k / (double)FineBins::per_halving)));
-    fine_edges.push_back(1);
+    fine_edges = edges_of_fine_bins();
     shape.rows = n, shape.classes = classes, shape.axes = 1, shape.extent[0] = n;
     lay(Lay::rows);
   }
@@ -98,9 +106,12 @@ struct Tables {
 
 void add(double x, std::int64_t place, Ints& limbs) { add_exactly({&x, nullptr, place, 1}, limbs.data()); }
 
-void add_bin(const std::vector<double>& edges, double c, bool hit, Ints* bins) {
+std::int64_t bin_of(const std::vector<double>& edges, double c) {
   const auto above = std::lower_bound(edges.begin(), edges.end(), c) - edges.begin();
-  const auto k = std::max<std::int64_t>(0, above - 1);
+  return std::max<std::int64_t>(0, above - 1);
+}
+void add_bin(const std::vector<double>& edges, double c, bool hit, Ints* bins) {
+  const std::int64_t k = bin_of(edges, c);
   ++bins[0][(std::size_t)k], bins[1][(std::size_t)k] += hit;
   add(c, k, bins[2]);
 }
@@ -222,9 +233,47 @@ void test_indices(Rows r, Dtype dtype, const std::string& name) {
   CHECK(tables == expected && found.unusual == left, "%s", name.c_str());
 }
 
+// The guess as metrics.hpp defines it.
+std::int64_t guess_of(double c) {
+  using G = ConfidenceGuess;
+  if (c <= 0.5) return (std::int64_t)std::nearbyint(c * G::per_unit);
+  const double other = std::max(1 - c, G::least_other);
+  std::int64_t bits;
+  std::memcpy(&bits, &other, sizeof bits);
+  return G::top - (bits >> G::shift);
+}
+
+// Both bins of every edge and of its neighbours, for any number of bins; and of edges in no order.
+void test_bins() {
+  const std::vector<double> fine = edges_of_fine_bins();
+  for (int bins : {1, 2, 7, 15, 16, 1000, 5000}) {
+    std::vector<double> equal;
+    for (int k = 0; k <= bins; ++k) equal.push_back(k / (double)bins);
+    const ConfidenceBins found({equal.data(), bins}, {fine.data(), FineBins::all});
+    std::vector<double> all = fine;
+    all.insert(all.end(), equal.begin(), equal.end());
+    all.push_back(std::numeric_limits<double>::denorm_min()), all.push_back(1 - 0x1p-53);
+    for (double edge : all)
+      for (double c : {std::nextafter(edge, 0.0), edge, std::min(1.0, std::nextafter(edge, 1.0))}) {
+        const std::size_t place = found.place(guess_of(c), c);
+        CHECK(place < found.places() && found.equal(place) == bin_of(equal, c) &&
+                  found.fine(place) == bin_of(fine, c),
+              "bins of %.17g among %d", c, bins);
+      }
+  }
+  const double lost = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  const std::vector<double> equal{lost, inf, -inf, 0.3, lost, 0.1}, odd(FineBins::all + 1, lost);
+  const ConfidenceBins found({equal.data(), 5}, {odd.data(), FineBins::all});
+  for (double c = 0; c <= 1; c += 1.0 / 4096) {
+    const std::size_t place = found.place(guess_of(c), c);
+    CHECK(place < found.places() && found.equal(place) < 5 && found.fine(place) == 0, "odd edges at %g", c);
+  }
+}
+
 }  // namespace
 
 void test_tally(bool quick) {
+  test_bins();
   const std::string before = current()->name;
   for (const Table* table : available()) {
     choose(table->name);
