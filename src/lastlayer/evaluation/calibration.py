@@ -179,7 +179,9 @@ def fit_temperature(
     facts = {} if sample_weight is None else {"sample_weight": sample_weight}
     source = _source(Request(scores, targets, label, columns, axis, binary, facts))
     if weight is not None:
-        source = LinearSource(source, weight, bias)
+        if binary:
+            raise OptionError("fit_temperature", "binary", "True", "False with weight=")
+        source, axis = LinearSource(source, weight, bias, axis), -1
     if invalid not in ("error", "skip"):
         raise OptionError("fit_temperature", "invalid", repr(invalid), "'error' or 'skip'")
     options: dict[str, Any] = {

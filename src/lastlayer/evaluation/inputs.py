@@ -15,6 +15,7 @@ from lastlayer.labels import MISSING, UNKNOWN, Labels
 from lastlayer.problem import is_top_k
 
 from .options import TallyOptions
+from .readers.values import spread
 from .rows import as_float64
 
 __all__ = ["Facts", "Targets", "facts_of", "scores_of", "targets_of"]
@@ -167,34 +168,23 @@ def facts_of(
     """What else was said of the rows, each as one array."""
     weights = None
     if sample_weight is not None:
-        weights = _spread(function, "sample_weight", sample_weight, shape).astype(np.float64)
+        weights = spread(function, "sample_weight", sample_weight, shape).astype(np.float64)
         good = (weights >= 0) & (weights <= _LARGEST)
         if not good.all():
             first = int(np.flatnonzero(~good)[0])
             rule = "a weight of 0 or more, at most 2^32"
             raise OptionError(function, f"sample_weight[{first}]", str(weights[first]), rule)
     numbers = [
-        None if value is None else _whole(function, name, _spread(function, name, value, shape))
+        None if value is None else _whole(function, name, spread(function, name, value, shape))
         for name, value in (("n_bytes", n_bytes), ("positions", positions), ("rows", rows))
     ]
     if positions is None and len(shape) > 1:
         numbers[1] = np.broadcast_to(np.arange(shape[-1]), shape).reshape(-1)
     keys = [
-        None if value is None else _spread(function, name, value, shape)
+        None if value is None else spread(function, name, value, shape)
         for name, value in (("groups", groups), ("documents", documents))
     ]
     return Facts(weights, numbers[0], keys[0], keys[1], numbers[1], numbers[2])
-
-
-def _spread(function: str, name: str, value: Any, shape: Shape) -> Any:
-    """One element for each row; an array without the last row axes is repeated along them."""
-    array = np.asarray(to_host(value) if hasattr(value, "shape") else value)
-    while array.ndim < len(shape) and array.ndim and array.shape == shape[: array.ndim]:
-        array = array[..., None]
-    try:
-        return np.broadcast_to(array, shape).reshape(-1)
-    except ValueError:
-        raise ShapeError(function, name, f"of shape {array.shape}", f"{shape}, one for each row") from None
 
 
 def _whole(function: str, name: str, array: Any) -> Ints:

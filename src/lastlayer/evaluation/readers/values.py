@@ -13,7 +13,7 @@ import numpy as np
 from lastlayer.blocks import UnreadableError, opened, to_host
 from lastlayer.errors import DtypeError, ShapeError
 
-__all__ = ["Part", "array_of", "digest", "fingerprint", "keys_of", "sliced", "with_gaps"]
+__all__ = ["Part", "array_of", "digest", "fingerprint", "keys_of", "sliced", "spread", "with_gaps"]
 
 _SAMPLES = 64  # rows of an array that a fingerprint reads
 
@@ -104,6 +104,17 @@ def sliced(array: Any, box: tuple[slice, ...]) -> Any:
     """The box's part of an array, which may have fewer axes."""
     box = box[: len(array.shape)]
     return array[box if len(box) != 1 else box[0]]
+
+
+def spread(function: str, name: str, value: Any, shape: tuple[int, ...]) -> Any:
+    """One element for each row; an array without the last row axes is repeated along them."""
+    array = np.asarray(to_host(value) if hasattr(value, "shape") else value)
+    while array.ndim < len(shape) and array.ndim and array.shape == shape[: array.ndim]:
+        array = array[..., None]
+    try:
+        return np.broadcast_to(array, shape).reshape(-1)
+    except ValueError:
+        raise ShapeError(function, name, f"of shape {array.shape}", f"{shape}, one for each row") from None
 
 
 # --- what tells data from other data ------------------------------------------------------------------------
