@@ -110,6 +110,7 @@ struct RowResults {
   double* mass = nullptr;
   double* spread = nullptr;
   double* square = nullptr;
+  double* moment = nullptr;
   std::int64_t* argmax = nullptr;
   std::int64_t* rank = nullptr;
 };

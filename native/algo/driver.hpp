@@ -49,6 +49,7 @@ inline void check_alignment(const Job& job, const char* arena) {
                               o.mass,
                               o.spread,
                               o.square,
+                              o.moment,
                               o.argmax,
                               o.rank};
   const void* const results[] = {o.lse, o.confidence, job.top.probability};

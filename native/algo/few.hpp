@@ -16,7 +16,7 @@ bool has_few(const Job& job, const Cut& cut) {
   const RowResults& o = job.results;
   const EffectiveTarget& t = job.target;
   const bool losses_alone = !o.peak && !o.confidence && !o.rest && !o.gap && !o.mass && !o.spread &&
-                            !o.square && !o.argmax && !o.rank && !job.top.k;
+                            !o.square && !o.moment && !o.argmax && !o.rank && !job.top.k;
   return cut.lanes && job.shape.classes <= few_classes && !is_backward(job.op) && job.op != Op::pick &&
          losses_alone && t.kind != Target::dense && t.on == 1 && t.off == 0 && job.z_loss == 0 &&
          !t.of_shard && !job.known.rest && !has_transform(job.transform) &&

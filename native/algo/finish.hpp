@@ -56,6 +56,7 @@ void finish_rest(State<C>& st, int rows) {
       }
       S::store(st.confidence + i, S::fma(E, times, S::fma(E, times_lo, E_lo * times)) + (peak - peak));
       S::store(st.spread + i, S::load(st.spread + i) * inverse);
+      S::store(st.moment + i, S::load(st.moment + i) * inverse);
       S::store(st.square + i,
                S::load(st.square + i) * inverse * inverse + S::keep(S::neq(peak, none), count - one));
     }
@@ -227,5 +228,5 @@ void store_row_results(const Losses& losses, const RowResults& o, const State<C>
   if (o.rest)
     for (int i = 0; i < rows; ++i) o.rest[row + i] = (double)st.rest[i] + (double)st.lo[i];
   put_double(o.gap, st.gap), put_double(o.mass, st.mass);
-  put_double(o.spread, st.spread), put_double(o.square, st.square);
+  put_double(o.spread, st.spread), put_double(o.square, st.square), put_double(o.moment, st.moment);
 }

@@ -4,6 +4,7 @@
 //   counted
 //            instead: their exponential is exactly E, so a small rest keeps all its digits (docs/design.md)
 //   moments  the same, and sum exp * (peak - z) and sum exp^2, for the entropy and the sum of p^2
+//   second   the same, and sum exp * (peak - z)^2, for the variance of z
 //
 // Sums run in blocks of a few vectors, and the blocks' sums are added as pairs (hi, lo). The low half of a
 // pair grows with the number of blocks, and so do the roundings in it: after K additions the pair is off by
@@ -12,7 +13,7 @@
 // for 2^31 classes: the error does not grow with V. All exponentials carry the factor 2^BIAS of math.hpp; the
 // squares carry its square.
 
-enum class Take { rest, moments };
+enum class Take { rest, moments, second };
 
 // Classes a stretch: where vectors run along the classes, in blocks of 8, and across rows.
 template <class C>
@@ -78,15 +79,15 @@ struct Fold {
   using V = typename S::V;
   static constexpr int block = FINE ? 1 : 4;
   static constexpr bool tabled = ExpAt<C>::tabled;
-  V s, w, w_lo, count, spread, square;  // of this block, but for the count
-  Pair<C> total, spreads, squares;
+  V s, w, w_lo, count, spread, square, moment;  // of this block, but for the count
+  Pair<C> total, spreads, squares, moments;
   V count_lo;  // of more than one stretch
   std::int64_t ties = 0;
   int flushes = 0, moment_flushes = 0;
 
   LL_INLINE Fold() {
-    s = w = w_lo = count = count_lo = spread = square = S::set1(0);
-    total.zero(), spreads.zero(), squares.zero();
+    s = w = w_lo = count = count_lo = spread = square = moment = S::set1(0);
+    total.zero(), spreads.zero(), squares.zero(), moments.zero();
   }
   // Adds one vector; returns its exponentials.
   template <bool WANT_E, bool FAR, bool ALL = false>
@@ -115,10 +116,11 @@ struct Fold {
       s = S::add_where(s, other, e);
     }
     if constexpr (FINE && !tabled) w_lo = S::fma_where(w_lo, other, pw_lo, ps);
-    if constexpr (TAKE == Take::moments) {
-      const V x = S::keep(other, S::fma(pw, ps, ps));
-      spread = S::fma_where(spread, other, x, peak - z);
+    if constexpr (TAKE != Take::rest) {
+      const V x = S::keep(other, S::fma(pw, ps, ps)), below = peak - z;
+      spread = S::fma_where(spread, other, x, below);
       square = S::fma(x, x, square);
+      if constexpr (TAKE == Take::second) moment = S::fma_where(moment, other, x * below, below);
     }
     return e;
   }
@@ -137,13 +139,14 @@ struct Fold {
       total.add(s);
     }
     s = S::set1(0);
-    if constexpr (TAKE == Take::moments)
+    if constexpr (TAKE != Take::rest)
       if (!FINE || ++moment_flushes % 4 == 0) flush_moments();
   }
   LL_INLINE void flush_moments() {  // blocks of four vectors, however short those of the sum are
     spreads.add(spread);
     squares.add(square);
-    spread = square = S::set1(0);
+    if constexpr (TAKE == Take::second) moments.add(moment);
+    spread = square = moment = S::set1(0);
   }
   // Instead of flush and close, where there is one block.
   LL_INLINE void only() {
@@ -158,7 +161,7 @@ struct Fold {
       total.add(w);
       w = S::set1(0);
     }
-    if constexpr (TAKE == Take::moments && FINE) flush_moments();
+    if constexpr (TAKE != Take::rest && FINE) flush_moments();
   }
   LL_INLINE void add(const Fold& b) {  // another stretch; both are closed
     total.add(b.total);
@@ -168,7 +171,8 @@ struct Fold {
       both.add(Pair<C>{b.count, b.count_lo});
       count = both.hi, count_lo = both.lo;
     }
-    if constexpr (TAKE == Take::moments) spreads.add(b.spreads), squares.add(b.squares);
+    if constexpr (TAKE != Take::rest) spreads.add(b.spreads), squares.add(b.squares);
+    if constexpr (TAKE == Take::second) moments.add(b.moments);
   }
 };
 

@@ -14,7 +14,9 @@ void lane_sums(const Job& job, Workspace<C>& work, Columns<C> z, int rows, Ahead
       case Op::softmax:
       case Op::grad: P::template sum_exp<Take::rest, true>(stop, st, i, at, ahead.at(i), drain); break;
       default:
-        if (wants_moments(job.results))
+        if (job.results.moment)
+          P::template sum_exp<Take::second, false>(stop, st, i, at, ahead.at(i), drain);
+        else if (wants_moments(job.results))
           P::template sum_exp<Take::moments, false>(stop, st, i, at, ahead.at(i), drain);
         else
           P::template sum_exp<Take::rest, false>(stop, st, i, at, ahead.at(i), drain);

@@ -80,10 +80,11 @@ struct LanePasses {
       fold_stretches<lane_stretch>(stop, n, sums, sum);
     S::store(st.hi + i, sums.total.hi), S::store(st.lo + i, sums.total.lo);
     S::store(st.count + i, sums.count);
-    if constexpr (TAKE == Take::moments) {
+    if constexpr (TAKE != Take::rest) {
       S::store(st.spread + i, sums.spreads.value());
       S::store(st.square + i, sums.squares.value());
     }
+    if constexpr (TAKE == Take::second) S::store(st.moment + i, sums.moments.value());
   }
 
   // mass = sum t and gap = sum t (peak - z) of W rows, for t = w (on q + off); or t = w where q is null, and

@@ -162,11 +162,15 @@ LL_INLINE void sum_rows(const Job& job, Workspace<C>& work, Block block, const B
     const RowsToSum<C> to_sum{rows, n, in.z, exponentials ? buf.e : nullptr, in.next, size};
     if (exponentials)
       P::template sum_exp<Take::rest, true>(stop, st, to_sum, buf.drain);
+    else if (job.results.moment)
+      P::template sum_exp<Take::second, false>(stop, st, to_sum, buf.drain);
     else if (wants_moments(job.results))
       P::template sum_exp<Take::moments, false>(stop, st, to_sum, buf.drain);
     else
       P::template sum_exp<Take::rest, false>(stop, st, to_sum, buf.drain);
-    if (wants_moments(job.results))
+    if (job.results.moment)
+      P::template fold_sums<Take::second>(st);
+    else if (wants_moments(job.results))
       P::template fold_sums<Take::moments>(st);
     else
       P::template fold_sums<Take::rest>(st);

@@ -237,10 +237,11 @@ struct RowPasses {
       C* at = st.lanes + i * W;
       S::store(at, sums.total.hi), S::store(at + W * W, sums.total.lo);
       st.count[i] = (C)sums.ties;
-      if constexpr (TAKE == Take::moments) {
+      if constexpr (TAKE != Take::rest) {
         S::store(at + 2 * W * W, sums.spreads.value());
         S::store(at + 3 * W * W, sums.squares.value());
       }
+      if constexpr (TAKE == Take::second) S::store(at + 4 * W * W, sums.moments.value());
     }
     outer = drain;
   }
@@ -248,10 +249,11 @@ struct RowPasses {
   static void fold_sums(State<C>& st) {
     Pair<C> sum = fold_pairs(st.lanes, st.lanes + W * W);
     S::store(st.hi, sum.hi), S::store(st.lo, sum.lo);
-    if constexpr (TAKE == Take::moments) {
+    if constexpr (TAKE != Take::rest) {
       S::store(st.spread, fold_sum(st.lanes + 2 * W * W));
       S::store(st.square, fold_sum(st.lanes + 3 * W * W));
     }
+    if constexpr (TAKE == Take::second) S::store(st.moment, fold_sum(st.lanes + 4 * W * W));
   }
 
   // mass = sum t and gap = sum t (peak - z) of row i, for t = w (on q + off); or t = w where q is null, and

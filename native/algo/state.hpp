@@ -1,7 +1,8 @@
 // The state of a block of rows between the passes: some numbers for each row, in scratch. In: targets and
 // weights. Out: the numbers that `finish.hpp` and the write pass go on with.
 //
-//   before finish: peak, sum (hi + lo), count of the peaks, zy, mass, gap, spread, square
+//   before finish: peak, sum (hi + lo), count of the peaks, zy, mass, gap, spread, square,
+//                  moment
 //   after:         rest + lo, log1p(rest) = log1p + log1p_lo, lse, confidence, loss, and for what is written
 //                  out_j = e_j (times + times_lo) - t_j minus       out_y = at_target
 //
@@ -14,25 +15,25 @@ struct State {
   // sets.
   static constexpr int pitch = most + 64 / (int)sizeof(C);
   C *peak, *at, *hi, *lo, *count, *spread, *square, *zy, *mass, *gap, *weight, *times, *times_lo, *minus,
-      *at_target, *log1p, *log1p_lo, *confidence, *low, *label, *rest, *lse, *loss, *other, *tilt;
+      *at_target, *log1p, *log1p_lo, *confidence, *low, *label, *rest, *lse, *loss, *other, *tilt, *moment;
   C* lanes;  // W x W matrices: one vector a row, to be folded over its lanes
   std::int64_t* y;
   std::int64_t* masked;  // see mask.hpp; in the memory of y, as softmax has no targets
   char** x_row;
 
   static constexpr std::int64_t bytes() {
-    return (28 * pitch + 4 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 +
+    return (29 * pitch + 5 * Simd<C>::W * Simd<C>::W) * (std::int64_t)sizeof(C) + most * 8 + 2 * most * 8 +
            64;
   }
   // Places the fields at p, which is aligned to 64 bytes; returns the first byte after them.
   char* place(char* p) {
     C* c = (C*)p;
-    C** fields[] = {&peak,       &hi,     &lo,    &count,    &spread, &square,    &zy,    &mass,
-                    &gap,        &weight, &times, &times_lo, &minus,  &at_target, &log1p, &log1p_lo,
-                    &confidence, &low,    &label, &rest,     &lse,    &loss,      &other, &tilt};
+    C** fields[] = {&peak,   &hi,    &lo,       &count, &spread,    &square, &zy,       &mass,       &gap,
+                    &weight, &times, &times_lo, &minus, &at_target, &log1p,  &log1p_lo, &confidence, &low,
+                    &label,  &rest,  &lse,      &loss,  &other,     &tilt,   &moment};
     for (C** f : fields) *f = c, c += pitch;
     at = c, c += 3 * pitch;
-    lanes = c, c += 4 * Simd<C>::W * Simd<C>::W;
+    lanes = c, c += 5 * Simd<C>::W * Simd<C>::W;
     y = masked = (std::int64_t*)c;
     x_row = (char**)(y + most);
     return (char*)(x_row + 2 * most);

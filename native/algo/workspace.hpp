@@ -34,6 +34,6 @@ struct Workspace {
     buffers.spare = take(drains<C>(job, cut));
     buffers.rows = (C*)p;
     if (!cut.lanes)
-      for (int i = 0; i < 4 * Simd<C>::W * Simd<C>::W; ++i) state.lanes[i] = 0;
+      for (int i = 0; i < 5 * Simd<C>::W * Simd<C>::W; ++i) state.lanes[i] = 0;
   }
 };

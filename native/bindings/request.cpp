@@ -229,6 +229,7 @@ void open_statistics(Request& r, const StatsArguments& a, Statistics& call) {
   o.mass = (double*)slot("mass", Dtype::f64);
   o.spread = (double*)slot("spread", Dtype::f64);
   o.square = (double*)slot("square", Dtype::f64);
+  o.moment = (double*)slot("moment", Dtype::f64);
   o.argmax = (std::int64_t*)slot("argmax", Dtype::i64);
   o.rank = (std::int64_t*)slot("rank", Dtype::i64);
   if (o.rank && call.target.kind != Target::index) refuse("rank", "needs index targets");

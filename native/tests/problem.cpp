@@ -355,6 +355,7 @@ void Problem::add_results(Random& random, bool plain) {
       o.confidence = some(maybe(), narrow);
       o.gap = (double*)some(targets && maybe(), 8), o.mass = (double*)some(targets && maybe(), 8);
       o.spread = (double*)some(maybe(), 8), o.square = (double*)some(maybe(), 8);
+      o.moment = (double*)some(maybe(), 8);
       o.argmax = (std::int64_t*)some(maybe(), 8), o.rank = (std::int64_t*)some(ranked && maybe(), 8);
     }
   }
@@ -454,12 +455,13 @@ void Problem::find_truth() {
       continue;
     }
     // statistics
-    r.rest = r.spread = r.square = 0;
+    r.rest = r.spread = r.square = r.moment = 0;
     for (std::int64_t j = 0; j < V; ++j) {
       e[j] = r.sound ? std::exp(z[j] - r.peak) : nan;
       if (j == r.argmax || !r.sound) continue;
       r.rest += e[j];
-      if (e[j] > 0) r.spread += e[j] * (r.peak - z[j]), r.square += e[j] * e[j];
+      const double below = r.peak - z[j];
+      if (e[j] > 0) r.spread += e[j] * below, r.moment += e[j] * below * below, r.square += e[j] * e[j];
     }
     const double l = std::log1p(r.rest);
     r.lse = r.sound ? r.peak + l : r.peak;
@@ -529,6 +531,7 @@ void Problem::check(const char* isa) {
     number(o.confidence, r.sound ? r.confidence : nan, 1, "confidence");
     wide(o.rest, r.rest, 0, "rest"), wide(o.mass, r.mass, 0, "mass"), wide(o.gap, r.gap, 0, "gap");
     wide(o.spread, r.spread, 0, "spread"), wide(o.square, r.square, 0, "square");
+    wide(o.moment, r.moment, 0, "moment");
     const double slack = call.transform.temperature != 1 || call.transform.softcap != 0
                              ? 1e-3
                              : 0;  // transformed scores are rounded

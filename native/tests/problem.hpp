@@ -123,7 +123,7 @@ class Problem {
     bool result;
   };
   struct Row {  // the truth of a row
-    double peak, rest, lse, confidence, gap, mass, spread, square, loss, loss_size;
+    double peak, rest, lse, confidence, gap, mass, spread, square, moment, loss, loss_size;
     std::int64_t argmax;
     bool ignored, sound;  // sound: there are probabilities
     std::int64_t y;
