@@ -52,7 +52,10 @@ def total(values, n):
 
 
 def stats_of(x, y, dense, axis=1):
-    rows, wide = x.size // x.shape[axis], ("rest", "spread", "square", *(("gap", "mass") if dense else ()))
+    rows, wide = (
+        x.size // x.shape[axis],
+        ("rest", "spread", "square", "moment", *(("gap", "mass") if dense else ())),
+    )
     into = {name: np.empty(rows) for name in wide} | {"lse": np.empty(rows, np.float32)}
     core_calls.row_stats(x, axis, targets=y, dense=dense, into=into)
     return into
@@ -66,6 +69,7 @@ def true_stats(period, n):
     return {
         "rest": total(e, n) - 1,
         "spread": total(e * below, n),
+        "moment": total(e * below**2, n),
         "square": total(e * e, n) - 1,
         "lse": z.max() + np.log(total(e, n)),
     }

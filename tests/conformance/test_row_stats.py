@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise, permutations
 
+import mpmath
 import numpy as np
 import pytest
 from assertions import assert_ulp, raises
 
 import lastlayer as ll
+from lastlayer import dispatch
+from lastlayer import problem as checks
 
 N, V = 12, 70
 CUTS = (0, 5, 6, 70)  # of the classes
@@ -356,3 +359,64 @@ def test_a_target_beyond_int64_is_of_another_shard(backend):
 def test_results_beyond_float32_raise_no_warning(backend):
     z = np.array([[0.0, 3e38], [-3e38, 3e38]], np.float32)
     assert ll.row_stats(z, [0, 0]).nll.tolist() == [np.float32(3e38), np.inf]
+
+
+# --- the second moment, which only internal callers ask for -------------------------------------------------
+
+
+def moment_of(z, fields=("moment",), **options):
+    scores = checks.scores("row_stats", z, **options)
+    found = dispatch.backend(scores).row_stats(checks.without_targets(scores), frozenset(fields))
+    return found.moment
+
+
+def true_moment(z, temperature=1.0):
+    """sum_j exp(z_j - peak) (peak - z_j)^2 of each row, in mpmath."""
+    found = []
+    with mpmath.workdps(50):
+        for row in z.astype(np.float64):
+            if not np.isfinite(row.max()):
+                found.append(np.nan)
+                continue
+            falls = [(mpmath.mpf(row.max()) - mpmath.mpf(v)) / temperature for v in row if v > -np.inf]
+            found.append(float(mpmath.fsum(mpmath.exp(-f) * f * f for f in falls)))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 10, 16, 17, 64, 65, 100, 1000])
+def test_the_second_moment(backend, classes):
+    """As accurate as its terms: exponential, difference and two products."""
+    rng = np.random.default_rng(classes)
+    for scale in (1e-3, 1, 20):
+        z = (rng.normal(size=(6, classes)) * scale).astype(np.float32)
+        z[1], z[2, 0], z[3, -1] = z[1, 0], -np.inf, 10_000
+        for dtype in (np.float32, np.float64):
+            some = z.astype(dtype)
+            for fields in (("moment",), ("moment", "spread", "square", "argmax")):
+                unit = 2.0**-24 if dtype == np.float32 and backend != "reference" else 2.0**-53
+                found, truth = moment_of(some, fields), true_moment(some)
+                np.testing.assert_allclose(found, truth, rtol=MOMENT_BOUND * unit, atol=1e-37)
+        # scaled float32 logits are computed in double
+        z[3] = 0.5
+        truth = true_moment(z, 0.7)
+        np.testing.assert_allclose(moment_of(z, temperature=0.7), truth, rtol=1e-13, atol=1e-290)
+
+
+MOMENT_BOUND = 4  # units of roundoff
+
+
+def test_the_second_moment_of_odd_rows_and_layouts(backend):
+    z = np.random.default_rng(0).normal(size=(20, 33)).astype(np.float32)
+    expected = moment_of(z)
+    columns = np.ascontiguousarray(z.T)
+    np.testing.assert_allclose(moment_of(columns, axis=0), expected, rtol=1e-6)
+    np.testing.assert_array_equal(moment_of(z[::-1])[::-1], expected)
+    z[2], z[5, 3], z[7, 4] = -np.inf, np.nan, np.inf
+    found = moment_of(z)
+    assert np.isnan(found[[5, 7]]).all()
+    kept = np.delete(np.arange(20), [2, 5, 7])
+    np.testing.assert_array_equal(found[kept], expected[kept])
+
+
+def test_the_second_moment_is_absent_unless_asked_for(backend):
+    assert ll.row_stats(np.zeros((2, 3)), [0, 1]).moment is None

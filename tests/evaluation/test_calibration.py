@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import backends
 import numpy as np
 import pytest
 from assertions import raises
@@ -89,7 +90,7 @@ def test_it_is_that_of_scikit_learn(dtype, error):
 
 def test_derivatives():
     mpmath = pytest.importorskip("mpmath")
-    from lastlayer.evaluation.calibration import _falls, _moments
+    from lastlayer.evaluation.derivatives import falls, moments
 
     z, q = np.array([[0.5, -1.0, 2.0, -np.inf]]), np.array([[0.25, 0.5, 0.5, 0.0]])
     with mpmath.workdps(40):
@@ -100,8 +101,8 @@ def test_derivatives():
             return mpmath.mpf(1.25) * mpmath.log(mpmath.fsum(parts)) - beta * linear
 
         for beta in (0.001, 0.1, 1.0, 7.0, 30.0):
-            fall, gap = _falls(z, np.array([2]), q)
-            mean, variance = _moments(fall, beta)
+            fall, gap = falls(z, np.array([2]), q)
+            mean, variance = moments(fall, beta)
             assert gap[0] - 1.25 * mean[0] == pytest.approx(float(mpmath.diff(loss, beta)), rel=1e-13)
             assert 1.25 * variance[0] == pytest.approx(float(mpmath.diff(loss, beta, 2)), rel=1e-12)
 
@@ -109,7 +110,7 @@ def test_derivatives():
 @pytest.mark.parametrize("beta", [0.01, 1.0, 20.0])
 def test_derivatives_follow_from_the_statistics_of_shards(beta):
     from lastlayer import dispatch, problem
-    from lastlayer.evaluation.calibration import _falls, _moments
+    from lastlayer.evaluation.derivatives import falls, moments
     from lastlayer.row_law import logit_moments
     from lastlayer.row_statistics import joined
 
@@ -121,10 +122,97 @@ def test_derivatives_follow_from_the_statistics_of_shards(beta):
         backend, fields = dispatch.backend(scores), frozenset({"spread", "moment"})
         parts.append(backend.row_stats(problem.without_targets(scores), fields))
     mean, variance = logit_moments(joined(joined(parts[0], parts[1]), parts[2]), np)
-    fall, _ = _falls(z, y, None)
-    expected = _moments(fall, beta)
+    fall, _ = falls(z, y, None)
+    expected = moments(fall, beta)
     np.testing.assert_allclose(mean / beta, expected[0], rtol=1e-12)
     np.testing.assert_allclose(variance / beta**2, expected[1], rtol=1e-11)
+
+
+def derivatives_of(z, y, beta, skip=False, **options):
+    """Those of `fit_temperature`'s pass over the data."""
+    from lastlayer.evaluation.derivatives import Loss
+    from lastlayer.evaluation.readers.paths import Request, source_of
+
+    facts = {k: options.pop(k) for k in ("sample_weight",) if k in options}
+    source = source_of(Request(z, y, None, None, -1, False, facts))
+    return Loss(source, {"ignore_index": -100, **options}, skip).derivatives(beta)
+
+
+def by_numpy(z, y, w, beta):
+    z = z.astype(np.float64)
+    fall = z.max(1, keepdims=True) - z
+    with np.errstate(all="ignore"):
+        e = np.exp(-beta * fall)
+        p, some = e / e.sum(1, keepdims=True), np.where(e == 0, 0.0, fall)
+    mean = (p * some).sum(1)
+    variance = (p * (some - mean[:, None]) ** 2).sum(1)
+    return w.sum(), (w * (fall[np.arange(len(y)), y] - mean)).sum(), (w * variance).sum()
+
+
+@pytest.mark.parametrize("backend", backends.BACKENDS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_a_pass_of_statistics_gives_the_derivatives(backend, dtype):
+    r = np.random.default_rng(3)
+    for classes in (2, 10, 70, 1000):
+        z = (3 * r.normal(size=(300, classes))).astype(dtype)
+        y, w = z.argmax(1), r.integers(1, 4, 300).astype(float)
+        y[::2] = r.integers(0, classes, 150)
+        z[::7, 0] = -np.inf
+        y[(np.arange(300) % 7 == 0) & (y == 0)] = 1
+        with backends.on(backend):
+            for beta in (1e-3, 0.3, 1.0, 7.0, 1e3):
+                found = derivatives_of(z, y, beta, sample_weight=w)
+                expected = by_numpy(z, y, w, beta)
+                assert found.weight == expected[0]
+                assert found.first == pytest.approx(expected[1], rel=1e-11, abs=1e-10 * expected[0])
+                assert found.second == pytest.approx(expected[2], rel=1e-10)
+                assert found.differ
+                assert not found.all_right
+
+
+def test_rows_that_statistics_do_not_know():
+    """Ignored rows may hold anything; logits near the largest number overflow when they are multiplied."""
+    z, y = data()
+    kept = np.arange(N) % 3 > 0
+    expected = derivatives_of(z[kept], y[kept], 2.5)
+    spoilt, ignored = z.copy(), np.where(kept, y, -100)
+    spoilt[~kept] = np.nan
+    assert derivatives_of(spoilt, ignored, 2.5) == expected
+    skipped = z.copy()
+    skipped[~kept, 1] = np.inf
+    assert derivatives_of(skipped, y, 2.5, skip=True) == expected
+    large = np.array([[1e307, 0.0], [3.0, 1.0]])
+    found = derivatives_of(large, [0, 1], 100.0)
+    assert (found.weight, found.differ, found.all_right) == (2.0, True, False)
+    assert found.first == pytest.approx(2.0, rel=1e-12)
+
+
+def test_whether_logits_differ():
+    for z, differ in (
+        ([[0.0, -1000.0, 0.0]], True),  # no probability is left of the second
+        ([[1.0, 1.0 - 1e-15, 1.0]], True),
+        ([[0.0, -np.inf, 0.0]], True),
+        ([[7.0, 7.0, 7.0]], False),
+    ):
+        for beta in (1e-3, 1.0, 1e3):
+            assert derivatives_of(np.array(z), [0], beta).differ == differ
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_narrow_logits_have_the_exact_minimum(dtype):
+    """Also where it is near 1: 1e-9 is far below what sums of float32 would give."""
+    optimize = pytest.importorskip("scipy.optimize")
+    for scale in (1.0, 2.0, 1.0499):
+        z, y = data(scale)
+        z = z.astype(dtype)
+        exact = z.astype(np.float64)
+
+        def slope(beta, exact=exact, y=y):
+            p = ll.softmax(beta * exact)
+            return ((p * exact).sum(1) - exact[np.arange(N), y]).mean()
+
+        expected = optimize.brentq(slope, 1e-3, 1e3, xtol=1e-14, rtol=1e-14)
+        assert 1 / ll.fit_temperature(z, y).value == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_interval_is_that_of_the_information():

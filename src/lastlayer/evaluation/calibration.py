@@ -19,31 +19,21 @@ from dataclasses import asdict, dataclass
 from math import inf, nan, sqrt
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from lastlayer import functional
 from lastlayer.errors import DtypeError, OptionError, errors_of
-from lastlayer.labels import Labels
 
-from .exact import Sums
-from .inputs import facts_of, scores_of, targets_of
+from .derivatives import Derivatives, Loss
 from .progress import Told, shown
 from .readers.linear import LinearSource
 from .readers.paths import Request, source_of
 from .readers.source import Source
-from .rows import as_float64
 from .tally import Tally
 from .writing import write_whole
 
 __all__ = ["Temperature", "fit_temperature"]
 
-Floats = npt.NDArray[np.float64]
-
 SCHEMA = "lastlayer.temperature/1"
 _LOW, _HIGH = 1e-3, 1e3  # of T
 _STEPS = 100
-_ELEMENTS = 1 << 20  # of logits at once, unless one row alone has more
 _CLOSE = 1e-10  # relative, of the last step: the error is its square
 _Z = 1.959963984540054  # of a 95 % interval of the normal distribution
 
@@ -190,7 +180,7 @@ def fit_temperature(
     options["labels"] = source.labels if labels is None else labels
     with shown(progress) as tell:
         source = source if tell is None else Told(source, tell)
-        beta, found, steps, warning = _minimum(_Loss(source, options, invalid == "skip"))
+        beta, found, steps, warning = _minimum(Loss(source, options, invalid == "skip"))
         before, after = (_evaluated(source, options, temperature) for temperature in (1.0, 1 / beta))
     if warning:
         warnings.warn(f"fit_temperature: {warning}", stacklevel=3)  # above `errors_of` is the user
@@ -216,91 +206,7 @@ def _source(request: Request) -> Source:
     return source
 
 
-@dataclass(frozen=True)
-class _Derivatives:
-    """Of the sum of the rows' losses in beta."""
-
-    weight: float
-    first: float
-    second: float
-    differ: bool  # whether the logits of some row do; else the loss does not depend on beta
-    all_right: bool  # whether every target is the peak of its row; then the loss never rises with beta
-
-
-class _Loss:
-    """The log-loss of a source's logits times beta."""
-
-    def __init__(self, source: Source, options: dict[str, Any], skip: bool) -> None:
-        self.source, self.skip = source, skip
-        self.options = Tally(source.classes, **options).options
-        names = self.options.labels
-        self.labels = None if names is None else Labels("fit_temperature", names, source.classes)
-
-    def derivatives(self, beta: float) -> _Derivatives:
-        """One pass over the data."""
-        sums, differ, all_right = Sums(3), False, True
-        for z, y, q, w in self._rows():
-            fall, gap = _falls(z, y, q)
-            mass = np.ones(len(z)) if q is None else q.sum(axis=1)
-            mean, variance = _moments(fall, beta)
-            differ = differ or bool((fall > 0).any())
-            all_right = all_right and not (gap > 0).any()
-            for place, part in enumerate((np.ones(len(z)), gap - mass * mean, mass * variance)):
-                sums.add(w * part, place)
-        return _Derivatives(sums.value(0), sums.value(1), sums.value(2), differ, all_right)
-
-    def _rows(self) -> Iterator[tuple[Floats, Any, Floats | None, Floats]]:
-        """Logits, targets and weights of the rows that count, a few at a time."""
-        o, function = self.options, "fit_temperature"
-        for block in self.source.blocks(0):
-            scores, shape = scores_of(function, block.scores, o)
-            targets = targets_of(function, block.targets, shape, o, self.labels)
-            w = facts_of(function, shape, **block.facts).weights
-            counts = ~targets.ignored if w is None else ~targets.ignored & (w > 0)
-            step = max(1, _ELEMENTS // o.classes)
-            for begin in range(0, len(scores), step):
-                kept = begin + np.flatnonzero(counts[begin : begin + step])
-                z = as_float64(scores[kept])
-                if not (finite := np.isfinite(z.max(axis=1, initial=-inf))).all():  # NaN, inf, or -inf alone
-                    if not self.skip:
-                        _refuse(block.first + kept[~finite][0], "not finite", "finite logits")
-                    kept, z = kept[finite], z[finite]
-                q = None if targets.dense is None else targets.dense[kept]
-                y = targets.classes[kept]
-                hit = z == -inf
-                hopeless = hit[np.arange(len(z)), y] if q is None else (hit & (q > 0)).any(axis=1)
-                if hopeless.any():
-                    rule = "a finite logit there: the loss of its row is infinite at every temperature"
-                    _refuse(block.first + kept[hopeless][0], "-inf at its target", rule)
-                yield z, y, q, np.ones(len(z)) if w is None else w[kept]
-
-
-def _refuse(row: int, found: str, rule: str) -> None:
-    raise OptionError("fit_temperature", f"scores[{row}]", found, rule)
-
-
-@np.errstate(invalid="ignore")
-def _falls(z: Floats, y: Any, q: Floats | None) -> tuple[Floats, Floats]:
-    """peak - z of each class, and ``gap = sum_j q_j (peak - z_j)`` of each row; q is one-hot if not given."""
-    fall = z.max(axis=1, keepdims=True) - z
-    if q is None:
-        return fall, fall[np.arange(len(z)), y]
-    return fall, np.where(q == 0, 0.0, q * fall).sum(axis=1)
-
-
-@np.errstate(invalid="ignore")
-def _moments(fall: Floats, beta: float) -> tuple[Floats, Floats]:
-    """Mean and variance of ``peak - z`` under p = softmax(beta z), which are peak - E_p[z] and Var_p[z].
-
-    They are `row_law.logit_moments` of the row statistics of beta z, divided by beta and beta^2.
-    """
-    p = functional.softmax(-fall, temperature=1 / beta)
-    fall = np.where(p == 0, 0.0, fall)  # of -inf: 0 times infinity is 0
-    mean = (p * fall).sum(axis=1)
-    return mean, (p * (fall - mean[:, None]) ** 2).sum(axis=1)
-
-
-def _minimum(loss: _Loss) -> tuple[float, _Derivatives, int, str]:
+def _minimum(loss: Loss) -> tuple[float, Derivatives, int, str]:
     """beta, the derivatives there, the number of passes, and a warning if it is a bound."""
     least, most = 1 / _HIGH, 1 / _LOW  # of beta
     low, high, beta = least, most, 1.0  # the minimum lies between; an end is a step where Newton leads there

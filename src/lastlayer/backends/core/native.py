@@ -124,17 +124,17 @@ def _backward(grad: Any, y: Any, axis: int, log: bool) -> Any:
 
 def row_stats(problem: Problem, fields: frozenset[str]) -> RowStats:
     """See `reference.row_stats`."""
-    if "moment" in fields:  # which the core does not compute
-        return reference.row_stats(problem, fields)
     scores, targets = problem.scores, problem.targets
     shape, dtype = _rows(scores), _result(scores.array)
     if targets is not None and targets.kind == "sparse":
+        if "moment" in fields:  # which no caller asks for
+            return reference.row_stats(problem, fields)
         stats, _ = _sparse_stats(problem, ("argmax", "spread", "square"))
         found = {key: getattr(stats, key).reshape(shape)[()] for key in _SPARSE_FIELDS}
         return RowStats(**found, **weights(targets, shape), dtype=dtype)
     peak = np.empty(shape, computing_dtype(scores, scores.array.dtype.itemsize))
     into: dict[str, Any] = {"peak": peak, "rest": np.empty(shape)}
-    for field in ("spread", "square"):
+    for field in ("spread", "square", "moment"):
         if field in fields:
             into[field] = np.empty(shape)
     if "argmax" in fields:
