@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "metrics.hpp"
+#include "products.hpp"
 
 namespace lastlayer {
 
@@ -229,6 +230,12 @@ struct Table {
   // The numbers of n rows that an evaluation counts; and their exact sums: metrics.hpp.
   void (*row_metrics)(const RowSums&, const RowMetrics&, std::int64_t);
   void (*count_metrics)(const RowSums&, const std::int64_t* rank, std::int64_t, MetricBlock&);
+  // Products of a block of rows with a narrow matrix, and numbers in the computing type: products.hpp.
+  NarrowColumns (*columns)(bool in_double);
+  void (*block_logits)(const BlockLogits&, bool in_double);
+  void (*block_outer)(const BlockOuter&, bool in_double);
+  double (*block_square)(const void*, std::int64_t, bool in_double);
+  void (*load_numbers)(Dtype, const char*, std::int64_t stride, std::int64_t, void* to, bool in_double);
   // Elementary functions by themselves, to be measured by the tests: n numbers in, n out.
   void (*exp_f32)(const float*, float*, std::int64_t);
   void (*exp_f64)(const double*, double*, std::int64_t);

@@ -61,6 +61,8 @@ namespace {
 #include "../algo/elementary.hpp"
 //
 #include "../algo/metrics.hpp"
+//
+#include "../algo/products.hpp"
 
 }  // namespace
 }  // namespace LL_ISA

@@ -117,6 +117,21 @@ def add_exactly(
 ) -> int:
     """Add each value to the sum at its place, or all to one; how many were left out: not finite, or large."""
 
+def linear_sums(
+    x: Any,
+    weight: Any,
+    targets: Any,
+    sample_weight: Any | None,
+    smoothing: float,
+    in_double: bool,
+    gradient: Any,
+) -> tuple[float, float]:
+    """Fill ``gradient`` (K, D + 1), float64, with sum_n g_n [x_n, 1]^T; return the sums of losses and of |g|^2.
+
+    ``x`` (N, D) is float16, float32 or float64; ``weight`` (K, D + 1) is float64, the intercept last;
+    ``targets`` are int64 (N,) or probabilities (N, K). Products are in float32, or in float64 if ``in_double``.
+    """
+
 def tally(
     scores: NDArray[Any] | Tensor,
     bfloat: bool,

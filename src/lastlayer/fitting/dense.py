@@ -1,7 +1,8 @@
 """Dense features. In: an array (N, D), in memory or in a file. Out: sums over its rows, block by block.
 
 A block of rows stays in cache between its two matrix products, so a pass reads X once from memory. Products
-are computed in the dtype of X (float16: in float32), sums over blocks in float64.
+are computed in the dtype of X (float16: in float32), sums over blocks in float64. The core computes a whole pass, if it
+is built; else NumPy's products do, on the threads of its BLAS library.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from lastlayer import functional
+from lastlayer import functional, selection
+from lastlayer.backends.core import core
 
 from .rows import Floats, Sums, logits_of
 
 __all__ = ["DenseRows"]
 
 _BLOCK_BYTES = 1 << 21  # of X: a block stays in the second-level cache of two cores
+_CORE_PARAMETERS = 3 << 20  # beyond, the sums of the core's tasks take too much memory
 _KEPT = 1 << 24  # probabilities that are kept for the products of the Hessian
 _LOGIT_BYTES = 1 << 25  # of a block's logits, where classes are many
 
@@ -35,8 +38,10 @@ class DenseRows:
         smoothing: float = 0.0,
         dtype: Any = None,
     ) -> None:
-        self.x, self.targets, self.classes = x, targets, classes
-        self.weight, self.smoothing = weight, smoothing
+        self.x, self.classes, self.smoothing = x, classes, smoothing
+        is_index = targets.ndim == 1
+        self.targets = np.ascontiguousarray(targets, np.int64) if is_index else targets
+        self.weight = None if weight is None else np.ascontiguousarray(weight, np.float64)
         self.count, self.features = x.shape
         self.total = float(self.count if weight is None else np.sum(weight, dtype=np.float64))
         self.dtype = np.dtype(dtype or (np.float32 if x.dtype.itemsize < 4 else x.dtype))
@@ -52,6 +57,8 @@ class DenseRows:
 
     def sums(self, parameters: Floats) -> Sums:
         """Loss and gradient: one pass over the rows."""
+        if self._is_for_core():
+            return self._sums_of_core(parameters)
         loss = noise = 0.0
 
         def residuals(cut: slice, z: Floats) -> Floats:
@@ -171,6 +178,25 @@ class DenseRows:
         if self.logits == 1:
             return functional.softmax(np.concatenate([np.zeros_like(z), z], axis=1))[:, 1:]
         return functional.softmax(z, out=z)
+
+    def _is_for_core(self) -> bool:
+        if not core.BUILT or selection.arrays not in (None, "native"):
+            return False
+        known = isinstance(self.x, np.ndarray) and self.x.dtype.char in "efd" and self.x.dtype.isnative
+        return known and self.classes * self.features <= _CORE_PARAMETERS
+
+    def _sums_of_core(self, parameters: Floats) -> Sums:
+        two = self.logits == 1
+        w = (
+            np.concatenate([np.zeros_like(parameters), parameters])
+            if two
+            else np.ascontiguousarray(parameters)
+        )
+        gradient = np.empty_like(w)
+        loss, square = core.linear_sums(
+            self.x, w, self.targets, self.weight, self.smoothing, self.is_exact, gradient
+        )
+        return Sums(loss, gradient[1:], square / 2) if two else Sums(loss, gradient, square)
 
     def _sum_over_blocks(self, parameters: Floats, residuals: Callable[[slice, Floats], Floats]) -> Floats:
         """sum_n r_n [x_n, 1]^T, where r = residuals(rows, X W^T + b)."""

@@ -14,10 +14,12 @@ import numpy as np
 
 from . import lbfgs, newton
 from . import metric as metrics
+from .linalg import blas_on_one_thread
 from .objective import Objective, Point
 from .plan import Plan
 from .rows import Floats, Rows
 from .span import Span
+from .two_level import two_level
 
 __all__ = ["Fit", "Report", "fit"]
 
@@ -79,8 +81,12 @@ def fit(
     """Minimize F from ``start``, or from samples and zeros, until its gradient is at most ``tol``."""
     problem = _Problem(rows, penalty, plan, tol, max_iter, intercept, np.random.default_rng(seed))
     state = _State(problem, report)
-    if plan.reduced and start is None:
-        return _fit_reduced(state)
+    with blas_on_one_thread():
+        return _fit_reduced(state) if plan.reduced and start is None else _fit_all(state, start)
+
+
+def _fit_all(state: _State, start: Floats | None) -> Fit:
+    rows, penalty, plan, tol, max_iter, _, _ = state.problem
     parameters = Objective(rows, penalty).start() if start is None else start
     if start is None:
         for count in plan.samples:
@@ -132,7 +138,7 @@ def _fit_sample(state: _State, count: int, start: Floats) -> Floats:
         if number == _SAMPLE_STEPS:
             break
     state.passes += objective.passes * part.count / p.rows.count
-    state.metric = metrics.class_blocks(part, point.parameters, p.penalty, p.intercept, p.rng)
+    state.metric = _metric(p.plan.metric)(part, point.parameters, p.penalty, p.intercept, p.rng)
     return point.parameters
 
 
@@ -158,6 +164,10 @@ def _fit_rows(state: _State, rows: Rows, start: Floats) -> Point:
     return point
 
 
+def _metric(name: str) -> Callable[..., metrics.Metric]:
+    return two_level if name == "levels" else metrics.class_blocks
+
+
 class _Renewal:
     """The metric of a point: that of the sample, or of parameters of zero, until the plan renews it."""
 
@@ -177,7 +187,9 @@ class _Renewal:
             self.left.pop(0)
             self.number, self.norm = 0, point.norm
             part = p.rows.sample(p.plan.rows, p.rng)
-            state.metric = metrics.class_blocks(part, point.parameters, p.penalty, p.intercept, p.rng)
+            state.metric = _metric(p.plan.metric)(
+                part, point.parameters, p.penalty, p.intercept, p.rng
+            )
         return state.metric
 
     def _first(self, point: Point) -> metrics.Metric:
@@ -185,7 +197,7 @@ class _Renewal:
         if p.plan.metric == "diagonal":
             return metrics.diagonal(self.objective.diagonal(point.parameters))
         part = p.rows.sample(p.plan.rows, p.rng)
-        if p.plan.metric == "classes":
+        if p.plan.metric in ("classes", "levels"):
             return metrics.shared_block(part, p.penalty, p.intercept, p.rng)
         share = np.maximum(p.rows.shares(), 0.5 / p.rows.total)
         return metrics.shares(part, p.penalty, p.intercept, p.rng, share)

@@ -12,24 +12,24 @@ from typing import Any
 
 import numpy as np
 
+from .linalg import in_parallel, scaled_inverse
 from .rows import Floats
 
 __all__ = ["Metric", "class_blocks", "diagonal", "shared_block", "shares"]
 
 Metric = Callable[[Floats], Floats]
 
-_JITTER = 1e-6  # added to the unit diagonal, so that the block of collinear features has a factorization
 _SHRINK = 0.1  # the part of a class's block that is taken from the block of all rows
 _ROWS_PER_FEATURE = 8  # of the rows that a block is estimated from
-_CHUNK = 4096  # rows of one product
+_CHUNK = 1024  # rows of one product
 
 
 def shared_block(rows: Any, penalty: float, intercept: bool, rng: np.random.Generator) -> Metric:
     """The Hessian's block at parameters of zero, which is the same for all classes."""
     v = rows.classes
-    gram, _ = _sampled_gram(rows, intercept, rng)
-    s, inverse = _scaled_inverse((1 - 1 / v) / v * gram + _penalty(rows.features, penalty))
-    return lambda r: _centred(((r * s) @ inverse) * s)
+    gram, _ = sampled_gram(rows, intercept, rng)
+    s, inverse = scaled_inverse((1 - 1 / v) / v * gram + penalty_of(rows.features, penalty))
+    return lambda r: centred(((r * s) @ inverse) * s)
 
 
 def class_blocks(
@@ -38,8 +38,8 @@ def class_blocks(
     """Each class's own block, from rows drawn with a chance proportional to p_j (1 - p_j)."""
     n, d, k = rows.count, rows.features, rows.logits
     p = rows.probabilities(parameters)
-    gram, m = _sampled_gram(rows, intercept, rng)
-    diagonal = _penalty(d, penalty)
+    gram, m = sampled_gram(rows, intercept, rng)
+    diagonal = penalty_of(d, penalty)
     s = np.empty((k, d + 1))
     inverses = np.empty((k, d + 1, d + 1), rows.dtype)
     for j in range(k):
@@ -53,10 +53,10 @@ def class_blocks(
             i = np.flatnonzero(rng.random(n, dtype=np.float32) < chance)
             own = _gram(rows, i, w[i] / chance[i], intercept) / rows.total
             block = (1 - _SHRINK) * own + _SHRINK * block
-        s[j], inverses[j] = _scaled_inverse(block + diagonal)
+        s[j], inverses[j] = scaled_inverse(block + diagonal)
 
     def apply(r: Floats) -> Floats:
-        return _centred(np.matmul((r * s).astype(rows.dtype)[:, None, :], inverses)[:, 0] * s)
+        return centred(np.matmul((r * s).astype(rows.dtype)[:, None, :], inverses)[:, 0] * s)
 
     return apply
 
@@ -66,14 +66,14 @@ def shares(rows: Any, penalty: float, intercept: bool, rng: np.random.Generator,
 
     Classes of similar share have one inverse: within a group the shares differ by a factor of two at most.
     """
-    gram, _ = _sampled_gram(rows, intercept, rng)
-    diagonal = _penalty(rows.features, penalty)
+    gram, _ = sampled_gram(rows, intercept, rng)
+    diagonal = penalty_of(rows.features, penalty)
     a = share * (1 - share)
     order = np.argsort(a)
     a, groups, at = a[order], [], 0
     while at < len(a):
         to = int(np.searchsorted(a, 2 * a[at], side="right"))
-        s, inverse = _scaled_inverse(np.sqrt(a[at] * a[to - 1]) * gram + diagonal)
+        s, inverse = scaled_inverse(np.sqrt(a[at] * a[to - 1]) * gram + diagonal)
         groups.append((order[at:to], s, inverse.astype(rows.dtype)))
         at = to
 
@@ -81,7 +81,7 @@ def shares(rows: Any, penalty: float, intercept: bool, rng: np.random.Generator,
         out = np.empty_like(r)
         for which, s, inverse in groups:
             out[which] = ((r[which] * s).astype(inverse.dtype) @ inverse) * s
-        return _centred(out)
+        return centred(out)
 
     return apply
 
@@ -92,12 +92,12 @@ def diagonal(h: Floats) -> Metric:
     return lambda r: r * inverse
 
 
-def _penalty(features: int, penalty: float) -> Floats:
+def penalty_of(features: int, penalty: float) -> Floats:
     """The penalty's part of a block; none for the intercept."""
     return np.diag(np.append(np.full(features, penalty), 0.0))
 
 
-def _centred(r: Floats) -> Floats:
+def centred(r: Floats) -> Floats:
     """Directions without their mean over classes.
 
     Adding one vector to the weights of all classes changes only the penalty, and no block knows that.
@@ -107,19 +107,7 @@ def _centred(r: Floats) -> Floats:
     return r
 
 
-def _scaled_inverse(m: Floats) -> tuple[Floats, Floats]:
-    """s and A with M^-1 = diag(s) A diag(s).
-
-    M is scaled to a unit diagonal before it is inverted, so that the units of features do not matter.
-    """
-    d = np.diagonal(m)
-    s = 1 / np.sqrt(np.where(d > 0, d, 1.0))
-    scaled = m * s[:, None] * s
-    scaled[np.diag_indices(len(m))] = 1 + _JITTER
-    return s, np.linalg.inv(scaled)
-
-
-def _sampled_gram(rows: Any, intercept: bool, rng: np.random.Generator) -> tuple[Floats, int]:
+def sampled_gram(rows: Any, intercept: bool, rng: np.random.Generator) -> tuple[Floats, int]:
     """The mean of [x, 1] [x, 1]^T over a few rows; and how many rows a block is estimated from."""
     m = min(rows.count, max(_ROWS_PER_FEATURE * rows.features, 1000))
     i = np.arange(m) if m == rows.count else np.sort(rng.choice(rows.count, m, replace=False))
@@ -131,11 +119,15 @@ def _gram(rows: Any, i: Any, w: Floats, intercept: bool) -> Floats:
     """sum_i w_i [x_i, 1] [x_i, 1]^T: products in the dtype of the rows, sums over chunks in float64."""
     d = rows.features
     root = np.sqrt(w).astype(rows.dtype)
-    g = np.zeros((d + 1, d + 1))
-    for a in range(0, len(i), _CHUNK):
+
+    def part(a: int) -> Floats:
         r = root[a : a + _CHUNK]
         b = np.empty((len(r), d + 1), rows.dtype)
         np.multiply(rows.features_of(i[a : a + _CHUNK]), r[:, None], out=b[:, :d])
         b[:, d] = r if intercept else 0
-        g += b.T @ b
+        return b.T @ b
+
+    g = np.zeros((d + 1, d + 1))
+    for product in in_parallel(part, range(0, len(i), _CHUNK)):
+        g += product
     return g

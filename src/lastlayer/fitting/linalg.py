@@ -1,0 +1,62 @@
+"""Dense linear algebra of the metrics. In: symmetric matrices. Out: their scaled inverses; work on all threads.
+
+During a fit BLAS libraries run on one thread each, and the work is divided over threads here: idle threads of
+BLAS spin for a while, and would take the processors of the core's threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from scipy.linalg import lapack
+from threadpoolctl import threadpool_limits
+
+from lastlayer.threads import get_num_threads
+
+from .rows import Floats
+
+__all__ = ["blas_on_one_thread", "in_parallel", "scaled_inverse"]
+
+_JITTER = 1e-6  # added to the unit diagonal, so that the matrix of collinear features has a factorization
+
+
+@contextmanager
+def blas_on_one_thread() -> Iterator[None]:
+    """Every BLAS library of the process runs on its caller's thread."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+def in_parallel(function: Callable[[Any], Any], items: Any) -> list[Any]:
+    """The function of each item, on as many threads as the core uses."""
+    items = list(items)
+    threads = min(get_num_threads(), len(items))
+    if threads <= 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))
+
+
+def scaled_inverse(m: Floats) -> tuple[Floats, Floats]:
+    """s and A with M^-1 = diag(s) A diag(s), for a symmetric M that is positive semidefinite.
+
+    M is scaled to a unit diagonal before it is inverted, so that the units of features do not matter.
+    """
+    d = np.diagonal(m)
+    s = 1 / np.sqrt(np.where(d > 0, d, 1.0))
+    scaled = m * s[:, None] * s
+    jitter = _JITTER
+    while True:
+        scaled[np.diag_indices(len(m))] = 1 + jitter
+        factor, failed = lapack.dpotrf(scaled, lower=1, clean=0)
+        if not failed:
+            break
+        jitter *= 10
+    inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    upper = np.triu_indices(len(m), 1)
+    inverse[upper] = inverse.T[upper]
+    return s, inverse

@@ -1,0 +1,134 @@
+"""A metric of two levels, for features that are many. In: rows in memory, parameters. Out: a function R -> M^-1 R.
+
+The fine level is a Kronecker product: F = A x G + penalty, where A is the mean of diag(p) - p p^T over the rows, and G
+that of [x, 1] [x, 1]^T. It needs a single product of features. For normally distributed features the Hessian
+differs from it only in the directions of the weights themselves (Stein's lemma), where a row is no more than its
+logits. There the coarse level takes the Hessian H_c of the rows' logits:
+
+    M^-1 = F^-1 + U (H_c^-1 - F_c^-1) U^T          U a basis of the weights and the intercept, F_c = U^T F U
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .linalg import in_parallel, scaled_inverse
+from .metric import Metric, centred, penalty_of, sampled_gram
+from .rows import Floats
+
+__all__ = ["two_level"]
+
+_ROWS = 8192  # from which the coarse level is estimated
+_SMALLEST = 1e-10  # of the largest eigenvalue: what lies below is rounding
+_RIDGE = 1e-7  # of the mean eigenvalue
+_COUPLED = 600  # coordinates of the coarse level, up to which it couples classes
+_GROUP = 2.0  # eigenvalues of A within this factor have one inverse
+
+
+def two_level(
+    rows: Any, parameters: Floats, penalty: float, intercept: bool, rng: np.random.Generator
+) -> Metric:
+    """The metric at the parameters."""
+    k, d = rows.logits, rows.features
+    gram, _ = sampled_gram(rows, intercept, rng)
+    diagonal = penalty_of(d, penalty)
+    part = rows if rows.count <= _ROWS else rows.sample(_ROWS, rng)
+    p = part.probabilities(parameters).astype(np.float64)
+    weight = np.ones(part.count) if part.weight is None else part.weight
+    a, q = _mean_covariance(p, weight)
+    fine, shares = _fine(a, q, gram, diagonal, rows.dtype)
+    basis, mu = _basis(parameters, gram, penalty)
+    coarse = _coarse(part, p, weight, basis, mu)
+    u = basis.astype(rows.dtype)
+
+    def apply(r: Floats) -> Floats:
+        out = fine(r)
+        c = (r.astype(u.dtype) @ u.T).astype(np.float64)
+        c = coarse(c) - q @ ((q.T @ c) / (shares[:, None] + mu))
+        out += c.astype(u.dtype) @ u
+        return centred(out)
+
+    del k
+    return apply
+
+
+def _mean_covariance(p: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Eigenvalues and eigenvectors of the mean of diag(p) - p p^T."""
+    total = weight.sum()
+    if p.shape[1] == 1:
+        return np.array([(weight * p[:, 0] * (1 - p[:, 0])).sum() / total]), np.ones((1, 1))
+    a = np.diag(weight @ p / total) - (p * (weight / total)[:, None]).T @ p
+    values, vectors = np.linalg.eigh(a)
+    values = np.maximum(values, values[-1] * 1e-6)
+    values[0] = values[1]  # of the sum of all classes: 0, and centred away
+    return values, vectors
+
+
+def _fine(a: Floats, q: Floats, gram: Floats, diagonal: Floats, dtype: Any) -> tuple[Metric, Floats]:
+    """F^-1, and the eigenvalues that it takes in the place of those of A."""
+    shares, groups, at = np.empty_like(a), [], 0
+    while at < len(a):
+        to = int(np.searchsorted(a, _GROUP * a[at], side="right"))
+        shares[at:to] = np.sqrt(a[at] * a[to - 1])
+        groups.append(slice(at, to))
+        at = to
+    inverses = in_parallel(lambda g: scaled_inverse(shares[g.start] * gram + diagonal), groups)
+    inverses = [(s, inverse.astype(dtype)) for s, inverse in inverses]
+
+    def apply(r: Floats) -> Floats:
+        t = q.T @ r
+        for which, (s, inverse) in zip(groups, inverses, strict=True):
+            t[which] = ((t[which] * s).astype(dtype) @ inverse) * s
+        return q @ t
+
+    return apply, shares
+
+
+def _basis(parameters: Floats, gram: Floats, penalty: float) -> tuple[Floats, Floats]:
+    """U^T (r, D + 1), with U^T G U = 1 and U^T (penalty) U = diag(mu); and mu."""
+    b = np.zeros((len(parameters) + 1, gram.shape[0]))
+    b[:-1, :-1] = parameters[:, :-1] - (parameters[:, :-1].mean(axis=0) if len(parameters) > 1 else 0)
+    b[-1, -1] = 1
+    size = np.sqrt(np.einsum("rd,rd->r", b @ gram, b))
+    b /= np.where(size > 0, size, 1.0)[:, None]
+    e, v = np.linalg.eigh(b @ gram @ b.T)
+    kept = e > _SMALLEST * e[-1]
+    b = (v[:, kept] / np.sqrt(e[kept])).T @ b
+    mu, v = np.linalg.eigh(penalty * (b[:, :-1] @ b[:, :-1].T))
+    return v.T @ b, np.maximum(mu, 0)
+
+
+def _coarse(rows: Any, p: Floats, weight: Floats, basis: Floats, mu: Floats) -> Metric:
+    """H_c^-1: of all classes at once where they are few, else each class's own block."""
+    k, r = p.shape[1], len(basis)
+    u = basis.astype(rows.dtype)
+    t = rows.features_of(slice(None)) @ u[:, :-1].T
+    t += u[:, -1]
+    weight = weight / weight.sum()
+    if k * r > _COUPLED:
+
+        def own(j: int) -> Floats:
+            h = _weighted(t, weight * p[:, j] * (1 - p[:, j]))
+            return np.linalg.inv(h + np.diag(mu + _RIDGE * np.trace(h) / r))
+
+        inverses = np.stack(in_parallel(own, range(k)))
+        return lambda c: np.matmul(c[:, None, :], inverses)[:, 0]
+    h = np.empty((k, r, k, r))
+    pairs = [(i, j) for i in range(k) for j in range(i + 1)]
+
+    def block(pair: tuple[int, int]) -> Floats:
+        i, j = pair
+        return _weighted(t, weight * p[:, i] * ((i == j) - p[:, j]))
+
+    for (i, j), product in zip(pairs, in_parallel(block, pairs), strict=True):
+        h[i, :, j], h[j, :, i] = product, product.T
+    whole = h.reshape(k * r, k * r)
+    whole[np.diag_indices(k * r)] += np.tile(mu, k) + _RIDGE * np.trace(whole) / (k * r)
+    inverse = np.linalg.inv(whole)  # the sum of all classes, where it is large, is centred away
+    return lambda c: (c.ravel() @ inverse).reshape(k, r)
+
+
+def _weighted(t: Floats, w: Floats) -> Floats:
+    return ((t * w[:, None].astype(t.dtype)).T @ t).astype(np.float64)
