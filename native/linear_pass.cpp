@@ -15,12 +15,12 @@
 namespace lastlayer {
 namespace {
 
-constexpr std::int64_t block_bytes = 96 << 10;      // of the features of a block
-constexpr std::int64_t most_rows = 1024;            // of a block
-constexpr std::int64_t rows_in_float = 1024;        // that are summed before their sum is added in double
+constexpr std::int64_t block_bytes = 96 << 10;  // of the features of a block
+constexpr std::int64_t most_rows = 1024;        // of a block
+constexpr std::int64_t rows_in_float = 1024;    // that are summed before their sum is added in double
 constexpr std::int64_t most_tasks = 64;
-constexpr std::int64_t sums_bytes = 32 << 20;       // of all tasks
-constexpr std::int64_t worth_waking = 1 << 17;      // multiplications from which threads are woken
+constexpr std::int64_t sums_bytes = 32 << 20;   // of all tasks
+constexpr std::int64_t worth_waking = 1 << 17;  // multiplications from which threads are woken
 
 struct Free {
   void operator()(char* p) const { ::operator delete(p, std::align_val_t(64)); }
@@ -70,8 +70,8 @@ struct Call {
   const std::int64_t size;    // bytes of a number of the computing type
   const std::int64_t padded;  // K in whole vectors
   const Division division;
-  const Memory weight, bias, ones;    // ones: class weights, where the targets need them
-  const Memory gradients, intercepts;  // of each task, in double
+  const Memory weight, bias, ones;      // ones: class weights, where the targets need them
+  const Memory gradients, intercepts;   // of each task, in double
   std::vector<double> losses, squares;  // of each task
 
   Call(const LinearPass& p, const Table& t)

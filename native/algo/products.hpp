@@ -11,7 +11,8 @@ struct Products {
   static constexpr int vectors = wide ? 4 : 2;
   static constexpr int deep = wide ? 6 : 4;       // rows or features of a full tile
   static constexpr int deep_one = wide ? 16 : 8;  // of a tile of one vector
-  static constexpr std::int64_t features_a_pass = 128;  // of a tile: its weights stay in the first-level cache
+  static constexpr std::int64_t features_a_pass =
+      128;  // of a tile: its weights stay in the first-level cache
 
   static constexpr int depth(int nv) { return nv == 1 ? deep_one : nv == 2 && wide ? 12 : deep; }
 
@@ -53,8 +54,8 @@ struct Products {
 
   // R features of the sum, of one tile.
   template <int NV, int R>
-  static LL_INLINE void features_of_outer(const C* x, std::int64_t x_stride, const C* g, std::int64_t g_stride,
-                                          std::int64_t n, C* to) {
+  static LL_INLINE void features_of_outer(const C* x, std::int64_t x_stride, const C* g,
+                                          std::int64_t g_stride, std::int64_t n, C* to) {
     V sum[R][NV];
     for (int r = 0; r < R; ++r)
       for (int v = 0; v < NV; ++v) sum[r][v] = S::load(to + (r * NV + v) * W);
@@ -76,8 +77,7 @@ struct Products {
     const C* const x = (const C*)a.x;
     const C* const g = (const C*)a.g + column;
     std::int64_t c = 0;
-    for (; c + R <= a.d; c += R)
-      features_of_outer<NV, R>(x + c, a.x_stride, g, a.k, a.n, sum + c * NV * W);
+    for (; c + R <= a.d; c += R) features_of_outer<NV, R>(x + c, a.x_stride, g, a.k, a.n, sum + c * NV * W);
     for (; c < a.d; ++c) features_of_outer<NV, 1>(x + c, a.x_stride, g, a.k, a.n, sum + c * NV * W);
   }
 

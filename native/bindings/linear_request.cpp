@@ -33,7 +33,8 @@ nb::tuple linear_sums(nb::handle x, nb::handle weight, nb::handle targets, nb::h
   p.in_double = in_double;
   if (p.features < 1) refuse("x", "no features");
   w.open(weight, false, false, "weight");
-  if (w.dtype != Dtype::f64 || w.axes != 2 || !w.contiguous() || w.shape[1] != p.features + 1 || w.shape[0] < 1)
+  if (w.dtype != Dtype::f64 || w.axes != 2 || !w.contiguous() || w.shape[1] != p.features + 1 ||
+      w.shape[0] < 1)
     refuse("weight", "not contiguous float64 (K, D + 1)");
   w.align();
   p.weight = (const double*)w.data, p.classes = w.shape[0];

@@ -126,10 +126,10 @@ def linear_sums(
     in_double: bool,
     gradient: Any,
 ) -> tuple[float, float]:
-    """Fill ``gradient`` (K, D + 1), float64, with sum_n g_n [x_n, 1]^T; return the sums of losses and of |g|^2.
+    """Fill ``gradient`` (K, D + 1), float64, with sum_n g_n [x_n, 1]^T; the sums of losses and of |g|^2.
 
     ``x`` (N, D) is float16, float32 or float64; ``weight`` (K, D + 1) is float64, the intercept last;
-    ``targets`` are int64 (N,) or probabilities (N, K). Products are in float32, or in float64 if ``in_double``.
+    ``targets`` are int64 (N,) or probabilities (N, K). Products are in float32, or float64 if ``in_double``.
     """
 
 def tally(

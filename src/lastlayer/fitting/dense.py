@@ -1,8 +1,8 @@
 """Dense features. In: an array (N, D), in memory or in a file. Out: sums over its rows, block by block.
 
 A block of rows stays in cache between its two matrix products, so a pass reads X once from memory. Products
-are computed in the dtype of X (float16: in float32), sums over blocks in float64. The core computes a whole pass, if it
-is built; else NumPy's products do, on the threads of its BLAS library.
+are computed in the dtype of X (float16: in float32), sums over blocks in float64. The core computes a whole
+pass, if it is built, and else NumPy.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def _fit_sample(state: _State, count: int, start: Floats) -> Floats:
         if number == _SAMPLE_STEPS:
             break
     state.passes += objective.passes * part.count / p.rows.count
-    state.metric = _metric(p.plan.metric)(part, point.parameters, p.penalty, p.intercept, p.rng)
+    state.metric = two_level(part, point.parameters, p.penalty, p.intercept, p.rng)
     return point.parameters
 
 
@@ -164,10 +164,6 @@ def _fit_rows(state: _State, rows: Rows, start: Floats) -> Point:
     return point
 
 
-def _metric(name: str) -> Callable[..., metrics.Metric]:
-    return two_level if name == "levels" else metrics.class_blocks
-
-
 class _Renewal:
     """The metric of a point: that of the sample, or of parameters of zero, until the plan renews it."""
 
@@ -187,9 +183,7 @@ class _Renewal:
             self.left.pop(0)
             self.number, self.norm = 0, point.norm
             part = p.rows.sample(p.plan.rows, p.rng)
-            state.metric = _metric(p.plan.metric)(
-                part, point.parameters, p.penalty, p.intercept, p.rng
-            )
+            state.metric = two_level(part, point.parameters, p.penalty, p.intercept, p.rng)
         return state.metric
 
     def _first(self, point: Point) -> metrics.Metric:
@@ -197,7 +191,7 @@ class _Renewal:
         if p.plan.metric == "diagonal":
             return metrics.diagonal(self.objective.diagonal(point.parameters))
         part = p.rows.sample(p.plan.rows, p.rng)
-        if p.plan.metric in ("classes", "levels"):
+        if p.plan.metric == "levels":
             return metrics.shared_block(part, p.penalty, p.intercept, p.rng)
         share = np.maximum(p.rows.shares(), 0.5 / p.rows.total)
         return metrics.shares(part, p.penalty, p.intercept, p.rng, share)

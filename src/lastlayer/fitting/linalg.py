@@ -1,4 +1,4 @@
-"""Dense linear algebra of the metrics. In: symmetric matrices. Out: their scaled inverses; work on all threads.
+"""Dense linear algebra of the metrics. In: symmetric matrices. Out: their scaled inverses.
 
 During a fit BLAS libraries run on one thread each, and the work is divided over threads here: idle threads of
 BLAS spin for a while, and would take the processors of the core's threads.
@@ -21,6 +21,7 @@ from .rows import Floats
 
 __all__ = ["blas_on_one_thread", "in_parallel", "scaled_inverse"]
 
+_WORTH_THREADS = 1e7  # multiplications
 _JITTER = 1e-6  # added to the unit diagonal, so that the matrix of collinear features has a factorization
 
 
@@ -31,11 +32,11 @@ def blas_on_one_thread() -> Iterator[None]:
         yield
 
 
-def in_parallel(function: Callable[[Any], Any], items: Any) -> list[Any]:
-    """The function of each item, on as many threads as the core uses."""
+def in_parallel(function: Callable[[Any], Any], items: Any, work: float) -> list[Any]:
+    """The function of each item, on the core's number of threads; ``work``: its multiplications."""
     items = list(items)
     threads = min(get_num_threads(), len(items))
-    if threads <= 1:
+    if threads <= 1 or work * len(items) < _WORTH_THREADS:
         return [function(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, items))

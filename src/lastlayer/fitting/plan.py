@@ -9,7 +9,7 @@ from .rows import logits_of
 __all__ = ["DEFAULT_MEMORY", "Plan", "Size", "choose"]
 
 DEFAULT_MEMORY = 256 << 20
-_MANY = 1000  # classes from which each class's own block is not worth its memory
+_MANY = 400  # classes, from which the metric of two levels costs more than it saves
 
 
 class Size(NamedTuple):
@@ -26,7 +26,7 @@ class Plan(NamedTuple):
     """The solver, and where its metric comes from."""
 
     solver: str  # "lbfgs" or "newton-cg"
-    metric: str  # "classes": each class's own block; "shares": one block; "diagonal"
+    metric: str  # "levels" or "shares": see metric.py; or "diagonal"
     samples: tuple[int, ...] = ()  # rows of the samples that are fitted first
     rows: int = 0  # rows of the sample from which the metric is estimated
     renewals: tuple[tuple[int, float], ...] = ()  # the metric is renewed after so many steps, or such a fall
@@ -47,12 +47,10 @@ def choose(size: Size, max_memory: int = DEFAULT_MEMORY, solver: str = "auto") -
         return Plan("newton-cg", "diagonal")
     if size.sparse or d > 3000:
         return Plan("lbfgs", "diagonal")
-    row_bytes = d * size.item
-    most = max(1000, min(n, max_memory // 3 // row_bytes))
-    blocks = k * (d + 1) ** 2 * size.item
-    if k > _MANY or blocks > max_memory // 2:
+    most = max(1000, min(n, max_memory // 3 // (d * size.item)))
+    if k > _MANY:
         return Plan("lbfgs", "shares", rows=most, memory=10)
     parameters = k * (d + 1)
     samples = tuple(m for m in (n // 64, n // 8) if max(2000, parameters) <= m <= most)
     renewals = ((12, 0.01),) if samples else ((5, 0.0), (12, 0.03))
-    return Plan("lbfgs", "classes", samples, most, renewals)
+    return Plan("lbfgs", "levels", samples, most, renewals)

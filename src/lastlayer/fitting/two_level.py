@@ -1,9 +1,9 @@
-"""A metric of two levels, for features that are many. In: rows in memory, parameters. Out: a function R -> M^-1 R.
+"""A metric of two levels. In: rows in memory, parameters. Out: a function R -> M^-1 R.
 
-The fine level is a Kronecker product: F = A x G + penalty, where A is the mean of diag(p) - p p^T over the rows, and G
-that of [x, 1] [x, 1]^T. It needs a single product of features. For normally distributed features the Hessian
-differs from it only in the directions of the weights themselves (Stein's lemma), where a row is no more than its
-logits. There the coarse level takes the Hessian H_c of the rows' logits:
+The fine level is a Kronecker product, F = A x G + penalty: A is the mean of diag(p) - p p^T over the rows,
+and G that of [x, 1] [x, 1]^T. It needs a single product of features. For normally distributed features the
+Hessian differs from it only in the directions of the weights themselves (Stein's lemma), where a row is no
+more than its logits. There the coarse level takes the Hessian H_c of the rows' logits:
 
     M^-1 = F^-1 + U (H_c^-1 - F_c^-1) U^T          U a basis of the weights and the intercept, F_c = U^T F U
 """
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .linalg import in_parallel, scaled_inverse
-from .metric import Metric, centred, penalty_of, sampled_gram
+from .metric import ROWS_PER_FEATURE, Metric, centred, gram_of, penalty_of
 from .rows import Floats
 
 __all__ = ["two_level"]
@@ -31,13 +31,13 @@ def two_level(
     rows: Any, parameters: Floats, penalty: float, intercept: bool, rng: np.random.Generator
 ) -> Metric:
     """The metric at the parameters."""
-    k, d = rows.logits, rows.features
-    gram, _ = sampled_gram(rows, intercept, rng)
+    d = rows.features
     diagonal = penalty_of(d, penalty)
     part = rows if rows.count <= _ROWS else rows.sample(_ROWS, rng)
     p = part.probabilities(parameters).astype(np.float64)
     weight = np.ones(part.count) if part.weight is None else part.weight
     a, q = _mean_covariance(p, weight)
+    gram = _gram_of_undecided(part, p, weight, intercept, rng)
     fine, shares = _fine(a, q, gram, diagonal, rows.dtype)
     basis, mu = _basis(parameters, gram, penalty)
     coarse = _coarse(part, p, weight, basis, mu)
@@ -50,7 +50,6 @@ def two_level(
         out += c.astype(u.dtype) @ u
         return centred(out)
 
-    del k
     return apply
 
 
@@ -66,6 +65,18 @@ def _mean_covariance(p: Floats, weight: Floats) -> tuple[Floats, Floats]:
     return values, vectors
 
 
+def _gram_of_undecided(
+    rows: Any, p: Floats, weight: Floats, intercept: bool, rng: np.random.Generator
+) -> Floats:
+    """The mean of [x, 1] [x, 1]^T over rows weighted by 1 - |p|^2: a row of a sure class has no Hessian."""
+    spread = p[:, 0] * (1 - p[:, 0]) if p.shape[1] == 1 else 1 - np.einsum("nk,nk->n", p, p)
+    w = weight * np.maximum(spread, 0)
+    m = min(rows.count, max(ROWS_PER_FEATURE * rows.features, 1000))
+    chance = np.minimum(1, w * (m / w.sum()))
+    i = np.flatnonzero(rng.random(rows.count) < chance)
+    return gram_of(rows, i, w[i] / chance[i], intercept) / float(w.sum())
+
+
 def _fine(a: Floats, q: Floats, gram: Floats, diagonal: Floats, dtype: Any) -> tuple[Metric, Floats]:
     """F^-1, and the eigenvalues that it takes in the place of those of A."""
     shares, groups, at = np.empty_like(a), [], 0
@@ -74,14 +85,17 @@ def _fine(a: Floats, q: Floats, gram: Floats, diagonal: Floats, dtype: Any) -> t
         shares[at:to] = np.sqrt(a[at] * a[to - 1])
         groups.append(slice(at, to))
         at = to
-    inverses = in_parallel(lambda g: scaled_inverse(shares[g.start] * gram + diagonal), groups)
+    inverses = in_parallel(
+        lambda g: scaled_inverse(shares[g.start] * gram + diagonal), groups, len(gram) ** 3
+    )
     inverses = [(s, inverse.astype(dtype)) for s, inverse in inverses]
 
     def apply(r: Floats) -> Floats:
         t = q.T @ r
         for which, (s, inverse) in zip(groups, inverses, strict=True):
             t[which] = ((t[which] * s).astype(dtype) @ inverse) * s
-        return q @ t
+        out: Floats = q @ t
+        return out
 
     return apply, shares
 
@@ -113,17 +127,16 @@ def _coarse(rows: Any, p: Floats, weight: Floats, basis: Floats, mu: Floats) -> 
             h = _weighted(t, weight * p[:, j] * (1 - p[:, j]))
             return np.linalg.inv(h + np.diag(mu + _RIDGE * np.trace(h) / r))
 
-        inverses = np.stack(in_parallel(own, range(k)))
+        inverses = np.stack(in_parallel(own, range(k), len(t) * r * r))
         return lambda c: np.matmul(c[:, None, :], inverses)[:, 0]
+    upper, pairs = np.triu_indices(r), np.triu_indices(k)
+    squares = t[:, upper[0]] * t[:, upper[1]]
+    shares = p[:, pairs[0]] * ((pairs[0] == pairs[1]) - p[:, pairs[1]]) * weight[:, None]
+    products = (shares.astype(t.dtype).T @ squares).astype(np.float64)
     h = np.empty((k, r, k, r))
-    pairs = [(i, j) for i in range(k) for j in range(i + 1)]
-
-    def block(pair: tuple[int, int]) -> Floats:
-        i, j = pair
-        return _weighted(t, weight * p[:, i] * ((i == j) - p[:, j]))
-
-    for (i, j), product in zip(pairs, in_parallel(block, pairs), strict=True):
-        h[i, :, j], h[j, :, i] = product, product.T
+    for one, other in ((upper[0], upper[1]), (upper[1], upper[0])):
+        for i, j in (pairs, pairs[::-1]):
+            h[i[:, None], one, j[:, None], other] = products
     whole = h.reshape(k * r, k * r)
     whole[np.diag_indices(k * r)] += np.tile(mu, k) + _RIDGE * np.trace(whole) / (k * r)
     inverse = np.linalg.inv(whole)  # the sum of all classes, where it is large, is centred away
@@ -131,4 +144,5 @@ def _coarse(rows: Any, p: Floats, weight: Floats, basis: Floats, mu: Floats) -> 
 
 
 def _weighted(t: Floats, w: Floats) -> Floats:
-    return ((t * w[:, None].astype(t.dtype)).T @ t).astype(np.float64)
+    product: Floats = (t * w[:, None].astype(t.dtype)).T @ t
+    return product.astype(np.float64)
