@@ -178,6 +178,77 @@ def test_a_checkpoint_of_another_run(data, tmp_path):
         ll.evaluate([(z, y)], checkpoint=path)
 
 
+@pytest.mark.parametrize("form", ["npy", "npz", "safetensors", "parquet", "csv", "hdf5", "targets", "array"])
+def test_data_of_which_a_row_changed(data, tmp_path, monkeypatch, form):
+    """A row that no sample holds: the rows before it are not mixed with the changed ones after it."""
+    from lastlayer.evaluation.readers import files
+
+    monkeypatch.setattr(files, "_PIECE", 1)  # of a large file it is a few bytes here and there
+    z, y, _ = data
+
+    def written(value):
+        changed = z.copy()
+        changed[153] = value
+        path = tmp_path / f"a.{form}"
+        if form in ("npy", "targets"):
+            path = tmp_path / "a.npy"
+            np.save(path, changed if form == "npy" else z)
+        elif form == "npz":
+            np.savez(path, logits=changed, targets=y)
+        elif form == "safetensors":
+            pytest.importorskip("safetensors.numpy").save_file({"logits": changed, "targets": y}, path)
+        elif form == "hdf5":
+            file = pytest.importorskip("h5py").File(path, "w")
+            file["z"] = changed
+            file.close()
+        elif form != "array":
+            pa = pytest.importorskip("pyarrow")
+            columns = pa.table({f"logit:{k}": changed[:, k] for k in range(V)} | {"label": y})
+            if form == "csv":
+                pytest.importorskip("pyarrow.csv").write_csv(columns, path)
+            else:
+                pytest.importorskip("pyarrow.parquet").write_table(columns, path, use_dictionary=False)
+        targets = None if form in ("npz", "safetensors", "parquet", "csv") else y
+        if form == "targets":
+            targets = tmp_path / "y.npy"
+            np.save(targets, np.where(np.arange(N) == 153, int(value) % V, y))
+        return path, targets, changed
+
+    def evaluated(given, **more):
+        path, targets, changed = given
+        if form == "hdf5":
+            with pytest.importorskip("h5py").File(path) as file:
+                return ll.evaluate(file["z"], targets, checkpoint=tmp_path / "c", **more)
+        return ll.evaluate(changed if form == "array" else path, targets, checkpoint=tmp_path / "c", **more)
+
+    given = written(1)
+    sizes = [os.path.getsize(part) for part in given[:2] if isinstance(part, os.PathLike) and part.exists()]
+    with pytest.raises(ll.EvaluationInterrupted):
+        evaluated(given, progress=stop_after(100))
+    time.sleep(0.02)  # a file system counts time in steps of some milliseconds
+    given = written(2)
+    assert sizes == [os.path.getsize(p) for p in given[:2] if isinstance(p, os.PathLike) and p.exists()]
+    with pytest.raises(
+        ll.OptionError, match=r"checkpoint is '.*', of source.*; remove the file to begin again"
+    ):
+        evaluated(given)
+
+
+def test_files_may_be_moved(data, tmp_path):
+    z, y, expected = data
+    (tmp_path / "a").mkdir()
+    np.save(tmp_path / "a" / "z.npy", z)
+    with pytest.raises(ll.EvaluationInterrupted):
+        ll.evaluate(tmp_path / "a" / "z.npy", y, progress=stop_after(100), checkpoint=tmp_path / "c")
+    (tmp_path / "a").rename(tmp_path / "b")
+    rows = []
+    found = ll.evaluate(
+        tmp_path / "b" / "z.npy", y, checkpoint=tmp_path / "c", progress=lambda n, *_: rows.append(n)
+    )
+    assert_same(found, expected)
+    assert rows[0] > 111
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"schema": "other", "state": {}}', "[" * 100_000])
 def test_what_is_no_checkpoint(data, tmp_path, text):
     z, y, _ = data

@@ -58,7 +58,7 @@ class ArraySource:
                 raise ShapeError("evaluate", name, f"of length {given[0]}", f"{self.shape[0]}{of}")
 
     def identity(self) -> dict[str, Any]:
-        """The shapes, the dtypes and digests of rows here and there."""
+        """The shapes and dtypes, digests, and the state of files."""
         found = {"scores": fingerprint(self.scores), "targets": [fingerprint(t) for t in self.targets]}
         return found | {name: fingerprint(value) for name, value in self.facts.items()}
 

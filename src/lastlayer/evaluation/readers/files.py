@@ -18,7 +18,7 @@ from lastlayer.arrays import BFLOAT16
 from lastlayer.errors import OptionError
 
 from .npz import UNREADABLE, ZippedArray, members_of
-from .values import digest
+from .values import digest, stamp
 
 __all__ = ["ArrayFile", "content_of", "opened_file"]
 
@@ -122,11 +122,11 @@ def _mapped(path: str, begin: int, name: str, entry: Any) -> Any:
 
 
 def content_of(path: str) -> dict[str, Any]:
-    """The size of a file and a digest of pieces here and there."""
+    """The size of a file, its time of change, and a digest of pieces here and there."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         parts = []
         for k in range(_PIECES):
             file.seek(max(0, size - _PIECE) * k // (_PIECES - 1))
             parts.append(file.read(_PIECE))
-    return {"bytes": size, "content": digest(*parts)}
+    return stamp(path) | {"content": digest(*parts)}

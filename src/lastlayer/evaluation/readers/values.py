@@ -6,6 +6,7 @@ Missing numbers become NaN, missing names None.
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import numpy as np
 from lastlayer.blocks import UnreadableError, opened, to_host
 from lastlayer.errors import DtypeError, ShapeError
 
-__all__ = ["Part", "array_of", "digest", "fingerprint", "keys_of", "sliced", "spread", "with_gaps"]
+__all__ = ["Part", "array_of", "digest", "fingerprint", "keys_of", "sliced", "spread", "stamp", "with_gaps"]
 
-_SAMPLES = 64  # rows of an array that a fingerprint reads
+_SAMPLES = 64  # rows of a large array that a fingerprint reads
+_SMALL = 1 << 26  # bytes of an array in memory that is read as a whole
 
 
 def array_of(name: str, values: Any) -> Any:
@@ -129,7 +131,10 @@ def digest(*parts: bytes) -> str:
 
 
 def fingerprint(array: Any) -> dict[str, Any]:
-    """The shape, the dtype and a digest of rows here and there."""
+    """The shape, the dtype and a digest: of all of a small array in memory, else of rows here and there.
+
+    An array that lies in a file is also told by that file's size and time of change.
+    """
     shape = [int(n) for n in array.shape]
     found: dict[str, Any] = {"shape": shape, "dtype": str(array.dtype)}
     if (content := getattr(array, "content", None)) is not None:  # known without reading
@@ -138,10 +143,28 @@ def fingerprint(array: Any) -> dict[str, Any]:
         return fingerprint(array.array) | {"from": array.start} | found
     if 0 in shape or not shape:
         return found
+    if (path := _path_of(array)) is not None:
+        found |= stamp(path)
+    elif isinstance(array, np.ndarray) and array.nbytes <= _SMALL:
+        return found | {"content": digest(_bytes(array))}
     rows = sorted({int(k) for k in np.linspace(0, shape[0] - 1, _SAMPLES)})
     inner = [slice(0, 1)] * max(0, len(shape) - 2) + ([slice(None)] if len(shape) > 1 else [])
     parts = (to_host(sliced(array, (slice(k, k + 1), *inner))) for k in rows)
     return found | {"content": digest(*(_bytes(part) for part in parts))}
+
+
+def stamp(path: str) -> dict[str, Any]:
+    """The size of a file, and when it was changed, in nanoseconds."""
+    about = os.stat(path)
+    return {"bytes": about.st_size, "changed_ns": about.st_mtime_ns}
+
+
+def _path_of(array: Any) -> str | None:
+    """The file that an array lies in: of memory maps and HDF5."""
+    found = getattr(array, "filename", None) if isinstance(array, np.memmap) else None
+    if type(array).__module__.startswith("h5py"):
+        found = array.file.filename
+    return os.fspath(found) if isinstance(found, (str, os.PathLike)) and os.path.exists(found) else None
 
 
 def _bytes(part: Any) -> bytes:
