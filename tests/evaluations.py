@@ -1,6 +1,8 @@
-"""What the tests of `evaluate` compare: two evaluations number by number."""
+"""What the tests of evaluations share: rows, and how two evaluations are compared number by number."""
 
 from __future__ import annotations
+
+import numpy as np
 
 N, V = 300, 5
 NAMES = ["ant", "bee", "cat", "dog", "emu"]
@@ -17,3 +19,10 @@ def assert_same(found, expected):
     different = [name for name in a if a[name] != b[name]]
     if different or a.keys() != b.keys():
         raise AssertionError({name: (a[name], b[name]) for name in different})
+
+
+def rows(n, seed=0):
+    """Logits of four classes, and labels: for tallies."""
+    r = np.random.default_rng(seed)
+    z, y = r.normal(size=(n, 4)) * 3, r.integers(0, 4, n)
+    return z.astype(np.float32), y

@@ -31,3 +31,17 @@ def small_blocks(monkeypatch):
 
     monkeypatch.setattr(arrays, "BLOCK_BYTES", 37 * V * 4)
     monkeypatch.setattr(tables, "BLOCK_BYTES", 37 * V * 8)
+
+
+@pytest.fixture
+def scores_files(data, tmp_path):
+    """The scores in three files of arrays, in one Parquet file and in three."""
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    z, _, _ = data
+    for i in range(3):
+        part = z[i * 100 : i * 100 + 100]
+        np.save(tmp_path / f"z{i}.npy", part)
+        parquet.write_table(
+            pa.table({f"logit:{k}": part[:, k] for k in range(V)}), tmp_path / f"z{i}.parquet"
+        )
+    return [str(tmp_path / "z*.npy"), str(tmp_path / "z*.parquet")]

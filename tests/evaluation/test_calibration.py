@@ -372,31 +372,6 @@ def test_errors_of_the_data_are_not_renamed():
         ll.fit_temperature(Loader())
 
 
-def test_progress_of_each_pass():
-    z, y = data()
-    told = []
-    found = ll.fit_temperature([(z[:300], y[:300]), (z[300:], y[300:])], progress=lambda *a: told.append(a))
-    passes = found.steps + 2  # before and after
-    assert told == [(300, None, 300 * V * 8), (N, None, N * V * 8)] * passes
-    told.clear()
-    ll.fit_temperature(z, y, progress=lambda *a: told.append(a))
-    assert told == [(N, N, N * V * 8)] * passes
-
-
-def test_the_bar_counts_passes(monkeypatch):
-    pytest.importorskip("rich")
-    import io
-
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True
-    monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setenv("TERM", "xterm")
-    z, y = data()
-    found = ll.fit_temperature(z, y, progress=True)
-    assert f"pass {found.steps + 2}, 400 rows, " in terminal.getvalue()
-
-
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_dtypes(dtype):
     if dtype == "bfloat16":

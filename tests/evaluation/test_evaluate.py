@@ -205,20 +205,6 @@ def test_batches_are_read_again_where_they_can_be(data):
 # --- targets of their own -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def scores_files(data, tmp_path):
-    """The scores in three files of arrays, in one Parquet file and in three."""
-    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    z, _, _ = data
-    for i in range(3):
-        part = z[i * 100 : i * 100 + 100]
-        np.save(tmp_path / f"z{i}.npy", part)
-        parquet.write_table(
-            pa.table({f"logit:{k}": part[:, k] for k in range(V)}), tmp_path / f"z{i}.parquet"
-        )
-    return [str(tmp_path / "z*.npy"), str(tmp_path / "z*.parquet")]
-
-
 @pytest.mark.parametrize("form", ["array", "list", "npy", "npz", "csv", "parquet"])
 def test_targets_of_their_own(data, scores_files, tmp_path, form):
     pa = pytest.importorskip("pyarrow")
@@ -234,41 +220,6 @@ def test_targets_of_their_own(data, scores_files, tmp_path, form):
         pytest.importorskip("pyarrow.parquet").write_table(pa.table({"label": y, "id": y}), targets)
     for scores in (z, *scores_files):
         assert_same(ll.evaluate(scores, targets), expected)
-
-
-def test_zarr(data, tmp_path, monkeypatch):
-    """Chunks are read some rows at a time, also where blocks and chunks end at different rows."""
-    zarr = pytest.importorskip("zarr")
-    from lastlayer.evaluation.readers import arrays
-
-    z, y, _ = data
-    w, opened = np.random.default_rng(1).random(N), {}
-    for name, array, chunks in (("z", z, (64, 2)), ("y", y, (50,)), ("w", w, (300,))):
-        saved = zarr.create_array(tmp_path / name, shape=array.shape, dtype=array.dtype, chunks=chunks)
-        saved[:] = array
-        opened[name] = zarr.open_array(tmp_path / name, mode="r")
-    expected = ll.evaluate(z, y, sample_weight=w)
-    calibrated, findings = ll.fit_temperature(z, y), ll.check(z, y)
-    monkeypatch.setattr(arrays, "BLOCK_BYTES", 37 * V * 4)
-    read, get = [], zarr.Array.__getitem__
-
-    def counted(self, index):
-        found = get(self, index)
-        read.append(len(found))
-        return found
-
-    def refused(self, *_, **__):
-        raise AssertionError("an array is read as a whole")
-
-    monkeypatch.setattr(zarr.Array, "__array__", refused)
-    monkeypatch.setattr(zarr.Array, "__getitem__", counted)
-    found = ll.evaluate(opened["z"], opened["y"], sample_weight=opened["w"], checkpoint=tmp_path / "c")
-    assert_same(found, expected)
-    assert max(read) == 37
-    assert ll.fit_temperature(opened["z"], opened["y"]) == calibrated
-    assert ll.check(opened["z"], opened["y"]) == findings
-    with pytest.raises(ll.OptionError, match=r"of source.scores.content='\w+'; expected"):
-        ll.evaluate(w[:, None] * z, opened["y"], sample_weight=w, checkpoint=tmp_path / "c")
 
 
 def test_an_empty_line_of_a_csv_of_one_column_is_a_missing_label(data, tmp_path):
@@ -398,44 +349,3 @@ def test_groups_with_gaps(data, table):
     found = ll.evaluate(table.append_column("g", pa.array(names)), groups="g")
     assert sorted(found.loss_by_group) == ["", "g0", "g1", "g2"]
     assert_same(found, ll.evaluate(z, y, groups=["" if g is None else g for g in names]))
-
-
-# --- progress -----------------------------------------------------------------------------------------------
-
-
-def test_a_bar_in_a_terminal(data, monkeypatch):
-    """With rows and bytes a second; it needs rich, and a terminal."""
-    pytest.importorskip("rich")
-    import io
-
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setenv("TERM", "xterm")
-    z, y, expected = data
-    assert_same(ll.evaluate(z, y, progress=True), expected)
-    shown = terminal.getvalue()
-    assert "300 rows, " in shown
-    assert "rows/s" in shown
-    assert "6.0 kB" in shown  # of 300 rows of 5 float32
-    assert "B/s" in shown
-
-
-def test_progress_of_each_source(data, scores_files, tmp_path):
-    """Rows so far, of how many if that is known, and the bytes of the scores."""
-    z, y, _ = data
-    parts = [(z[:200], y[:200]), (z[200:], y[200:])]
-    for scores, targets, total, size in (
-        (z, y, N, 4),
-        (scores_files[0], y, N, 4),
-        (scores_files[1], y, N, 4),
-        (parts, None, None, 4),
-    ):
-        told = []
-        ll.evaluate(scores, targets, progress=lambda *given, told=told: told.append(given))
-        assert told[-1] == (N, total, N * V * size)
-        assert [rows for rows, *_ in told] == sorted({rows for rows, *_ in told})
