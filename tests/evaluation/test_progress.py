@@ -29,6 +29,7 @@ def guessed(data):
     return z, (z / 3 + np.random.default_rng(1).gumbel(size=z.shape)).argmax(1)
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_a_bar_in_a_terminal(data, monkeypatch):
     """With rows and bytes a second."""
     terminal = opened_terminal(monkeypatch)
@@ -41,6 +42,7 @@ def test_a_bar_in_a_terminal(data, monkeypatch):
     assert "B/s" in shown
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_progress_of_each_source(data, scores_files, tmp_path):
     """Rows so far, of how many if that is known, and the bytes of the scores."""
     z, y, _ = data
