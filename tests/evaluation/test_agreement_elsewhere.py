@@ -34,7 +34,7 @@ def case():
 
 # --- netcal -------------------------------------------------------------------------------------------------
 
-_LARGE = "installed with the benchmarks alone: it comes with GPyTorch, Pyro and TensorBoard"
+_LARGE = "installed by make bench alone: it comes with GPyTorch, Pyro and TensorBoard"
 
 
 def netcal():

@@ -58,15 +58,23 @@ def run(words: Sequence[str]) -> int:
         found = typer.main.get_command(app).main(list(words), prog_name="lastlayer", standalone_mode=False)
     except _WrongCallError as error:
         raise UsageError(_of_typer(error, words)) from error
+    except UsageError as error:
+        command, text = _called(words), str(error)
+        raise UsageError(text if text.startswith(f"{command}:") else f"{command}: {text}") from error
     except typer.Abort:  # some versions' Ctrl-C
         return 130
     return found if isinstance(found, int) else 0
 
 
+def _called(words: Sequence[str]) -> str:
+    """The command that was called; "" if it is none."""
+    names = [c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands]
+    return next((word for word in words[:1] if word in names), "")
+
+
 def _of_typer(error: Exception, words: Sequence[str]) -> str:
     """What Typer says of a wrong call, in the form of the other errors."""
-    names = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
-    command = next((word for word in words[:1] if word in names), "")
+    command = _called(words)
     text = str(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "").rstrip(".")
     text = re.sub(r"Input should be (.*?)(, unable to .*)?$", r"expected \1", text)
     text = re.sub(r"\. Did you mean (.*)\?$", r" (did you mean \1?)", text)
