@@ -30,6 +30,7 @@ struct TallyRows {
   const double* fine_edges;     // FineBins::all + 1
   const std::int64_t* numbers;  // N, for the hardest rows; or null: they are not wanted
   double floor;                 // losses below are not wanted among them
+  const double* weights;        // N, or null: 1 each. A row of weight 0 is ignored
 };
 
 // The fine bins: so many of one width to 1/2, then `per_halving` for each halving of 1 - confidence.
@@ -42,6 +43,8 @@ struct FineBins {
 struct BinTables {
   std::int64_t *rows, *hits, *confidence;  // of each bin; the last are limbs
 };
+// With weights `support`, `predicted`, `correct`, `confusion` and the bins' `rows` and `hits` are limbs too:
+// sums of weights.
 struct TallyTables {
   std::int64_t *sums, *squares;  // limbs of each metric: loss, Brier score, confidence, entropy, 1/(rank +
                                  // 1), then the hits among the top k; and limbs of their squares
@@ -50,6 +53,9 @@ struct TallyTables {
   std::int64_t* confusion;                      // V by V, target by argmax; or null
   std::int64_t* argmax;  // N, written: of each row that was counted, else -1; or null. Of many classes only
   BinTables equal, fine;
+  // With weights, instead of `sums` and `squares`: limbs of w, w^2, and both again; of each metric x those of
+  // w x, w^2 x and w^2 x^2.
+  std::int64_t *weight, *weighted[3];
 };
 
 struct HardRow {
@@ -61,8 +67,9 @@ struct TallyFound {
   static constexpr std::size_t most_hard = 20;
   bool complete = false;  // else the call was interrupted, and its counts are unusable
   std::int64_t rows = 0, ignored = 0;
-  std::vector<std::int64_t> unusual;  // rows that were not counted: their peak is not finite, or loss large
-  std::vector<HardRow> hardest;       // of the largest loss, then of the lowest number
+  // Rows that were not counted: their peak is not finite, or the loss or weight large.
+  std::vector<std::int64_t> unusual;
+  std::vector<HardRow> hardest;  // of the largest loss, then of the lowest number
 };
 
 class TallyCall {
@@ -70,6 +77,7 @@ class TallyCall {
   // With more classes rows are noted, and added to the tables one after the other. No confidence is below
   // 2^-7, so each is a whole number of 2^-60.
   static constexpr std::int64_t few_classes = 120;
+  static constexpr double heaviest = 16;  // of these weights (w loss)^2 is below 2^32
 
   explicit TallyCall(const TallyRows& rows);
   ~TallyCall();
@@ -80,6 +88,8 @@ class TallyCall {
   struct State;
 
  private:
+  void add_weighted_to(const TallyTables& tables) const;
+
   const std::unique_ptr<State> state_;
 };
 

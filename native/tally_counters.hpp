@@ -17,6 +17,7 @@ struct Limbs {
   void add(const Parts& x) {
     add_limbs(x.a >> 7, ((x.a & 127) << 43) + (x.b >> 3), ((x.b & 7) << 47) + x.c, at);
   }
+  void add(double x) { add_exactly({&x, nullptr, 0, 1}, at); }
   void add_to(std::int64_t* limbs) const { add_limbs(at[0], at[1], at[2], limbs); }
 };
 
@@ -52,8 +53,22 @@ struct Place {
   }
 };
 
-template <class T>
-void take_all(std::vector<T>& from, std::vector<Place>& to) {
+// Weighted rows in one place.
+struct HeavyPlace {
+  Limbs rows, hits, sum;
+
+  void add(double weight, bool hit, double confidence) {
+    rows.add(weight), sum.add(weight * confidence);
+    if (hit) hits.add(weight);
+  }
+  void take(HeavyPlace& other) {
+    other.rows.add_to(rows.at), other.hits.add_to(hits.at), other.sum.add_to(sum.at);
+    other = HeavyPlace{};
+  }
+};
+
+template <class T, class P>
+void take_all(std::vector<T>& from, std::vector<P>& to) {
   for (std::size_t k = 0; k < from.size(); ++k) to[k].take(from[k]);
 }
 

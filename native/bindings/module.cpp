@@ -155,7 +155,7 @@ void define_evaluation(nb::module_& m) {
   m.def("linear_sums", &linear_sums, "x"_a, "weight"_a, "targets"_a, "sample_weight"_a.none(), "smoothing"_a,
         "in_double"_a, "gradient"_a);
   m.def("tally", &tally_rows, "scores"_a, "bfloat"_a, "targets"_a, "ignore_index"_a.none(), "temperature"_a,
-        "tables"_a, "numbers"_a.none(), "floor"_a);
+        "tables"_a, "numbers"_a.none(), "floor"_a, "weights"_a = nb::none());
   m.def("row_metrics", &row_metrics, "stats"_a, "into"_a);
 }
 

@@ -57,19 +57,29 @@ class Arrays {
   std::deque<Array> held_;
 };
 
-TallyTables tables_of(Arrays& arrays, std::int64_t N, std::int64_t V, std::int64_t bins, std::int64_t ks) {
-  TallyTables t;
-  t.sums = arrays.counts("sums", 3 * (5 + ks)), t.squares = arrays.counts("squares", 3 * (5 + ks));
-  t.support = arrays.counts("support", V), t.predicted = arrays.counts("predicted", V);
-  t.correct = arrays.counts("correct", V), t.class_loss = arrays.counts("class_loss", 3 * V);
-  t.confusion =
-      V <= INT32_MAX ? arrays.optional<std::int64_t>("confusion", Dtype::i64, V * V, true) : nullptr;
+constexpr std::int64_t most_confused = 1 << 20;  // classes: their square has to be a number
+
+// `weighted`: the tables of weighted rows, in which three integers hold each sum.
+TallyTables tables_of(Arrays& arrays, std::int64_t N, std::int64_t V, std::int64_t bins, std::int64_t ks,
+                      bool weighted) {
+  TallyTables t{};
+  const std::int64_t each = weighted ? 3 : 1, all = FineBins::all, metrics = 3 * (5 + ks);
+  if (weighted)
+    t.weight = arrays.counts("weight", 12), t.weighted[0] = arrays.counts("wx", metrics),
+    t.weighted[1] = arrays.counts("w2x", metrics), t.weighted[2] = arrays.counts("w2x2", metrics);
+  else
+    t.sums = arrays.counts("sums", metrics), t.squares = arrays.counts("squares", metrics);
+  t.support = arrays.counts("support", each * V), t.predicted = arrays.counts("predicted", each * V);
+  t.correct = arrays.counts("correct", each * V), t.class_loss = arrays.counts("class_loss", 3 * V);
+  t.confusion = V <= most_confused
+                    ? arrays.optional<std::int64_t>("confusion", Dtype::i64, V * V * each, true)
+                    : nullptr;
   t.argmax = arrays.optional<std::int64_t>("argmax", Dtype::i64, N, true);
-  if (t.argmax && V <= TallyCall::few_classes) refuse("argmax", "of few classes");
-  t.equal = {arrays.counts("bin_rows", bins), arrays.counts("bin_hits", bins),
+  if (t.argmax && !weighted && V <= TallyCall::few_classes) refuse("argmax", "of few classes");
+  t.equal = {arrays.counts("bin_rows", each * bins), arrays.counts("bin_hits", each * bins),
              arrays.counts("bin_confidence", 3 * bins)};
-  t.fine = {arrays.counts("fine_rows", FineBins::all), arrays.counts("fine_hits", FineBins::all),
-            arrays.counts("fine_confidence", 3 * FineBins::all)};
+  t.fine = {arrays.counts("fine_rows", each * all), arrays.counts("fine_hits", each * all),
+            arrays.counts("fine_confidence", 3 * all)};
   return t;
 }
 
@@ -84,8 +94,9 @@ nb::tuple result_of(const TallyFound& found) {
 }  // namespace
 
 nb::tuple tally_rows(nb::handle scores, bool bfloat, nb::handle targets, nb::handle ignore_index,
-                     double temperature, nb::dict tables, nb::handle numbers, double floor) {
-  Array z, y, rows;
+                     double temperature, nb::dict tables, nb::handle numbers, double floor,
+                     nb::handle weights) {
+  Array z, y, rows, w;
   z.open(scores, false, bfloat, "scores");
   if (is_integer(z.dtype) || z.axes != 2 || z.shape[1] < 1) refuse("scores", "not N rows of V numbers");
   const std::int64_t N = z.shape[0], V = z.shape[1];
@@ -108,6 +119,7 @@ nb::tuple tally_rows(nb::handle scores, bool bfloat, nb::handle targets, nb::han
     rows.align();
     number = (const std::int64_t*)rows.data;
   }
+  const double* const weight = weights.is_none() ? nullptr : doubles_of(w, weights, N, "weights");
   Arrays arrays(tables);
   const auto* top_k = arrays.needed<const std::int64_t>("top_k", Dtype::i64, -1, false);
   const std::int64_t ks = arrays.last_items();
@@ -115,9 +127,9 @@ nb::tuple tally_rows(nb::handle scores, bool bfloat, nb::handle targets, nb::han
   const std::int64_t bins = arrays.last_items() - 1;
   if (bins < 1) refuse("edges", "no bins");
   const double* fine_edges = arrays.doubles("fine_edges", FineBins::all + 1);
-  const TallyTables to = tables_of(arrays, N, V, bins, ks);
+  const TallyTables to = tables_of(arrays, N, V, bins, ks, weight != nullptr);
   if (N == 0) return result_of(TallyFound{});
-  TallyCall call({x, shape, temperature, index, top_k, ks, bins, edges, fine_edges, number, floor});
+  TallyCall call({x, shape, temperature, index, top_k, ks, bins, edges, fine_edges, number, floor, weight});
   TallyFound found;
   {
     const Runner runner = runner_of_call(0);

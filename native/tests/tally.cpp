@@ -95,7 +95,9 @@ struct Tables {
             confusion.data(),
             nullptr,
             {equal[0].data(), equal[1].data(), equal[2].data()},
-            {fine[0].data(), fine[1].data(), fine[2].data()}};
+            {fine[0].data(), fine[1].data(), fine[2].data()},
+            nullptr,
+            {}};
   }
   bool operator==(const Tables& b) const {
     return sums == b.sums && squares == b.squares && support == b.support && predicted == b.predicted &&
@@ -172,7 +174,8 @@ TallyRows rows_of(const Rows& r, const void* y, Dtype dtype) {
           r.edges.data(),
           r.fine_edges.data(),
           r.numbers.data(),
-          -std::numeric_limits<double>::infinity()};
+          -std::numeric_limits<double>::infinity(),
+          nullptr};
 }
 
 void test_rows(const Rows& r, const std::string& name) {
@@ -213,6 +216,58 @@ void test_notes(const Rows& r, const std::string& name) {
   }
   CHECK(noted == found.rows, "%s: the rows that are noted", name.c_str());
   CHECK(tables == expected, "%s: the classes that are noted", name.c_str());
+}
+
+// Rows of weight 1 add as sums what rows without weights are counted as; others are ignored or left out.
+void test_weights(const Rows& r, const std::string& name) {
+  Ints left;
+  Tables expected = one_by_one(r, left);
+  const auto n = (std::size_t)r.n, all = (std::size_t)FineBins::all, V = (std::size_t)r.classes;
+  std::vector<double> weights(n, 1.0);
+  TallyRows rows = rows_of(r, r.y.data(), Dtype::i64);
+  rows.weights = weights.data();
+  for (int threads : {1, 3}) {
+    TallyCall call(rows);
+    const TallyFound found = call.count(Runner{threads});
+    Ints weight(12), of[3], support(3 * V), predicted(3 * V), correct(3 * V), loss(3 * V),
+        confusion(3 * V * V);
+    for (Ints& one : of) one.resize(expected.sums.size());
+    Ints equal[3], fine[3];
+    for (int k = 0; k < 3; ++k) equal[k].resize(3 * (r.edges.size() - 1)), fine[k].resize(3 * all);
+    TallyTables to{};
+    to.weight = weight.data();
+    for (int k = 0; k < 3; ++k) to.weighted[k] = of[k].data();
+    to.support = support.data(), to.predicted = predicted.data(), to.correct = correct.data();
+    to.class_loss = loss.data(), to.confusion = confusion.data();
+    to.equal = {equal[0].data(), equal[1].data(), equal[2].data()};
+    to.fine = {fine[0].data(), fine[1].data(), fine[2].data()};
+    call.add_to(to);
+    auto same = [](const Ints& counts, const Ints& limbs) {
+      bool is = true;
+      for (std::size_t k = 0; k < counts.size(); ++k)
+        is = is && limbs[3 * k] == counts[k] << 20 && limbs[3 * k + 1] == 0 && limbs[3 * k + 2] == 0;
+      return is;
+    };
+    CHECK(of[0] == expected.sums && of[1] == expected.sums && of[2] == expected.squares, "%s: weighted sums",
+          name.c_str());
+    CHECK(same(Ints(4, found.rows), weight) && same(expected.support, support) &&
+              same(expected.predicted, predicted) && same(expected.correct, correct) &&
+              same(expected.confusion, confusion) && loss == expected.class_loss,
+          "%s: weighted classes", name.c_str());
+    for (int k = 0; k < 2; ++k)
+      CHECK(same(expected.equal[k], equal[k]) && same(expected.fine[k], fine[k]), "%s: weighted bins",
+            name.c_str());
+    CHECK(equal[2] == expected.equal[2] && fine[2] == expected.fine[2], "%s: confidences", name.c_str());
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const double some[] = {0, 1, 16, 17, std::numeric_limits<double>::quiet_NaN(), -1};
+    weights[i] = some[i % 6];
+  }
+  TallyCall call(rows);
+  const TallyFound found = call.count(Runner{2});
+  CHECK(found.rows + found.ignored + (std::int64_t)found.unusual.size() == r.n, "%s: all rows", name.c_str());
+  for (std::int64_t i : found.unusual)
+    CHECK(i % 6 > 2 || std::binary_search(left.begin(), left.end(), i), "%s: row %d", name.c_str(), (int)i);
 }
 
 // Class indices of a narrow or unsigned dtype, of which the last is above the classes.
@@ -290,6 +345,8 @@ void test_tally(bool quick) {
       r.temperature = 1.7;
       test_rows(r, text("%s, %d classes, a temperature", table->name, (int)classes));
     }
+    for (std::int64_t classes : {3, 300})
+      test_weights(Rows(1'501, classes), text("%s, weights", table->name));
     test_notes(Rows(1'501, 300), text("%s, notes", table->name));
     const Rows r(701, 20);
     test_indices<std::int8_t>(r, Dtype::i8, text("%s, int8", table->name));

@@ -141,6 +141,7 @@ def tally(
     tables: dict[str, NDArray[Any] | Tensor],
     numbers: NDArray[int64] | Tensor | None,
     floor: float,
+    weights: NDArray[float64] | Tensor | None = None,
 ) -> tuple[int, int, bytes, list[tuple[float, int, int, int]]]:
     """Count rows of logits (N, V) into ``tables``: how many, how many ignored, which not, the hardest.
 
@@ -148,6 +149,9 @@ def tally(
     three integers each. Rows whose peak is not finite, or whose loss is large, are left out: their places
     come as bytes of int64. The hardest, of those with a loss of ``floor`` or more, are (loss, number, target,
     argmax), and wanted where ``numbers`` are given. An interrupted call adds nothing.
+
+    With ``weights`` every table holds sums, and ``weight``, ``wx``, ``w2x`` and ``w2x2`` take the place of
+    ``sums`` and ``squares``. Rows of weight 0 are ignored, and those of more than 16 left out.
     """
 
 def row_metrics(

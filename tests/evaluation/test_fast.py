@@ -20,22 +20,23 @@ from lastlayer.evaluation import counters, fast, rows, tally
 _core = pytest.importorskip("lastlayer._core", reason="the native core is not built")
 
 
-def by_numpy(z, y, classes, monkeypatch, rows=None, **options):
+def by_numpy(z, y, classes, monkeypatch, rows=None, weights=None, **options):
     """The tally of the same rows, counted by NumPy."""
     with monkeypatch.context() as patch:
         patch.setattr(tally.fast, "count", lambda *_: None)
         found = ll.Tally(classes, **options)
-        found.update(z, y, rows=rows)
+        found.update(z, y, rows=rows, sample_weight=weights)
     return found
 
 
-def by_core(z, y, classes, rows=None, **options):
+def by_core(z, y, classes, rows=None, weights=None, **options):
     """A tally that fails where rows that NumPy need not see are not counted by the core."""
     found = ll.Tally(classes, **options)
-    left = fast.count(found, np.asarray(z), np.shape(z)[:1], y, rows)
+    left = fast.count(found, np.asarray(z), np.shape(z)[:1], y, rows, weights)
     assert left is not None
     if len(left):
-        found.update(np.asarray(z)[left], y[left], rows=None if rows is None else rows[left])
+        rows, weights = (None if some is None else some[left] for some in (rows, weights))
+        found.update(np.asarray(z)[left], y[left], rows=rows, sample_weight=weights)
     return found, left
 
 
@@ -65,6 +66,49 @@ def test_the_bytes_are_those_of_numpy(classes, isa, monkeypatch):
                 found, _ = by_core(z, y, classes, numbers, top_k=(1, 3, 70))
                 expected = by_numpy(z, y, classes, monkeypatch, numbers, top_k=(1, 3, 70))
                 assert found.to_bytes() == expected.to_bytes()
+
+
+@pytest.mark.parametrize("isa", native.isas())
+@pytest.mark.parametrize("classes", [1, 2, 10, 64, 121, 300, 1001])
+def test_the_bytes_of_weighted_rows(classes, isa, monkeypatch):
+    n = max(40, min(1500, 60_000 // classes))
+    r = np.random.default_rng(classes)
+    some_weights = (
+        np.full(n, 1.0),
+        r.integers(0, 3, n).astype(float),
+        r.random(n) * 10.0 ** r.integers(-100, 4, n),  # some are too heavy, some products vanish
+        r.choice([0.0, 1e-150, 0.1, 16.0, np.nextafter(16, 17), 2.0**32], n),
+    )
+    with backends.on(f"native:{isa}"):
+        for k, w in enumerate(some_weights):
+            z, y = some(n, classes, k, (np.float32, np.float64)[k % 2], 3, 0.05)
+            numbers = r.permutation(n) % (n // 2)
+            found, left = by_core(z, y, classes, numbers, w, top_k=(1, 3, 70))
+            expected = by_numpy(z, y, classes, monkeypatch, numbers, w, top_k=(1, 3, 70))
+            assert found.to_bytes() == expected.to_bytes()
+            assert set(np.flatnonzero((w > 16) & (y >= 0))) <= set(left.tolist())
+            whole = ll.Tally(classes, top_k=(1, 3, 70))
+            for part in (slice(n // 3, n), slice(0, n // 3)):
+                whole.update(z[part], y[part], rows=numbers[part], sample_weight=w[part])
+            assert whole.to_bytes() == expected.to_bytes()
+
+
+def test_weighted_rows_beside_others(monkeypatch):
+    """Also where all weights are 0, and on any number of threads."""
+    z, y = some(40_000, 10, 1, odd=0.01)
+    w, before, found = np.random.default_rng(0).random(len(y)), _core.get_num_threads(), set()
+    for threads in (1, 2, 5):
+        _core.set_num_threads(threads)
+        both = ll.Tally(10)
+        both.update(z, y, sample_weight=w)
+        both.update(z[:100], y[:100])
+        both.update(z[:9], y[:9], sample_weight=np.zeros(9))
+        found.add(both.to_bytes())
+    _core.set_num_threads(before)
+    expected = by_numpy(z, y, 10, monkeypatch, weights=w)
+    expected.update(z[:100], y[:100])
+    expected += by_numpy(z[:9], y[:9], 10, monkeypatch, weights=np.zeros(9))
+    assert found == {expected.to_bytes()}
 
 
 @given(st.data())
@@ -269,6 +313,45 @@ def test_wrong_arrays_are_refused():
         stats[name] = np.zeros(2)
         with pytest.raises(ValueError):
             _core.row_metrics(stats, into)
+
+
+def test_wrong_weights_and_their_tables_are_refused():
+    z, y = some(6, 4, 0)
+    names = ("support", "predicted", "correct", "confusion", "bin_rows", "bin_hits", "fine_rows", "fine_hits")
+
+    def tables_of_sums():
+        tables = tables_of(4)
+        tables |= {name: np.zeros((tables[name].size, 3), np.int64) for name in names}
+        del tables["sums"], tables["squares"]
+        more = {name: np.zeros((7, 3), np.int64) for name in ("wx", "w2x", "w2x2")}
+        return tables | more | {"weight": np.zeros((4, 3), np.int64)}
+
+    def call(weights, tables):
+        return _core.tally(z, False, y, None, 1.0, tables, None, np.inf, weights)
+
+    w = np.full(6, 0.5)
+    tables = tables_of_sums()
+    assert call(w, tables)[0] == 6
+    assert tables["weight"][:, 0].tolist() == [3 << 20, (3 << 20) // 2] * 2
+    for wrong in (w[:5], w.astype(np.float32), np.repeat(w, 2)[::2], np.ones(6, np.int64)):
+        with pytest.raises(ValueError):
+            call(wrong, tables_of_sums())
+    for name in (*names, "wx", "w2x", "w2x2", "weight"):
+        for value in (None, np.zeros(4, np.int64), tables_of(4).get(name)):
+            tables = tables_of_sums()
+            tables.pop(name)
+            if value is not None:
+                tables[name] = value
+            elif name == "confusion":  # which is optional
+                continue
+            with pytest.raises(ValueError):
+                call(w, tables)
+            assert not tables["class_loss"].any()
+    misaligned = np.frombuffer(b"0" + w.tobytes(), np.uint8)[1:].view(np.float64)
+    assert call(misaligned, tables_of_sums())[0] == 6
+    odd = np.array([0.0, 17.0, np.nan, -1.0, np.inf, 1.0])  # what another thread may write meanwhile
+    n, ignored, left, _ = call(odd, tables_of_sums())
+    assert (n, ignored, np.frombuffer(left, np.int64).tolist()) == (1, 1, [1, 2, 3, 4])
 
 
 def test_targets_out_of_range_and_edges_out_of_order_touch_nothing_else():

@@ -2,7 +2,7 @@
 
 The core reads the logits once, and adds to the tally's own arrays what `Tally` would: the same numbers of
 each row, and exact sums and counts of them, so the tally's bytes are the same. Rows with a peak that is not
-finite or a very large loss are left to NumPy, and so is every tally that counts more than this.
+finite or a very large loss or weight are left to NumPy, and so is every tally that counts more than this.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from lastlayer.blocks import to_host
 from lastlayer.problem import is_top_k
 
 from .counters import FINE_EDGES
-from .inputs import Shape, facts_of
+from .exact import Counts, Sums
+from .inputs import Facts, Shape, facts_of
 from .rows import core_counts
 
 __all__ = ["count"]
@@ -25,10 +26,10 @@ __all__ = ["count"]
 Ints = npt.NDArray[np.int64]
 
 
-def count(tally: Any, scores: Any, shape: Shape, targets: Any, rows: Any) -> Ints | None:
+def count(tally: Any, scores: Any, shape: Shape, targets: Any, rows: Any, weights: Any = None) -> Ints | None:
     """Count rows. The places of those that are left over; None: nothing was counted, and all are.
 
-    ``rows`` are the rows' numbers among all, or None.
+    ``rows`` are the rows' numbers among all, and ``weights`` their sample weights, or None.
     """
     o = tally.options
     if o.kind != "logits" or o.binary or o.classwise or o.labels is not None or len(shape) != 1:
@@ -41,7 +42,8 @@ def count(tally: Any, scores: Any, shape: Shape, targets: Any, rows: Any) -> Int
     y = core.contiguous(y)
     if not y.dtype.isnative or core.target_totals(y, o.classes, o.ignore_index, None, None)[0] >= 0:
         return None
-    return _count(tally, np.asarray(scores), y, facts_of("Tally.update", shape, rows=rows).numbers)
+    facts = facts_of("Tally.update", shape, rows=rows, sample_weight=weights)
+    return _count(tally, np.asarray(scores), y, facts)
 
 
 def _is_readable(scores: Any) -> bool:
@@ -50,36 +52,52 @@ def _is_readable(scores: Any) -> bool:
     return scores.dtype.char in "efd" or core.is_bfloat(scores)
 
 
-def _count(tally: Any, scores: Any, y: Any, numbers: Ints | None) -> Ints:
-    o, moments, hardest = tally.options, tally.moments, tally.hardest
+def _count(tally: Any, scores: Any, y: Any, facts: Facts) -> Ints:
+    o, hardest = tally.options, tally.hardest
     tables = {
         "top_k": np.array(o.top_k, np.int64),
         "edges": np.arange(o.bins + 1) / o.bins,
         "fine_edges": FINE_EDGES,
-        "sums": moments.plain[0].limbs,
-        "squares": moments.plain[1].limbs,
-        "support": tally.support.counts,
-        "predicted": tally.predicted.counts,
-        "correct": tally.correct.counts,
         "class_loss": tally.class_loss.limbs,
     }
+    counts = {name: getattr(tally, name) for name in ("support", "predicted", "correct")}
     for name, bins in (("bin", tally.bins), ("fine", tally.fine)):
-        tables[f"{name}_rows"], tables[f"{name}_hits"] = bins.weight.counts, bins.hits.counts
+        counts[f"{name}_rows"], counts[f"{name}_hits"] = bins.weight, bins.hits
         tables[f"{name}_confidence"] = bins.confidence.limbs
     if o.has_confusion:
-        tables["confusion"] = tally.confusion.counts
+        counts["confusion"] = tally.confusion
     elif tally.confusion.sums is not None:
         tables["argmax"] = np.empty(len(scores), np.int64)
+    moments, weighted = tally.moments, facts.weights is not None
+    sums = _sums_of(counts) if weighted else {}
+    if weighted:
+        tables |= {name: part.limbs for name, part in sums.items()}
+        tables["weight"] = moments.weight.limbs
+        tables |= {name: part.limbs for name, part in zip(_WEIGHTED, moments.weighted, strict=True)}
+    else:
+        tables |= {name: part.counts for name, part in counts.items()}
+        tables["sums"], tables["squares"] = (part.limbs for part in moments.plain)
     z, half = core.readable(scores)
     n, ignored, left, hard = core.tally(
-        z, half, y, o.ignore_index, o.temperature, tables, numbers, hardest.floor
+        z, half, y, o.ignore_index, o.temperature, tables, facts.numbers, hardest.floor, facts.weights
     )
     tally.n, tally.ignored = tally.n + n, tally.ignored + ignored
-    for place in (0, 1):  # all have a loss
+    for name, part in sums.items():
+        counts[name].sums = part
+    for place in () if weighted else (0, 1):  # all have a loss
         moments.rows.add(np.array([float(n)]), place)
     hardest.keep(hard)
     if "argmax" in tables:
         argmax = tables["argmax"]
         counted = np.flatnonzero(argmax >= 0)
-        tally.confusion.add(y.reshape(-1)[counted].astype(np.int64) * o.classes + argmax[counted], None)
+        pairs = y.reshape(-1)[counted].astype(np.int64) * o.classes + argmax[counted]
+        tally.confusion.add(pairs, facts.weights[counted] if facts.weights is not None else None)
     return np.frombuffer(left, np.int64)
+
+
+_WEIGHTED = ("wx", "w2x", "w2x2")  # of each metric x
+
+
+def _sums_of(counts: dict[str, Counts]) -> dict[str, Sums]:
+    """The sums of weights, to which the core adds: new ones are the tally's only once it has."""
+    return {name: Sums(len(part)) if part.sums is None else part.sums for name, part in counts.items()}

@@ -37,6 +37,7 @@ from .exact import Counts, Sums
 from .inputs import Facts, Targets, facts_of, scores_of, targets_of
 from .options import TallyOptions, checked
 from .ranking import Ranking, keys_of, limit_of
+from .readers.values import spread
 from .result import Evaluation, evaluation_of
 from .rows import Rows, as_float64, of_scores, of_stats, probabilities_of
 
@@ -181,13 +182,15 @@ class Tally:
         """
         o = self.options
         array, shape = scores_of("Tally.update", scores, o)
-        if all(fact is None for fact in (sample_weight, n_bytes, groups, documents, positions)):
-            left = fast.count(self, array, shape, targets, rows)
+        if all(fact is None for fact in (n_bytes, groups, documents, positions)):
+            left = fast.count(self, array, shape, targets, rows, sample_weight)
             if left is not None:
                 if not len(left):
                     return
                 targets = to_host(targets).reshape(-1)[left]
                 rows = None if rows is None else to_host(rows).reshape(-1)[left]
+                if sample_weight is not None:
+                    sample_weight = spread("Tally.update", "sample_weight", sample_weight, shape)[left]
                 array, shape = np.asarray(array)[left], (len(left),)
         found = targets_of("Tally.update", targets, shape, o, self._labels)
         facts = facts_of(
