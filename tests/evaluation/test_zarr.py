@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluations import N, V, assert_same
+from evaluations import NAMES, N, V, assert_same
 
 import lastlayer as ll
 
@@ -42,3 +42,22 @@ def test_zarr(data, tmp_path, monkeypatch):
     assert ll.check(opened["z"], opened["y"]) == findings
     with pytest.raises(ll.OptionError, match=r"of source.scores.content='\w+'; expected"):
         ll.evaluate(w[:, None] * z, opened["y"], sample_weight=opened["w"], checkpoint=tmp_path / "c")
+
+
+def test_names_in_strings_of_any_length(data, tmp_path):
+    """NumPy's own strings, as Zarr reads them: a checkpoint tells them by their letters."""
+    zarr = pytest.importorskip("zarr")
+    z, y, expected = data
+    names = np.array(NAMES, dtype=np.dtypes.StringDType())[y]
+    saved = zarr.create_array(tmp_path / "y", shape=(N,), dtype=names.dtype, chunks=(50,))
+    saved[:] = names
+    opened = zarr.open_array(tmp_path / "y", mode="r")
+    for targets in (names, opened):
+        assert_same(ll.evaluate(z, targets, labels=NAMES), expected)
+        for _ in range(2):
+            again = np.array(names.tolist(), dtype=names.dtype) if targets is names else opened
+            found = ll.evaluate(
+                z, again, labels=NAMES, checkpoint=tmp_path / f"{type(targets).__name__}.json"
+            )
+            assert_same(found, expected)
+        assert ll.check(z, targets, labels=NAMES) == ll.check(z, y)

@@ -169,4 +169,4 @@ def _path_of(array: Any) -> str | None:
 
 def _bytes(part: Any) -> bytes:
     plain = np.ascontiguousarray(part)
-    return repr(plain.tolist()).encode() if plain.dtype == object else plain.tobytes()
+    return repr(plain.tolist()).encode() if plain.dtype.kind in "OT" else plain.tobytes()
