@@ -48,16 +48,20 @@ def test_names_in_strings_of_any_length(data, tmp_path):
     """NumPy's own strings, as Zarr reads them: a checkpoint tells them by their letters."""
     zarr = pytest.importorskip("zarr")
     z, y, expected = data
-    names = np.array(NAMES, dtype=np.dtypes.StringDType())[y]
+    labels = [name + " of more letters than fit into an element" for name in NAMES]
+    names = np.array([labels[k] for k in y], dtype=np.dtypes.StringDType())
     saved = zarr.create_array(tmp_path / "y", shape=(N,), dtype=names.dtype, chunks=(50,))
     saved[:] = names
     opened = zarr.open_array(tmp_path / "y", mode="r")
     for targets in (names, opened):
-        assert_same(ll.evaluate(z, targets, labels=NAMES), expected)
+        assert_same(ll.evaluate(z, targets, labels=labels), expected)
         for _ in range(2):
             again = np.array(names.tolist(), dtype=names.dtype) if targets is names else opened
             found = ll.evaluate(
-                z, again, labels=NAMES, checkpoint=tmp_path / f"{type(targets).__name__}.json"
+                z, again, labels=labels, checkpoint=tmp_path / f"{type(targets).__name__}.json"
             )
             assert_same(found, expected)
-        assert ll.check(z, targets, labels=NAMES) == ll.check(z, y)
+        assert ll.check(z, targets, labels=labels) == ll.check(z, y)
+    others = np.array([labels[(k + 1) % V] for k in y], dtype=names.dtype)  # of the same lengths
+    with pytest.raises(ll.OptionError, match=r"source.targets.0..content="):
+        ll.evaluate(z, others, labels=labels, checkpoint=tmp_path / "ndarray.json")
