@@ -223,6 +223,8 @@ struct Task {
   Stop* stop = nullptr;  // asked within long rows; null: the task runs to its end
 };
 
+struct SparseRows;  // sparse.hpp
+
 struct Table {
   const char* name;
   Cut (*plan)(const Job&);
@@ -236,6 +238,8 @@ struct Table {
   void (*block_outer)(const BlockOuter&, bool in_double);
   double (*block_square)(const void*, std::int64_t, bool in_double);
   void (*load_numbers)(Dtype, const char*, std::int64_t stride, std::int64_t, void* to, bool in_double);
+  // Rows of a sparse matrix times a dense one: sparse.hpp.
+  bool (*sparse_rows)(const SparseRows&, std::int64_t first, std::int64_t last);
   // Elementary functions by themselves, to be measured by the tests: n numbers in, n out.
   void (*exp_f32)(const float*, float*, std::int64_t);
   void (*exp_f64)(const double*, double*, std::int64_t);

@@ -7,6 +7,7 @@
 #include "gil.hpp"
 #include "linear_pass.hpp"
 #include "request.hpp"
+#include "sparse.hpp"
 
 namespace nb = nanobind;
 
@@ -66,6 +67,38 @@ nb::tuple linear_sums(nb::handle x, nb::handle weight, nb::handle targets, nb::h
   }
   if (!found.complete) throw nb::python_error();
   return nb::make_tuple(found.loss, found.square);
+}
+
+void sparse_product(nb::handle starts, nb::handle columns, nb::handle numbers, nb::handle b, nb::handle out) {
+  Array s, c, x, dense, to;
+  auto open = [](Array& array, nb::handle object, bool written, const char* name) {
+    array.open(object, written, false, name);
+    if (!array.contiguous() || (written && !array.aligned)) refuse(name, "not contiguous and aligned");
+    array.align();
+  };
+  open(s, starts, false, "starts"), open(c, columns, false, "columns"), open(x, numbers, false, "numbers");
+  open(dense, b, false, "b"), open(to, out, true, "out");
+  auto is_index = [](const Array& a) {
+    return a.axes == 1 && (a.dtype == Dtype::i32 || a.dtype == Dtype::i64);
+  };
+  if (!is_index(s) || s.items < 1) refuse("starts", "not int32 or int64, one more than there are rows");
+  if (!is_index(c)) refuse("columns", "not int32 or int64");
+  if (x.axes != 1 || x.items != c.items || (x.dtype != Dtype::f32 && x.dtype != Dtype::f64))
+    refuse("numbers", "not a float of each column");
+  if (dense.axes != 2 || dense.dtype != x.dtype || dense.shape[1] < 1) refuse("b", "not (D, K) of the dtype");
+  if (to.axes != 2 || to.dtype != x.dtype || to.shape[0] != s.items - 1 || to.shape[1] != dense.shape[1])
+    refuse("out", "not (N, K) of the dtype");
+  const SparseRows rows{s.data,     s.dtype == Dtype::i64, c.data,         c.dtype == Dtype::i64,
+                        x.data,     x.dtype == Dtype::f64, s.items - 1,    c.items,
+                        dense.data, dense.shape[0],        dense.shape[1], to.data};
+  SparseResult result;
+  {
+    const Runner runner = runner_of_call(0);
+    WithoutGil released;
+    result = sparse_product(rows, runner);
+  }
+  if (result == SparseResult::out_of_range) refuse("columns", "out of range");
+  if (result == SparseResult::interrupted) throw nb::python_error();
 }
 
 }  // namespace lastlayer

@@ -152,6 +152,9 @@ void define_operations(nb::module_& m) {
 }
 
 void define_evaluation(nb::module_& m) {
+  m.def("sparse_product",
+        (void (*)(nb::handle, nb::handle, nb::handle, nb::handle, nb::handle))&sparse_product, "starts"_a,
+        "columns"_a, "numbers"_a, "b"_a, "out"_a);
   m.def("linear_sums", &linear_sums, "x"_a, "weight"_a, "targets"_a, "sample_weight"_a.none(), "smoothing"_a,
         "in_double"_a, "gradient"_a);
   m.def("tally", &tally_rows, "scores"_a, "bfloat"_a, "targets"_a, "ignore_index"_a.none(), "temperature"_a,

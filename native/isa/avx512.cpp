@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "../job.hpp"
+#include "../sparse.hpp"
 
 #define LL_ISA avx512
 #define LL_SIMD "avx512.hpp"
@@ -26,6 +27,7 @@ const Table* table_avx512() {
                               block_outer,
                               block_square,
                               load_numbers,
+                              sparse_rows,
                               exp_alone<float>,
                               exp_alone<double>,
                               log1p_alone<float>,

@@ -13,6 +13,7 @@
 #endif
 
 #include "../job.hpp"
+#include "../sparse.hpp"
 
 #define LL_ISA baseline
 #if defined(__SSE2__)
@@ -37,6 +38,7 @@ const Table* table_baseline() {
                               block_outer,
                               block_square,
                               load_numbers,
+                              sparse_rows,
                               exp_alone<float>,
                               exp_alone<double>,
                               log1p_alone<float>,

@@ -63,6 +63,8 @@ namespace {
 #include "../algo/metrics.hpp"
 //
 #include "../algo/products.hpp"
+//
+#include "../algo/sparse.hpp"
 
 }  // namespace
 }  // namespace LL_ISA

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "../job.hpp"
+#include "../sparse.hpp"
 
 #define LL_ISA neon
 #define LL_SIMD "neon.hpp"
@@ -26,6 +27,7 @@ const Table* table_neon() {
                               block_outer,
                               block_square,
                               load_numbers,
+                              sparse_rows,
                               exp_alone<float>,
                               exp_alone<double>,
                               log1p_alone<float>,

@@ -25,13 +25,10 @@ int main(int count, char** arguments) {
   for (const Table* table : available()) std::printf(" %s", table->name);
   std::printf("\n");
   const std::pair<const char*, std::function<void()>> groups[] = {
-      {"elementary", test_elementary},
-      {"digest", test_digest},
-      {"exact sums", test_exact_sums},
-      {"tally", [&] { test_tally(quick); }},
-      {"threads", [&] { test_threads(quick, forks); }},
-      {"kernels", [&] { test_kernels(quick); }},
-      {"large results", [&] { test_large(quick); }},
+      {"elementary", test_elementary},           {"digest", test_digest},
+      {"exact sums", test_exact_sums},           {"tally", [&] { test_tally(quick); }},
+      {"linear", [&] { test_linear(quick); }},   {"threads", [&] { test_threads(quick, forks); }},
+      {"kernels", [&] { test_kernels(quick); }}, {"large results", [&] { test_large(quick); }},
   };
   int failed = 0;
   for (const auto& group : groups) {

@@ -163,6 +163,7 @@ void test_elementary();
 void test_digest();
 void test_exact_sums();
 void test_tally(bool quick);
+void test_linear(bool quick);
 void test_threads(bool quick, bool forks);
 
 }  // namespace tests

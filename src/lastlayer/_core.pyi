@@ -117,6 +117,9 @@ def add_exactly(
 ) -> int:
     """Add each value to the sum at its place, or all to one; how many were left out: not finite, or large."""
 
+def sparse_product(starts: Any, columns: Any, numbers: Any, b: Any, out: Any) -> None:
+    """Fill ``out`` (N, K) with a CSR matrix times ``b`` (D, K): all of float32, or all of float64."""
+
 def linear_sums(
     x: Any,
     weight: Any,

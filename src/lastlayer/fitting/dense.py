@@ -55,6 +55,10 @@ class DenseRows:
         """The features of some rows, in the dtype of the products."""
         return np.asarray(self.x[cut]).astype(self.dtype, copy=False)
 
+    def start(self) -> Floats:
+        """Parameters of zeros."""
+        return np.zeros((self.logits, self.features + 1))
+
     def sums(self, parameters: Floats) -> Sums:
         """Loss and gradient: one pass over the rows."""
         if self._is_for_core():

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import lbfgs, newton
+from . import dual, lbfgs, newton
 from . import metric as metrics
 from .linalg import blas_on_one_thread
 from .objective import Objective, Point
 from .plan import Plan
 from .rows import Floats, Rows
 from .span import Span
+from .sparse import SparseRows
 from .two_level import two_level
 
 __all__ = ["Fit", "Report", "fit"]
@@ -82,7 +83,8 @@ def fit(
     problem = _Problem(rows, penalty, plan, tol, max_iter, intercept, np.random.default_rng(seed))
     state = _State(problem, report)
     with blas_on_one_thread():
-        return _fit_reduced(state) if plan.reduced and start is None else _fit_all(state, start)
+        dense = not isinstance(rows, SparseRows)
+        return _fit_reduced(state) if dense and plan.reduced and start is None else _fit_all(state, start)
 
 
 def _fit_all(state: _State, start: Floats | None) -> Fit:
@@ -147,7 +149,10 @@ def _fit_rows(state: _State, rows: Rows, start: Floats) -> Point:
     p = state.problem
     objective = Objective(rows, p.penalty, p.intercept)
     if p.plan.solver == "newton-cg":
-        steps = newton.points(objective, start, p.tol)
+        if isinstance(rows, SparseRows) and p.plan.reduced and not start.any():
+            steps = dual.points(objective, rows, p.tol)
+        else:
+            steps = newton.points(objective, start, p.tol)
     else:
         steps = lbfgs.points(objective, start, _Renewal(state, objective), memory=p.plan.memory)
     best, loss, since, passes = np.inf, np.inf, 0, state.passes

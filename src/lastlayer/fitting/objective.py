@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .rows import Floats, Rows, logits_of
+from .rows import Floats, Rows
 
 __all__ = ["Objective", "Point", "dot"]
 
@@ -24,11 +24,12 @@ class Point(NamedTuple):
     loss: float
     gradient: Floats  # (K, D + 1)
     noise: float  # sum_n |s_n (softmax - t)|^2 / s^2
+    norm: float  # the largest absolute entry of the gradient
 
-    @property
-    def norm(self) -> float:
-        """The largest absolute entry of the gradient."""
-        return float(np.abs(self.gradient).max())
+    @classmethod
+    def of(cls, parameters: Floats, loss: float, gradient: Floats, noise: float) -> Point:
+        """With the norm of the gradient; NaN where it has one."""
+        return cls(parameters, loss, gradient, noise, float(max(gradient.max(), -gradient.min())))
 
 
 class Objective:
@@ -40,7 +41,7 @@ class Objective:
 
     def start(self) -> Floats:
         """Parameters of zeros."""
-        return np.zeros((logits_of(self.rows.classes), self.rows.features + 1))
+        return self.rows.start()
 
     def point(self, parameters: Floats) -> Point:
         """F and its gradient: one pass."""
@@ -49,7 +50,7 @@ class Objective:
         w = parameters[:, :-1]
         self._finish(gradient, w)
         loss = loss / self.rows.total + 0.5 * self.penalty * float(np.einsum("kd,kd->", w, w))
-        return Point(parameters, loss, gradient, noise / self.rows.total**2)
+        return Point.of(parameters, loss, gradient, noise / self.rows.total**2)
 
     def hessian(self, parameters: Floats) -> Callable[[Floats], Floats]:
         """The Hessian at the parameters as a function of a direction: one pass a product."""

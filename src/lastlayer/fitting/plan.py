@@ -44,7 +44,7 @@ def choose(size: Size, max_memory: int = DEFAULT_MEMORY, solver: str = "auto") -
     if n < 0.7 * d and not size.sparse:
         return choose(size._replace(features=n, item=8), max_memory, solver)._replace(reduced=True)
     if solver == "newton-cg" or (solver == "auto" and (size.sparse or d > 3000)):
-        return Plan("newton-cg", "diagonal")
+        return Plan("newton-cg", "diagonal", reduced=size.sparse and n < d)
     if size.sparse or d > 3000:
         return Plan("lbfgs", "diagonal")
     most = max(1000, min(n, max_memory // 3 // (d * size.item)))

@@ -41,6 +41,9 @@ class Rows(Protocol):
     classes: int
     total: float  # the sum of the weights of the rows
 
+    def start(self) -> Floats:
+        """Parameters of zeros, (K, D + 1)."""
+
     def sums(self, parameters: Floats) -> Sums:
         """Loss and gradient: one pass over the rows."""
 
