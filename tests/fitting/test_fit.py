@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.linear_model import LogisticRegression
 
+from lastlayer import selection
 from lastlayer.fitting.dense import DenseRows
 from lastlayer.fitting.fit import fit
 from lastlayer.fitting.plan import Plan, Size, choose
+from lastlayer.fitting.sparse import SparseRows
 
 
 def objective(x, y, parameters, penalty, weight=None):
@@ -31,9 +34,10 @@ def objective(x, y, parameters, penalty, weight=None):
 
 def fitted(x, y, *, weight=None, tol=1e-6, penalty=None, classes=None, intercept=True, **plan):
     classes = classes or (int(np.max(y)) + 1 if np.ndim(y) == 1 else np.shape(y)[1])
-    rows = DenseRows(x, y, classes, weight=weight)
+    kind = SparseRows if scipy.sparse.issparse(x) else DenseRows
+    rows = kind(x, y, classes, weight=weight)
     penalty = 1 / rows.total if penalty is None else penalty
-    plan = choose(Size(*x.shape, classes, rows.dtype.itemsize))._replace(**plan)
+    plan = choose(Size(*x.shape, classes, rows.dtype.itemsize, kind is SparseRows))._replace(**plan)
     return fit(rows, penalty, plan, tol=tol, intercept=intercept), penalty
 
 
@@ -57,6 +61,40 @@ CASES = {
         made(6, 3000, 9, 3)[1],
     ),
 }
+
+
+def sparse(seed, n, d, classes, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    x = scipy.sparse.random(n, d, density=0.05, format="csr", rng=rng, dtype=dtype)
+    y = np.argmax(x @ rng.standard_normal((d, classes)) * 3 + rng.gumbel(size=(n, classes)), axis=1)
+    return x, y
+
+
+SPARSE = {
+    "more features than rows": sparse(10, 200, 900, 4),
+    "more rows than features": sparse(11, 2000, 150, 5),
+    "two classes": sparse(12, 300, 800, 2),
+    "two classes, more rows": sparse(13, 1000, 90, 2),
+    "float32": sparse(14, 300, 700, 3, np.float32),
+}
+
+
+@pytest.mark.parametrize("tol", [1e-4, 1e-7])
+@pytest.mark.parametrize("name", SPARSE)
+@pytest.mark.parametrize("how", ["core", "SciPy", "no intercept", "weighted", "soft"])
+def test_sparse_features(name, tol, how):
+    x, y = SPARSE[name]
+    weight = np.random.default_rng(15).integers(0, 3, len(y)).astype(float) if how == "weighted" else None
+    targets = np.eye(y.max() + 1)[y] * 0.9 + 0.1 / (y.max() + 1) if how == "soft" else y
+    with selection.use("reference" if how == "SciPy" else None):
+        found, penalty = fitted(x, targets, tol=tol, weight=weight, intercept=how != "no intercept")
+    loss, gradient = objective(x.toarray(), targets, found.parameters, penalty, weight)
+    if how == "no intercept":
+        assert not found.parameters[:, -1].any()
+        gradient[:, -1] = 0
+    assert found.converged
+    assert np.abs(gradient).max() <= tol * (1 + 1e-3)
+    np.testing.assert_allclose(found.loss, loss, rtol=1e-6)
 
 
 @pytest.mark.parametrize("tol", [1e-4, 1e-7])
