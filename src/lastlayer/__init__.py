@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .evaluation.calibration import Temperature, fit_temperature
     from .evaluation.estimates import Estimate
     from .evaluation.evaluate import evaluate
-    from .evaluation.result import Evaluation
+    from .evaluation.numbers import Evaluation
     from .evaluation.stream import EvaluationInterrupted
     from .evaluation.tally import Tally
 
@@ -84,7 +84,7 @@ __all__ = [
 
 _LATE = {
     "Estimate": ".evaluation.estimates",
-    "Evaluation": ".evaluation.result",
+    "Evaluation": ".evaluation.numbers",
     "EvaluationInterrupted": ".evaluation.stream",
     "Tally": ".evaluation.tally",
     "Temperature": ".evaluation.calibration",

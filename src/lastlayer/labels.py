@@ -65,7 +65,9 @@ class Labels:
         return Read(found, tuple(dict.fromkeys(array[found == UNKNOWN].tolist())))
 
     def _place(self, value: Any) -> int:
-        if value is None or value == "" or value != value:
+        if value is None or type(value).__name__ == "NAType":  # pandas' missing value equals nothing
+            return MISSING
+        if value == "" or value != value:
             return MISSING
         return self._places.get(_key(value), UNKNOWN)
 

@@ -117,6 +117,8 @@ def test_tables(data, table):
     assert_same(ll.evaluate(table.to_pandas()), expected)
     polars = pytest.importorskip("polars")
     assert_same(ll.evaluate(polars.from_arrow(table)), expected)
+    categories = polars.from_arrow(table).with_columns(polars.col("label").cast(polars.Categorical))
+    assert_same(ll.evaluate(categories), expected)
     by_language = ll.evaluate(table, groups="language").loss_by_group
     assert set(by_language) == {"de", "en", "fr"}
 

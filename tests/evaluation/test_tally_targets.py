@@ -115,3 +115,91 @@ def test_wrong_rows():
     assert tally.n == 0
     with raises(ll.OptionError, "Tally.from_dict: schema is None; expected 'lastlayer.tally/1'"):
         ll.Tally.from_dict({})
+
+
+def test_options_that_are_no_option():
+    for words, text in (
+        ({"labels": "abcd"}, "labels is 'abcd'; expected a sequence of names, one for each class"),
+        ({"labels": 4}, "labels is 4; expected a sequence of names, one for each class"),
+        (
+            {"labels": ["a", None, "b", "c"]},
+            "labels[1] is None; expected text or a number: others are missing",
+        ),
+        ({"axis": 1.0}, "axis is 1.0; expected an int"),
+        ({"bins": 10**14}, f"bins is {10**14}; expected an int of 1 or more, at most 1000000"),
+    ):
+        with raises(ll.OptionError, f"Tally: {text}"):
+            ll.Tally(V, **words)
+    with raises(ll.OptionError, f"Tally: classes is {10**14}; expected an int of 1 or more, at most {2**31}"):
+        ll.Tally(10**14)
+    with raises(ll.OptionError, "evaluate: axis is None; expected an int"):
+        ll.evaluate(*rows(3), axis=None)
+
+
+def test_top_k_without_1_and_of_any_kind():
+    z, y = rows(50)
+    plain = ll.evaluate(z, y, top_k=(1, 3))
+    for given in (3, (3,), [3, 3], {3}, np.array([3]), np.int64(3)):
+        assert ll.evaluate(z, y, top_k=given).top_k_accuracy == plain.top_k_accuracy
+    assert list(ll.evaluate(z, y, top_k=()).top_k_accuracy) == [1]
+    assert ll.evaluate(z, y, top_k=()).accuracy == plain.accuracy
+
+
+def test_labels_of_pandas_that_are_missing():
+    pandas = pytest.importorskip("pandas")
+    z, _ = rows(3)
+    found = ll.evaluate(z, ["cat", pandas.NA, "dog"], labels=NAMES)
+    assert (found.n, found.ignored) == (2, 1)
+
+
+def test_numbers_that_no_int64_holds_are_no_class():
+    z, _ = rows(2)
+    rule = "expected a class in [0, 4) or ignore_index=-100; unknown='wrong' counts such rows as wrong"
+    for targets in (
+        np.array([2**64 - 100, 1], np.uint64),  # as an int64 it would be -100
+        np.array([np.inf, 1]),
+        np.array([1e300, 1]),
+    ):
+        with raises(ll.TargetError, f"Tally.update: targets[0] is {2**62}; {rule}"):
+            ll.Tally(V).update(z, targets)
+
+
+def test_masked_arrays_are_refused():
+    z, y = rows(3)
+    for scores, targets, name in (
+        (np.ma.masked_array(ll.softmax(z), z > 0), y, "scores"),
+        (ll.softmax(z), np.ma.masked_array(y, y > 0), "targets"),
+    ):
+        remedy = f"{name}.data, with sample_weight=0 in rows to leave out"
+        text = f"{name} is a masked array; expected a plain one; {remedy}"
+        with raises(ll.DtypeError, f"Tally.update: {text}"):
+            ll.Tally(V, kind="probabilities").update(scores, targets)
+        with raises(ll.DtypeError, f"evaluate: {text}"):
+            ll.evaluate(scores, targets, kind="probabilities")
+
+
+def test_what_update_linear_and_update_stats_refuse():
+    z, y = rows(3)
+    tally = ll.Tally(V)
+    tally.update_linear(z.tolist(), np.eye(V).tolist(), y)
+    assert tally.n == 3
+    with raises(ll.ShapeError, "Tally.update_linear: weight is of shape (9, 4); expected (4, D)"):
+        tally.update_linear(z, np.ones((9, 4)), y)
+    for stats, error, text in (
+        (z, ll.DtypeError, "stats is a ndarray; expected a RowStats"),
+        (
+            ll.row_stats(z),
+            ll.OptionError,
+            "stats is made without targets; expected those of row_stats(logits, targets)",
+        ),
+        (
+            ll.row_stats(np.eye(9)[[8, 8, 8]], y),
+            ll.OptionError,
+            "stats is of more classes; expected of 4 classes",
+        ),
+    ):
+        with raises(error, f"Tally.update_stats: {text}"):
+            tally.update_stats(stats, y)
+    with raises(ll.OptionError, "Tally.update_stats: kind is 'probabilities'; expected 'logits'"):
+        ll.Tally(V, kind="probabilities").update_stats(ll.row_stats(z, y), y)
+    assert tally.n == 3

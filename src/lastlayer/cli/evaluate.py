@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -75,7 +76,7 @@ def evaluate(
       lastlayer evaluate "shards/*.npz" --checkpoint run.json --tally part.tally
       lastlayer evaluate scores.csv --temperature temperature.json --predictions rows.parquet
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
-    _outputs(json, tally, predictions)
+    _outputs(json, tally, predictions, {"--checkpoint": checkpoint, "SCORES": scores, "TARGETS": targets})
     where: dict[str, Any] = {"label": label, "columns": columns_of(columns), "binary": binary}
     facts: dict[str, Any] = {
         "sample_weight": weight,
@@ -109,8 +110,17 @@ def evaluate(
         show_evaluation(result)
 
 
-def _outputs(json: Path | None, tally: Path | None, predictions: Path | None) -> None:
-    """Refuse outputs that could not be written, before hours of work."""
+def _outputs(
+    json: Path | None, tally: Path | None, predictions: Path | None, others: dict[str, Path | None]
+) -> None:
+    """Refuse outputs that could not be written, or would replace another file, before hours of work."""
+    files = {**others, "--json": json, "--tally": tally, "--predictions": predictions}
+    places: dict[str, str] = {}
+    for option, path in files.items():
+        if path is None or str(path) == "-":
+            continue
+        if (other := places.setdefault(os.path.realpath(path), option)) != option and option[:2] == "--":
+            raise UsageError(f"evaluate: {option} is {str(path)!r}; expected another file than {other}")
     for option, path in (("--json", json), ("--tally", tally), ("--predictions", predictions)):
         if path is not None and str(path) != "-" and not path.absolute().parent.is_dir():
             raise UsageError(f"evaluate: {option} is {str(path)!r}; expected a file in a folder that exists")

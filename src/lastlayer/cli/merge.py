@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,8 +30,10 @@ def merge(
       lastlayer merge part*.tally --json result.json --tally all.tally
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
     total: ll.Tally | None = None
+    if str(json) == "-" and str(tally) == "-":
+        raise UsageError("merge: --tally is '-'; expected a file, since --json is '-' too")
     for i, path in enumerate(tallies):
-        if path in tallies[:i]:
+        if os.path.realpath(path) in map(os.path.realpath, tallies[:i]):
             raise UsageError(f"merge: TALLY is {str(path)!r} twice; expected each file once")
         one = _read(path)
         try:

@@ -17,6 +17,7 @@ from .rows import Rows
 
 __all__ = [
     "FINE_EDGES",
+    "HARDEST",
     "Bins",
     "Hardest",
     "Keyed",
@@ -32,7 +33,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_HARDEST = 20  # rows
+HARDEST = 20  # rows
 _PAIRS = 1_000_000  # pairs of classes that are counted where the whole table would be too large
 
 
@@ -141,11 +142,17 @@ class Moments:
 
 
 class Keyed:
-    """Sums by a key of each row, such as its document: of w, and of w x for each metric x."""
+    """Sums by a key of each row, such as its document: of w, and of w x for each metric x.
 
-    def __init__(self, metrics: int) -> None:
+    With ``squares`` also those of w^2 that an interval of the loss and of a hit takes.
+    """
+
+    def __init__(self, metrics: int, squares: bool = False) -> None:
         self.places: dict[Hashable, int] = {}
-        self.columns = [Sums(0) for _ in range(metrics + 2)]  # w, w of rows that have a loss, each w x
+        self.metrics, self.squares = metrics, squares
+        # w, w of rows that have a loss, each w x; w^2 of both, w^2 x and w^2 x^2 of the loss, w^2 of hits
+        self.columns = [Sums(0) for _ in range(metrics + 2 + 5 * squares)]
+        self._order: list[Any] = []
 
     def add(self, seen: Seen, keys: Any) -> None:
         """Add rows, each with its key."""
@@ -159,6 +166,15 @@ class Keyed:
         for m, x in enumerate(seen.metrics):
             part = known if m < len(OF_KNOWN) else slice(None)
             found[m + 2].add(ones[part] * x[part], place[part])
+        if self.squares:
+            w2, loss, hit = ones * ones, seen.rows.loss, seen.rows.rank == 0
+            for sums, part, value in zip(
+                found[self.metrics + 2 :],
+                (slice(None), known, known, known, hit),
+                (w2, w2, w2 * loss, (ones * loss) ** 2, w2),
+                strict=True,
+            ):
+                sums.add(value[part], place[part])
         self._merge(distinct.tolist(), found)
 
     def merge(self, other: Keyed) -> None:
@@ -183,13 +199,16 @@ class Keyed:
             row = [str(s.total(place)) for s in self.columns]
             odd = {str(i): s.odd[place] for i, s in enumerate(self.columns) if place in s.odd}
             found.append([key, row, odd] if odd else [key, row])
-        return {"columns": len(self.columns), "keys": found}
+        return {"columns": len(self.columns), "squares": self.squares, "keys": found}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Keyed:
         """What `to_dict` gave."""
-        found = cls(saved["columns"] - 2)
+        squares = bool(saved["squares"])
+        found = cls(saved["columns"] - 2 - 5 * squares, squares)
         for key, row, *odd in saved["keys"]:
+            if key in found.places or len(row) != len(found.columns):
+                raise ValueError(f"the key {key!r} is there twice, or its sums are not")
             place = found.places[key] = len(found.places)
             for i, text in enumerate(row):
                 found.columns[i].large[place] = int(text)
@@ -201,7 +220,13 @@ class Keyed:
 
     def keys(self) -> list[Any]:
         """The keys in order: what is computed of them does not depend on which came first."""
-        return sorted(self.places, key=lambda key: (type(key).__name__, key))
+        if len(self._order) != len(self.places):  # which only grow
+            self._order = sorted(self.places, key=lambda key: (type(key).__name__, key))
+        return self._order
+
+    def square(self, i: int) -> Floats:
+        """A column of squares by key."""
+        return self.column(self.metrics + 2 + i)
 
     def column(self, m: int) -> Floats:
         """The sums of one column by key, in the order of `keys`."""
@@ -307,7 +332,9 @@ class Pairs:
     def from_dict(cls, saved: dict[str, Any]) -> Pairs:
         """What `to_dict` gave."""
         found = cls()
-        found.sums = None if saved["pairs"] is None else {k: int(v) for k, v in saved["pairs"]}
+        found.sums = None if saved["pairs"] is None else {int(k): int(v) for k, v in saved["pairs"]}
+        if any(k < 0 or v < 0 for k, v in (found.sums or {}).items()):
+            raise ValueError("a pair is negative")
         return found
 
 
@@ -320,12 +347,12 @@ class Hardest:
     def add(self, seen: Seen, numbers: Ints) -> None:
         """Add rows with their numbers among all."""
         loss = np.where(seen.has_loss & ~seen.rows.invalid, seen.rows.loss, -np.inf)
-        if len(self.rows) == _HARDEST:
+        if len(self.rows) == HARDEST:
             chosen = np.flatnonzero(loss >= self.rows[-1][0])
         else:
             chosen = np.flatnonzero(loss > -np.inf)
-        if len(chosen) > _HARDEST:
-            chosen = chosen[np.lexsort((numbers[chosen], -loss[chosen]))[:_HARDEST]]
+        if len(chosen) > HARDEST:
+            chosen = chosen[np.lexsort((numbers[chosen], -loss[chosen]))[:HARDEST]]
         new = [
             (float(loss[i]), int(numbers[i]), int(seen.rows.target[i]), int(seen.rows.predicted[i]))
             for i in chosen
@@ -339,11 +366,11 @@ class Hardest:
     @property
     def floor(self) -> float:
         """Rows of a smaller loss are not among the hardest."""
-        return self.rows[-1][0] if len(self.rows) == _HARDEST else -np.inf
+        return self.rows[-1][0] if len(self.rows) == HARDEST else -np.inf
 
     def keep(self, new: list[tuple[float, int, int, int]]) -> None:
         """Add rows as they are kept."""
-        self.rows = heapq.nsmallest(_HARDEST, [*self.rows, *new], key=lambda row: (-row[0], row[1:]))
+        self.rows = heapq.nsmallest(HARDEST, [*self.rows, *new], key=lambda row: (-row[0], row[1:]))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Estimate", "Moments", "clustered", "of_mean", "of_proportion", "scaled", "transformed"]
+__all__ = [
+    "Estimate",
+    "Moments",
+    "clustered",
+    "clustered_proportion",
+    "of_mean",
+    "of_proportion",
+    "scaled",
+    "transformed",
+]
 
 _Z = 1.959963984540054  # of a 95 % interval of the normal distribution
 
@@ -58,9 +67,9 @@ def of_mean(m: Moments) -> Estimate:
     if not m.w:
         return Estimate(nan)
     mean = m.wx / m.w
-    effective = m.w**2 / m.w2
+    effective = m.w**2 / m.w2 if m.w2 else nan  # the squares of very small weights vanish
     squares = m.w2x2 - 2 * mean * m.w2x + mean**2 * m.w2
-    if not isfinite(mean) or effective <= 1:
+    if not (isfinite(mean) and effective > 1):
         return Estimate(mean)
     return _normal(mean, sqrt(max(squares, 0.0) * effective / (effective - 1)) / m.w)
 
@@ -69,13 +78,17 @@ def of_proportion(m: Moments) -> Estimate:
     """A proportion, with Wilson's interval (1927) at ``n_eff`` trials."""
     if not m.w:
         return Estimate(nan)
-    p, n = m.wx / m.w, m.w**2 / m.w2
-    if not isfinite(p):
+    p, n = m.wx / m.w, m.w**2 / m.w2 if m.w2 else nan
+    if not isfinite(p) or not isfinite(n):
         return Estimate(p)
+    stderr = sqrt(max(p * (1 - p), 0.0) / (n - 1)) if n > 1 else nan
+    return Estimate(p, stderr, *_wilson(p, n))
+
+
+def _wilson(p: float, n: float) -> tuple[float, float]:
     middle, shrink = p + _Z**2 / (2 * n), 1 + _Z**2 / n
     half = _Z * sqrt(max(p * (1 - p), 0.0) / n + _Z**2 / (4 * n**2))
-    stderr = sqrt(max(p * (1 - p), 0.0) / (n - 1)) if n > 1 else nan
-    return Estimate(p, stderr, max(0.0, (middle - half) / shrink), min(1.0, (middle + half) / shrink))
+    return max(0.0, (middle - half) / shrink), min(1.0, (middle + half) / shrink)
 
 
 def clustered(w: npt.NDArray[Any], wx: npt.NDArray[Any]) -> Estimate:
@@ -93,6 +106,21 @@ def clustered(w: npt.NDArray[Any], wx: npt.NDArray[Any]) -> Estimate:
         return Estimate(mean)
     squares = float(np.sum((wx - mean * w) ** 2))
     return _normal(mean, sqrt(squares * groups / (groups - 1)) / total)
+
+
+def clustered_proportion(w: npt.NDArray[Any], wx: npt.NDArray[Any]) -> Estimate:
+    """The same of a proportion, with Wilson's interval at the number of trials that has this standard error.
+
+    ::
+
+        n = p (1 - p) / stderr^2         where the error is 0, the number of documents
+    """
+    found, groups = clustered(w, wx), int(np.count_nonzero(w))
+    p, error = found.value, found.stderr
+    if not isfinite(error):
+        return found
+    n = p * (1 - p) / error**2 if error > 0 and 0 < p < 1 else float(groups)
+    return Estimate(p, error, *_wilson(p, n))
 
 
 def _normal(value: float, stderr: float) -> Estimate:

@@ -11,7 +11,7 @@ from lastlayer.errors import OptionError, errors_of
 
 from .checkpoint import Checkpoint
 from .findings import findings_of
-from .options import KINDS, TallyOptions
+from .options import KINDS, TallyOptions, integer
 from .progress import shown
 from .readers.paths import Request, source_of
 from .result import Evaluation, evaluation_of
@@ -96,6 +96,7 @@ def evaluate(
         raise OptionError("evaluate", "kind", repr(kind), f"one of {', '.join(map(repr, KINDS))}")
     if unknown := sorted(options.keys() - set(TallyOptions._fields)):
         raise TypeError(f"evaluate() got an unexpected keyword argument {unknown[0]!r}")
+    axis = integer("evaluate", "axis", axis, None)
     facts = {"sample_weight": sample_weight, "groups": groups, "documents": documents, "n_bytes": n_bytes}
     facts = {name: value for name, value in facts.items() if value is not None}
     source = source_of(Request(scores, targets, label, columns, axis, binary, facts, kind))

@@ -129,6 +129,10 @@ class Sums:
         found = cls(saved["size"])
         found.large = {int(k): int(text) for k, text in saved["sums"].items()}
         found.odd = {int(k): [int(n) for n in counts] for k, counts in saved.get("not_finite", {}).items()}
+        if not all(0 <= k < len(found) for k in (*found.large, *found.odd)):
+            raise ValueError(f"a place is not one of {len(found)}")
+        if any(len(counts) != 3 or min(counts) < 0 for counts in found.odd.values()):
+            raise ValueError("a number of rows is negative or missing")
         return found
 
     def _add_odd(self, value: float, place: int) -> None:
@@ -193,6 +197,8 @@ class Counts:
         """What `to_dict` gave."""
         found = cls(saved["size"])
         for k, count in saved["counts"].items():
+            if type(count) is not int or count < 0 or not 0 <= int(k) < len(found):
+                raise ValueError(f"the count of place {k} of {len(found)} is {count!r}")
             found.counts[int(k)] = count
         found.sums = Sums.from_dict(saved) if "sums" in saved else None
         return found

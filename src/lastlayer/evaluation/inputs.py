@@ -15,7 +15,7 @@ from lastlayer.labels import MISSING, UNKNOWN, Labels
 from lastlayer.problem import is_top_k
 
 from .options import TallyOptions
-from .readers.values import spread
+from .readers.values import keys_of, spread
 from .rows import as_float64
 
 __all__ = ["Facts", "Targets", "facts_of", "scores_of", "targets_of"]
@@ -25,6 +25,7 @@ Ints = npt.NDArray[np.int64]
 Shape = tuple[int, ...]
 
 _LARGEST = 2.0**32  # of a sample weight
+_POSITIONS = 1 << 24  # at most
 
 
 class Targets(NamedTuple):
@@ -54,6 +55,7 @@ class Facts(NamedTuple):
 def scores_of(function: str, values: Any, o: TallyOptions) -> tuple[Any, Shape]:
     """Scores as (n, V) in NumPy, and the shape of the rows."""
     array = values if isinstance(values, np.ndarray) else to_host(values)
+    _refuse_mask(function, "scores", array)
     if array.dtype.kind not in "fiub" and array.dtype != BFLOAT16 and array.dtype.name != "bfloat16":
         raise DtypeError(function, "scores", f"of dtype {array.dtype}", "real numbers")
     if o.binary:
@@ -68,6 +70,12 @@ def scores_of(function: str, values: Any, o: TallyOptions) -> tuple[Any, Shape]:
         raise ShapeError(function, "scores", found, f"{o.classes} classes on axis {o.axis}")
     rows = array.shape[:-1]
     return array.reshape(math.prod(rows), o.classes), rows
+
+
+def _refuse_mask(function: str, name: str, values: Any) -> None:
+    if isinstance(values, np.ma.MaskedArray):
+        remedy = f"{name}.data, with sample_weight=0 in rows to leave out"
+        raise DtypeError(function, name, "a masked array", "a plain one", remedy)
 
 
 def _two_columns(function: str, array: Any, o: TallyOptions) -> tuple[Any, Shape]:
@@ -89,6 +97,7 @@ def _two_columns(function: str, array: Any, o: TallyOptions) -> tuple[Any, Shape
 def targets_of(function: str, values: Any, shape: Shape, o: TallyOptions, labels: Labels | None) -> Targets:
     """Targets as class indices, with what is ignored."""
     n = math.prod(shape)
+    _refuse_mask(function, "targets", values)
     if is_top_k(values):
         return _of_top_k(function, values, shape, o)
     if labels is not None:
@@ -105,11 +114,18 @@ def targets_of(function: str, values: Any, shape: Shape, o: TallyOptions, labels
         whole = np.where(missing, 0, array.reshape(-1))
         if not (whole == np.floor(whole)).all():
             raise DtypeError(function, "targets", f"of dtype {array.dtype}", "integers as class indices")
+        whole = np.clip(whole, -(2.0**62), 2.0**62)  # larger ones are no class either
         array = whole.astype(np.int64)
     if array.dtype.kind not in "iub":
         remedy = "pass labels=[...] with the names of the classes"
         raise DtypeError(function, "targets", f"of dtype {array.dtype}", "class indices", remedy)
-    index = array.reshape(-1).astype(np.int64)
+    index = array.reshape(-1)
+    index = (
+        np.minimum(index, np.uint64(2**62))
+        if index.dtype.itemsize == 8 and index.dtype.kind == "u"
+        else index
+    )
+    index = index.astype(np.int64)
     ignored = missing if o.ignore_index is None else missing | (index == o.ignore_index)
     bad = ((index < 0) | (index >= o.classes)) & ~ignored
     if bad.any():
@@ -168,7 +184,10 @@ def facts_of(
     """What else was said of the rows, each as one array."""
     weights = None
     if sample_weight is not None:
-        weights = spread(function, "sample_weight", sample_weight, shape).astype(np.float64)
+        weights = spread(function, "sample_weight", sample_weight, shape)
+        if weights.dtype.kind not in "fiubO":
+            raise DtypeError(function, "sample_weight", f"of dtype {weights.dtype}", "numbers")
+        weights = weights.astype(np.float64)
         good = (weights >= 0) & (weights <= _LARGEST)
         if not good.all():
             first = int(np.flatnonzero(~good)[0])
@@ -180,11 +199,25 @@ def facts_of(
     ]
     if positions is None and len(shape) > 1:
         numbers[1] = np.broadcast_to(np.arange(shape[-1]), shape).reshape(-1)
+    if numbers[1] is not None and (numbers[1] >= _POSITIONS).any():
+        found, rule = str(numbers[1].max()), f"positions below {_POSITIONS}"
+        raise OptionError(function, "positions", f"as large as {found}", rule)
     keys = [
-        None if value is None else spread(function, name, value, shape)
+        None if value is None else _keys(function, name, spread(function, name, value, shape))
         for name, value in (("groups", groups), ("documents", documents))
     ]
     return Facts(weights, numbers[0], keys[0], keys[1], numbers[1], numbers[2])
+
+
+def _keys(function: str, name: str, array: Any) -> Any:
+    """Groups or documents as text or numbers, which have an order and a place in JSON."""
+    array = keys_of(name, array, function)
+    if array.dtype.kind in "SMm":
+        return array.astype(str)
+    if array.dtype.kind not in "UTiufb" or (array.dtype.kind == "f" and np.isinf(array).any()):
+        found = "infinite somewhere" if array.dtype.kind == "f" else f"of dtype {array.dtype}"
+        raise DtypeError(function, name, found, "names or finite numbers")
+    return array
 
 
 def _whole(function: str, name: str, array: Any) -> Ints:

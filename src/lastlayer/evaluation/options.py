@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from lastlayer.errors import OptionError
 
-__all__ = ["KINDS", "TallyOptions", "checked"]
+__all__ = ["KINDS", "TallyOptions", "checked", "integer"]
 
 KINDS = ("logits", "probabilities", "log-probabilities")
 _CONFUSION = 1000  # classes; with more only the pairs that occur are counted
+_CLASSES, _BINS = 1 << 31, 1_000_000  # at most
 
 
 class TallyOptions(NamedTuple):
@@ -38,12 +41,12 @@ class TallyOptions(NamedTuple):
 def checked(function: str, **given: Any) -> TallyOptions:
     """The options, checked."""
     o = TallyOptions(**given)
-    classes = _integer(function, "classes", o.classes, 1)
+    classes = integer(function, "classes", o.classes, 1, _CLASSES)
     if o.kind not in KINDS:
         raise OptionError(function, "kind", repr(o.kind), f"one of {', '.join(map(repr, KINDS))}")
-    bins = _integer(function, "bins", o.bins, 1)
-    top_k = o.top_k if isinstance(o.top_k, Sequence) else (o.top_k,)
-    top_k = tuple(sorted({_integer(function, "top_k", k, 1) for k in top_k}))
+    bins = integer(function, "bins", o.bins, 1, _BINS)
+    several = isinstance(o.top_k, Iterable) and getattr(o.top_k, "shape", None) != ()
+    top_k = {integer(function, "top_k", k, 1) for k in (o.top_k if several else (o.top_k,))}
     try:
         temperature = float(o.temperature)
     except (TypeError, ValueError):
@@ -61,21 +64,39 @@ def checked(function: str, **given: Any) -> TallyOptions:
     ):
         if value not in words:
             raise OptionError(function, name, repr(value), " or ".join(map(repr, words)))
-    ignore = None if o.ignore_index is None else _integer(function, "ignore_index", o.ignore_index, None)
-    labels = None if o.labels is None else tuple(o.labels)
+    ignore = None if o.ignore_index is None else integer(function, "ignore_index", o.ignore_index, None)
     return o._replace(
-        classes=classes, bins=bins, top_k=tuple(k for k in top_k if k < classes or k == 1),
-        temperature=temperature, ignore_index=ignore, labels=labels,
+        classes=classes, axis=integer(function, "axis", o.axis, None), bins=bins,
+        top_k=tuple(sorted({1, *(k for k in top_k if k < classes)})), temperature=temperature,
+        ignore_index=ignore, labels=_names(function, o.labels),
     )  # fmt: skip
 
 
-def _integer(function: str, name: str, value: Any, low: int | None) -> int:
+def _names(function: str, labels: Any) -> tuple[Any, ...] | None:
+    """The names of the classes as JSON has them."""
+    if labels is None:
+        return None
+    if isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable):
+        raise OptionError(function, "labels", repr(labels), "a sequence of names, one for each class")
+    found = []
+    for i, name in enumerate(labels):
+        plain = name.item() if isinstance(name, np.generic) else name
+        plain = plain.decode() if isinstance(plain, bytes) else plain
+        if not isinstance(plain, (str, int, float)) or plain == "" or plain != plain:
+            raise OptionError(function, f"labels[{i}]", repr(name), "text or a number: others are missing")
+        found.append(plain)
+    return tuple(found)
+
+
+def integer(function: str, name: str, value: Any, low: int | None, high: int | None = None) -> int:
+    """An option that is a whole number within bounds."""
     try:
         number = value.__index__()
     except AttributeError:
         number = None
-    if number is None or isinstance(value, bool) or (low is not None and number < low):
-        raise OptionError(
-            function, name, repr(value), "an int" if low is None else f"an int of {low} or more"
-        )
+    wrong = number is None or isinstance(value, bool)
+    if wrong or (low is not None and number < low) or (high is not None and number > high):
+        rule = "an int" if low is None else f"an int of {low} or more"
+        rule += "" if high is None or wrong or number < (low or 0) else f", at most {high}"
+        raise OptionError(function, name, repr(value), rule)
     return int(number)

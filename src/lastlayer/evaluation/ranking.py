@@ -150,10 +150,19 @@ class Ranking:
         found = cls(saved["limit"])
         found.dropped, rows = saved["dropped"], saved["scores"]
         found.keys = np.array([row[0] for row in rows], np.int64)
+        if (
+            type(found.dropped) is not int
+            or not 0 <= found.dropped < 64
+            or (found.keys[1:] <= found.keys[:-1]).any()
+        ):
+            raise ValueError("the scores of a ranking are not in order")
         found.sums = (Sums(len(rows)), Sums(len(rows)))
         for place, (_, *weights) in enumerate(rows):
             for sums, weight in zip(found.sums, weights, strict=True):
-                if value := int(weight) if isinstance(weight, str) else weight * _ONE:
+                value = int(weight) if isinstance(weight, str) else weight * _ONE
+                if type(value) is not int or value < 0:
+                    raise ValueError(f"a weight of a ranking is {weight!r}")
+                if value:
                     sums.large[place] = value
         return found
 

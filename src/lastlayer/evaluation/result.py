@@ -1,136 +1,45 @@
-"""`Evaluation`: the numbers of a tally. In: exact sums. Out: means with error bars, tables by class.
+"""The numbers of a tally. In: exact sums. Out: `Evaluation`, with error bars and tables by class.
 
-Ratios are taken here, once. Every attribute's name is its key in JSON.
+Ratios are taken here, once.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, fields
 from math import exp, log, nan, sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .estimates import Estimate, Moments, clustered, of_mean, of_proportion, scaled, transformed
+from lastlayer.errors import OptionError
+
+from .counters import names_of
+from .estimates import (
+    Estimate,
+    Moments,
+    clustered,
+    clustered_proportion,
+    of_mean,
+    of_proportion,
+    scaled,
+    transformed,
+)
+from .numbers import ByClass, Calibration, Evaluation
 from .ranking import ranking_numbers
 
-__all__ = ["ByClass", "Calibration", "Evaluation"]
+__all__ = ["Evaluation", "evaluation_of"]
 
 Floats = npt.NDArray[np.float64]
-SCHEMA = "lastlayer.evaluation/1"
-
-
-@dataclass(frozen=True)
-class ByClass:
-    """One number for each class; NaN where it is 0 / 0."""
-
-    precision: Floats
-    recall: Floats
-    f1: Floats
-    support: Floats
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The rows by their confidence: a reliability diagram."""
-
-    edges: Floats  # B + 1
-    weight: Floats  # B
-    confidence: Floats  # mean of each bin; NaN of an empty one
-    accuracy: Floats
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The numbers of an evaluation; each mean is an `Estimate`: value, stderr, low, high (95 %).
-
-    ::
-
-        log_loss  = sum w nll / sum w           perplexity = exp(log_loss)      bits = log_loss / log 2
-        brier     = mean of sum_j (p_j - q_j)^2
-        ece       = sum_b W_b / W |accuracy_b - confidence_b|                   mce: the largest of them
-        skill     = 1 - log_loss / baseline     baseline: the loss of predicting the classes' frequencies
-
-    `undefined` names the numbers that are 0 / 0 here, which are NaN. `findings` are those of `check`.
-    """
-
-    n: int
-    weight: float
-    ignored: int
-    invalid: int
-    unknown: int
-    log_loss: Estimate
-    bits: Estimate
-    perplexity: Estimate
-    document_perplexity: float
-    bits_per_byte: Estimate
-    accuracy: Estimate
-    balanced_accuracy: float
-    top_k_accuracy: dict[int, Estimate]
-    mean_reciprocal_rank: Estimate
-    matthews: float
-    brier: Estimate
-    reliability: float
-    resolution: float
-    uncertainty: float
-    ece: float
-    mce: float
-    ece_equal_mass: float
-    ece_equal_mass_bound: float
-    classwise_ece: float | None
-    roc_auc: float | None  # binary, or with classwise=True the mean over the classes, each against the rest
-    roc_auc_bound: float | None  # how far it can be off; 0: exact
-    average_precision: float | None
-    average_precision_bound: float | None
-    mean_confidence: Estimate
-    mean_entropy: Estimate
-    overconfidence: float
-    baseline: float
-    skill: float
-    by_class: ByClass
-    calibration: Calibration
-    confusion: Any  # (V, V): targets by predictions; or [(target, predicted, weight), ...]; or None
-    loss_by_class: Floats
-    roc_auc_by_class: Floats | None
-    average_precision_by_class: Floats | None
-    loss_by_group: dict[Any, Estimate]
-    accuracy_by_group: dict[Any, Estimate]
-    loss_by_position: Floats
-    hardest: list[tuple[int, float, int, int]]  # row, loss, target, predicted
-    labels: tuple[Any, ...] | None
-    kind: str
-    temperature: float
-    unknown_labels: tuple[str, ...] = ()
-    undefined: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    findings: tuple[Any, ...] = field(default=())
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it; infinities and NaN as text."""
-        return {"schema": SCHEMA} | {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
-
-    def to_json(self, **options: Any) -> str:
-        """JSON text; ``options`` are those of ``json.dumps``."""
-        return json.dumps(self.to_dict(), allow_nan=False, **options)
-
-    def __str__(self) -> str:
-        lines = [f"{self.n} rows ({self.ignored} ignored, {self.invalid} invalid)"]
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, (Estimate, float)) and f.name != "weight":
-                lines.append(f"{f.name:<22} {value if isinstance(value, Estimate) else f'{value:.6g}'}")
-        lines += [f"{f'top_{k}_accuracy':<22} {v}" for k, v in self.top_k_accuracy.items()]
-        return "\n".join(lines)
+_SMALLEST = 2.0**-48  # mean of the weights
 
 
 def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
     """The numbers of a tally."""
-    o, means = tally.options, _means(tally)
+    if (found := tally.moments.total) < tally.n * _SMALLEST:
+        rule, remedy = "2^-48 or more: sums are exact to 2^-120", "multiply them by one number"
+        raise OptionError("Tally.result", "sample_weight", f"{found / tally.n:g} in the mean", rule, remedy)
+    o, by_document = tally.options, _have_keys(tally.documents, tally.moments)
+    means = _means(tally, by_document)
     loss, accuracy = means["loss"], means["top_1"]
     support, predicted, correct = (c.values() for c in (tally.support, tally.predicted, tally.correct))
     by_class = _by_class(support, predicted, correct)
@@ -138,7 +47,7 @@ def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
     bins = _calibration(tally.bins, np.arange(o.bins + 1) / o.bins)
     equal, bound = _equal_mass(tally.fine, o.bins)
     prior = support[support > 0] / support.sum() if support.sum() else support[:0]
-    baseline = float(-(prior * np.log(prior)).sum()) if len(prior) else nan
+    baseline = 0.0 - float((prior * np.log(prior)).sum()) if len(prior) else nan
     numbers: dict[str, Any] = {
         "n": tally.n,
         "weight": weight,
@@ -148,13 +57,13 @@ def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
         "log_loss": loss,
         "bits": scaled(loss, 1 / log(2)),
         "perplexity": transformed(loss, _exp),
-        "document_perplexity": _document_perplexity(tally),
+        "document_perplexity": _document_perplexity(tally) if by_document else nan,
         "bits_per_byte": _per_byte(tally, loss),
         "accuracy": accuracy,
         "balanced_accuracy": by_class.macro_recall,
         "top_k_accuracy": {k: means[f"top_{k}"] for k in o.top_k},
         "mean_reciprocal_rank": means["mean_reciprocal_rank"],
-        "matthews": _matthews(support, predicted, correct),
+        "matthews": _matthews(support, predicted, correct, weight),
         "brier": means["brier"],
         **_decomposition(bins),
         **_calibration_errors(bins),
@@ -175,6 +84,10 @@ def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
         for k in np.flatnonzero(np.isnan(getattr(by_class, name)))[:100]
     ]
     confusion, notes = _confusion(tally)
+    if tally.documents.places and not by_document:
+        notes += ("documents: some rows have none; the intervals are those of independent rows",)
+    if tally.text.value(0) and tally.text.value(1) != tally.moments.total_of_known:
+        notes += ("bits_per_byte: some rows have no n_bytes",)
     groups = {name: _by_key(tally.groups, o.top_k, name) for name in ("loss", "top_1")}
     with np.errstate(invalid="ignore", divide="ignore"):
         loss_by_class = tally.class_loss.values() / support
@@ -201,7 +114,7 @@ def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
 # --- means --------------------------------------------------------------------------------------------------
 
 
-def _means(tally: Any) -> dict[str, Estimate]:
+def _means(tally: Any, by_document: bool) -> dict[str, Estimate]:
     """The mean of each metric; its error knows of documents where they were given."""
     found: dict[str, Estimate] = {}
     m, documents = tally.moments, tally.documents
@@ -209,9 +122,16 @@ def _means(tally: Any) -> dict[str, Estimate]:
         known = name in ("loss", "brier")
         moments = Moments(*m.of(i, known))
         found[name] = of_proportion(moments) if name.startswith("top_") else of_mean(moments)
-        if documents.places:
-            found[name] = clustered(documents.column(int(known)), documents.column(i + 2))
+        if by_document:
+            of = clustered_proportion if name.startswith("top_") else clustered
+            found[name] = of(documents.column(int(known)), documents.column(i + 2))
     return found
+
+
+def _have_keys(keyed: Any, moments: Any) -> bool:
+    """Whether all rows have a key, if any has one; both sums are exact."""
+    total = sum(keyed.columns[0].total(place) for place in keyed.places.values())
+    return bool(keyed.places) and bool(total == moments.rows.total(0) + moments.weight.total(0))
 
 
 def _exp(value: float) -> float:
@@ -223,31 +143,26 @@ def _exp(value: float) -> float:
 
 def _document_perplexity(tally: Any) -> float:
     """The mean over documents of each one's perplexity."""
-    if not tally.documents.places:
-        return nan
     with np.errstate(all="ignore"):
         each = np.exp(tally.documents.column(2) / tally.documents.column(1))
     return float(np.mean(each[tally.documents.column(1) > 0]))
 
 
 def _per_byte(tally: Any, loss: Estimate) -> Estimate:
-    if not tally.n_bytes:
+    total, of = tally.text.value(0), tally.text.value(1)
+    if not total or of != tally.moments.total_of_known:  # the bytes of some rows are not known
         return Estimate(nan)
-    return scaled(loss, tally.moments.total_of_known / log(2) / tally.n_bytes)
+    return scaled(loss, of / log(2) / total)
 
 
 def _by_key(keyed: Any, top_k: tuple[int, ...], name: str) -> dict[Any, Estimate]:
-    """The mean of a metric for each key, without error bars where the squares are not known."""
-    from .counters import names_of
-
-    place = names_of(top_k).index(name)
-    w, x = keyed.column(int(name == "loss")), keyed.column(place + 2)
-    with np.errstate(all="ignore"):
-        means = x / w
-    keys = list(zip(keyed.keys(), means, w, strict=True))
-    if name != "loss":
-        return {key: of_proportion(Moments(n, n, m * n, m * n, m * n)) for key, m, n in keys}
-    return {key: Estimate(float(m)) for key, m, _ in keys}
+    """The mean of the loss or of a hit for each key; rows of one key as if they were independent."""
+    known, place = int(name == "loss"), names_of(top_k).index(name)
+    w, wx = keyed.column(known), keyed.column(place + 2)
+    w2, w2x, w2x2 = (keyed.square(i) for i in ((1, 2, 3) if known else (0, 4, 4)))
+    of = of_mean if known else of_proportion
+    rows = zip(keyed.keys(), *map(np.ndarray.tolist, (w, w2, wx, w2x, w2x2)), strict=True)
+    return {key: of(Moments(*sums)) for key, *sums in rows}
 
 
 def _by_position(keyed: Any) -> Floats:
@@ -275,12 +190,16 @@ def _by_class(support: Floats, predicted: Floats, correct: Floats) -> ByClass:
     return ByClass(precision, recall, f1, support, macro(precision), macro(recall), macro(f1))
 
 
-def _matthews(support: Floats, predicted: Floats, correct: Floats) -> float:
-    """Matthews' correlation of several classes (Gorodkin 2004)."""
-    s, c = float(support.sum()), float(correct.sum())
+def _matthews(support: Floats, predicted: Floats, correct: Floats, s: float) -> float:
+    """Matthews' correlation of several classes (Gorodkin 2004), of rows of weight ``s``.
+
+    Labels that the model does not know are one more class, and so are the predictions of invalid rows.
+    """
+    c = float(correct.sum())
     if not s:
         return nan
-    t, p = support / s, predicted / s
+    unknown, none = (max(0.0, s - float(counts.sum())) for counts in (support, predicted))
+    t, p = np.append(support, [unknown, 0.0]) / s, np.append(predicted, [0.0, none]) / s
     product = (1 - float((p * p).sum())) * (1 - float((t * t).sum()))
     return (c / s - float((t * p).sum())) / sqrt(product) if product > 0 else nan
 
@@ -352,28 +271,6 @@ def _classwise(bins: Any, classes: int, count: int) -> float:
     return float(np.mean(np.abs(hits - p).sum(axis=1) / total))
 
 
-# --- JSON ---------------------------------------------------------------------------------------------------
-
-
 def _is_undefined(value: Any) -> bool:
     number = value.value if isinstance(value, Estimate) else value
     return isinstance(number, float) and number != number
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Estimate):
-        return {k: _plain(v) for k, v in value._asdict().items()}
-    if isinstance(value, (ByClass, Calibration)):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if hasattr(value, "_asdict"):
-        return {k: _plain(v) for k, v in value._asdict().items()}
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, (float, np.floating)):
-        number = float(value)
-        return number if number - number == 0 else str(number)
-    return value.item() if isinstance(value, np.generic) else value

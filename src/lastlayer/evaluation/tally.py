@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from lastlayer import linear_functional
 from lastlayer.blocks import to_host
-from lastlayer.errors import DtypeError, OptionError
+from lastlayer.errors import DtypeError, OptionError, ShapeError
 from lastlayer.labels import Labels
 from lastlayer.row_statistics import RowStats
 
@@ -40,11 +41,11 @@ from .ranking import Ranking, keys_of, limit_of
 from .readers.values import spread
 from .result import Evaluation, evaluation_of
 from .rows import Rows, as_float64, of_scores, of_stats, probabilities_of
+from .saved import as_dict, restored, restored_from_bytes
 
 __all__ = ["Tally"]
 
-SCHEMA = "lastlayer.tally/1"
-_PARTS = ("moments", "support", "predicted", "correct", "class_loss", "confusion", "bins", "fine")
+_PARTS = ("moments", "support", "predicted", "correct", "class_loss", "confusion", "bins", "fine", "text")
 _KEYED = ("groups", "documents")
 
 Ints = npt.NDArray[np.int64]
@@ -77,7 +78,7 @@ class Tally:
     temperature : float
         Divides logits.
     top_k : ints
-        The k of the top-k accuracies.
+        The k of the top-k accuracies, besides 1; those of k >= V are left out, since they are 1.
     bins : int
         Bins of equal width for the calibration error: bin i holds ``i / bins < c <= (i + 1) / bins``.
     classwise : bool
@@ -128,7 +129,7 @@ class Tally:
         self.metrics = names_of(o.top_k)
         v, metrics = o.classes, len(self.metrics)
         self.n = self.ignored = self.invalid = self.unknown = 0  # rows
-        self.n_bytes = 0
+        self.text = Sums(2)  # of rows that have a loss and a number of bytes: w times the bytes, and w
         self.unknown_labels: set[str] = set()
         self.moments = Moments(metrics)
         self.support, self.predicted, self.correct = Counts(v), Counts(v), Counts(v)
@@ -138,7 +139,7 @@ class Tally:
         self.classwise = Bins(v * o.bins) if o.classwise else None
         rankings = 1 if o.binary else v if o.classwise else 0
         self.rankings = [Ranking(limit_of(rankings)) for _ in range(rankings)]
-        self.groups, self.documents = Keyed(metrics), Keyed(metrics)
+        self.groups, self.documents = Keyed(metrics, squares=True), Keyed(metrics)
         self.positions = Keyed(metrics)
         self.hardest = Hardest()
 
@@ -165,7 +166,7 @@ class Tally:
         targets : array (...), array (..., V), or tuple
             Class indices, or names with ``labels=``; dense targets; top-k targets.
         sample_weight : array (...), optional
-            Not negative, at most 2^32. A row of weight 0 is ignored.
+            Not negative, at most 2^32; in the mean 2^-48 or more. A row of weight 0 is ignored.
         n_bytes : array (...) of ints, optional
             The bytes of text that each row stands for: ``bits_per_byte`` is divided by their sum.
         groups, documents : array (...), optional
@@ -209,19 +210,39 @@ class Tally:
         o = self.options
         if o.kind != "logits":
             raise OptionError("Tally.update_linear", "kind", repr(o.kind), "'logits'")
+        name = "Tally.update_linear"
+        x, weight = (v if hasattr(v, "shape") else np.asarray(v) for v in (x, weight))
+        if not len(x.shape):
+            raise ShapeError(name, "x", "a single number", "(..., D)")
+        if len(weight.shape) == 2 and int(weight.shape[0]) != o.classes:
+            raise ShapeError(name, "weight", f"of shape {tuple(weight.shape)}", f"({o.classes}, D)")
         shape = tuple(int(n) for n in x.shape[:-1])
-        found = self._indices("Tally.update_linear", targets, shape)
+        found = self._indices(name, targets, shape)
         stats = linear_functional.linear_row_stats(
             x, weight, found.classes.clip(min=0).reshape(shape), bias=bias, max_memory=max_memory,
             temperature=o.temperature, ignore_index=None,
         )  # fmt: skip
-        self._add_stats("Tally.update_linear", stats, found, shape, more)
+        self._add_stats(name, stats, found, shape, more)
 
     def update_stats(self, stats: RowStats, targets: Any, **more: Any) -> None:
-        """Add rows whose `RowStats` are known, made with the same targets and without smoothing.
+        """Add rows whose `RowStats` are known.
+
+        They are those of ``row_stats(logits, targets, temperature=...)`` with the tally's temperature, the
+        same targets, and without smoothing: what they were made with cannot be seen.
 
         ``more``: `sample_weight`, `n_bytes`, `groups`, `documents`, `positions` and `rows` as in `update`.
         """
+        o = self.options
+        if not isinstance(stats, RowStats):
+            raise DtypeError("Tally.update_stats", "stats", f"a {type(stats).__name__}", "a RowStats")
+        if o.kind != "logits":
+            raise OptionError("Tally.update_stats", "kind", repr(o.kind), "'logits'")
+        if getattr(stats, "gap", None) is None or stats.rank is None:
+            rule = "those of row_stats(logits, targets)"
+            raise OptionError("Tally.update_stats", "stats", "made without targets", rule)
+        if math.prod(stats.argmax.shape) and int(stats.argmax.max()) >= o.classes:
+            rule = f"of {o.classes} classes"
+            raise OptionError("Tally.update_stats", "stats", "of more classes", rule)
         shape = tuple(int(n) for n in stats.peak.shape)
         found = self._indices("Tally.update_stats", targets, shape)
         self._add_stats("Tally.update_stats", stats, found, shape, more)
@@ -262,9 +283,12 @@ class Tally:
         self.n += len(rows.target)
         self.unknown += int(np.count_nonzero(rows.target < 0))
         self.unknown_labels |= {str(label) for label in targets.unknown}
+        seen = Seen(rows, facts.weights, metrics_of(rows, o.top_k), rows.target >= 0)
         if facts.n_bytes is not None:
-            self.n_bytes += int(facts.n_bytes.sum())
-        self._count(Seen(rows, facts.weights, metrics_of(rows, o.top_k), rows.target >= 0), facts)
+            w = np.ones(len(seen.has_loss)) if seen.weights is None else seen.weights
+            for place, x in enumerate((w * facts.n_bytes, w)):
+                self.text.add(x[seen.has_loss], place)
+        self._count(seen, facts)
         if scores is not None:
             self._count_scores(scores, rows, facts.weights)
 
@@ -331,7 +355,7 @@ class Tally:
         for name, mine, theirs in zip(TallyOptions._fields, self.options, other.options, strict=True):
             if mine != theirs:
                 raise OptionError("Tally", "other", f"of {name}={theirs!r}", f"{name}={mine!r}")
-        for name in ("n", "ignored", "invalid", "unknown", "n_bytes"):
+        for name in ("n", "ignored", "invalid", "unknown"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.unknown_labels |= other.unknown_labels
         for name in (*_PARTS, *_KEYED, "positions", "hardest"):
@@ -353,41 +377,21 @@ class Tally:
 
     def to_dict(self) -> dict[str, Any]:
         """The tally as JSON has it: plain lists, integers and text."""
-        found: dict[str, Any] = {"schema": SCHEMA, "options": self.options._asdict()}
-        found["options"]["top_k"] = list(self.options.top_k)
-        found["options"]["labels"] = None if self.options.labels is None else list(self.options.labels)
-        found |= {name: getattr(self, name) for name in ("n", "ignored", "invalid", "unknown", "n_bytes")}
-        found["unknown_labels"] = sorted(self.unknown_labels)
-        found |= {name: getattr(self, name).to_dict() for name in (*_PARTS, *_KEYED, "positions", "hardest")}
-        found["classwise"] = None if self.classwise is None else self.classwise.to_dict()
-        found["rankings"] = [ranking.to_dict() for ranking in self.rankings]
-        return found
+        return as_dict(self)
 
     def to_bytes(self) -> bytes:
         """The tally as JSON text: the same bytes for the same rows."""
-        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        return json.dumps(as_dict(self), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Tally:
-        """What `to_dict` gave."""
-        schema = saved.get("schema") if isinstance(saved, dict) else None
-        if schema != SCHEMA:
-            raise OptionError("Tally.from_dict", "schema", repr(schema), repr(SCHEMA))
-        found = cls(**saved["options"])
-        for name in ("n", "ignored", "invalid", "unknown", "n_bytes"):
-            setattr(found, name, int(saved[name]))
-        found.unknown_labels = set(saved["unknown_labels"])
-        for name in (*_PARTS, *_KEYED, "positions", "hardest"):
-            setattr(found, name, type(getattr(found, name)).from_dict(saved[name]))
-        if saved["classwise"] is not None:
-            found.classwise = Bins.from_dict(saved["classwise"])
-        found.rankings = [Ranking.from_dict(ranking) for ranking in saved["rankings"]]
-        return found
+        """What `to_dict` gave; anything else is an `OptionError`."""
+        return restored(cls, saved)  # type: ignore[no-any-return]
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Tally:
-        """What `to_bytes` gave."""
-        return cls.from_dict(json.loads(text))
+        """What `to_bytes` gave; anything else is an `OptionError`."""
+        return restored_from_bytes(cls, text)  # type: ignore[no-any-return]
 
     def result(self) -> Evaluation:
         """The numbers: `Evaluation`."""

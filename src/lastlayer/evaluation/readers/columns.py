@@ -204,10 +204,9 @@ def plain(column: Any) -> Any:
     if is_number(column.type):
         return column.to_numpy(zero_copy_only=False)
     text = str(column.type)
-    if "view" in text or text == "null":
-        column = column.cast("string")
-    if not text.startswith("dictionary"):
-        column = column.dictionary_encode()
+    if not text.startswith("dictionary"):  # as the categories of pandas and polars are
+        plain_text = column.cast("string") if "view" in text or text == "null" else column
+        column = plain_text.dictionary_encode()
     names = np.array([*column.dictionary.to_pylist(), None], dtype=object)  # few, and each made once
     places = column.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
     found = names[places]

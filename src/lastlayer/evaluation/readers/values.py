@@ -74,18 +74,20 @@ def with_gaps(values: Any) -> Any:
     return values
 
 
-def keys_of(name: str, values: Any) -> Any:
+def keys_of(name: str, values: Any, function: str = "evaluate") -> Any:
     """Groups or documents: a missing name is ""; a missing number is an error, since it could be any."""
     if not isinstance(values, np.ndarray):
         return values
     if values.dtype.kind == "f" and np.isnan(values).any():
         first = int(np.flatnonzero(np.isnan(values.reshape(-1)))[0])
-        raise DtypeError("evaluate", f"{name}[{first}]", "missing", "a value in each row")
+        raise DtypeError(function, f"{name}[{first}]", "missing", "a value in each row")
     if values.dtype == object:
-        return np.array(["" if v is None or v != v else str(v) for v in values.reshape(-1)]).reshape(
-            values.shape
-        )
+        return np.array(["" if _is_missing(v) else str(v) for v in values.reshape(-1)]).reshape(values.shape)
     return values
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 class Part:

@@ -1,0 +1,153 @@
+"""`Evaluation`: the numbers of an evaluation. In: what `result` computes. Out: attributes, text and JSON.
+
+Every attribute's name is its key in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .estimates import Estimate
+
+__all__ = ["ByClass", "Calibration", "Evaluation"]
+
+Floats = npt.NDArray[np.float64]
+SCHEMA = "lastlayer.evaluation/1"
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """One number for each class; NaN where it is 0 / 0."""
+
+    precision: Floats
+    recall: Floats
+    f1: Floats
+    support: Floats
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The rows by their confidence: a reliability diagram."""
+
+    edges: Floats  # B + 1
+    weight: Floats  # B
+    confidence: Floats  # mean of each bin; NaN of an empty one
+    accuracy: Floats
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    """The numbers of an evaluation; each mean is an `Estimate`: value, stderr, low, high (95 %).
+
+    ::
+
+        log_loss  = sum w nll / sum w           perplexity = exp(log_loss)      bits = log_loss / log 2
+        brier     = mean of sum_j (p_j - q_j)^2
+        ece       = sum_b W_b / W |accuracy_b - confidence_b|                   mce: the largest of them
+        skill     = 1 - log_loss / baseline     baseline: the loss of predicting the classes' frequencies
+
+    `undefined` names the numbers that are 0 / 0 here, which are NaN. `findings` are those of `check`.
+    """
+
+    n: int
+    weight: float
+    ignored: int
+    invalid: int
+    unknown: int
+    log_loss: Estimate
+    bits: Estimate
+    perplexity: Estimate
+    document_perplexity: float
+    bits_per_byte: Estimate
+    accuracy: Estimate
+    balanced_accuracy: float
+    top_k_accuracy: dict[int, Estimate]
+    mean_reciprocal_rank: Estimate
+    matthews: float
+    brier: Estimate
+    reliability: float
+    resolution: float
+    uncertainty: float
+    ece: float
+    mce: float
+    ece_equal_mass: float
+    ece_equal_mass_bound: float
+    classwise_ece: float | None
+    roc_auc: float | None  # binary, or with classwise=True the mean over the classes, each against the rest
+    roc_auc_bound: float | None  # how far it can be off; 0: exact
+    average_precision: float | None
+    average_precision_bound: float | None
+    mean_confidence: Estimate
+    mean_entropy: Estimate
+    overconfidence: float
+    baseline: float
+    skill: float
+    by_class: ByClass
+    calibration: Calibration
+    confusion: Any  # (V, V): targets by predictions; or [(target, predicted, weight), ...]; or None
+    loss_by_class: Floats
+    roc_auc_by_class: Floats | None
+    average_precision_by_class: Floats | None
+    loss_by_group: dict[Any, Estimate]
+    accuracy_by_group: dict[Any, Estimate]
+    loss_by_position: Floats
+    hardest: list[tuple[int, float, int, int]]  # row, loss, target, predicted
+    labels: tuple[Any, ...] | None
+    kind: str
+    temperature: float
+    unknown_labels: tuple[str, ...] = ()
+    undefined: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    findings: tuple[Any, ...] = field(default=())
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all numbers are the same; NaN is the same as NaN."""
+        return self.to_dict() == other.to_dict() if isinstance(other, Evaluation) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it; infinities and NaN as text."""
+        return {"schema": SCHEMA} | {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    def to_json(self, **options: Any) -> str:
+        """JSON text; ``options`` are those of ``json.dumps``."""
+        return json.dumps(self.to_dict(), allow_nan=False, **options)
+
+    def __str__(self) -> str:
+        lines = [f"{self.n} rows ({self.ignored} ignored, {self.invalid} invalid)"]
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, (Estimate, float)) and f.name != "weight":
+                lines.append(f"{f.name:<22} {value if isinstance(value, Estimate) else f'{value:.6g}'}")
+        lines += [f"{f'top_{k}_accuracy':<22} {v}" for k, v in self.top_k_accuracy.items()]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Estimate):
+        return {k: _plain(v) for k, v in value._asdict().items()}
+    if isinstance(value, (ByClass, Calibration)):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if hasattr(value, "_asdict"):
+        return {k: _plain(v) for k, v in value._asdict().items()}
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        return number if number - number == 0 else str(number)
+    return value.item() if isinstance(value, np.generic) else value
