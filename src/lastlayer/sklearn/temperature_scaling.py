@@ -1,7 +1,4 @@
-"""Temperature scaling as a scikit-learn estimator. In: a classifier, and data. Out: calibrated probabilities.
-
-It needs scikit-learn: the extra ``lastlayer[sklearn]``. ``import lastlayer`` does not import this module.
-"""
+"""Temperature scaling for scikit-learn. In: a classifier, and data. Out: calibrated probabilities."""
 
 from __future__ import annotations
 

@@ -1,0 +1,196 @@
+"""Softmax regression as a scikit-learn estimator. In: features and labels. Out: a fitted classifier."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from lastlayer.errors import ShapeError
+
+from .linear_classifier import LinearClassifier
+from .solving import Settings, moved_start, solve, warn_if_separable, warn_unless_converged
+from .training_data import TrainingData, rows_of, training_data
+
+__all__ = ["COMMON_CONSTRAINTS", "SoftmaxClassifier"]
+
+COMMON_CONSTRAINTS = {
+    "fit_intercept": ["boolean"],
+    "class_weight": [dict, StrOptions({"balanced"}), None],
+    "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    "solver": [StrOptions({"auto", "lbfgs", "newton-cg"})],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "max_iter": [Interval(Integral, 0, None, closed="left")],
+    "max_memory": [Interval(Real, 0, None, closed="neither"), None],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+
+
+class SoftmaxClassifier(LinearClassifier):
+    """Softmax regression, or multinomial logistic regression, with the objective of scikit-learn's.
+
+    ::
+
+        F(W, b) = (1 / s) sum_n s_n cross_entropy(W x_n + b, y_n) + |W|^2 / (2 C s)      s = sum_n s_n
+
+    is minimized until no entry of its gradient is larger than ``tol``. It is the objective of
+    `sklearn.linear_model.LogisticRegression`, with the same ``C``: s_n are the sample weights, times those
+    of the classes, and the intercepts b are not penalized.
+
+    Parameters
+    ----------
+    C : float
+        The inverse of the penalty's strength; ``numpy.inf`` for no penalty.
+    fit_intercept : bool
+    class_weight : dict, "balanced" or None
+        A factor for the weight of the rows of each class; "balanced" gives all classes the same weight in
+        sum. Classes that a dict leaves out have the factor 1.
+    label_smoothing : float in [0, 1)
+        The part of a row's target that is spread evenly over all classes.
+    solver : {"auto", "lbfgs", "newton-cg"}
+        L-BFGS with a metric, or Newton's method by conjugate gradients; "auto" chooses by the size of X.
+    tol : float
+        The largest entry of F's gradient at the end.
+    max_iter : int
+        The largest number of steps.
+    warm_start : bool
+        Begin at the weights of the last fit. Classes that are new begin at zero, and those that are no
+        longer among the labels are left out.
+    max_memory : float, optional
+        Bytes that a fit may use beyond X, the weights and the steps that L-BFGS remembers; by default
+        256 MiB.
+    random_state : int, RandomState or None
+        For the rows that samples are made of. The result depends on it only within ``tol``.
+    verbose : int
+        1 prints a line for each step, with the loss and the gradient norm.
+
+    Attributes
+    ----------
+    coef_ : float64 array (V, D), of two classes (1, D)
+    intercept_ : float64 array (V,), of two classes (1,)
+    classes_ : array (V,)
+        The labels in order; 0 to V - 1 if ``y`` was probabilities.
+    n_iter_ : int
+        Steps over all rows.
+    loss_ : float
+        F at the end, with the penalty.
+    gradient_norm_ : float
+        The largest absolute entry of F's gradient at the end.
+    n_features_in_ : int
+    feature_names_in_ : array (D,)
+        If X has names of type str.
+    temperature_ : lastlayer.Temperature
+        After `calibrate`.
+
+    See Also
+    --------
+    SoftmaxClassifierCV : chooses C by cross-validation.
+    lastlayer.linear_cross_entropy : loss and gradients alone, for loops of your own.
+
+    Notes
+    -----
+    X is neither copied nor standardized. It is read in blocks of rows, in float32 or float64 as it is given
+    and float16 in float32; sums and weights are float64. So a memory map (``numpy.load(..., mmap_mode="r")``)
+    may be larger than memory. Integers and other dtypes are converted to float64 as a whole.
+
+    Small problems (N D V at most 65 536) with a finite C are fitted until the gradient is lost in rounding,
+    which takes no time: so neither the order of the rows shows in the result, nor whether a row is repeated
+    or has a weight.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from lastlayer.sklearn import SoftmaxClassifier
+    >>> X, X_test, y, y_test = train_test_split(*load_digits(return_X_y=True), random_state=0)
+    >>> model = SoftmaxClassifier(C=0.01).fit(X, y)
+    >>> round(model.score(X_test, y_test), 3), model.gradient_norm_ <= 1e-4
+    (0.964, True)
+    >>> labels, probabilities = model.predict_top_k(X_test[:1], 2)
+    >>> labels.tolist()
+    [[2, 3]]
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "C": [Interval(Real, 0, None, closed="right")],
+        **COMMON_CONSTRAINTS,
+        "warm_start": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        C: float = 1.0,  # noqa: N803
+        *,
+        fit_intercept: bool = True,
+        class_weight: Any = None,
+        label_smoothing: float = 0.0,
+        solver: str = "auto",
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        warm_start: bool = False,
+        max_memory: float | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.max_memory = max_memory
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SoftmaxClassifier:  # noqa: N803
+        """Fit the weights.
+
+        Parameters
+        ----------
+        X : array or CSR matrix (N, D)
+            Arrays in memory or mapped files of float16, float32 or float64 are not copied.
+        y : array (N,), or float array (N, V)
+            Labels; or the probabilities of the classes 0 to V - 1, with a sum of 1 in each row.
+        sample_weight : array (N,), optional
+            0 or more; a row of weight 2 counts as two rows.
+
+        Returns
+        -------
+        self
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the gradient did not fall to ``tol``; and if C is inf and the classes are separable, so that
+            the minimum is at infinity.
+        """
+        data = training_data(self, X, y, sample_weight, self.class_weight)
+        settings = Settings.of(self)
+        start = self._start(data)
+        rows = rows_of(data, self.label_smoothing, settings.max_memory)
+        found = solve(rows, self.C, settings, start)
+        warn_unless_converged(found, self.C, settings)
+        if found.converged and np.isinf(self.C):
+            warn_if_separable(data, self.label_smoothing, found, settings)
+        self._keep(found, data.classes)
+        return self
+
+    def _start(self, data: TrainingData) -> Any:
+        """Where a warm start begins: (K, D + 1); or None."""
+        if not self.warm_start or not hasattr(self, "coef_"):
+            return None
+        d = data.x.shape[1]
+        if self.coef_.shape[1] != d:
+            rule = f"(N, {self.coef_.shape[1]}), as in the last fit, since warm_start is True"
+            raise ShapeError(f"{type(self).__name__}.fit", "X", f"of shape {data.x.shape}", rule)
+        start = moved_start(self._parameters, self.classes_, data.classes)
+        if not self.fit_intercept:
+            start[:, -1] = 0
+        return start

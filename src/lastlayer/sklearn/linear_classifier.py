@@ -1,0 +1,168 @@
+"""What fitted softmax classifiers have in common. In: fitted weights, and features. Out: predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from lastlayer.errors import TargetError, errors_of
+from lastlayer.evaluation.calibration import fit_temperature
+from lastlayer.fitting.fit import Fit
+from lastlayer.fitting.rows import Floats
+
+from .head import Head
+from .training_data import features_of
+
+__all__ = ["LinearClassifier"]
+
+
+class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """The predictions of a classifier whose logits are ``X @ coef_.T + intercept_``."""
+
+    def decision_function(self, X: Any) -> Any:  # noqa: N803
+        """The logits.
+
+        Parameters
+        ----------
+        X : array or CSR matrix (N, D)
+
+        Returns
+        -------
+        array (N, V), of two classes (N,)
+            In the dtype of X: float32 for float32 and float16, else float64. `calibrate` does not change it.
+        """
+        return self._head("decision_function", X).decision()
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        """The probability of each class: the softmax of the logits, after `calibrate` of the logits over T.
+
+        Parameters
+        ----------
+        X : array or CSR matrix (N, D)
+
+        Returns
+        -------
+        array (N, V)
+            The columns are those of ``classes_``.
+        """
+        return self._head("predict_proba", X).probabilities(self._temperature())
+
+    def predict_log_proba(self, X: Any) -> Any:  # noqa: N803
+        """The logarithm of `predict_proba`, accurate where the probability itself would be 0.
+
+        Parameters
+        ----------
+        X : array or CSR matrix (N, D)
+
+        Returns
+        -------
+        array (N, V)
+        """
+        return self._head("predict_log_proba", X).probabilities(self._temperature(), log=True)
+
+    def predict(self, X: Any) -> Any:  # noqa: N803
+        """The most probable class of each row; of many classes the logits are not materialized.
+
+        Parameters
+        ----------
+        X : array or CSR matrix (N, D)
+
+        Returns
+        -------
+        array (N,) of labels
+        """
+        indices = self._head("predict", X).labels()
+        return self.classes_[indices]
+
+    def predict_top_k(self, X: Any, k: int) -> tuple[Any, Any]:  # noqa: N803
+        """The k most probable classes of each row, without the matrix of probabilities.
+
+        Parameters
+        ----------
+        X : array or CSR matrix (N, D)
+        k : int in [1, V]
+
+        Returns
+        -------
+        labels : array (N, k)
+            The most probable first.
+        probabilities : array (N, k)
+            Those of `predict_proba`.
+        """
+        head = self._head("predict_top_k", X)
+        with errors_of(f"{type(self).__name__}.predict_top_k"):
+            indices, probabilities = head.top_k(k, self._temperature())
+        return self.classes_[indices], probabilities
+
+    def calibrate(self, X: Any, y: Any) -> Any:  # noqa: N803
+        """Find the temperature T of the smallest log-loss on data that the classifier was not fitted to.
+
+        From then on `predict_proba`, `predict_log_proba` and `predict_top_k` divide the logits by T;
+        `decision_function` and `predict` do not change. `fit` removes T again.
+
+        Parameters
+        ----------
+        X : array or CSR matrix (N, D)
+        y : array (N,)
+            Labels, each of them one of ``classes_``.
+
+        Returns
+        -------
+        self : with ``temperature_``, a `lastlayer.Temperature`
+        """
+        function = f"{type(self).__name__}.calibrate"
+        head = self._head("calibrate", X)
+        indices = self._indices(function, y)
+        coef, intercept = head.coef, head.intercept
+        if len(self.classes_) == 2:
+            coef = np.concatenate([np.zeros_like(coef), coef])
+            intercept = np.append(np.zeros_like(intercept), intercept)
+        with errors_of(function, names={"scores": "X", "targets": "y"}):
+            if isinstance(head.x, np.ndarray):
+                found = fit_temperature(head.x, indices, weight=coef, bias=intercept, ignore_index=None)
+            else:
+                z = head.decision()
+                z = np.stack([np.zeros_like(z), z], axis=1) if z.ndim == 1 else z
+                found = fit_temperature(z, indices, ignore_index=None)
+        self.temperature_ = found
+        return self
+
+    def _head(self, method: str, X: Any) -> Head:  # noqa: N803
+        check_is_fitted(self)
+        return Head(features_of(self, method, X), self.coef_, self.intercept_)
+
+    def _temperature(self) -> float:
+        return float(getattr(self, "temperature_", 1.0))
+
+    def _indices(self, function: str, y: Any) -> Any:
+        """The place of each label among the classes."""
+        labels = column_or_1d(y)
+        places = {label: i for i, label in enumerate(self.classes_.tolist())}
+        found = labels.tolist()
+        for i, label in enumerate(found):
+            if label not in places:
+                raise TargetError(function, f"y[{i}]", repr(label), "a class of the fitted classifier")
+        return np.array([places[label] for label in found], np.int64)
+
+    def _keep(self, found: Fit, classes: Any) -> None:
+        """Set the attributes of a fit."""
+        self.__dict__.pop("temperature_", None)
+        self.classes_ = classes
+        self.coef_ = np.ascontiguousarray(found.parameters[:, :-1])
+        self.intercept_ = found.parameters[:, -1].copy()
+        self.n_iter_ = found.iterations
+        self.loss_ = found.loss
+        self.gradient_norm_ = found.norm
+
+    @property
+    def _parameters(self) -> Floats:
+        """Weights and intercepts as the solvers have them: (K, D + 1)."""
+        return np.concatenate([self.coef_, self.intercept_[:, None]], axis=1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
