@@ -150,3 +150,16 @@ def test_evaluations_are_compared_by_their_numbers():
     assert a == ll.evaluate(Z, Y)
     assert a != 3
     assert repr(a) == str(a)
+
+
+def test_an_estimate_is_compared_and_computed_with_as_a_number():
+    found = ll.evaluate(Z, Y).accuracy
+    p = found.value
+    assert found > 0.1
+    assert found >= p
+    assert found < 1
+    assert found <= p
+    assert (round(found, 3), 100 * found, found * 100) == (round(p, 3), 100 * p, 100 * p)
+    assert (found - 0.5, 1 - found, found + 1, 1 + found, found / 2) == (p - 0.5, 1 - p, p + 1, 1 + p, p / 2)
+    assert found.low < found < found.high
+    assert sorted([ll.evaluate(Z, 4 - Y).accuracy, found])[1] is found

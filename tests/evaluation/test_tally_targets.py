@@ -176,6 +176,8 @@ def test_masked_arrays_are_refused():
             ll.Tally(V, kind="probabilities").update(scores, targets)
         with raises(ll.DtypeError, f"evaluate: {text}"):
             ll.evaluate(scores, targets, kind="probabilities")
+    with raises(ll.DtypeError, f"Tally.update: {text}"):  # of targets, which the core would count
+        ll.Tally(V).update(z, np.ma.masked_array(y, y > 0))
 
 
 def test_what_update_linear_and_update_stats_refuse():

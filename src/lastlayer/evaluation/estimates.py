@@ -34,6 +34,44 @@ class Estimate(NamedTuple):
     def __float__(self) -> float:
         return self.value
 
+    def __round__(self, digits: int = 0) -> float:
+        return round(self.value, digits)
+
+    # Compared and computed with it is its value, not the tuple.
+
+    def __lt__(self, other: Any) -> bool:
+        return self.value < float(other)
+
+    def __le__(self, other: Any) -> bool:
+        return self.value <= float(other)
+
+    def __gt__(self, other: Any) -> bool:
+        return self.value > float(other)
+
+    def __ge__(self, other: Any) -> bool:
+        return self.value >= float(other)
+
+    def __mul__(self, other: Any) -> Any:
+        return self.value * float(other)
+
+    def __add__(self, other: Any) -> Any:
+        return self.value + float(other)
+
+    def __sub__(self, other: Any) -> float:
+        return self.value - float(other)
+
+    def __rsub__(self, other: Any) -> float:
+        return float(other) - self.value
+
+    def __truediv__(self, other: Any) -> float:
+        return self.value / float(other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self.value * float(other)
+
+    def __radd__(self, other: Any) -> float:
+        return self.value + float(other)
+
     def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)

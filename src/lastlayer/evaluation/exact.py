@@ -109,10 +109,17 @@ class Sums:
 
     def values(self) -> Floats:
         """All sums, each rounded once."""
-        found = np.zeros(len(self))
-        for k in {*np.flatnonzero(self.limbs.any(axis=1)).tolist(), *self.large, *self.odd}:
+        first = self.limbs[:, 0]
+        is_exact = ~self.limbs[:, 1:].any(axis=1) & (np.abs(first) < 1 << 53)  # as counts are
+        found = np.where(is_exact, first * 2.0**-_FIRST, 0.0)
+        for k in {*np.flatnonzero(~is_exact).tolist(), *self.large, *self.odd}:
             found[k] = self.value(k)
         return found
+
+    def whole(self) -> int:
+        """The finite parts of all sums, added up, in units of 2^-120."""
+        a, b, c = (sum(self.limbs[:, i].tolist()) for i in range(3))
+        return int((((a << _BASE) + b) << _BASE) + c + sum(self.large.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it: integers as text, of the places that are not 0."""

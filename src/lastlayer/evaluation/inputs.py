@@ -18,7 +18,7 @@ from .options import TallyOptions
 from .readers.values import keys_of, spread
 from .rows import as_float64
 
-__all__ = ["Facts", "Targets", "facts_of", "scores_of", "targets_of"]
+__all__ = ["Facts", "Targets", "facts_of", "refuse_mask", "scores_of", "targets_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -55,7 +55,7 @@ class Facts(NamedTuple):
 def scores_of(function: str, values: Any, o: TallyOptions) -> tuple[Any, Shape]:
     """Scores as (n, V) in NumPy, and the shape of the rows."""
     array = values if isinstance(values, np.ndarray) else to_host(values)
-    _refuse_mask(function, "scores", array)
+    refuse_mask(function, "scores", array)
     if array.dtype.kind not in "fiub" and array.dtype != BFLOAT16 and array.dtype.name != "bfloat16":
         raise DtypeError(function, "scores", f"of dtype {array.dtype}", "real numbers")
     if o.binary:
@@ -72,7 +72,8 @@ def scores_of(function: str, values: Any, o: TallyOptions) -> tuple[Any, Shape]:
     return array.reshape(math.prod(rows), o.classes), rows
 
 
-def _refuse_mask(function: str, name: str, values: Any) -> None:
+def refuse_mask(function: str, name: str, values: Any) -> None:
+    """Refuse masked arrays, whose mask would be lost."""
     if isinstance(values, np.ma.MaskedArray):
         remedy = f"{name}.data, with sample_weight=0 in rows to leave out"
         raise DtypeError(function, name, "a masked array", "a plain one", remedy)
@@ -97,7 +98,7 @@ def _two_columns(function: str, array: Any, o: TallyOptions) -> tuple[Any, Shape
 def targets_of(function: str, values: Any, shape: Shape, o: TallyOptions, labels: Labels | None) -> Targets:
     """Targets as class indices, with what is ignored."""
     n = math.prod(shape)
-    _refuse_mask(function, "targets", values)
+    refuse_mask(function, "targets", values)
     if is_top_k(values):
         return _of_top_k(function, values, shape, o)
     if labels is not None:

@@ -139,9 +139,8 @@ class Ranking:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it: whole weights as numbers, others as text in units of 2^-120."""
-        rows = [
-            [key, *(_weight(sums.total(i)) for sums in self.sums)] for i, key in enumerate(self.keys.tolist())
-        ]
+        columns = (self.keys.tolist(), *map(_weights, self.sums))
+        rows = [list(row) for row in zip(*columns, strict=True)]
         return {"limit": self.limit, "dropped": self.dropped, "scores": rows}
 
     @classmethod
@@ -172,8 +171,15 @@ def _distinct(ordered: Ints) -> Ints:
     return ordered[np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))]
 
 
-def _weight(total: int) -> int | str:
-    return total // _ONE if total % _ONE == 0 else str(total)
+def _weights(sums: Sums) -> list[int | str]:
+    """The weights: whole ones as numbers, others as text in units of 2^-120."""
+    first, bits = sums.limbs[:, 0], 20  # of the first limb below 1
+    is_whole = ~sums.limbs[:, 1:].any(axis=1) & (first & ((1 << bits) - 1) == 0)
+    found: list[int | str] = (first >> bits).tolist()
+    for k in {*np.flatnonzero(~is_whole).tolist(), *sums.large}:
+        total = sums.total(k)
+        found[k] = total // _ONE if total % _ONE == 0 else str(total)
+    return found
 
 
 def ranking_numbers(rankings: list[Ranking], binary: bool) -> dict[str, Any]:

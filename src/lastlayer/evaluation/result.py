@@ -130,7 +130,7 @@ def _means(tally: Any, by_document: bool) -> dict[str, Estimate]:
 
 def _have_keys(keyed: Any, moments: Any) -> bool:
     """Whether all rows have a key, if any has one; both sums are exact."""
-    total = sum(keyed.columns[0].total(place) for place in keyed.places.values())
+    total = keyed.columns[0].whole()
     return bool(keyed.places) and bool(total == moments.rows.total(0) + moments.weight.total(0))
 
 

@@ -14,11 +14,11 @@ from lastlayer.errors import LastlayerError, OptionError
 from .counters import HARDEST, Bins
 from .ranking import Ranking
 
-__all__ = ["SCHEMA", "as_dict", "restored", "restored_from_bytes"]
+__all__ = ["NUMBERS", "PARTS", "SCHEMA", "as_dict", "restored", "restored_from_bytes"]
 
 SCHEMA = "lastlayer.tally/1"
-_NUMBERS = ("n", "ignored", "invalid", "unknown")
-_PARTS = (
+NUMBERS = ("n", "ignored", "invalid", "unknown")
+PARTS = (
     "moments", "support", "predicted", "correct", "class_loss", "confusion", "bins", "fine", "text",
     "groups", "documents", "positions", "hardest",
 )  # fmt: skip
@@ -34,9 +34,9 @@ def as_dict(tally: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"schema": SCHEMA, "options": tally.options._asdict()}
     found["options"]["top_k"] = list(tally.options.top_k)
     found["options"]["labels"] = None if tally.options.labels is None else list(tally.options.labels)
-    found |= {name: getattr(tally, name) for name in _NUMBERS}
+    found |= {name: getattr(tally, name) for name in NUMBERS}
     found["unknown_labels"] = sorted(tally.unknown_labels)
-    found |= {name: getattr(tally, name).to_dict() for name in _PARTS}
+    found |= {name: getattr(tally, name).to_dict() for name in PARTS}
     found["classwise"] = None if tally.classwise is None else tally.classwise.to_dict()
     found["rankings"] = [ranking.to_dict() for ranking in tally.rankings]
     return found
@@ -61,7 +61,7 @@ def restored(cls: Any, saved: Any) -> Any:
         found = cls(**saved["options"])
         if (missing := sorted(as_dict(found).keys() - saved.keys())) != []:
             raise ValueError(f"{missing[0]!r} is missing")
-        for name in (*_PARTS, "classwise", "rankings"):
+        for name in (*PARTS, "classwise", "rankings"):
             if _form(saved[name]) != _form(as_dict(found)[name]):
                 raise ValueError(f"{name!r} is that of other options")
         _fill(found, saved)
@@ -84,12 +84,12 @@ def _form(saved: Any) -> Any:
 
 
 def _fill(tally: Any, saved: dict[str, Any]) -> None:
-    for name in _NUMBERS:
+    for name in NUMBERS:
         if type(saved[name]) is not int or not 0 <= saved[name] < 1 << 63:
             raise ValueError(f"{name!r} is {saved[name]!r}")
         setattr(tally, name, saved[name])
     tally.unknown_labels = {str(label) for label in saved["unknown_labels"]}
-    for name in _PARTS:
+    for name in PARTS:
         setattr(tally, name, type(getattr(tally, name)).from_dict(saved[name]))
     if tally.classwise is not None:
         tally.classwise = Bins.from_dict(saved["classwise"])

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,6 +13,7 @@ from lastlayer.errors import LastlayerError, TargetError
 
 from .checkpoint import Checkpoint, Progressed
 from .inputs import scores_of
+from .interrupts import whole
 from .readers.source import Block, Source
 from .tally import Tally
 
@@ -44,7 +40,7 @@ def count(
         done = checkpoint.read(watch) or done
     try:
         for block in source.blocks(done.rows):
-            with _whole():
+            with whole():
                 _add(done.tally, done.watch, block, source)
                 done = done._replace(rows=block.first + block.rows, n_bytes=done.n_bytes + block.n_bytes)
             if progress is not None:
@@ -89,23 +85,3 @@ def _located(error: LastlayerError, block: Block) -> LastlayerError:
         position = block.position(int(found[2]))
         argument = f"{found[1]}[{', '.join(map(str, position))}]"
     return type(error)("evaluate", argument, error.found, error.rule, error.remedy)
-
-
-@contextmanager
-def _whole() -> Iterator[None]:
-    """Ctrl-C waits until the end: a block is counted whole or not at all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python interrupts the main thread alone
-        return
-    pressed: list[tuple[int, FrameType | None]] = []
-    usual: Any = signal.getsignal(signal.SIGINT)
-    if not callable(usual):
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda number, frame: pressed.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-    if pressed:
-        usual(*pressed[0])

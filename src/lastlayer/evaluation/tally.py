@@ -35,18 +35,16 @@ from .counters import (
     names_of,
 )
 from .exact import Counts, Sums
-from .inputs import Facts, Targets, facts_of, scores_of, targets_of
+from .inputs import Facts, Targets, facts_of, refuse_mask, scores_of, targets_of
+from .interrupts import whole
 from .options import TallyOptions, checked
 from .ranking import Ranking, keys_of, limit_of
 from .readers.values import spread
 from .result import Evaluation, evaluation_of
 from .rows import Rows, as_float64, of_scores, of_stats, probabilities_of
-from .saved import as_dict, restored, restored_from_bytes
+from .saved import NUMBERS, PARTS, as_dict, restored, restored_from_bytes
 
 __all__ = ["Tally"]
-
-_PARTS = ("moments", "support", "predicted", "correct", "class_loss", "confusion", "bins", "fine", "text")
-_KEYED = ("groups", "documents")
 
 Ints = npt.NDArray[np.int64]
 
@@ -182,6 +180,7 @@ class Tally:
         ShapeError, DtypeError, OptionError, TargetError
         """
         o = self.options
+        refuse_mask("Tally.update", "targets", targets)
         array, shape = scores_of("Tally.update", scores, o)
         if all(fact is None for fact in (n_bytes, groups, documents, positions)):
             left = fast.count(self, array, shape, targets, rows, sample_weight)
@@ -266,6 +265,7 @@ class Tally:
 
     # --- adding ---------------------------------------------------------------------------------------------
 
+    @whole()
     def _add(self, rows: Rows, targets: Targets, facts: Facts, scores: Any) -> None:
         """Count rows; ignored ones by their number alone."""
         o = self.options
@@ -349,16 +349,17 @@ class Tally:
         found += other
         return found
 
+    @whole()
     def __iadd__(self, other: Tally) -> Tally:
         if not isinstance(other, Tally):
             raise DtypeError("Tally", "other", f"a {type(other).__name__}", "a Tally")
         for name, mine, theirs in zip(TallyOptions._fields, self.options, other.options, strict=True):
             if mine != theirs:
                 raise OptionError("Tally", "other", f"of {name}={theirs!r}", f"{name}={mine!r}")
-        for name in ("n", "ignored", "invalid", "unknown"):
+        for name in NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.unknown_labels |= other.unknown_labels
-        for name in (*_PARTS, *_KEYED, "positions", "hardest"):
+        for name in PARTS:
             getattr(self, name).merge(getattr(other, name))
         if self.classwise is not None and other.classwise is not None:
             self.classwise.merge(other.classwise)
