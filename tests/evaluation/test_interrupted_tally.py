@@ -1,8 +1,10 @@
-"""Ctrl-C while a tally counts: rows are counted whole or not at all."""
+"""Ctrl-C while a tally counts: rows are counted whole or not at all. And copies of tallies."""
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import signal
 import sys
 
@@ -34,3 +36,14 @@ def test_an_interrupted_update_counts_all_its_rows(monkeypatch):
         tally.update(z, y, groups=groups)
     assert len(calls) > 20
     assert tally.to_bytes() == expected.to_bytes()
+
+
+def test_copies_share_nothing():
+    z, y = rows(5)
+    tally = ll.Tally(4)
+    tally.update(z, y, groups=y)
+    before, other = tally.to_bytes(), copy.copy(tally)
+    other.update(z, y, groups=y)
+    assert (tally.to_bytes(), other.n) == (before, 10)
+    stopped = pickle.loads(pickle.dumps(ll.EvaluationInterrupted(tally)))
+    assert (stopped.tally.to_bytes(), str(stopped)) == (before, "interrupted after 5 rows")

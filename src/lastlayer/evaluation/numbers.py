@@ -54,8 +54,8 @@ class Evaluation:
         ece       = sum_b W_b / W |accuracy_b - confidence_b|                   mce: the largest of them
         skill     = 1 - log_loss / baseline     baseline: the loss of predicting the classes' frequencies
 
-    ``reliability - resolution + uncertainty`` is Murphy's decomposition of the mean of (confidence - right)^2,
-    up to how much the confidences within a bin differ.
+    ``reliability - resolution + uncertainty`` is Murphy's decomposition of the mean of
+    (confidence - right)^2, up to how much the confidences within a bin differ.
 
     `undefined` names the numbers that are 0 / 0 here, which are NaN. `findings` are those of `check`.
     """

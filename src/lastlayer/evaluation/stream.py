@@ -30,6 +30,10 @@ class EvaluationInterrupted(KeyboardInterrupt):
         super().__init__(f"interrupted after {tally.n + tally.ignored} rows")
         self.tally = tally
 
+    def __reduce__(self) -> tuple[type, tuple[Tally]]:
+        """For another process."""
+        return type(self), (self.tally,)
+
 
 def count(
     tally: Tally, watch: Watch, source: Source, progress: Progress | None, checkpoint: Checkpoint | None

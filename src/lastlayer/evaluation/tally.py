@@ -345,7 +345,7 @@ class Tally:
 
     def __add__(self, other: Tally) -> Tally:
         """The tally of the rows of both."""
-        found = self._copy()
+        found = copy.copy(self)
         found += other
         return found
 
@@ -369,9 +369,9 @@ class Tally:
 
     def __radd__(self, other: Any) -> Tally:
         """So that ``sum(tallies)`` works."""
-        return self._copy() if other == 0 else NotImplemented
+        return copy.copy(self) if other == 0 else NotImplemented
 
-    def _copy(self) -> Tally:
+    def __copy__(self) -> Tally:
         return copy.deepcopy(self)
 
     # --- files ----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from .values import array_of, keys_of
 
 __all__ = ["BatchSource"]
 
+_END: Any = object()  # None is no end: a loader may give it for a batch that it could not read
 _FACTS = ("sample_weight", "n_bytes", "groups", "documents", "positions")
 
 
@@ -28,8 +29,8 @@ class BatchSource:
         self.batches, self.axis, self.binary = batches, axis, binary
         self._iterator: Iterator[Any] | None = iter(batches)
         self._again = self._iterator is not batches  # a list or a DataLoader, but no generator
-        first = next(self._iterator, None)
-        if first is None:
+        first = next(self._iterator, _END)
+        if first is _END:
             raise OptionError("evaluate", "scores", "an iterable without a batch", "at least one batch")
         self._head = _read(first, 0)
         shape = tuple(int(n) for n in self._head[0].shape)
@@ -61,8 +62,8 @@ class BatchSource:
             n_bytes = elements * int(getattr(scores.dtype, "itemsize", 8))
             yield Block(scores, targets, position, n, n_bytes, facts)
             position, number = position + n, number + 1
-            following = next(iterator, None)
-            if following is None:
+            following = next(iterator, _END)
+            if following is _END:
                 return
             batch = _read(following, number)
 

@@ -60,6 +60,7 @@ def _source_of(request: Request) -> Source:
         return _of_path(request, os.fspath(scores))
     if is_table(scores):
         return TableSource(Table(scores), _wanted(request))
+    _refuse_names(request)
     if hasattr(scores, "shape") or (isinstance(scores, (list, tuple)) and request.targets is not None):
         return _of_arrays(request, scores)
     if isinstance(scores, Mapping):
@@ -77,6 +78,14 @@ def _source_of(request: Request) -> Source:
         return BatchSource(scores, request.axis, request.binary)
     found = f"a {type(scores).__name__}"
     raise DtypeError("evaluate", "scores", found, "an array, a table, an iterable of batches, or a path")
+
+
+def _refuse_names(request: Request) -> None:
+    """Names of columns are for tables and files."""
+    if request.columns is not None:
+        raise OptionError("evaluate", "columns", repr(request.columns), "None: the scores have no columns")
+    if request.label is not None and not isinstance(request.targets, (str, os.PathLike)):
+        raise OptionError("evaluate", "label", repr(request.label), "None: the targets have no columns")
 
 
 def _of_arrays(request: Request, scores: Any) -> ArraySource:
