@@ -163,3 +163,15 @@ def test_an_estimate_is_compared_and_computed_with_as_a_number():
     assert (found - 0.5, 1 - found, found + 1, 1 + found, found / 2) == (p - 0.5, 1 - p, p + 1, 1 + p, p / 2)
     assert found.low < found < found.high
     assert sorted([ll.evaluate(Z, 4 - Y).accuracy, found])[1] is found
+
+
+def test_losses_whose_squares_are_infinite():
+    z = Z.copy()
+    z[3] *= 1e300
+    z[3, Y[3]] = -1e300
+    for words in ({}, {"sample_weight": WEIGHT}, {"documents": DOCUMENT}, {"groups": GROUP}):
+        found = ll.evaluate(z, Y, **words)
+        assert found.log_loss.value > 1e290
+        assert not np.isfinite(found.log_loss.stderr)
+        assert found.accuracy.stderr < 0.1
+    assert not np.isfinite(found.loss_by_group[int(GROUP[3])].stderr)

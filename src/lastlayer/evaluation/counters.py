@@ -81,6 +81,7 @@ class Moments:
         self.weight = Sums(4)  # with weights: w, w^2; and those of the rows that have a loss
         self.weighted = [Sums(metrics) for _ in range(3)]  # of them, w x, w^2 x, w^2 x^2
 
+    @np.errstate(over="ignore")  # the square of a very large loss is infinite
     def add(self, seen: Seen) -> None:
         """Add rows."""
         known = slice(None) if seen.has_loss.all() else seen.has_loss
@@ -154,6 +155,7 @@ class Keyed:
         self.columns = [Sums(0) for _ in range(metrics + 2 + 5 * squares)]
         self._order: list[Any] = []
 
+    @np.errstate(over="ignore", invalid="ignore")
     def add(self, seen: Seen, keys: Any) -> None:
         """Add rows, each with its key."""
         array = np.asarray(keys).reshape(-1)

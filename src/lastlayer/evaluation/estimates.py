@@ -105,8 +105,8 @@ def of_mean(m: Moments) -> Estimate:
     if not m.w:
         return Estimate(nan)
     mean = m.wx / m.w
-    effective = m.w**2 / m.w2 if m.w2 else nan  # the squares of very small weights vanish
-    squares = m.w2x2 - 2 * mean * m.w2x + mean**2 * m.w2
+    effective = m.w * m.w / m.w2 if m.w2 else nan  # the squares of very small weights vanish
+    squares = m.w2x2 - 2 * mean * m.w2x + mean * mean * m.w2
     if not (isfinite(mean) and effective > 1):
         return Estimate(mean)
     return _normal(mean, sqrt(max(squares, 0.0) * effective / (effective - 1)) / m.w)
@@ -116,7 +116,7 @@ def of_proportion(m: Moments) -> Estimate:
     """A proportion, with Wilson's interval (1927) at ``n_eff`` trials."""
     if not m.w:
         return Estimate(nan)
-    p, n = m.wx / m.w, m.w**2 / m.w2 if m.w2 else nan
+    p, n = m.wx / m.w, m.w * m.w / m.w2 if m.w2 else nan
     if not isfinite(p) or not isfinite(n):
         return Estimate(p)
     stderr = sqrt(max(p * (1 - p), 0.0) / (n - 1)) if n > 1 else nan
@@ -129,6 +129,7 @@ def _wilson(p: float, n: float) -> tuple[float, float]:
     return max(0.0, (middle - half) / shrink), min(1.0, (middle + half) / shrink)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def clustered(w: npt.NDArray[Any], wx: npt.NDArray[Any]) -> Estimate:
     """The same mean from the sums of each document, whose rows depend on each other.
 
