@@ -60,7 +60,7 @@ class Labels:
                 f"targets[{first}]",
                 repr(array[first]),
                 f"one of labels ({shown})",
-                "unknown='wrong' counts such rows as wrong",
+                _remedy(array[first], classes=len(self.names)),
             )
         return Read(found, tuple(dict.fromkeys(array[found == UNKNOWN].tolist())))
 
@@ -84,6 +84,12 @@ class _Cache(dict[Any, int]):
         if type(value) is str and len(self) < _CACHED:
             self[value] = found
         return found
+
+
+def _remedy(value: Any, classes: int) -> str:
+    if isinstance(value, (int, np.integer)) and 0 <= value < classes:
+        return "leave labels out where targets are class indices"
+    return "unknown='wrong' counts such rows as wrong"
 
 
 def _key(value: Any) -> Any:

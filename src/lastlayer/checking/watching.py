@@ -82,7 +82,9 @@ class Watch:
         if not self.is_pair:
             self.observers["kind"] = ScoreKind(self.kind, scores[:0], self.axis)
         if dense is not None:
-            self.observers["dense"] = DenseTargets(dense[:0], self.axis)
+            observer = DenseTargets(dense[:0], -1)  # rows (n, V), whatever the axis of the whole array
+            observer.axis = self.axis
+            self.observers["dense"] = observer
 
     def _is_settled(self, name: str, observer: Any, has_invalid: bool) -> bool:
         """Whether no other row can change the findings; rows without a softmax may come later."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lastlayer.arrays import BFLOAT16
-from lastlayer.blocks import to_host
+from lastlayer.blocks import number_family, to_host
 from lastlayer.errors import DtypeError, OptionError, ShapeError, TargetError
 from lastlayer.labels import MISSING, UNKNOWN, Labels
 from lastlayer.problem import is_top_k
@@ -18,7 +18,7 @@ from .options import TallyOptions
 from .readers.values import keys_of, spread
 from .rows import as_float64
 
-__all__ = ["Facts", "Targets", "facts_of", "refuse_mask", "scores_of", "targets_of"]
+__all__ = ["Facts", "Targets", "facts_of", "is_dense", "refuse_mask", "scores_of", "targets_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -101,13 +101,14 @@ def targets_of(function: str, values: Any, shape: Shape, o: TallyOptions, labels
     refuse_mask(function, "targets", values)
     if is_top_k(values):
         return _of_top_k(function, values, shape, o)
-    if labels is not None:
-        return _of_labels(function, values, n, o, labels)
+    if labels is not None and not is_dense(values, shape, o):
+        return _of_labels(function, values, shape, o, labels)
     array = values if isinstance(values, np.ndarray) else to_host(values)
-    if array.shape == (*shape, o.classes) and array.ndim == len(shape) + 1 and not o.binary:
-        return _of_dense(function, array.reshape(n, o.classes).astype(np.float64), array.dtype.kind in "iub")
+    if is_dense(array, shape, o):
+        rows = np.moveaxis(array, o.axis, -1).reshape(n, o.classes).astype(np.float64)
+        return _of_dense(function, rows, array.dtype.kind in "iub")
     if array.size != n or (array.shape != shape and array.shape != (*shape, 1)):
-        rule = f"{shape} for class indices or {(*shape, o.classes)} for dense targets"
+        rule = f"{shape} for class indices or {_dense_shape(shape, o)} for dense targets"
         raise ShapeError(function, "targets", f"of shape {array.shape}", rule)
     missing = np.zeros(n, np.bool_)
     if array.dtype.kind == "f":  # indices with gaps, as tables have them
@@ -143,10 +144,22 @@ def targets_of(function: str, values: Any, shape: Shape, o: TallyOptions, labels
     return Targets(np.where(ignored, 0, index), ignored)
 
 
-def _of_labels(function: str, values: Any, n: int, o: TallyOptions, labels: Labels) -> Targets:
-    found = labels.read(function, values, o.unknown)
-    if len(found.indices) != n:
-        raise ShapeError(function, "targets", f"of {len(found.indices)} labels", f"{n}, one for each row")
+def is_dense(values: Any, shape: Shape, o: TallyOptions) -> bool:
+    """Whether targets are a number for each class of each row, the classes where the scores have them."""
+    given = tuple(getattr(values, "shape", ()))
+    return not o.binary and given == _dense_shape(shape, o) and number_family(values) != ""
+
+
+def _dense_shape(shape: Shape, o: TallyOptions) -> Shape:
+    place = o.axis % (len(shape) + 1)
+    return (*shape[:place], o.classes, *shape[place:])
+
+
+def _of_labels(function: str, values: Any, shape: Shape, o: TallyOptions, labels: Labels) -> Targets:
+    array = np.asarray(values, dtype=object)
+    if array.shape not in (shape, (*shape, 1)) and not (array.size == 1 == math.prod(shape)):
+        raise ShapeError(function, "targets", f"of shape {array.shape}", f"{shape}, a name for each row")
+    found = labels.read(function, array, o.unknown)
     ignored = found.indices == MISSING
     return Targets(np.where(ignored, 0, found.indices), ignored, None, found.unknown)
 

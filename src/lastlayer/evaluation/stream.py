@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lastlayer.blocks import to_host
+from lastlayer.blocks import number_family, to_host
 from lastlayer.checking.watching import Watch
 from lastlayer.errors import LastlayerError, TargetError
 
@@ -75,7 +75,8 @@ def _add(tally: Tally, watch: Watch, block: Block, source: Source) -> None:
     except LastlayerError as error:
         raise _located(error, block) from error
     given = getattr(block.targets, "shape", ())
-    is_dense = not o.binary and o.labels is None and tuple(given) == tuple(block.scores.shape)
+    is_dense = not o.binary and tuple(given) == tuple(block.scores.shape)
+    is_dense = is_dense and number_family(block.targets) != ""
     dense = scores_of("evaluate", block.targets, o)[0] if is_dense else None
     watch.see(array, dense, block.position, tally.invalid > before)
     if block.rows == source.rows and not o.binary:

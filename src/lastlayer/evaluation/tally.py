@@ -162,7 +162,7 @@ class Tally:
         scores : array (..., V), of any library
             Logits, probabilities or log-probabilities.
         targets : array (...), array (..., V), or tuple
-            Class indices, or names with ``labels=``; dense targets; top-k targets.
+            Class indices, or names with ``labels=``; dense targets, on the scores' axis; top-k targets.
         sample_weight : array (...), optional
             Not negative, at most 2^32; in the mean 2^-48 or more. A row of weight 0 is ignored.
         n_bytes : array (...) of ints, optional
