@@ -88,8 +88,10 @@ def _solve(objective: Objective, rows: SparseRows, place: _Place, left: float) -
         return rows.times(rows.transposed_times(v.astype(rows.dtype))).astype(np.float64)
 
     # Scales of the preconditioner: one of all weights, one of the intercepts.
-    spread = curvature(np.ones_like(p)) if rows.logits == 1 else p * (1 - p) / rows.total
-    squares = float(np.vdot(rows.x.data, rows.x.data)) / (rows.count * rows.features)
+    spread = p * (1 - p) / rows.total
+    if rows.weight is not None:
+        spread *= rows.weight[:, None]
+    squares = rows.mean_square() / rows.features
     of_weights = 1 / (float(spread.sum()) / rows.logits * squares + objective.penalty)
     total = spread.sum(axis=0)
     of_intercepts = np.where(total > 0, 1 / np.where(total > 0, total, 1), 0) if objective.intercept else 0

@@ -133,6 +133,13 @@ class SparseRows:
         out[-1] = p.sum(axis=0, dtype=np.float64)
         return np.transpose(out)
 
+    def mean_square(self) -> float:
+        """The mean of |x|^2 over the rows."""
+        squares = self.x.data.astype(np.float64) ** 2
+        if self.weight is not None:
+            squares *= np.repeat(self.weight, np.diff(self.x.indptr))
+        return float(squares.sum()) / self.total
+
     def shares(self) -> Floats:
         """The part of each class in the targets."""
         if self.targets.ndim == 2:

@@ -71,8 +71,8 @@ def _gram_of_undecided(
     """The mean of [x, 1] [x, 1]^T over rows weighted by 1 - |p|^2: a row of a sure class has no Hessian."""
     spread = p[:, 0] * (1 - p[:, 0]) if p.shape[1] == 1 else 1 - np.einsum("nk,nk->n", p, p)
     w = weight * np.maximum(spread, 0)
-    m = min(rows.count, max(ROWS_PER_FEATURE * rows.features, 1000))
-    chance = np.minimum(1, w * (m / w.sum()))
+    m = max(ROWS_PER_FEATURE * rows.features, 1000)
+    chance = np.minimum(1, w * (m / w.sum())) if m < rows.count else np.ones(rows.count)
     i = np.flatnonzero(rng.random(rows.count) < chance)
     return gram_of(rows, i, w[i] / chance[i], intercept) / float(w.sum())
 
