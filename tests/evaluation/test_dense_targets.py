@@ -1,4 +1,4 @@
-"""Dense targets of rows of several axes, on any class axis; with names of the classes; and names of rows."""
+"""Dense and top-k targets of rows of several axes, on any class axis; and names of such rows."""
 
 from __future__ import annotations
 
@@ -61,3 +61,28 @@ def test_names_have_the_shape_of_the_rows():
     text = "Tally.update: targets[0] is 0; expected one of labels ('a', 'b', 'c', 'd')"
     with raises(ll.TargetError, f"{text}; leave labels out where targets are class indices"):
         tally.update(z, np.zeros((7, 5), int))
+
+
+def test_parts_of_top_k_targets_have_the_shape_of_the_rows():
+    z, q, *_ = data(5)
+    index = np.argsort(-q, axis=-1)[..., :2]
+    p = np.take_along_axis(q, index, axis=-1)
+    rest = 1 - p.sum(axis=-1)
+    dense = np.repeat(rest[..., None] / 4, 4, axis=-1)
+    np.put_along_axis(dense, index, np.take_along_axis(dense, index, axis=-1) + p, axis=-1)
+    for axis in (-1, 1):
+        found = ll.evaluate(np.moveaxis(z, -1, axis), (index, p, rest), axis=axis)
+        assert found.log_loss.value == pytest.approx(ll.evaluate(z, dense).log_loss.value, rel=1e-12)
+    other = np.moveaxis(index, -1, 1)
+    for targets, error, text in (
+        ((other, np.moveaxis(p, -1, 1)), ll.ShapeError, "[0] is of shape (7, 2, 5); expected (7, 5, K)"),
+        ((index, p[..., :1]), ll.ShapeError, "[1] is of shape (7, 5, 1); expected (7, 5, 2)"),
+        ((index, p, rest[:, :1]), ll.ShapeError, "[2] is of shape (7, 1); expected (7, 5)"),
+        (
+            (index / 2, p),
+            ll.DtypeError,
+            "[0] is of dtype float64; expected integers as class indices",
+        ),
+    ):
+        with raises(error, f"evaluate: targets{text}"):
+            ll.evaluate(z, targets)

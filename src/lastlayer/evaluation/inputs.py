@@ -177,9 +177,17 @@ def _of_dense(function: str, q: Floats, whole: bool) -> Targets:
 def _of_top_k(function: str, values: Any, shape: Shape, o: TallyOptions) -> Targets:
     """Top-k targets in their dense form: ``q_j = sum_k p_k [index_k = j] + rest / V``."""
     n, (indices, p, *more) = math.prod(shape), (to_host(part) for part in values)
-    indices, p = indices.reshape(n, -1).astype(np.int64), p.reshape(n, -1).astype(np.float64)
-    if indices.shape != p.shape:
+    if indices.dtype.kind not in "iu":
+        raise DtypeError(function, "targets[0]", f"of dtype {indices.dtype}", "integers as class indices")
+    if indices.shape[:-1] != shape or not indices.ndim:
+        raise ShapeError(
+            function, "targets[0]", f"of shape {indices.shape}", f"({', '.join(map(str, shape))}, K)"
+        )
+    if p.shape != indices.shape:
         raise ShapeError(function, "targets[1]", f"of shape {p.shape}", f"{indices.shape}")
+    if more and more[0].shape not in ((), shape):
+        raise ShapeError(function, "targets[2]", f"of shape {more[0].shape}", f"{shape}")
+    indices, p = (a.reshape(n, a.shape[-1]) for a in (indices.astype(np.int64), p.astype(np.float64)))
     rest = np.broadcast_to(more[0] if more else 0.0, shape).astype(np.float64).reshape(n)
     counts = np.ones_like(p, np.bool_) if o.ignore_index is None else indices != o.ignore_index
     bad = ((indices < 0) | (indices >= o.classes)) & counts

@@ -9,7 +9,7 @@ import numpy as np
 
 from lastlayer.blocks import number_family, to_host
 from lastlayer.checking.watching import Watch
-from lastlayer.errors import LastlayerError, TargetError
+from lastlayer.errors import LastlayerError, OptionError
 
 from .checkpoint import Checkpoint, Progressed
 from .inputs import scores_of
@@ -86,7 +86,8 @@ def _add(tally: Tally, watch: Watch, block: Block, source: Source) -> None:
 def _located(error: LastlayerError, block: Block) -> LastlayerError:
     """An error of a block as one of all rows."""
     argument, found = error.argument, re.fullmatch(rf"({_KINDS_OF_DATA})\[(\d+)\]", error.argument)
-    if found and not (isinstance(error, TargetError) and isinstance(block.targets, tuple)):
+    of_a_part = isinstance(block.targets, tuple) and not isinstance(error, OptionError)
+    if found and not of_a_part:
         position = block.position(int(found[2]))
         argument = f"{found[1]}[{', '.join(map(str, position))}]"
     return type(error)("evaluate", argument, error.found, error.rule, error.remedy)
