@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from lastlayer.threads import get_num_threads
 
@@ -28,8 +29,14 @@ _JITTER = 1e-6  # added to the unit diagonal, so that the matrix of collinear fe
 @contextmanager
 def blas_on_one_thread() -> Iterator[None]:
     """Every BLAS library of the process runs on its caller's thread."""
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _blas().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The libraries of the process, looked for once: that takes as long as a small fit."""
+    return ThreadpoolController()
 
 
 def in_parallel(function: Callable[[Any], Any], items: Any, work: float) -> list[Any]:

@@ -24,6 +24,7 @@ _ROWS = 8192  # from which the coarse level is estimated
 _SMALLEST = 1e-10  # of the largest eigenvalue: what lies below is rounding
 _RIDGE = 1e-7  # of the mean eigenvalue
 _COUPLED = 600  # coordinates of the coarse level, up to which it couples classes
+_SURE = 1e-8  # the smallest spread and curvature that count, where every row is sure of its class
 _GROUP = 2.0  # eigenvalues of A within this factor have one inverse
 
 
@@ -57,10 +58,11 @@ def _mean_covariance(p: Floats, weight: Floats) -> tuple[Floats, Floats]:
     """Eigenvalues and eigenvectors of the mean of diag(p) - p p^T."""
     total = weight.sum()
     if p.shape[1] == 1:
-        return np.array([(weight * p[:, 0] * (1 - p[:, 0])).sum() / total]), np.ones((1, 1))
+        spread = (weight * p[:, 0] * (1 - p[:, 0])).sum() / total
+        return np.array([max(spread, _SURE)]), np.ones((1, 1))
     a = np.diag(weight @ p / total) - (p * (weight / total)[:, None]).T @ p
     values, vectors = np.linalg.eigh(a)
-    values = np.maximum(values, values[-1] * 1e-6)
+    values = np.maximum(values, max(values[-1] * 1e-6, _SURE))
     values[0] = values[1]  # of the sum of all classes: 0, and centred away
     return values, vectors
 
@@ -70,7 +72,7 @@ def _gram_of_undecided(
 ) -> Floats:
     """The mean of [x, 1] [x, 1]^T over rows weighted by 1 - |p|^2: a row of a sure class has no Hessian."""
     spread = p[:, 0] * (1 - p[:, 0]) if p.shape[1] == 1 else 1 - np.einsum("nk,nk->n", p, p)
-    w = weight * np.maximum(spread, 0)
+    w = weight * np.maximum(spread, _SURE)
     m = max(ROWS_PER_FEATURE * rows.features, 1000)
     chance = np.minimum(1, w * (m / w.sum())) if m < rows.count else np.ones(rows.count)
     i = np.flatnonzero(rng.random(rows.count) < chance)
@@ -125,7 +127,7 @@ def _coarse(rows: Any, p: Floats, weight: Floats, basis: Floats, mu: Floats) -> 
 
         def own(j: int) -> Floats:
             h = _weighted(t, weight * p[:, j] * (1 - p[:, j]))
-            return np.linalg.inv(h + np.diag(mu + _RIDGE * np.trace(h) / r))
+            return np.linalg.inv(h + np.diag(mu + max(_RIDGE * np.trace(h) / r, _SURE)))
 
         inverses = np.stack(in_parallel(own, range(k), len(t) * r * r))
         return lambda c: np.matmul(c[:, None, :], inverses)[:, 0]
@@ -138,7 +140,7 @@ def _coarse(rows: Any, p: Floats, weight: Floats, basis: Floats, mu: Floats) -> 
         for i, j in (pairs, pairs[::-1]):
             h[i[:, None], one, j[:, None], other] = products
     whole = h.reshape(k * r, k * r)
-    whole[np.diag_indices(k * r)] += np.tile(mu, k) + _RIDGE * np.trace(whole) / (k * r)
+    whole[np.diag_indices(k * r)] += np.tile(mu, k) + max(_RIDGE * np.trace(whole) / (k * r), _SURE)
     inverse = np.linalg.inv(whole)  # the sum of all classes, where it is large, is centred away
     return lambda c: (c.ravel() @ inverse).reshape(k, r)
 

@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn: softmax regression, and the calibration of classifiers.
+"""Estimators for scikit-learn: softmax regression, also with a search for C, and calibration.
 
 They need scikit-learn: the extra ``lastlayer[sklearn]``. ``import lastlayer`` does not import this package.
 """
@@ -6,6 +6,7 @@ They need scikit-learn: the extra ``lastlayer[sklearn]``. ``import lastlayer`` d
 from __future__ import annotations
 
 from .classifier import SoftmaxClassifier
+from .classifier_cv import SoftmaxClassifierCV
 from .temperature_scaling import TemperatureScaling
 
-__all__ = ["SoftmaxClassifier", "TemperatureScaling"]
+__all__ = ["SoftmaxClassifier", "SoftmaxClassifierCV", "TemperatureScaling"]

@@ -9,11 +9,9 @@ import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from lastlayer.errors import ShapeError
-
 from .linear_classifier import LinearClassifier
-from .solving import Settings, moved_start, solve, warn_if_separable, warn_unless_converged
-from .training_data import TrainingData, rows_of, training_data
+from .solving import Settings, solve, warn_if_separable, warn_unless_converged
+from .training_data import rows_of, training_data
 
 __all__ = ["COMMON_CONSTRAINTS", "SoftmaxClassifier"]
 
@@ -171,9 +169,9 @@ class SoftmaxClassifier(LinearClassifier):
             If the gradient did not fall to ``tol``; and if C is inf and the classes are separable, so that
             the minimum is at infinity.
         """
-        data = training_data(self, X, y, sample_weight, self.class_weight)
+        data = training_data(self, X, y, sample_weight).with_class_weight(self.class_weight)
         settings = Settings.of(self)
-        start = self._start(data)
+        start = self._warm_start(data)
         rows = rows_of(data, self.label_smoothing, settings.max_memory)
         found = solve(rows, self.C, settings, start)
         warn_unless_converged(found, self.C, settings)
@@ -181,16 +179,3 @@ class SoftmaxClassifier(LinearClassifier):
             warn_if_separable(data, self.label_smoothing, found, settings)
         self._keep(found, data.classes)
         return self
-
-    def _start(self, data: TrainingData) -> Any:
-        """Where a warm start begins: (K, D + 1); or None."""
-        if not self.warm_start or not hasattr(self, "coef_"):
-            return None
-        d = data.x.shape[1]
-        if self.coef_.shape[1] != d:
-            rule = f"(N, {self.coef_.shape[1]}), as in the last fit, since warm_start is True"
-            raise ShapeError(f"{type(self).__name__}.fit", "X", f"of shape {data.x.shape}", rule)
-        start = moved_start(self._parameters, self.classes_, data.classes)
-        if not self.fit_intercept:
-            start[:, -1] = 0
-        return start

@@ -47,6 +47,23 @@ class Head:
         function = functional.log_softmax if log else functional.softmax
         for cut, x in self._blocks():
             out[cut] = function(self._pairs(self._logits(x)), temperature=temperature)
+        if (
+            log and self.dtype == np.float32
+        ):  # what rounds to 1 as a probability: scikit-learn compares the two
+            out[out > -(2.0**-25)] = 0
+        return out
+
+    def losses(self, targets: Any, temperature: float) -> Any:
+        """The cross-entropy of each row (N,), for indices of classes or probabilities."""
+        out = np.empty(self.x.shape[0])
+        for cut, x in self._blocks():
+            out[cut] = functional.cross_entropy(
+                self._pairs(self._logits(x)),
+                targets[cut],
+                temperature=temperature,
+                ignore_index=None,
+                reduction="none",
+            )
         return out
 
     def labels(self) -> Any:

@@ -8,13 +8,14 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from lastlayer.errors import TargetError, errors_of
+from lastlayer.errors import ShapeError, TargetError, errors_of
 from lastlayer.evaluation.calibration import fit_temperature
 from lastlayer.fitting.fit import Fit
 from lastlayer.fitting.rows import Floats
 
 from .head import Head
-from .training_data import features_of
+from .solving import moved_start
+from .training_data import TrainingData, features_of
 
 __all__ = ["LinearClassifier"]
 
@@ -146,6 +147,19 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if label not in places:
                 raise TargetError(function, f"y[{i}]", repr(label), "a class of the fitted classifier")
         return np.array([places[label] for label in found], np.int64)
+
+    def _warm_start(self, data: TrainingData) -> Any:
+        """Where a warm start begins: (K, D + 1); or None."""
+        if not self.warm_start or not hasattr(self, "coef_"):
+            return None
+        d = data.x.shape[1]
+        if self.coef_.shape[1] != d:
+            rule = f"(N, {self.coef_.shape[1]}), as in the last fit, since warm_start is True"
+            raise ShapeError(f"{type(self).__name__}.fit", "X", f"of shape {data.x.shape}", rule)
+        start = moved_start(self._parameters, self.classes_, data.classes)
+        if not self.fit_intercept:
+            start[:, -1] = 0
+        return start
 
     def _keep(self, found: Fit, classes: Any) -> None:
         """Set the attributes of a fit."""

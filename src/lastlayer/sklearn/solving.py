@@ -46,8 +46,14 @@ class Settings(NamedTuple):
         return cls(name, e.fit_intercept, e.solver, e.tol, e.max_iter, memory, seed, bool(e.verbose))
 
 
-def solve(rows: Rows, c: float, settings: Settings, start: Floats | None = None) -> Fit:
-    """Fit rows with the penalty |W|^2 / (2 C s), s the sum of their weights; ``start`` is (K, D + 1)."""
+def solve(
+    rows: Rows, c: float, settings: Settings, start: Floats | None = None, *, to_rounding: bool = True
+) -> Fit:
+    """Fit rows with the penalty |W|^2 / (2 C s), s the sum of their weights; ``start`` is (K, D + 1).
+
+    Where a step takes no time, it goes on below the tolerance until the gradient is lost in rounding, if
+    ``to_rounding`` and if a minimum is sure to exist.
+    """
     sparse = isinstance(rows, SparseRows)
     dtype: Any = rows.dtype  # type: ignore[attr-defined]
     size = Size(rows.count, rows.features, rows.classes, dtype.itemsize, sparse)
@@ -66,18 +72,23 @@ def solve(rows: Rows, c: float, settings: Settings, start: Floats | None = None)
             f"[{settings.name}] step {r.iteration}: loss {r.point.loss:.8g}, gradient norm {r.point.norm:.2e}"
         )
 
-    small = rows.count * rows.features * rows.classes <= _SMALL and penalty > 0
+    options: dict[str, Any] = {"intercept": settings.intercept, "seed": settings.seed}
+    options["report"] = report if settings.verbose else None
+    small = rows.count * rows.features * rows.classes <= _SMALL and penalty > 0 and to_rounding
     found = fit(
         rows,
         penalty,
         plan,
-        tol=min(settings.tol, _ROUNDING) if small else settings.tol,
+        tol=min(settings.tol, _ROUNDING / max(1.0, c)) if small else settings.tol,
         max_iter=settings.max_iter,
-        intercept=settings.intercept,
-        seed=settings.seed,
         start=start,
-        report=report if settings.verbose else None,
+        **options,
     )
+    left = settings.max_iter - found.iterations
+    if found.norm > settings.tol and left > 0 and plan.solver == "lbfgs":  # its metric does not fit here
+        newton = choose(size, settings.max_memory, "newton-cg")
+        rest = fit(rows, penalty, newton, tol=settings.tol, max_iter=left, start=found.parameters, **options)
+        found = rest._replace(iterations=found.iterations + rest.iterations)
     return found._replace(converged=found.norm <= settings.tol)
 
 

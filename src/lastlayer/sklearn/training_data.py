@@ -5,6 +5,7 @@ Dense floats are never copied, so X may be a memory map: it is read block by blo
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from lastlayer.fitting.dense import DenseRows
 from lastlayer.fitting.rows import Floats, Rows
 from lastlayer.fitting.sparse import SparseRows
 
-__all__ = ["TrainingData", "features_of", "rows_of", "training_data"]
+__all__ = ["TrainingData", "features_of", "reweighted", "rows_of", "training_data"]
 
 _BLOCK_BYTES = 1 << 21
 _EXPONENT = 0x7C00  # of float16: all of its bits are set in NaN and infinity
@@ -32,10 +33,17 @@ class TrainingData(NamedTuple):
     x: Any  # (N, D): an array, or a CSR matrix
     classes: Any  # (V,): the labels
     targets: Any  # (N,) indices of classes, or (N, V) probabilities
-    weight: Floats | None  # (N,) float64: that of the sample times that of its class
+    weight: Floats | None  # (N,) float64
+
+    def with_class_weight(self, class_weight: Any) -> TrainingData:
+        """The same data, the weight of each row times that of its class."""
+        if class_weight is None:
+            return self
+        targets, weight = _with_class_weight(self.classes, self.targets, self.weight, class_weight)
+        return self._replace(targets=targets, weight=weight)
 
 
-def training_data(estimator: Any, X: Any, y: Any, sample_weight: Any, class_weight: Any) -> TrainingData:  # noqa: N803
+def training_data(estimator: Any, X: Any, y: Any, sample_weight: Any) -> TrainingData:  # noqa: N803
     """Check what an estimator's `fit` is given; the names of features are kept in the estimator."""
     function = f"{type(estimator).__name__}.fit"
     x = features_of(estimator, "fit", X, reset=True)
@@ -51,8 +59,6 @@ def training_data(estimator: Any, X: Any, y: Any, sample_weight: Any, class_weig
             raise OptionError(function, f"sample_weight[{i}]", f"{weight[i]:g}", "weights of 0 or more")
         if not weight.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
-    if class_weight is not None:
-        targets, weight = _with_class_weight(classes, targets, weight, class_weight)
     return TrainingData(x, classes, targets, weight)
 
 
@@ -83,6 +89,14 @@ def rows_of(data: TrainingData, smoothing: float, max_memory: int) -> Rows:
     if scipy.sparse.issparse(data.x):
         return SparseRows(data.x, data.targets, len(data.classes), max_memory=max_memory, **options)
     return DenseRows(data.x, data.targets, len(data.classes), **options)
+
+
+def reweighted(rows: Any, weight: Floats) -> Rows:
+    """The same rows with other weights; their features are shared."""
+    other = copy.copy(rows)
+    other.weight = weight
+    other.total = float(weight.sum())
+    return other  # type: ignore[no-any-return]
 
 
 def _targets(function: str, y: Any) -> tuple[Any, Any]:
