@@ -79,9 +79,14 @@ class Temperature:
             raise OptionError("Temperature.from_dict", "schema", repr(schema), repr(SCHEMA))
         found: dict[str, Any] = {name: value for name, value in saved.items() if name != "schema"}
         for name, value in found.items():
-            if isinstance(value, str) and name != "warning":
+            if value in ("inf", "-inf", "nan"):
                 found[name] = float(value)
-        return cls(**found)
+        try:
+            _check_saved(made := cls(**found))
+        except (TypeError, ValueError) as error:
+            rule = f"what Temperature.to_dict gave ({error})"
+            raise OptionError("Temperature.from_dict", "saved", "damaged", rule) from error
+        return made
 
     @errors_of("Temperature.save")
     def save(self, path: Any) -> None:
@@ -98,6 +103,16 @@ class Temperature:
             rule = f"a saved temperature ({error})"
             raise OptionError("Temperature.load", "path", repr(os.fspath(path)), rule) from error
         return cls.from_dict(saved)
+
+
+def _check_saved(made: Temperature) -> None:
+    """The types of the fields, and a temperature above 0."""
+    for name, value in asdict(made).items():
+        usual = str if name == "warning" else int if name in ("n", "steps") else (int, float)
+        if not isinstance(value, usual) or isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}")
+    if not 0 < made.value < inf:
+        raise ValueError(f"value is {made.value!r}")
 
 
 @errors_of("fit_temperature", "evaluate", "Tally")  # of the readers and of the options

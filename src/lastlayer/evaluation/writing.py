@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 
 from lastlayer.errors import OptionError
 
 __all__ = ["write_whole"]
 
 
-def write_whole(argument: str, path: str, data: bytes) -> None:
+def write_whole(argument: str, path: str, data: bytes | Iterable[bytes | memoryview]) -> None:
     """Write a file: the old one stays until the new one is on the disk.
 
+    ``data`` may be pieces, written one after another.
     ``argument`` is the one that named the file, for the error if it cannot be written.
     """
+    parts = [data] if isinstance(data, bytes) else data
     path = os.path.realpath(path)  # of a link, the file itself
     part = path + ".part"  # always this name, so that a killed process leaves no more than one
     try:
         try:
             with open(part, "wb") as file:
-                file.write(data)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)

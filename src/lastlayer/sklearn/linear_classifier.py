@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lastlayer.fitting.fit import Fit
 from lastlayer.fitting.rows import Floats
 
 from .head import Head
+from .model_file import made_again, read_model, write_model
 from .solving import moved_start
 from .training_data import TrainingData, features_of
 
@@ -130,6 +132,62 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 found = fit_temperature(z, indices, ignore_index=None)
         self.temperature_ = found
         return self
+
+    def save(self, path: Any) -> None:
+        """Write the fitted classifier to a safetensors file, from which `load` makes it again.
+
+        The file has the tensors ``coef``, ``intercept`` and ``classes`` (names are in the metadata), and as
+        metadata the options, the names of the features and the temperature: no pickle. An existing file
+        stays until the new one is complete.
+
+        Parameters
+        ----------
+        path : path
+            A name that ends in ``.safetensors``.
+
+        Raises
+        ------
+        lastlayer.OptionError
+            If the file cannot be written, or an option is an object: a splitter, a function, a generator
+            of random numbers.
+        """
+        check_is_fitted(self)
+        with errors_of(f"{type(self).__name__}.save"):
+            write_model(path, self)
+
+    @classmethod
+    def load(cls, path: Any) -> Any:
+        """Read a classifier that `save` wrote; it predicts the same bits.
+
+        Parameters
+        ----------
+        path : path
+
+        Returns
+        -------
+        an estimator of this class
+
+        Raises
+        ------
+        lastlayer.OptionError
+            If the file is not one of this class, is damaged, or was written by a newer version.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from sklearn.datasets import load_iris
+        >>> from lastlayer.sklearn import SoftmaxClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "iris.safetensors"
+        >>> model = SoftmaxClassifier(C=10).fit(X, y)
+        >>> model.save(path)
+        >>> again = SoftmaxClassifier.load(path)
+        >>> again.C, bool((again.predict_proba(X) == model.predict_proba(X)).all())
+        (10, True)
+        """
+        function = f"{cls.__name__}.load"
+        with errors_of(function):
+            return made_again(cls, os.fspath(path), read_model(path))
 
     def _head(self, method: str, X: Any) -> Head:  # noqa: N803
         check_is_fitted(self)
