@@ -60,6 +60,7 @@ bench: $(BENCH)
 	$(BIN)/python benchmarks/linear.py
 	$(BIN)/python benchmarks/small.py
 	$(BIN)/python benchmarks/evaluate.py
+	$(BIN)/python benchmarks/fit.py
 
 # Some peers are large, and only the benchmarks need them.
 $(BENCH): $(DEV)
