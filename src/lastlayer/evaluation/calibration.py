@@ -42,7 +42,8 @@ _Z = 1.959963984540054  # of a 95 % interval of the normal distribution
 class Temperature:
     """A fitted temperature: divide logits by it, or pass it as ``temperature=``.
 
-    ``stderr``, ``low`` and ``high`` (95 %) are from the observed information ``sum s Var_p[z]``.
+    ``stderr``, ``low`` and ``high`` (95 %) are from the observed information ``sum s Var_p[z]``, with weights
+    ``s`` scaled to a sum of ``n_eff = (sum s)^2 / sum s^2``.
     """
 
     value: float
@@ -73,7 +74,13 @@ class Temperature:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Temperature:
-        """What `to_dict` gave."""
+        """What `to_dict` gave.
+
+        Raises
+        ------
+        OptionError
+            For another schema, and for a name or a value that `to_dict` does not write.
+        """
         schema = saved.get("schema") if isinstance(saved, dict) else None
         if schema != SCHEMA:
             raise OptionError("Temperature.from_dict", "schema", repr(schema), repr(SCHEMA))
@@ -182,6 +189,8 @@ def fit_temperature(
     True
     """
     facts = {} if sample_weight is None else {"sample_weight": sample_weight}
+    if bias is not None and weight is None:
+        raise OptionError("fit_temperature", "bias", "given", "None without weight=")
     source = _source(Request(scores, targets, label, columns, axis, binary, facts))
     if weight is not None:
         if binary:
@@ -199,7 +208,9 @@ def fit_temperature(
         before, after = (_evaluated(source, options, temperature) for temperature in (1.0, 1 / beta))
     if warning:
         warnings.warn(f"fit_temperature: {warning}", stacklevel=3)  # above `errors_of` is the user
-    t, error = 1 / beta, 1 / sqrt(found.second) if found.second > 0 else nan
+    # As in `evaluate`, the scale of the weights changes no interval: n_eff = (sum s)^2 / sum s^2.
+    information = found.second * found.weight / found.squares if found.squares > 0 else 0.0
+    t, error = 1 / beta, 1 / sqrt(information) if information > 0 else nan
     low = 1 / (beta + _Z * error)
     high = 1 / (beta - _Z * error) if beta > _Z * error else inf
     return Temperature(
@@ -248,10 +259,11 @@ def _minimum(loss: Loss) -> tuple[float, Derivatives, int, str]:
     return beta, found, step, "no minimum was found"
 
 
-_AT_BOUND = (  # no information, all right
-    "the loss falls as the temperature goes to infinity: the logits say nothing of the labels; "
-    "it is the bound",
-    "the loss falls as the temperature goes to 0: every row is right; it is the bound",
+_AT_BOUND = (
+    "the loss still falls at the largest temperature, 1000, which is the bound: the logits say nothing of "
+    "the labels, or are very large",
+    "the loss still falls at the smallest temperature, 0.001, which is the bound: every row is right, or "
+    "the logits are very small",
 )
 
 

@@ -48,6 +48,7 @@ class Derivatives:
     weight: float
     first: float
     second: float
+    squares: float  # the sum of the squared weights
     differ: bool  # whether the logits of some row do; else the loss does not depend on beta
     all_right: bool  # whether every target is the peak of its row; then the loss never rises with beta
 
@@ -75,16 +76,17 @@ class _Totals:
     """Sums over the rows that count."""
 
     def __init__(self) -> None:
-        self.sums, self.differ, self.all_right = Sums(3), False, True
+        self.sums, self.differ, self.all_right = Sums(4), False, True
 
     def add(self, weights: Floats | None, first: Floats, second: Floats) -> None:
         """Add each row's weight and its derivatives, which are times that."""
-        for place, part in enumerate((np.ones(len(first)), first, second)):
+        one = np.ones(len(first))
+        for place, part in enumerate((one, first, second, one if weights is None else weights)):
             self.sums.add(part if weights is None else weights * part, place)
 
     def result(self) -> Derivatives:
-        weight, first, second = (self.sums.value(place) for place in range(3))
-        return Derivatives(weight, first, second, self.differ, self.all_right)
+        weight, first, second, squares = (self.sums.value(place) for place in range(4))
+        return Derivatives(weight, first, second, squares, self.differ, self.all_right)
 
 
 class Loss:
