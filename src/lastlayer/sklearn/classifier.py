@@ -9,6 +9,10 @@ import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from lastlayer.fitting.rows import Rows
+
+from .dask_arrays import is_dask
+from .dask_data import partitioned_data
 from .linear_classifier import LinearClassifier
 from .solving import Settings, solve, warn_if_separable, warn_unless_converged
 from .training_data import rows_of, training_data
@@ -153,7 +157,9 @@ class SoftmaxClassifier(LinearClassifier):
         Parameters
         ----------
         X : array or CSR matrix (N, D)
-            Arrays in memory or mapped files of float16, float32 or float64 are not copied.
+            Arrays in memory or mapped files of float16, float32 or float64 are not copied. Or a Dask array
+            (extra ``[dask]``) in chunks of rows: sums over its chunks are computed where they are, and with
+            a client of ``dask.distributed`` the workers keep them in their memory until the fit ends.
         y : array (N,), or float array (N, V)
             Labels; or the probabilities of the classes 0 to V - 1, with a sum of 1 in each row.
         sample_weight : array (N,), optional
@@ -169,10 +175,14 @@ class SoftmaxClassifier(LinearClassifier):
             If the gradient did not fall to ``tol``; and if C is inf and the classes are separable, so that
             the minimum is at infinity.
         """
-        data = training_data(self, X, y, sample_weight).with_class_weight(self.class_weight)
         settings = Settings.of(self)
+        if is_dask(X):
+            data = partitioned_data(self, X, y, sample_weight, self.class_weight)
+            rows: Rows = data.x.rows(self.label_smoothing)
+        else:
+            data = training_data(self, X, y, sample_weight).with_class_weight(self.class_weight)
+            rows = rows_of(data, self.label_smoothing, settings.max_memory)
         start = self._warm_start(data)
-        rows = rows_of(data, self.label_smoothing, settings.max_memory)
         found = solve(rows, self.C, settings, start)
         warn_unless_converged(found, self.C, settings)
         if found.converged and np.isinf(self.C):

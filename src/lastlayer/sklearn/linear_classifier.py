@@ -14,6 +14,7 @@ from lastlayer.evaluation.calibration import fit_temperature
 from lastlayer.fitting.fit import Fit
 from lastlayer.fitting.rows import Floats
 
+from .dask_arrays import maps_blocks
 from .head import Head
 from .model_file import made_again, read_model, write_model
 from .solving import moved_start
@@ -25,6 +26,7 @@ __all__ = ["LinearClassifier"]
 class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """The predictions of a classifier whose logits are ``X @ coef_.T + intercept_``."""
 
+    @maps_blocks
     def decision_function(self, X: Any) -> Any:  # noqa: N803
         """The logits.
 
@@ -39,6 +41,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         return self._head("decision_function", X).decision()
 
+    @maps_blocks
     def predict_proba(self, X: Any) -> Any:  # noqa: N803
         """The probability of each class: the softmax of the logits, after `calibrate` of the logits over T.
 
@@ -53,6 +56,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         return self._head("predict_proba", X).probabilities(self._temperature())
 
+    @maps_blocks
     def predict_log_proba(self, X: Any) -> Any:  # noqa: N803
         """The logarithm of `predict_proba`, accurate where the probability itself would be 0.
 
@@ -66,6 +70,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         return self._head("predict_log_proba", X).probabilities(self._temperature(), log=True)
 
+    @maps_blocks
     def predict(self, X: Any) -> Any:  # noqa: N803
         """The most probable class of each row; of many classes the logits are not materialized.
 

@@ -11,10 +11,12 @@ from sklearn.utils import check_random_state
 
 from lastlayer.fitting.fit import Fit, Report, fit
 from lastlayer.fitting.objective import Objective
+from lastlayer.fitting.partitions import PartitionedRows
 from lastlayer.fitting.plan import DEFAULT_MEMORY, Size, choose
 from lastlayer.fitting.rows import Floats, Rows
 from lastlayer.fitting.sparse import SparseRows
 
+from .dask_data import Partitions
 from .head import Head
 from .training_data import TrainingData
 
@@ -54,13 +56,11 @@ def solve(
     Where a step takes no time, it goes on below the tolerance until the gradient is lost in rounding, if
     ``to_rounding`` and if a minimum is sure to exist.
     """
-    sparse = isinstance(rows, SparseRows)
-    dtype: Any = rows.dtype  # type: ignore[attr-defined]
-    size = Size(rows.count, rows.features, rows.classes, dtype.itemsize, sparse)
+    size = _size(rows)
     plan = choose(size, settings.max_memory, settings.solver)
     penalty = 1 / (c * rows.total)
     if start is not None:
-        if plan.reduced and not sparse:
+        if plan.reduced and not size.sparse:
             start = None  # the span of the rows has other coordinates
         else:
             laid_out = Objective(rows, penalty).start()  # in the layout that the products want
@@ -90,6 +90,13 @@ def solve(
         rest = fit(rows, penalty, newton, tol=settings.tol, max_iter=left, start=found.parameters, **options)
         found = rest._replace(iterations=found.iterations + rest.iterations)
     return found._replace(converged=found.norm <= settings.tol)
+
+
+def _size(rows: Any) -> Size:
+    if isinstance(rows, PartitionedRows):
+        return rows.size
+    sparse = isinstance(rows, SparseRows)
+    return Size(rows.count, rows.features, rows.classes, rows.dtype.itemsize, sparse)
 
 
 def moved_start(parameters: Floats, old: Any, new: Any) -> Floats:
@@ -129,15 +136,13 @@ def warn_unless_converged(found: Fit, c: float, settings: Settings) -> None:
 
 def warn_if_separable(data: TrainingData, smoothing: float, found: Fit, settings: Settings) -> None:
     """Warn where, without a penalty, every row is right: larger weights always give a smaller loss."""
-    targets = data.targets
     if smoothing > 0:
         return
-    if targets.ndim == 2:
-        if (targets.max(axis=1) != 1).any():
-            return
-        targets = targets.argmax(axis=1)
-    right = Head(data.x, found.parameters[:, :-1], found.parameters[:, -1]).labels() == targets
-    if right.all() if data.weight is None else right[data.weight > 0].all():
+    if isinstance(data.x, Partitions):
+        separated = all(data.x.rows(0.0).map(_separates, found.parameters))
+    else:
+        separated = _separates(data, found.parameters)
+    if separated:
         warnings.warn(
             f"{settings.name}: a linear function separates the classes, and C is inf, so the minimum is at "
             f"infinity. The coefficients are those where the gradient norm fell below tol={settings.tol:g} "
@@ -145,3 +150,14 @@ def warn_if_separable(data: TrainingData, smoothing: float, found: Fit, settings
             ConvergenceWarning,
             stacklevel=4,
         )
+
+
+def _separates(data: Any, parameters: Floats) -> bool:
+    """Whether every row is right, of training data or of rows; rows of weight 0 do not count."""
+    targets = data.targets
+    if targets.ndim == 2:
+        if (targets.max(axis=1) != 1).any():
+            return False
+        targets = targets.argmax(axis=1)
+    right = Head(data.x, parameters[:, :-1], parameters[:, -1]).labels() == targets
+    return bool(right.all() if data.weight is None else right[data.weight > 0].all())

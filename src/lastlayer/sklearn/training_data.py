@@ -20,7 +20,20 @@ from lastlayer.fitting.dense import DenseRows
 from lastlayer.fitting.rows import Floats, Rows
 from lastlayer.fitting.sparse import SparseRows
 
-__all__ = ["TrainingData", "features_of", "reweighted", "rows_of", "training_data"]
+from .dask_arrays import refuse_dask
+
+__all__ = [
+    "TrainingData",
+    "features_of",
+    "first_not_finite",
+    "not_finite_error",
+    "one_class_error",
+    "reweighted",
+    "rows_of",
+    "soft_targets",
+    "training_data",
+    "with_class_weight",
+]
 
 _BLOCK_BYTES = 1 << 21
 _EXPONENT = 0x7C00  # of float16: all of its bits are set in NaN and infinity
@@ -39,7 +52,7 @@ class TrainingData(NamedTuple):
         """The same data, the weight of each row times that of its class."""
         if class_weight is None:
             return self
-        targets, weight = _with_class_weight(self.classes, self.targets, self.weight, class_weight)
+        targets, weight = with_class_weight(self.classes, self.targets, self.weight, class_weight)
         return self._replace(targets=targets, weight=weight)
 
 
@@ -64,23 +77,35 @@ def training_data(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Trainin
 
 def features_of(estimator: Any, method: str, X: Any, *, reset: bool = False) -> Any:  # noqa: N803
     """X as an array of floats (N, D) or a CSR matrix, all of it finite; floats are not copied."""
+    refuse_dask(f"{type(estimator).__name__}.{method}", X)
     dtypes = [np.float64, np.float32, *([] if scipy.sparse.issparse(X) else [np.float16])]
     x = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=dtypes, ensure_all_finite=False)
-    where = _first_not_finite(x)
+    where = first_not_finite(x)
     if where is not None:
-        row, column = where
-        value = x[row, column]
-        names = getattr(estimator, "feature_names_in_", None)
-        name = column if names is None else repr(str(names[column]))
-        remedy = "fill the gaps first, with sklearn.impute.SimpleImputer for example"
-        raise OptionError(
-            f"{type(estimator).__name__}.{method}",
-            f"X[{row}, {name}]",
-            "NaN" if np.isnan(value) else f"{value}",
-            "finite numbers",
-            remedy if np.isnan(value) else "",
-        )
+        raise not_finite_error(estimator, method, where, x[where])
     return x
+
+
+def not_finite_error(estimator: Any, method: str, where: tuple[int, int], value: Any) -> OptionError:
+    """The error for a NaN or an infinity in X."""
+    names = getattr(estimator, "feature_names_in_", None)
+    name = where[1] if names is None else repr(str(names[where[1]]))
+    remedy = "fill the gaps first, with sklearn.impute.SimpleImputer for example"
+    return OptionError(
+        f"{type(estimator).__name__}.{method}",
+        f"X[{where[0]}, {name}]",
+        "NaN" if np.isnan(value) else f"{value}",
+        "finite numbers",
+        remedy if np.isnan(value) else "",
+    )
+
+
+def one_class_error(label: Any) -> ValueError:
+    """scikit-learn's error where all rows are of one class."""
+    return ValueError(
+        "This solver needs samples of at least 2 classes in the data, but the data contains only one "
+        f"class: {label!r}"
+    )
 
 
 def rows_of(data: TrainingData, smoothing: float, max_memory: int) -> Rows:
@@ -104,21 +129,18 @@ def _targets(function: str, y: Any) -> tuple[Any, Any]:
     if not scipy.sparse.issparse(y):
         y = np.asarray(y) if not hasattr(y, "dtype") else y
         if np.ndim(y) == 2 and y.shape[1] > 1:
-            return np.arange(y.shape[1]), _soft_targets(function, np.asarray(y))
+            return np.arange(y.shape[1]), soft_targets(function, np.asarray(y))
     y = column_or_1d(y, warn=True)
     assert_all_finite(y, input_name="y")
     check_classification_targets(y)
     classes, indices = np.unique(y, return_inverse=True)
     if len(classes) == 1:
-        raise ValueError(
-            "This solver needs samples of at least 2 classes in the data, but the data contains only one "
-            f"class: {classes[0]!r}"
-        )
+        raise one_class_error(classes[0])
     return classes, indices.astype(np.int64, copy=False)
 
 
-def _soft_targets(function: str, y: Any) -> Floats:
-    """Probabilities (N, V), each row checked."""
+def soft_targets(function: str, y: Any, first: int = 0) -> Floats:
+    """Probabilities (N, V), each row checked; ``first`` is the number of the first one in errors."""
     if y.dtype.kind != "f":
         rule = "labels (N,), or probabilities of the classes (N, V) as floats"
         raise DtypeError(function, "y", f"{y.dtype} of shape {y.shape}", rule)
@@ -130,11 +152,13 @@ def _soft_targets(function: str, y: Any) -> Floats:
             i = int(np.argmax(off))
             negative = part[i].min() < 0
             found = f"{part[i].min():g} at its lowest" if negative else f"{part[i].sum():.6g} in sum"
-            raise TargetError(function, f"y[{at + i}]", found, "probabilities: 0 or more, with a sum of 1")
+            raise TargetError(
+                function, f"y[{first + at + i}]", found, "probabilities: 0 or more, with a sum of 1"
+            )
     return np.asarray(y)
 
 
-def _with_class_weight(
+def with_class_weight(
     classes: Any, targets: Any, weight: Floats | None, class_weight: Any
 ) -> tuple[Any, Floats]:
     """Targets and weights of rows that each class's factor multiplies.
@@ -156,7 +180,7 @@ def _with_class_weight(
     return products / np.where(mass > 0, mass, 1)[:, None], base * mass
 
 
-def _first_not_finite(x: Any) -> tuple[int, int] | None:
+def first_not_finite(x: Any) -> tuple[int, int] | None:
     """The row and the column of the first NaN or infinity."""
     if scipy.sparse.issparse(x):
         finite = np.isfinite(x.data)
