@@ -66,11 +66,11 @@ def test_loss_and_norm_are_those_of_the_objective(classes, dtype, form):
 
 
 def test_a_float16_file_is_read_block_by_block(tmp_path):
-    x, y = made(2, 100_000, 64, 4, np.float16)
+    x, y = made(2, 60_000, 64, 4, np.float16)
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     tracemalloc.start()
-    model = SoftmaxClassifier(max_memory=8 << 20).fit(mapped, y)
+    model = SoftmaxClassifier(max_memory=4 << 20).fit(mapped, y)
     labels = model.predict(mapped)
     top, probabilities = model.predict_top_k(mapped, 2)
     peak = tracemalloc.get_traced_memory()[1]

@@ -80,7 +80,7 @@ def test_probabilities_as_targets():
 
 
 def test_no_fold_copies_the_features(tmp_path):
-    x, y = made(3, 40_000, 256, 3, np.float16)
+    x, y = made(3, 20_000, 256, 3, np.float16)
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     tracemalloc.start()

@@ -630,6 +630,6 @@ def test_no_error_is_raised_beside_the_checks(folder):
     assert not list(errors_made_in(folder))
 
 
-@pytest.mark.parametrize("folder", [".", "backends/core", "checking", "problem"])
+@pytest.mark.parametrize("folder", [".", "backends/core", "checking", "problem", "sklearn"])
 def test_every_error_is_made_of_parts(folder):
     assert not [(file, line) for file, line, parts in errors_made_in(folder) if len(parts) < 3]

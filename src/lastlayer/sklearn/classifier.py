@@ -61,7 +61,8 @@ class SoftmaxClassifier(LinearClassifier):
         The largest number of steps.
     warm_start : bool
         Begin at the weights of the last fit. Classes that are new begin at zero, and those that are no
-        longer among the labels are left out.
+        longer among the labels are left out. A dense X with far more features than rows (N < 0.7 D) is
+        fitted in other coordinates, from the start.
     max_memory : float, optional
         Bytes that a fit may use beyond X, the weights and the steps that L-BFGS remembers; by default
         256 MiB.
@@ -183,7 +184,7 @@ class SoftmaxClassifier(LinearClassifier):
             data = training_data(self, X, y, sample_weight).with_class_weight(self.class_weight)
             rows = rows_of(data, self.label_smoothing, settings.max_memory)
         start = self._warm_start(data)
-        found = solve(rows, self.C, settings, start)
+        found = solve(rows, self.C, settings, start, to_rounding=start is None)
         warn_unless_converged(found, self.C, settings)
         if found.converged and np.isinf(self.C):
             warn_if_separable(data, self.label_smoothing, found, settings)

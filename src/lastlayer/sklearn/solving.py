@@ -75,6 +75,7 @@ def solve(
     options: dict[str, Any] = {"intercept": settings.intercept, "seed": settings.seed}
     options["report"] = report if settings.verbose else None
     small = rows.count * rows.features * rows.classes <= _SMALL and penalty > 0 and to_rounding
+    rows = rows.exact() if small else rows
     found = fit(
         rows,
         penalty,
