@@ -49,22 +49,26 @@ def in_parallel(function: Callable[[Any], Any], items: Any, work: float) -> list
         return list(pool.map(function, items))
 
 
-def scaled_inverse(m: Floats) -> tuple[Floats, Floats]:
+def scaled_inverse(m: Floats, dtype: Any = np.float64) -> tuple[Floats, Floats]:
     """s and A with M^-1 = diag(s) A diag(s), for a symmetric M that is positive semidefinite.
 
-    M is scaled to a unit diagonal before it is inverted, so that the units of features do not matter.
+    M is scaled to a unit diagonal before it is inverted, so that the units of features do not matter, and A
+    can be computed in float32 (``dtype``).
     """
     d = np.diagonal(m)
     s = 1 / np.sqrt(np.where(d > 0, d, 1.0))
-    scaled = m * s[:, None] * s
+    scaled = (m * s[:, None] * s).astype(dtype)
+    factorize, invert = (
+        (lapack.spotrf, lapack.spotri) if dtype == np.float32 else (lapack.dpotrf, lapack.dpotri)
+    )
     jitter = _JITTER
     while True:
         scaled[np.diag_indices(len(m))] = 1 + jitter
-        factor, failed = lapack.dpotrf(scaled, lower=1, clean=0)
+        factor, failed = factorize(scaled, lower=1, clean=0)
         if not failed:
             break
         jitter *= 10
-    inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    inverse, _ = invert(factor, lower=1, overwrite_c=1)
     upper = np.triu_indices(len(m), 1)
     inverse[upper] = inverse.T[upper]
     return s, inverse

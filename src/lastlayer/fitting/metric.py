@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .linalg import scaled_inverse
+from .linalg import in_parallel, scaled_inverse
 from .rows import Floats
 
 __all__ = [
@@ -36,7 +36,7 @@ def shared_block(rows: Any, penalty: float, intercept: bool, rng: np.random.Gene
     """The Hessian's block at parameters of zero, which is the same for all classes."""
     v = rows.classes
     gram = _sampled_gram(rows, intercept, rng)
-    s, inverse = scaled_inverse((1 - 1 / v) / v * gram + penalty_of(rows.features, penalty))
+    s, inverse = scaled_inverse((1 - 1 / v) / v * gram + penalty_of(rows.features, penalty), rows.dtype)
     return lambda r: centred(((r * s) @ inverse) * s)
 
 
@@ -52,8 +52,8 @@ def shares(rows: Any, penalty: float, intercept: bool, rng: np.random.Generator,
     a, groups, at = a[order], [], 0
     while at < len(a):
         to = int(np.searchsorted(a, 2 * a[at], side="right"))
-        s, inverse = scaled_inverse(np.sqrt(a[at] * a[to - 1]) * gram + diagonal)
-        groups.append((order[at:to], s, inverse.astype(rows.dtype)))
+        s, inverse = scaled_inverse(np.sqrt(a[at] * a[to - 1]) * gram + diagonal, rows.dtype)
+        groups.append((order[at:to], s, inverse))
         at = to
 
     def apply(r: Floats) -> Floats:
@@ -98,11 +98,15 @@ def gram_of(rows: Any, i: Any, w: Floats, intercept: bool) -> Floats:
     """sum_i w_i [x_i, 1] [x_i, 1]^T: products in the dtype of the rows, sums over chunks in float64."""
     d = rows.features
     root = np.sqrt(w).astype(rows.dtype)
-    g: Floats = np.zeros((d + 1, d + 1))
-    for a in range(0, len(i), _CHUNK):
+
+    def product(a: int) -> Any:
         r = root[a : a + _CHUNK]
         b = np.empty((len(r), d + 1), rows.dtype)
         np.multiply(rows.features_of(i[a : a + _CHUNK]), r[:, None], out=b[:, :d])
         b[:, d] = r if intercept else 0
-        g += b.T @ b
+        return b.T @ b
+
+    g: Floats = np.zeros((d + 1, d + 1))
+    for one in in_parallel(product, range(0, len(i), _CHUNK), _CHUNK * d * d):
+        g += one
     return g

@@ -21,6 +21,7 @@ from .rows import Floats
 __all__ = ["two_level"]
 
 _ROWS = 8192  # from which the coarse level is estimated
+_CHUNK = 1024  # rows of one product
 _SMALLEST = 1e-10  # of the largest eigenvalue: what lies below is rounding
 _RIDGE = 1e-7  # of the mean eigenvalue
 _COUPLED = 600  # coordinates of the coarse level, up to which it couples classes
@@ -87,10 +88,11 @@ def _fine(a: Floats, q: Floats, gram: Floats, diagonal: Floats, dtype: Any) -> t
         shares[at:to] = np.sqrt(a[at] * a[to - 1])
         groups.append(slice(at, to))
         at = to
-    inverses = in_parallel(
-        lambda g: scaled_inverse(shares[g.start] * gram + diagonal), groups, len(gram) ** 3
-    )
-    inverses = [(s, inverse.astype(dtype)) for s, inverse in inverses]
+
+    def inverse_of(group: slice) -> tuple[Floats, Floats]:
+        return scaled_inverse(shares[group.start] * gram + diagonal, dtype)
+
+    inverses = in_parallel(inverse_of, groups, len(gram) ** 3)
 
     def apply(r: Floats) -> Floats:
         t = q.T @ r
@@ -124,9 +126,13 @@ def _coarse(rows: Any, p: Floats, weight: Floats, basis: Floats, mu: Floats) -> 
     t += u[:, -1]
     weight = weight / weight.sum()
     if k * r > _COUPLED:
+        roots = np.ascontiguousarray(np.sqrt(p * (1 - p) * weight[:, None]).T, t.dtype)
 
         def own(j: int) -> Floats:
-            h = _weighted(t, weight * p[:, j] * (1 - p[:, j]))
+            h = np.zeros((r, r))
+            for at in range(0, len(t), _CHUNK):
+                b = t[at : at + _CHUNK] * roots[j, at : at + _CHUNK, None]
+                h += b.T @ b
             return np.linalg.inv(h + np.diag(mu + max(_RIDGE * np.trace(h) / r, _SURE)))
 
         inverses = np.stack(in_parallel(own, range(k), len(t) * r * r))
@@ -143,8 +149,3 @@ def _coarse(rows: Any, p: Floats, weight: Floats, basis: Floats, mu: Floats) -> 
     whole[np.diag_indices(k * r)] += np.tile(mu, k) + max(_RIDGE * np.trace(whole) / (k * r), _SURE)
     inverse = np.linalg.inv(whole)  # the sum of all classes, where it is large, is centred away
     return lambda c: (c.ravel() @ inverse).reshape(k, r)
-
-
-def _weighted(t: Floats, w: Floats) -> Floats:
-    product: Floats = (t * w[:, None].astype(t.dtype)).T @ t
-    return product.astype(np.float64)
