@@ -269,3 +269,25 @@ def test_no_warning_of_any_kind_on_plain_data():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         SoftmaxClassifier().fit(x, y).predict_proba(x)
+
+
+LABELS = {
+    "integers": np.array([3, -2, 3, 0, -2, 0]),
+    "far apart": np.array([10**15, -5, 10**15, 0, -5, 0]),
+    "bytes": np.array([200, 3, 200, 7, 3, 7], np.uint8),
+    "64 bits": np.array([2**63 + 1, 3, 2**63 + 1, 7, 3, 7], np.uint64),
+    "truth": np.array([True, False, True, False, False, True]),
+    "floats": np.array([1.0, -2.0, 1.0, 0.0, -2.0, 0.0]),
+    "words": np.array(["bee", "ant", "bee", "cat", "ant", "cat"]),
+    "objects": np.array(["bee", "ant", "bee", "cat", "ant", "cat"], object),
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_labels_of_any_kind(case):
+    y = LABELS[case]
+    x = np.eye(6)
+    model = SoftmaxClassifier(C=100).fit(x, y)
+    assert model.classes_.dtype == y.dtype
+    assert model.classes_.tolist() == sorted(set(y.tolist()))
+    assert model.predict(x).tolist() == y.tolist()

@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d, validat
 
 from lastlayer.errors import DtypeError, OptionError, TargetError
 from lastlayer.fitting.dense import DenseRows
+from lastlayer.fitting.linalg import in_parallel
 from lastlayer.fitting.rows import Floats, Rows
 from lastlayer.fitting.sparse import SparseRows
 
@@ -131,11 +132,24 @@ def _targets(function: str, y: Any) -> tuple[Any, Any]:
         if np.ndim(y) == 2 and y.shape[1] > 1:
             return np.arange(y.shape[1]), soft_targets(function, np.asarray(y))
     y = column_or_1d(y, warn=True)
+    classes, indices = _indexed(y)
+    if len(classes) == 1:
+        raise one_class_error(classes[0])
+    return classes, indices
+
+
+def _indexed(y: Any) -> tuple[Any, Any]:
+    """The distinct labels in order, and the place of each row's label among them."""
+    if (y.dtype.kind in "iub" and y.dtype.itemsize < 8) or y.dtype == np.int64:
+        low, high = int(y.min()), int(y.max())
+        if high - low < 4 * len(y) + 1000:  # counted: sorting would take as long as a few passes of a fit
+            offsets = y.astype(np.int64) - low
+            present = np.bincount(offsets) > 0
+            classes = (np.flatnonzero(present) + low).astype(y.dtype)
+            return classes, offsets if present.all() else (np.cumsum(present) - 1)[offsets]
     assert_all_finite(y, input_name="y")
     check_classification_targets(y)
     classes, indices = np.unique(y, return_inverse=True)
-    if len(classes) == 1:
-        raise one_class_error(classes[0])
     return classes, indices.astype(np.int64, copy=False)
 
 
@@ -189,10 +203,11 @@ def first_not_finite(x: Any) -> tuple[int, int] | None:
         i = int(np.argmin(finite))
         return int(np.searchsorted(x.indptr, i, side="right")) - 1, int(x.indices[i])
     rows = max(1, _BLOCK_BYTES // max(1, x.shape[1] * x.itemsize))
-    for at in range(0, len(x), rows):
-        block = x[at : at + rows]
-        if not _sum_is_finite(block):
-            finite = np.isfinite(block)
+    starts = range(0, len(x), rows)
+    sums = in_parallel(lambda at: _sum_is_finite(x[at : at + rows]), starts, rows * x.shape[1])
+    for at, sum_is_finite in zip(starts, sums, strict=True):
+        if not sum_is_finite:
+            finite = np.isfinite(x[at : at + rows])
             if not finite.all():
                 row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
                 return at + int(row), int(column)
