@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import sklearn
 from assertions import raises
 from sklearn.base import clone
@@ -135,6 +136,13 @@ def test_what_is_not_finite_is_named(dtype, value):
     text = f"SoftmaxClassifier.fit: X[4321, 'pixel 7'] is {value}; expected finite numbers{remedy}"
     with raises(ll.OptionError, text):
         SoftmaxClassifier().fit(frame, y)
+
+
+def test_what_is_not_finite_in_a_sparse_matrix_is_named():
+    x = scipy.sparse.csr_array(np.diag([1.0, 2.0, np.inf, 4.0])[[0, 1, 3, 2]])
+    text = "SoftmaxClassifier.fit: X[3, 2] is inf; expected finite numbers"
+    with raises(ll.OptionError, text):
+        SoftmaxClassifier().fit(x, [0, 1, 0, 1])
 
 
 def test_sums_that_overflow_are_no_error():

@@ -91,9 +91,9 @@ def test_a_weight_counts_as_repeated_rows(classes, size, soft):
     weight = np.random.default_rng(4).integers(0, 4, len(y))
     if soft:
         y = np.random.default_rng(5).dirichlet(np.ones(classes), len(y))
-    a = SoftmaxClassifier(tol=1e-9, class_weight="balanced").fit(x, y, weight)
+    a = SoftmaxClassifier(tol=1e-9, class_weight="balanced", random_state=0).fit(x, y, weight)
     rows = np.repeat(np.arange(len(y)), weight)
-    b = SoftmaxClassifier(tol=1e-9, class_weight="balanced").fit(x[rows], y[rows])
+    b = SoftmaxClassifier(tol=1e-9, class_weight="balanced", random_state=0).fit(x[rows], y[rows])
     np.testing.assert_allclose(a.coef_, b.coef_, atol=1e-6)
     np.testing.assert_allclose(a.intercept_, b.intercept_, atol=1e-6)
     assert a.n_iter_ == pytest.approx(b.n_iter_, rel=0.1, abs=1)
