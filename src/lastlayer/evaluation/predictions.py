@@ -8,15 +8,11 @@ many classes beat the label. A row without a label has no ``label``, ``nll`` and
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from lastlayer.errors import BackendError, OptionError
 from lastlayer.labels import Labels
 
 from .inputs import scores_of, targets_of
@@ -24,6 +20,7 @@ from .options import TallyOptions
 from .readers.paths import Request, source_of
 from .readers.source import Block
 from .rows import of_scores
+from .table_file import arrow_for, table_file
 
 __all__ = ["write_predictions"]
 
@@ -48,11 +45,10 @@ def write_predictions(
     path = os.fspath(path)
     source = source_of(Request(scores, targets, label, columns, options.axis, binary, {}))
     names = None if options.labels is None else Labels(_NAME, options.labels, options.classes)
-    with _whole_file(path) as unfinished, _writer(path, unfinished, names is not None) as (pa, writer):
+    pa = arrow_for(_NAME, path)
+    with table_file(_NAME, path, _schema(pa, names is not None)) as write:
         for block in source.blocks(0):
-            writer.write_batch(
-                pa.RecordBatch.from_arrays(_columns(pa, block, options, names), schema=writer.schema)
-            )
+            write(_columns(pa, block, options, names))
 
 
 def _columns(pa: Any, block: Block, o: TallyOptions, names: Labels | None) -> list[Any]:
@@ -85,49 +81,9 @@ def _columns(pa: Any, block: Block, o: TallyOptions, names: Labels | None) -> li
     ]
 
 
-@contextlib.contextmanager
-def _whole_file(path: str) -> Iterator[str]:
-    """The name of a file that takes the place of ``path`` once it is complete."""
-    path = os.path.realpath(path)  # of a link, the file itself
-    part = path + ".part"  # always this name, so that a killed process leaves no more than one
-    try:
-        yield part
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        if isinstance(error, OSError):
-            rule = f"a file that can be written ({error.strerror or error})"
-            raise OptionError(_NAME, "path", repr(path), rule) from error
-        raise
-
-
-@contextlib.contextmanager
-def _writer(path: str, unfinished: str, has_names: bool) -> Iterator[tuple[Any, Any]]:
-    """PyArrow, and its writer of the form that the ending of ``path`` names."""
-    form = os.path.splitext(path)[1].lower()
-    if form not in (".parquet", ".csv"):
-        raise OptionError(_NAME, "path", repr(path), "a name that ends in .parquet or .csv")
-    try:
-        pa: Any = importlib.import_module("pyarrow")
-        writers: Any = importlib.import_module(f"pyarrow.{form[1:]}")
-    except ImportError as error:
-        remedy = "pip install 'lastlayer[evaluate]'"
-        raise BackendError(_NAME, "path", repr(path), "pyarrow to write it", remedy) from error
+def _schema(pa: Any, has_names: bool) -> Any:
     kind = pa.string() if has_names else pa.int64()
-    schema = pa.schema({
+    return pa.schema({
         "row": pa.int64(), "label": kind, "predicted": kind, "confidence": pa.float64(), "nll": pa.float64(),
         "rank": pa.int64(),
     })  # fmt: skip
-    make = writers.ParquetWriter if form == ".parquet" else writers.CSVWriter
-    with make(unfinished, schema) as writer:
-        yield pa, _WithSchema(writer, schema)
-
-
-class _WithSchema:
-    """A writer that tells its schema; that of CSV does not."""
-
-    def __init__(self, writer: Any, schema: Any) -> None:
-        self.write_batch, self.schema = writer.write_batch, schema

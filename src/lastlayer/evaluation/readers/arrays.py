@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lastlayer.blocks import row_blocks
-from lastlayer.errors import OptionError, ShapeError
+from lastlayer.errors import OptionError, ShapeError, named
 
 from .ahead import Ahead
 from .source import BLOCK_BYTES, BLOCK_ROWS, Block
@@ -54,8 +54,9 @@ class ArraySource:
             given = tuple(int(n) for n in value.shape)
             is_dense = name == "targets" and given == tuple(self.scores.shape)
             if given and not is_dense and given[0] != self.shape[0]:
-                of = " as scores has on its first axis" if self.axis else " rows as scores has"
-                raise ShapeError("evaluate", name, f"of length {given[0]}", f"{self.shape[0]}{of}")
+                where = " has on its first axis" if self.axis else " has"
+                rule = f"{self.shape[0]}{'' if self.axis else ' rows'} as " + named("scores") + where
+                raise ShapeError("evaluate", name, f"of length {given[0]}", rule)
 
     def identity(self) -> dict[str, Any]:
         """The shapes and dtypes, digests, and the state of files."""

@@ -35,6 +35,7 @@ class Wanted(NamedTuple):
     arrays: dict[str, Any] = {}  # noqa: RUF012 - never written to: facts that are arrays
     binary: bool = False
     only_label: bool = False
+    rest: bool = False  # the scores are all columns but those of the targets and facts
 
 
 class Columns:
@@ -52,7 +53,9 @@ class Columns:
         self.is_list, self.classes, self.row_bytes = False, 0, 8
         if wanted.only_label:
             return
-        if wanted.columns is None:
+        if wanted.rest:
+            self.scores = [name for name in names if name not in (self.label, *self.facts.values())]
+        elif wanted.columns is None:
             kind, prefix = _prefix(names, wanted.kind)
             self.kind = self.kind or kind
             self.scores = [name for name in names if name.startswith(prefix)]
@@ -101,7 +104,13 @@ class Columns:
         for name, column in self.facts.items():
             value = plain(batch.column(column))
             facts[name] = keys_of(name, value) if name in ("groups", "documents") else value
-        return scores, None if self.label is None else plain(batch.column(self.label)), facts
+        return scores, None if self.label is None else self._targets(batch.column(self.label)), facts
+
+    def _targets(self, column: Any) -> Any:
+        """Targets as numbers or names; booleans as names if the classes are called so."""
+        if str(column.type) == "bool" and set(self.labels or ()) == {"True", "False"}:
+            return np.array([None if v is None else str(v) for v in column.to_pylist()], dtype=object)
+        return plain(column)
 
     def _lists(self, column: Any, first: int) -> Any:
         """A column of lists as (n, V)."""

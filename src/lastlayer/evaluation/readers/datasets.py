@@ -135,9 +135,12 @@ def _csv(dataset: Any, path: str, wanted: Wanted) -> _Csv:
     guess = dataset.CsvFileFormat(convert_options=csv.ConvertOptions(**options))
     guessed = dataset.dataset([path], format=guess).schema
     given = [wanted.columns] if isinstance(wanted.columns, str) else list(wanted.columns or ())
-    scores = [
-        n for n in guessed.names if n in given or (not given and n.startswith(tuple(PREFIXES.values())))
-    ]
+    others = {"label" if wanted.label is None else wanted.label, *wanted.facts.values()}
+    scores = [n for n in guessed.names if n in given]
+    if wanted.rest:
+        scores = [n for n in guessed.names if n not in others]
+    elif not given:
+        scores = [n for n in guessed.names if n.startswith(tuple(PREFIXES.values()))]
     types = {name: pa.float64() for name in scores if str(guessed.field(name).type) in ("null", "int64")}
     label = "label" if wanted.label is None else wanted.label
     if label in guessed.names and not is_number(guessed.field(label).type):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lastlayer.errors import DtypeError, OptionError
+from lastlayer.errors import DtypeError, OptionError, named
 
 from .arrays import ArraySource
 from .batches import BatchSource
@@ -20,10 +20,10 @@ from .source import Source
 from .tables import TableColumn, TableSource, is_table
 from .values import Part, array_of
 
-__all__ = ["Request", "source_of"]
+__all__ = ["TABLES", "Request", "files_of", "form_of", "source_of"]
 
-_ARRAYS, _TABLES = (".npy", ".npz", ".safetensors"), (".parquet", ".csv")
-_SUFFIXES = (*_ARRAYS, *_TABLES)
+_ARRAYS, TABLES = (".npy", ".npz", ".safetensors"), (".parquet", ".csv")
+_SUFFIXES = (*_ARRAYS, *TABLES)
 _OF_KIND = {
     "logits": ("logits",),
     "probabilities": ("probabilities", "probs"),
@@ -43,6 +43,7 @@ class Request(NamedTuple):
     binary: bool
     facts: dict[str, Any]  # sample_weight, groups, ...: arrays, or names of columns
     kind: str | None = None  # what the scores are, if that is known
+    rest: bool = False  # of a table: all columns but those of the targets and facts are the scores
 
 
 def source_of(request: Request) -> Source:
@@ -92,11 +93,13 @@ def _of_arrays(request: Request, scores: Any) -> ArraySource:
     """Arrays, or what stands for them in files."""
     targets = _opened_targets(request)
     if targets is None:
-        raise OptionError("evaluate", "targets", "None", "the targets of scores, or their file")
-    named = next((k for k, v in request.facts.items() if isinstance(v, str)), None)
-    if named is not None:
+        raise OptionError(
+            "evaluate", "targets", "None", "the targets of " + named("scores") + ", or their file"
+        )
+    fact = next((k for k, v in request.facts.items() if isinstance(v, str)), None)
+    if fact is not None:
         rule = "an array: the scores have no columns"
-        raise OptionError("evaluate", named, repr(request.facts[named]), rule)
+        raise OptionError("evaluate", fact, repr(request.facts[fact]), rule)
     return ArraySource(scores, targets, request.axis, request.binary, request.facts)
 
 
@@ -109,16 +112,25 @@ def _wanted(request: Request) -> Wanted:
         if isinstance(targets, tuple):
             raise DtypeError("evaluate", "targets", "a tuple", "one array beside a table")
         targets = array_of("targets", targets)
-    return Wanted(request.kind, request.columns, request.label, targets, names, arrays, binary=request.binary)
+    return Wanted(
+        request.kind,
+        request.columns,
+        request.label,
+        targets,
+        names,
+        arrays,
+        request.binary,
+        rest=request.rest,
+    )
 
 
 # --- files --------------------------------------------------------------------------------------------------
 
 
 def _of_path(request: Request, path: str) -> Source:
-    paths = _files("scores", path)
-    form = _form("scores", path, paths)
-    if form in _TABLES:
+    paths = files_of("scores", path)
+    form = form_of("scores", path, paths)
+    if form in TABLES:
         wanted = _wanted(request)
         return TableSource(Files("scores", paths, form[1:], wanted), wanted)
     if len(paths) == 1:
@@ -132,8 +144,8 @@ def _of_shards(request: Request, paths: list[str]) -> Source:
     if targets is None:
         return Shards([_of_file(request, path) for path in paths])
     if isinstance(targets, (str, os.PathLike)):
-        others = _files("targets", os.fspath(targets))
-        if len(others) == len(paths) and _form("targets", os.fspath(targets), others) in _ARRAYS:
+        others = files_of("targets", os.fspath(targets))
+        if len(others) == len(paths) and form_of("targets", os.fspath(targets), others) in _ARRAYS:
             _compare_names(paths, others)
             pairs = zip(paths, others, strict=True)
             return Shards([_of_file(request._replace(targets=other), path) for path, other in pairs])
@@ -152,7 +164,7 @@ def _of_shards(request: Request, paths: list[str]) -> Source:
     return Shards(parts, {k: v for k, v in whole.items() if v.shape}, start)
 
 
-def _files(argument: str, path: str) -> list[str]:
+def files_of(argument: str, path: str) -> list[str]:
     """The files of a path, a folder or a pattern, in order of their names."""
     if os.path.isdir(path):
         found = sorted(e.path for e in os.scandir(path) if e.name.lower().endswith(_SUFFIXES))
@@ -169,7 +181,8 @@ def _files(argument: str, path: str) -> list[str]:
     return found
 
 
-def _form(argument: str, path: str, paths: list[str]) -> str:
+def form_of(argument: str, path: str, paths: list[str]) -> str:
+    """The ending that the names of all files have."""
     forms = sorted({os.path.splitext(p)[1].lower() for p in paths})
     if len(forms) > 1:
         raise OptionError("evaluate", argument, f"{path!r} with {' and '.join(forms)}", "files of one form")
@@ -230,9 +243,9 @@ def _opened_targets(request: Request) -> Any:
     if not isinstance(targets, (str, os.PathLike)):
         return targets
     path = os.fspath(targets)
-    paths = _files("targets", path)
-    form = _form("targets", path, paths)
-    if form in _TABLES:
+    paths = files_of("targets", path)
+    form = form_of("targets", path, paths)
+    if form in TABLES:
         return TableColumn("targets", paths, form[1:], request.label)
     if len(paths) > 1:
         rule = "one file for one file of scores"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lastlayer.errors import ShapeError
+from lastlayer.errors import ShapeError, named
 
 from .columns import Columns, Wanted, is_number, plain
 from .datasets import Files, Table
@@ -39,9 +39,8 @@ class TableSource:
         self.n_bytes = None if rows is None else rows * columns.row_bytes
         for name, value in {"targets": self.targets, **self.facts}.items():
             if value is not None and rows is not None and value.shape and int(value.shape[0]) != rows:
-                raise ShapeError(
-                    "evaluate", name, f"of length {int(value.shape[0])}", f"{rows} rows as scores has"
-                )
+                rule = f"{rows} rows as " + named("scores") + " has"
+                raise ShapeError("evaluate", name, f"of length {int(value.shape[0])}", rule)
 
     def identity(self) -> dict[str, Any]:
         """The columns, and pieces of the files or rows of the table."""
@@ -82,9 +81,8 @@ class TableSource:
         """Arrays beside a table whose length was not known before have no rows more."""
         for name, value in {"targets": self.targets, **self.facts}.items():
             if value is not None and value.shape and int(value.shape[0]) != rows:
-                raise ShapeError(
-                    "evaluate", name, f"of length {int(value.shape[0])}", f"{rows} rows as scores has"
-                )
+                rule = f"{rows} rows as " + named("scores") + " has"
+                raise ShapeError("evaluate", name, f"of length {int(value.shape[0])}", rule)
 
 
 class TableColumn:
