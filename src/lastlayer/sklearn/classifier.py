@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from lastlayer.fitting.rows import Rows
 from .dask_arrays import is_dask
 from .dask_data import partitioned_data
 from .linear_classifier import LinearClassifier
-from .solving import Settings, solve, warn_if_separable, warn_unless_converged
+from .solving import Settings, checkpoint_of, solve, warn_if_separable, warn_unless_converged
 from .training_data import rows_of, training_data
 
 __all__ = ["COMMON_CONSTRAINTS", "SoftmaxClassifier"]
@@ -69,7 +70,14 @@ class SoftmaxClassifier(LinearClassifier):
     random_state : int, RandomState or None
         For the rows that samples are made of. The result depends on it only within ``tol``.
     verbose : int
-        1 prints a line for each step, with the loss and the gradient norm.
+        1 prints a line for each step, with the loss and the gradient norm; 2 draws a bar with both, where
+        stderr is a terminal (extra ``[cli]``), and else prints the lines.
+    checkpoint : str or path, optional
+        A file that the weights are written to every few seconds and at the end, whole or not at all. If it
+        exists, `fit` goes on from it: an interrupted fit loses no more than those seconds, and ends at the
+        same ``tol``, not by the same steps. It has to be of the same problem: shape of X, labels, sum of
+        weights, ``C`` and the other options that the minimum depends on. ``n_iter_`` and ``max_iter`` count
+        all steps. Remove the file to begin again.
 
     Attributes
     ----------
@@ -122,6 +130,7 @@ class SoftmaxClassifier(LinearClassifier):
         "C": [Interval(Real, 0, None, closed="right")],
         **COMMON_CONSTRAINTS,
         "warm_start": ["boolean"],
+        "checkpoint": [str, PathLike, None],
     }
 
     def __init__(
@@ -138,6 +147,7 @@ class SoftmaxClassifier(LinearClassifier):
         max_memory: float | None = None,
         random_state: Any = None,
         verbose: int = 0,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> None:
         self.C = C
         self.fit_intercept = fit_intercept
@@ -150,6 +160,7 @@ class SoftmaxClassifier(LinearClassifier):
         self.max_memory = max_memory
         self.random_state = random_state
         self.verbose = verbose
+        self.checkpoint = checkpoint
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SoftmaxClassifier:  # noqa: N803
@@ -184,7 +195,11 @@ class SoftmaxClassifier(LinearClassifier):
             data = training_data(self, X, y, sample_weight).with_class_weight(self.class_weight)
             rows = rows_of(data, self.label_smoothing, settings.max_memory)
         start = self._warm_start(data)
-        found = solve(rows, self.C, settings, start, to_rounding=start is None)
+        options: dict[str, Any] = {
+            "checkpoint": checkpoint_of(self, data, rows),
+            "to_rounding": start is None,
+        }
+        found = solve(rows, self.C, settings, start, **options)
         warn_unless_converged(found, self.C, settings)
         if found.converged and np.isinf(self.C):
             warn_if_separable(data, self.label_smoothing, found, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from typing import Any, NamedTuple
 
@@ -9,21 +10,23 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from lastlayer.fitting.fit import Fit, Report, fit
+from lastlayer.fitting.checkpoint import Checkpoint, Saved
+from lastlayer.fitting.fit import Fit, fit
 from lastlayer.fitting.objective import Objective
 from lastlayer.fitting.partitions import PartitionedRows
 from lastlayer.fitting.plan import DEFAULT_MEMORY, Size, choose
-from lastlayer.fitting.rows import Floats, Rows
+from lastlayer.fitting.rows import Floats, Rows, logits_of
 from lastlayer.fitting.sparse import SparseRows
 
 from .dask_data import Partitions
 from .head import Head
 from .training_data import TrainingData
+from .watching import Watcher, watched
 
 _SMALL = 1 << 16  # products of a pass over the rows: below, a step takes no time
 _ROUNDING = 1e-11
 
-__all__ = ["Settings", "moved_start", "solve", "warn_if_separable", "warn_unless_converged"]
+__all__ = ["Settings", "checkpoint_of", "moved_start", "solve", "warn_if_separable", "warn_unless_converged"]
 
 
 class Settings(NamedTuple):
@@ -36,7 +39,7 @@ class Settings(NamedTuple):
     max_iter: int
     max_memory: int
     seed: int
-    verbose: bool
+    verbose: int
 
     @classmethod
     def of(cls, estimator: Any) -> Settings:
@@ -45,52 +48,83 @@ class Settings(NamedTuple):
         memory = DEFAULT_MEMORY if e.max_memory is None else int(e.max_memory)
         seed = int(check_random_state(e.random_state).randint(2**31 - 1))
         name = type(e).__name__
-        return cls(name, e.fit_intercept, e.solver, e.tol, e.max_iter, memory, seed, bool(e.verbose))
+        return cls(name, e.fit_intercept, e.solver, e.tol, e.max_iter, memory, seed, int(e.verbose))
 
 
 def solve(
-    rows: Rows, c: float, settings: Settings, start: Floats | None = None, *, to_rounding: bool = True
+    rows: Rows,
+    c: float,
+    settings: Settings,
+    start: Floats | None = None,
+    *,
+    to_rounding: bool = True,
+    checkpoint: Checkpoint | None = None,
 ) -> Fit:
     """Fit rows with the penalty |W|^2 / (2 C s), s the sum of their weights; ``start`` is (K, D + 1).
 
     Where a step takes no time, it goes on below the tolerance until the gradient is lost in rounding, if
-    ``to_rounding`` and if a minimum is sure to exist.
+    ``to_rounding`` and if a minimum is sure to exist. A checkpoint that exists takes the place of the start.
     """
-    size = _size(rows)
+    size, done = _size(rows), 0
+    if checkpoint is not None:
+        if not size.sparse:  # the span of the rows has other coordinates, from which no fit goes on
+            size = size._replace(rows=max(size.rows, size.features))
+        saved = checkpoint.read()
+        if saved is not None:
+            start, done = saved
     plan = choose(size, settings.max_memory, settings.solver)
     penalty = 1 / (c * rows.total)
     if start is not None:
         if plan.reduced and not size.sparse:
-            start = None  # the span of the rows has other coordinates
+            start = None
         else:
             laid_out = Objective(rows, penalty).start()  # in the layout that the products want
             laid_out[:] = start
             start = laid_out
 
-    def report(r: Report) -> None:
-        print(
-            f"[{settings.name}] step {r.iteration}: loss {r.point.loss:.8g}, gradient norm {r.point.norm:.2e}"
-        )
-
+    most = max(0, settings.max_iter - done)
     options: dict[str, Any] = {"intercept": settings.intercept, "seed": settings.seed}
-    options["report"] = report if settings.verbose else None
     small = rows.count * rows.features * rows.classes <= _SMALL and penalty > 0 and to_rounding
     rows = rows.exact() if small else rows
-    found = fit(
-        rows,
-        penalty,
-        plan,
-        tol=min(settings.tol, _ROUNDING / max(1.0, c)) if small else settings.tol,
-        max_iter=settings.max_iter,
-        start=start,
-        **options,
-    )
-    left = settings.max_iter - found.iterations
-    if found.norm > settings.tol and left > 0 and plan.solver == "lbfgs":  # its metric does not fit here
-        newton = choose(size, settings.max_memory, "newton-cg")
-        rest = fit(rows, penalty, newton, tol=settings.tol, max_iter=left, start=found.parameters, **options)
-        found = rest._replace(iterations=found.iterations + rest.iterations)
-    return found._replace(converged=found.norm <= settings.tol)
+    tol = min(settings.tol, _ROUNDING / max(1.0, c)) if small else settings.tol
+    with watched(settings.name, settings.verbose, tol, checkpoint) as watch:
+        report = watch and _after(watch, done)
+        found = fit(rows, penalty, plan, tol=tol, max_iter=most, start=start, report=report, **options)
+        steps = found.iterations
+        if found.norm > settings.tol and most > steps and plan.solver == "lbfgs":  # its metric does not fit
+            newton = choose(size, settings.max_memory, "newton-cg")
+            options |= {"max_iter": most - steps, "report": watch and _after(watch, done + steps)}
+            found = fit(rows, penalty, newton, tol=settings.tol, start=found.parameters, **options)
+            steps += found.iterations
+    found = found._replace(iterations=done + steps, converged=found.norm <= settings.tol)
+    if checkpoint is not None:
+        checkpoint.write(Saved(found.parameters, found.iterations))
+    return found
+
+
+def _after(watch: Watcher, steps: int) -> Watcher:
+    """Count steps from the first of all, where others went before."""
+    return lambda r: watch(r._replace(iteration=steps + r.iteration))
+
+
+def checkpoint_of(estimator: Any, data: TrainingData, rows: Any) -> Checkpoint | None:
+    """The file of a fit, with what its minimum depends on: the tolerance and the solver may change."""
+    e = estimator
+    if e.checkpoint is None:
+        return None
+    of = {
+        "rows": rows.count,
+        "features": rows.features,
+        "classes": rows.classes,
+        "labels": hashlib.sha256(repr(data.classes.tolist()).encode()).hexdigest(),
+        "weights": f"{rows.total:.9g} in sum",
+        "C": float(e.C),
+        "fit_intercept": bool(e.fit_intercept),
+        "class_weight": repr(e.class_weight),
+        "label_smoothing": float(e.label_smoothing),
+    }
+    shape = (logits_of(rows.classes), rows.features + 1)
+    return Checkpoint(f"{type(e).__name__}.fit", e.checkpoint, of, shape)
 
 
 def _size(rows: Any) -> Size:
