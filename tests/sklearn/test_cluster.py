@@ -8,18 +8,19 @@ import signal
 import dask
 import dask.array as da
 import numpy as np
-import pytest
 from distributed import Client, LocalCluster
 from training_cases import made
 
 from lastlayer.sklearn import SoftmaxClassifier, solving
 
 
-@pytest.fixture(scope="module")
-def client():
+def test_a_cluster_gives_the_weights_of_one_machine(tmp_path, monkeypatch):
+    """One cluster for all: it takes seconds to start."""
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
-        yield client
+        nobody_is_killed(client)
+        a_worker_is_killed_between_two_passes(client, monkeypatch)
+        a_worker_is_killed_while_it_computes(client, tmp_path)
 
 
 def workers(client):
@@ -33,19 +34,19 @@ def agree(model, other):
     np.testing.assert_allclose(model.intercept_, other.intercept_, rtol=0, atol=1e-6)
 
 
-def test_the_weights_are_those_of_one_machine(client):
+def nobody_is_killed(client):
     x, y = made(0, 3001, 12, 4)
     model = SoftmaxClassifier(tol=1e-8, random_state=0)
     parts = da.from_array(x, chunks=(500, -1))
     with dask.config.set(scheduler="threads"):
         here = SoftmaxClassifier(tol=1e-8, random_state=0).fit(parts, y)
-    model.fit(parts, da.from_array(y, chunks=700))
+    model.fit(parts, da.from_array(y, chunks=700))  # by the client
     agree(model, SoftmaxClassifier(tol=1e-8, random_state=0).fit(x, y))
     assert np.array_equal(model.coef_, here.coef_)
     assert np.array_equal(model.predict(parts).compute(), model.predict(x))
 
 
-def test_a_worker_killed_between_two_passes_changes_nothing(client, monkeypatch):
+def a_worker_is_killed_between_two_passes(client, monkeypatch):
     x, y = made(1, 3000, 10, 3)
     before, killed = workers(client), []
 
@@ -66,7 +67,7 @@ def test_a_worker_killed_between_two_passes_changes_nothing(client, monkeypatch)
     agree(model, SoftmaxClassifier(tol=1e-8, random_state=0).fit(x, y))
 
 
-def test_a_worker_killed_while_it_computes_changes_nothing(client, tmp_path):
+def a_worker_is_killed_while_it_computes(client, tmp_path):
     x, y = made(2, 3000, 10, 3)
     before, mark = workers(client), tmp_path / "killed"
 
