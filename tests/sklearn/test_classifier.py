@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 import warnings
 
@@ -17,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from training_cases import made, objective
 
 import lastlayer as ll
+from lastlayer.fitting import lbfgs
 from lastlayer.sklearn import SoftmaxClassifier
 
 
@@ -255,6 +257,15 @@ def test_a_line_for_each_step(capsys):
     last = f"step {model.n_iter_}: loss {model.loss_:.8g}, gradient norm {model.gradient_norm_:.2e}"
     assert lines[-1] == f"[SoftmaxClassifier] {last}"
     assert len(lines) == model.n_iter_ + 1
+
+
+def test_newtons_method_goes_on_where_lbfgs_gets_no_further(monkeypatch):
+    steps = lbfgs.points
+    monkeypatch.setattr(lbfgs, "points", lambda *a, **options: itertools.islice(steps(*a, **options), 2))
+    x, y = made(24, 3000, 10, 3)
+    model = SoftmaxClassifier(tol=1e-8).fit(x, y)
+    assert objective(x, y, model.coef_, model.intercept_, 1 / 3000)[1] <= 1.001e-8
+    assert model.n_iter_ > 1
 
 
 def test_the_same_seed_gives_the_same_weights():
