@@ -150,6 +150,9 @@ def test_errors():
     text = "SoftmaxClassifier.fit: sample_weight[50] is -2; expected weights of 0 or more"
     with raises(OptionError, text):
         fit(parts, y, weight)
+    weight[50] = np.inf
+    with raises(OptionError, "SoftmaxClassifier.fit: sample_weight[50] is inf; expected finite weights"):
+        fit(parts, y, weight)
     soft = np.eye(3)[y]
     soft[80] = 0
     text = "SoftmaxClassifier.fit: y[80] is 0 in sum; expected probabilities: 0 or more, with a sum of 1"
@@ -165,6 +168,8 @@ def test_errors():
         fit(parts, np.zeros(90))
     with pytest.raises(ValueError, match="Unknown label type"):
         fit(parts, x[:, 0])
+    with pytest.raises(ValueError, match="contains NaN"):
+        fit(parts, np.where(y == 2, np.nan, y))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         fit(parts, y[:-1])
     with pytest.raises(ValueError, match="at least one non-zero"):

@@ -64,7 +64,9 @@ def fit(
     solver: Annotated[Literal["auto", "lbfgs", "newton-cg"], typer.Option(help="The solver.")] = "auto",
     max_memory: Annotated[float, typer.Option(help="MiB beyond the data and the weights.")] = 256,
     seed: Annotated[int, typer.Option(help="For the rows of samples.")] = 0,
-    verbose: Annotated[bool, typer.Option("--verbose", help="A line for each step.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="A line for each step, in place of the bar.")
+    ] = False,
 ) -> None:
     """Fit a softmax classifier to features and labels, and write it to a file for predict.
 
@@ -80,7 +82,7 @@ def fit(
     options: dict[str, Any] = {
         "tol": tol, "max_iter": max_iter, "class_weight": class_weight, "label_smoothing": label_smoothing,
         "fit_intercept": intercept, "solver": solver, "max_memory": max_memory * 2**20,
-        "random_state": seed, "verbose": int(verbose),
+        "random_state": seed, "verbose": 1 if verbose else 2 * (cv is None and sys.stderr.isatty()),
     }  # fmt: skip
     model = _model(c, cv, cs, options)
     with errors_of("fit", names=WORDS):

@@ -60,7 +60,7 @@ class _Seen(NamedTuple):
     error: Exception | None  # what is wrong with the labels
     classes: Any  # (c,): the labels, or the number of columns
     weights: Any  # (c,): the sum of the weights of each
-    negative: tuple[int, float] | None  # the place and the value of a negative weight
+    wrong: tuple[int, float] | None  # the place and the value of a weight below 0 or not finite
 
 
 def partitioned_data(
@@ -102,7 +102,11 @@ def partitioned_data(
     _raise_what_was_seen(estimator, seen, first)
     soft = y.ndim == 2
     classes, sums = _united(seen)
-    if len(classes) == 1 and not soft:
+    if not soft:
+        with warnings.catch_warnings():  # that each label is there once
+            warnings.simplefilter("ignore")
+            check_classification_targets(classes)
+    if len(classes) == 1:
         raise one_class_error(classes[0])
     if not sums.sum() > 0:
         raise ValueError("Sample weights must contain at least one non-zero number.")
@@ -156,20 +160,22 @@ def _seen(function: str, first: int, x: Any, y: Any, weight: Any) -> _Seen:
     where = first_not_finite(x)
     bad = None if where is None else (*where, float(x[where]))
     w = np.ones(len(y)) if weight is None else np.asarray(weight, np.float64)
-    negative = None
-    if not (w >= 0).all():  # NaN too
-        i = int(np.argmin(w >= 0))
-        negative = i, float(w[i])
+    wrong = None
+    right = np.isfinite(w) & (w >= 0)
+    if not right.all():
+        i = int(np.argmin(right))
+        wrong = i, float(w[i])
     try:
         if y.ndim == 2:
             y = soft_targets(function, y, first)
-            return _Seen(scipy.sparse.issparse(x), bad, None, np.arange(y.shape[1]), w @ y, negative)
-        check_classification_targets(y)
+            return _Seen(scipy.sparse.issparse(x), bad, None, np.arange(y.shape[1]), w @ y, wrong)
     except (ValueError, LastlayerError) as error:
-        return _Seen(scipy.sparse.issparse(x), bad, error, np.empty(0), np.empty(0), negative)
+        return _Seen(scipy.sparse.issparse(x), bad, error, np.empty(0), np.empty(0), wrong)
+    if y.dtype.kind == "f" and not (y == np.floor(y)).all():  # no labels: a few of them will say so
+        y, w = y[y != np.floor(y)][:2], np.zeros(2)
     classes, places = np.unique(y, return_inverse=True)
     sums = np.bincount(places, w, len(classes))
-    return _Seen(scipy.sparse.issparse(x), bad, None, classes, sums, negative)
+    return _Seen(scipy.sparse.issparse(x), bad, None, classes, sums, wrong)
 
 
 def _raise_what_was_seen(estimator: Any, seen: list[_Seen], first: list[int]) -> None:
@@ -180,11 +186,12 @@ def _raise_what_was_seen(estimator: Any, seen: list[_Seen], first: list[int]) ->
             raise not_finite_error(estimator, "fit", (at + row, column), value)
         if one.error is not None:
             raise one.error
-        if one.negative is not None:
-            i, value = one.negative
+        if one.wrong is not None:
+            i, value = one.wrong
             name = f"sample_weight[{at + i}]"
             function = f"{type(estimator).__name__}.fit"
-            raise OptionError(function, name, f"{value:g}", "weights of 0 or more")
+            rule = "weights of 0 or more" if np.isfinite(value) else "finite weights"
+            raise OptionError(function, name, f"{value:g}", rule)
 
 
 def _united(seen: list[_Seen]) -> tuple[Any, Any]:
