@@ -139,9 +139,11 @@ def test_solvers_weights_and_soft_targets_agree(solver, classes):
 
 
 def test_the_plan_depends_on_size_alone():
-    assert choose(Size(1797, 64, 10)) == Plan("lbfgs", "levels", (), 1797, ((5, 0.0), (12, 0.03)))
+    assert choose(Size(1797, 64, 10)) == Plan("lbfgs", "levels", (), 1797, ((5, 0.0), (12, 0.03), (30, 0.0)))
     assert choose(Size(200_000, 50, 5)).samples == (3125, 25_000)
     assert choose(Size(500, 5000, 5)).reduced
+    assert not choose(Size(20_000, 50_000, 5)).reduced  # 20 000 eigenvectors
+    assert choose(Size(20_000, 256, 100_000, 4)).memory == 5  # of 0.4 GB each
     assert choose(Size(10_000, 100_000, 20, sparse=True)).solver == "newton-cg"
     assert choose(Size(20_000, 5000, 5)).solver == "newton-cg"
     assert choose(Size(20_000, 128, 20_000, 4)).metric == "shares"

@@ -139,7 +139,7 @@ class DenseRows:
     def probabilities(self, parameters: Floats) -> Floats:
         """P of all rows (N, K): half a pass."""
         w, b = self._cast(parameters)
-        p = np.empty((self.count, self.logits), np.float32)
+        p = np.empty((self.count, self.logits), self.dtype)
         for cut in self.cuts:
             p[cut] = self.probabilities_of(self._logits(self.features_of(cut), w, b))
         return p

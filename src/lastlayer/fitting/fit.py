@@ -185,7 +185,8 @@ class _Renewal:
         if state.metric is None:
             state.metric = self._first(point)
         elif self.left and (self.number >= self.left[0][0] or point.norm <= self.left[0][1] * self.norm):
-            self.left.pop(0)
+            if len(self.left) > 1:  # the last one repeats
+                self.left.pop(0)
             self.number, self.norm = 0, point.norm
             part = p.rows.sample(p.plan.rows, p.rng)
             state.metric = two_level(part, point.parameters, p.penalty, p.intercept, p.rng)

@@ -7,6 +7,7 @@ every step too long. The line search trusts slopes where F is flat to its own ro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,18 +58,40 @@ def _direction(gradient: Floats, steps: list[Floats], changes: list[Floats], met
 
 
 def _search(objective: Objective, point: Point, direction: Floats) -> Point | None:
-    """A point along the direction with a lower F and a flatter slope: Wolfe's conditions, by bisection."""
+    """A point along the direction with a lower F and a flatter slope: Wolfe's conditions, by cubics."""
     f, slope = point.loss, dot(point.gradient, direction)
-    length, low, high = 1.0, 0.0, np.inf
+    length, low, high = 1.0, _Place(0.0, f, slope), np.inf
     for _ in range(30):
         found = objective.point(point.parameters + length * direction)
-        slope2 = dot(found.gradient, direction)
-        flat = found.loss <= f + _FLAT * abs(f) and slope2 <= -(1 - 2 * _ARMIJO) * slope
-        if not (found.loss <= f + _ARMIJO * length * slope or flat):
-            high = length
-        elif slope2 < _WOLFE * slope:
-            low = length
-        else:
+        trial = _Place(length, found.loss, dot(found.gradient, direction))
+        flat = trial.loss <= f + _FLAT * abs(f) and trial.slope <= -(1 - 2 * _ARMIJO) * slope
+        lower = trial.loss <= f + _ARMIJO * length * slope or flat
+        if lower and trial.slope >= _WOLFE * slope:
             return found
-        length = 2 * low if high == np.inf else (low + high) / 2
+        if lower:
+            nearest, low = low, trial
+        else:
+            nearest, high = low, length
+        length = _next(nearest, trial, low.length, high)
     return None
+
+
+class _Place(NamedTuple):
+    """A place along a direction."""
+
+    length: float
+    loss: float
+    slope: float
+
+
+def _next(a: _Place, b: _Place, low: float, high: float) -> float:
+    """Where the cubic through two places has its minimum, kept away from the ends of [low, high]."""
+    least, most = (
+        (low + 0.1 * (high - low), low + 0.9 * (high - low)) if high < np.inf else (1.5 * low, 4 * low)
+    )
+    middle = (low + high) / 2 if high < np.inf else 2 * low
+    with np.errstate(all="ignore"):
+        u = a.slope + b.slope - 3 * (a.loss - b.loss) / (a.length - b.length)
+        root = np.sqrt(np.float64(u * u - a.slope * b.slope)) * np.sign(b.length - a.length)
+        best = b.length - (b.length - a.length) * (b.slope + root - u) / (b.slope - a.slope + 2 * root)
+    return float(min(max(best, least), most)) if np.isfinite(best) else middle
