@@ -37,9 +37,12 @@ from .threads import get_num_threads, set_num_threads
 if TYPE_CHECKING:
     from .checking.check import check
     from .evaluation.calibration import Temperature, fit_temperature
+    from .evaluation.compare import compare
+    from .evaluation.comparison import Comparison
     from .evaluation.estimates import Estimate
     from .evaluation.evaluate import evaluate
     from .evaluation.numbers import Evaluation
+    from .evaluation.paired_tally import PairedTally
     from .evaluation.stream import EvaluationInterrupted
     from .evaluation.tally import Tally
 
@@ -47,12 +50,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendError",
+    "Comparison",
     "DtypeError",
     "Estimate",
     "Evaluation",
     "EvaluationInterrupted",
     "LastlayerError",
     "OptionError",
+    "PairedTally",
     "RowStats",
     "ShapeError",
     "Tally",
@@ -60,6 +65,7 @@ __all__ = [
     "Temperature",
     "__version__",
     "check",
+    "compare",
     "cross_entropy",
     "cross_entropy_grad",
     "evaluate",
@@ -83,12 +89,15 @@ __all__ = [
 
 
 _LATE = {
+    "Comparison": ".evaluation.comparison",
     "Estimate": ".evaluation.estimates",
     "Evaluation": ".evaluation.numbers",
     "EvaluationInterrupted": ".evaluation.stream",
+    "PairedTally": ".evaluation.paired_tally",
     "Tally": ".evaluation.tally",
     "Temperature": ".evaluation.calibration",
     "check": ".checking.check",
+    "compare": ".evaluation.compare",
     "evaluate": ".evaluation.evaluate",
     "fit_temperature": ".evaluation.calibration",
 }

@@ -72,10 +72,12 @@ OF_KNOWN = ("loss", "brier")  # metrics that a row of unknown label has not
 class Moments:
     """Of all rows: the sums of w, w^2, w x, w^2 x and w^2 x^2 for each metric x, of the rows that have it.
 
-    Rows without a weight of their own are added apart: of them two sums tell all.
+    Rows without a weight of their own are added apart: of them two sums tell all. ``of_known``: how many of
+    the metrics, the first, a row of unknown label has not.
     """
 
-    def __init__(self, metrics: int) -> None:
+    def __init__(self, metrics: int, of_known: int = len(OF_KNOWN)) -> None:
+        self.of_known = of_known
         self.rows = Sums(2)  # without weights: how many; how many that have a loss
         self.plain = [Sums(metrics) for _ in range(2)]  # of them, x and x^2
         self.weight = Sums(4)  # with weights: w, w^2; and those of the rows that have a loss
@@ -93,7 +95,7 @@ class Moments:
             for i, v in enumerate((w, w * w, w[known], (w * w)[known])):
                 self.weight.add(v, i)
         for m, x in enumerate(seen.metrics):
-            part = known if m < len(OF_KNOWN) else slice(None)
+            part = known if m < self.of_known else slice(None)
             v = x[part]
             if w is None:
                 self.plain[0].add(v, m)
@@ -134,9 +136,9 @@ class Moments:
         return {"parts": [part.to_dict() for part in self._parts()]}
 
     @classmethod
-    def from_dict(cls, saved: dict[str, Any]) -> Moments:
+    def from_dict(cls, saved: dict[str, Any], of_known: int = len(OF_KNOWN)) -> Moments:
         """What `to_dict` gave."""
-        found = cls.__new__(cls)
+        found = cls(0, of_known)
         parts = [Sums.from_dict(part) for part in saved["parts"]]
         found.rows, found.plain, found.weight, found.weighted = parts[0], parts[1:3], parts[3], parts[4:]
         return found
@@ -148,7 +150,8 @@ class Keyed:
     With ``squares`` also those of w^2 that an interval of the loss and of a hit takes.
     """
 
-    def __init__(self, metrics: int, squares: bool = False) -> None:
+    def __init__(self, metrics: int, squares: bool = False, of_known: int = len(OF_KNOWN)) -> None:
+        self.of_known = of_known
         self.places: dict[Hashable, int] = {}
         self.metrics, self.squares = metrics, squares
         # w, w of rows that have a loss, each w x; w^2 of both, w^2 x and w^2 x^2 of the loss, w^2 of hits
@@ -166,7 +169,7 @@ class Keyed:
         found[0].add(ones, place)
         found[1].add(ones[known], place[known])
         for m, x in enumerate(seen.metrics):
-            part = known if m < len(OF_KNOWN) else slice(None)
+            part = known if m < self.of_known else slice(None)
             found[m + 2].add(ones[part] * x[part], place[part])
         if self.squares:
             w2, loss, hit = ones * ones, seen.rows.loss, seen.rows.rank == 0
@@ -204,10 +207,10 @@ class Keyed:
         return {"columns": len(self.columns), "squares": self.squares, "keys": found}
 
     @classmethod
-    def from_dict(cls, saved: dict[str, Any]) -> Keyed:
+    def from_dict(cls, saved: dict[str, Any], of_known: int = len(OF_KNOWN)) -> Keyed:
         """What `to_dict` gave."""
         squares = bool(saved["squares"])
-        found = cls(saved["columns"] - 2 - 5 * squares, squares)
+        found = cls(saved["columns"] - 2 - 5 * squares, squares, of_known)
         for key, row, *odd in saved["keys"]:
             if key in found.places or len(row) != len(found.columns):
                 raise ValueError(f"the key {key!r} is there twice, or its sums are not")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .estimates import Estimate
 
-__all__ = ["ByClass", "Calibration", "Evaluation"]
+__all__ = ["ByClass", "Calibration", "Evaluation", "plain"]
 
 Floats = npt.NDArray[np.float64]
 SCHEMA = "lastlayer.evaluation/1"
@@ -119,7 +119,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it; infinities and NaN as text."""
-        return {"schema": SCHEMA} | {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return {"schema": SCHEMA} | {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
     def to_json(self, **options: Any) -> str:
         """JSON text; ``options`` are those of ``json.dumps``."""
@@ -137,19 +137,20 @@ class Evaluation:
     __repr__ = __str__
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Numbers as JSON has them; infinities and NaN as text."""
     if isinstance(value, Estimate):
-        return {k: _plain(v) for k, v in value._asdict().items()}
+        return {k: plain(v) for k, v in value._asdict().items()}
     if isinstance(value, (ByClass, Calibration)):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if hasattr(value, "_asdict"):
-        return {k: _plain(v) for k, v in value._asdict().items()}
+        return {k: plain(v) for k, v in value._asdict().items()}
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, (float, np.floating)):
         number = float(value)
         return number if number - number == 0 else str(number)

@@ -27,18 +27,18 @@ from .estimates import (
 from .numbers import ByClass, Calibration, Evaluation
 from .ranking import ranking_numbers
 
-__all__ = ["Evaluation", "evaluation_of"]
+__all__ = ["SMALLEST", "Evaluation", "evaluation_of", "have_keys"]
 
 Floats = npt.NDArray[np.float64]
-_SMALLEST = 2.0**-48  # mean of the weights
+SMALLEST = 2.0**-48  # mean of the weights
 
 
 def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
     """The numbers of a tally."""
-    if (found := tally.moments.total) < tally.n * _SMALLEST:
+    if (found := tally.moments.total) < tally.n * SMALLEST:
         rule, remedy = "2^-48 or more: sums are exact to 2^-120", "multiply them by one number"
         raise OptionError("Tally.result", "sample_weight", f"{found / tally.n:g} in the mean", rule, remedy)
-    o, by_document = tally.options, _have_keys(tally.documents, tally.moments)
+    o, by_document = tally.options, have_keys(tally.documents, tally.moments)
     means = _means(tally, by_document)
     loss, accuracy = means["loss"], means["top_1"]
     support, predicted, correct = (c.values() for c in (tally.support, tally.predicted, tally.correct))
@@ -128,7 +128,7 @@ def _means(tally: Any, by_document: bool) -> dict[str, Estimate]:
     return found
 
 
-def _have_keys(keyed: Any, moments: Any) -> bool:
+def have_keys(keyed: Any, moments: Any) -> bool:
     """Whether all rows have a key, if any has one; both sums are exact."""
     total = keyed.columns[0].whole()
     return bool(keyed.places) and bool(total == moments.rows.total(0) + moments.weight.total(0))

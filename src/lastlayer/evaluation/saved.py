@@ -14,7 +14,7 @@ from lastlayer.errors import LastlayerError, OptionError
 from .counters import HARDEST, Bins
 from .ranking import Ranking
 
-__all__ = ["NUMBERS", "PARTS", "SCHEMA", "as_dict", "restored", "restored_from_bytes"]
+__all__ = ["DAMAGED", "NUMBERS", "PARTS", "SCHEMA", "as_dict", "form_of", "restored", "restored_from_bytes"]
 
 SCHEMA = "lastlayer.tally/1"
 NUMBERS = ("n", "ignored", "invalid", "unknown")
@@ -24,7 +24,7 @@ PARTS = (
 )  # fmt: skip
 _FORM = ("size", "columns", "squares", "limit", "parts", "weight", "hits", "confidence")
 _POSITIONS = 1 << 24
-_WRONG = (
+DAMAGED = (
     KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, MemoryError, RecursionError,
 )  # fmt: skip  # what the readers of its parts raise
 
@@ -46,7 +46,7 @@ def restored_from_bytes(cls: Any, text: Any) -> Any:
     """The tally of JSON text."""
     try:
         saved = json.loads(text)
-    except _WRONG as error:
+    except DAMAGED as error:
         rule = f"what Tally.to_bytes gave ({error})"
         raise OptionError("Tally.from_bytes", "text", f"a {type(text).__name__}", rule) from error
     return restored(cls, saved)
@@ -62,13 +62,13 @@ def restored(cls: Any, saved: Any) -> Any:
         if (missing := sorted(as_dict(found).keys() - saved.keys())) != []:
             raise ValueError(f"{missing[0]!r} is missing")
         for name in (*PARTS, "classwise", "rankings"):
-            if _form(saved[name]) != _form(as_dict(found)[name]):
+            if form_of(saved[name]) != form_of(as_dict(found)[name]):
                 raise ValueError(f"{name!r} is that of other options")
         _fill(found, saved)
         _check(found)
     except LastlayerError as error:
         raise type(error)("Tally.from_dict", error.argument, error.found, error.rule) from error
-    except _WRONG as error:
+    except DAMAGED as error:
         why = f"{type(error).__name__}: {error}" if type(error) is not ValueError else str(error)
         raise OptionError(
             "Tally.from_dict", "saved", "damaged", f"what Tally.to_dict gave ({why})"
@@ -76,11 +76,11 @@ def restored(cls: Any, saved: Any) -> Any:
     return found
 
 
-def _form(saved: Any) -> Any:
+def form_of(saved: Any) -> Any:
     """The sizes of the parts."""
     if isinstance(saved, dict):
-        return {name: _form(value) for name, value in saved.items() if name in _FORM}
-    return [_form(value) for value in saved] if isinstance(saved, list) else saved
+        return {name: form_of(value) for name, value in saved.items() if name in _FORM}
+    return [form_of(value) for value in saved] if isinstance(saved, list) else saved
 
 
 def _fill(tally: Any, saved: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from .interrupts import whole
 from .readers.source import Block, Source
 from .tally import Tally
 
-__all__ = ["EvaluationInterrupted", "count"]
+__all__ = ["EvaluationInterrupted", "count", "located"]
 
 Progress = Callable[[int, "int | None", int], None]  # rows so far, of how many, bytes so far
 _KINDS_OF_DATA = "targets|sample_weight|n_bytes|positions"
@@ -73,7 +73,7 @@ def _add(tally: Tally, watch: Watch, block: Block, source: Source) -> None:
         rows = np.arange(block.first, block.first + block.rows).reshape(shape)
         tally.update(scores, block.targets, rows=rows, **block.facts)
     except LastlayerError as error:
-        raise _located(error, block) from error
+        raise located(error, block) from error
     given = getattr(block.targets, "shape", ())
     is_dense = not o.binary and tuple(given) == tuple(block.scores.shape)
     is_dense = is_dense and number_family(block.targets) != ""
@@ -83,7 +83,7 @@ def _add(tally: Tally, watch: Watch, block: Block, source: Source) -> None:
         watch.have_all(scores, block.targets if is_dense else None)
 
 
-def _located(error: LastlayerError, block: Block) -> LastlayerError:
+def located(error: LastlayerError, block: Block) -> LastlayerError:
     """An error of a block as one of all rows."""
     argument, found = error.argument, re.fullmatch(rf"({_KINDS_OF_DATA})\[(\d+)\]", error.argument)
     of_a_part = isinstance(block.targets, tuple) and not isinstance(error, OptionError)
