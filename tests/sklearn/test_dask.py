@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from training_cases import made
 
 from lastlayer.errors import DtypeError, OptionError, ShapeError, TargetError
-from lastlayer.sklearn import SoftmaxClassifier
+from lastlayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
 
 
 def divided(x, parts):
@@ -164,6 +164,22 @@ def test_errors():
     )
     with raises(DtypeError, text):
         model.fit(x, y).predict_top_k(parts, 2)
+    text = "SoftmaxClassifierCV.fit: X is a Dask array; expected an array in memory; "
+    with raises(DtypeError, text + "use X.compute(), or SoftmaxClassifier"):
+        SoftmaxClassifierCV().fit(parts, y)
+    text = "SoftmaxClassifier.fit: sample_weight is of shape (90, 1); expected (N,)"
+    with raises(ShapeError, text):
+        fit(parts, y, np.ones((90, 1)))
+    text = "SoftmaxClassifier.fit: y is of shape (90, 1, 1); expected labels (N,), or probabilities (N, V)"
+    with raises(ShapeError, text):
+        fit(parts, y[:, None, None])
+
+    class Frame:
+        def to_dask_array(self, lengths): ...
+
+    text = "SoftmaxClassifier.fit: X is a Dask Frame; expected an array; use X.to_dask_array(lengths=True)"
+    with raises(DtypeError, text):
+        fit(Frame(), y)
     with pytest.raises(ValueError, match="only one class"):
         fit(parts, np.zeros(90))
     with pytest.raises(ValueError, match="Unknown label type"):

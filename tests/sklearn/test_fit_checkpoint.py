@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pytest
 import scipy.sparse
@@ -92,6 +93,23 @@ def test_a_file_is_written_when_it_is_due(tmp_path, monkeypatch):
         found = file.read()
         steps.append(None if found is None else found.steps)
     assert steps == [None] * 5 + [5] * 5 + [10] * 2
+
+
+def test_partitions_go_on_from_rows_in_memory(tmp_path):
+    x, y = made(4, 3000, 8, 3)
+    model = SoftmaxClassifier(tol=1e-3, checkpoint=tmp_path / "fit").fit(x, y)
+    steps = model.n_iter_
+    model.set_params(tol=1e-8).fit(da.from_array(x, chunks=(700, -1)), y)
+    assert model.n_iter_ > steps
+    whole = SoftmaxClassifier(tol=1e-8).fit(x, y)
+    np.testing.assert_allclose(model.coef_, whole.coef_, rtol=0, atol=1e-6)
+
+
+def test_a_model_with_a_checkpoint_is_saved(tmp_path):
+    model = SoftmaxClassifier(checkpoint=tmp_path / "fit").fit(*made(5, 90, 4, 2))
+    model.save(tmp_path / "m.safetensors")
+    loaded = SoftmaxClassifier.load(tmp_path / "m.safetensors")
+    assert loaded.checkpoint == str(tmp_path / "fit")
 
 
 def test_other_problems_and_other_files_are_refused(tmp_path):

@@ -30,7 +30,10 @@ def refuse_dask(function: str, x: Any) -> None:
         remedy = "use X.to_dask_array(lengths=True)"
         raise DtypeError(function, "X", f"a Dask {type(x).__name__}", "an array", remedy)
     if is_dask(x):
-        remedy = "use X.compute(), or X.map_blocks with a function of a block"
+        other = (
+            "SoftmaxClassifier" if function.endswith(".fit") else "X.map_blocks with a function of a block"
+        )
+        remedy = f"use X.compute(), or {other}"
         raise DtypeError(function, "X", "a Dask array", "an array in memory", remedy)
 
 

@@ -129,15 +129,16 @@ def _beside(function: str, name: str, value: Any, x: Any) -> Any:
         value = value.to_dask_array(lengths=True)
     if not is_dask(value):
         value = np.asarray(value)
-        if value.ndim and len(value) == x.shape[0]:
-            return da.from_array(value, chunks=(x.chunks[0], *((n,) for n in value.shape[1:])))
-        value = da.from_array(value)
+        if value.ndim == 0 or len(value) != x.shape[0]:
+            value = da.from_array(value)  # for the errors
+        else:
+            value = da.from_array(value, chunks=(x.chunks[0], *((n,) for n in value.shape[1:])))
+    if value.ndim not in ((1,) if name == "sample_weight" else (1, 2)):
+        rule = "(N,)" if name == "sample_weight" else "labels (N,), or probabilities (N, V)"
+        raise ShapeError(function, name, f"of shape {value.shape}", rule)
     if any(np.isnan(n) for sizes in value.chunks for n in sizes):
         remedy = f"call {name}.compute_chunk_sizes() first"
         raise ShapeError(function, name, "of unknown chunk sizes", "known ones", remedy)
-    if value.ndim == 0 or value.ndim > (1 if name == "sample_weight" else 2):
-        rule = "(N,)" if name == "sample_weight" else "labels (N,), or probabilities (N, V)"
-        raise ShapeError(function, name, f"of shape {value.shape}", rule)
     return value
 
 

@@ -1,12 +1,13 @@
 """Options of estimators as JSON has them. In: numbers, text, lists, dicts. Out: JSON, and the values again.
 
 JSON has no infinity, and only text for keys: so odd numbers are ``{"float": "inf"}``, dicts
-``{"dict": [[key, value], ...]}`` and tuples ``{"tuple": [...]}``. Arrays become lists.
+``{"dict": [[key, value], ...]}`` and tuples ``{"tuple": [...]}``. Arrays become lists, and paths text.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ def to_plain(value: Any) -> Any:
     """A value as JSON; `TypeError` says what it is if it has no such form."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if value is None or type(value) in (bool, int, str):
         return value
     if isinstance(value, float):
