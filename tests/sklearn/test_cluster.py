@@ -43,6 +43,8 @@ def nobody_is_killed(client):
     model.fit(parts, da.from_array(y, chunks=700))  # by the client
     agree(model, SoftmaxClassifier(tol=1e-8, random_state=0).fit(x, y))
     assert np.array_equal(model.coef_, here.coef_)
+    newton = SoftmaxClassifier(C=0.01, tol=1e-8, solver="newton-cg")
+    agree(newton.fit(parts, y), SoftmaxClassifier(C=0.01, tol=1e-8).fit(x, y))
     assert np.array_equal(model.predict(parts).compute(), model.predict(x))
 
 

@@ -78,7 +78,14 @@ class DenseRows:
     def hessian(self, parameters: Floats) -> Callable[[Floats], Floats]:
         """The Hessian of the loss at the parameters, as a function of a direction."""
         keeps = self.count * self.logits <= _KEPT
-        kept = self.probabilities(parameters) if keeps else None
+        return self.hessian_of(parameters, self.kept(parameters) if keeps else None)
+
+    def kept(self, parameters: Floats) -> Floats:
+        """What the products of the Hessian have in common: the probabilities (N, K)."""
+        return self.probabilities(parameters)
+
+    def hessian_of(self, parameters: Floats, kept: Floats | None) -> Callable[[Floats], Floats]:
+        """The Hessian at the parameters; what is kept of them is computed in each product if it is None."""
         w, b = self._cast(parameters)
 
         def product(direction: Floats) -> Floats:

@@ -7,6 +7,8 @@ the others cannot compute again. `lastlayer` does not import Dask; who has parti
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,8 +23,7 @@ from .sparse import SparseRows
 __all__ = ["Labels", "PartitionedRows", "client_of", "persisted"]
 
 
-# Parameters may be large, and are no mistake: a warning would tell the user to send data otherwise.
-_ANY_SIZE = {"distributed.admin.large-graph-warning-threshold": "1 PiB"}
+_KEPT = 1 << 24  # probabilities that are kept in this process for the products of the Hessian
 
 
 class Labels(NamedTuple):
@@ -94,7 +95,13 @@ class PartitionedRows:
 
     def hessian(self, parameters: Floats) -> Callable[[Floats], Floats]:
         """The Hessian of the loss at the parameters, as a function of a direction."""
-        return lambda direction: self._laid_out(self._sum(_hessian, parameters, direction))
+        # Probabilities are kept by the workers, beside features that are no smaller, or in this process.
+        if client_of(*self._labels) is not None:
+            keeps = self.logits <= self.features
+        else:
+            keeps = self.count * self.logits <= _KEPT
+        kept = persisted(self._tasks(_kept, (parameters,), ())) if keeps else [None] * len(self._x)
+        return lambda direction: self._laid_out(self._sum(_hessian, parameters, direction, each=kept))
 
     def diagonal(self, parameters: Floats) -> Floats:
         """The diagonal of that, (K, D + 1)."""
@@ -150,16 +157,16 @@ class PartitionedRows:
 
         return list(dask.compute(*self._tasks(function, arguments, each)))
 
-    def _sum(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _sum(self, function: Callable[..., Any], *arguments: Any, each: Sequence[Any] = ()) -> Any:
         """The sum of function(rows, *arguments) over the partitions, by a tree of pairs."""
         import dask
 
-        parts = self._tasks(function, arguments, ())
+        parts = self._tasks(function, arguments, each)
         add = dask.delayed(_added, pure=False, traverse=False)
         while len(parts) > 1:
             pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
             parts = [add(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
-        with dask.config.set(_ANY_SIZE):
+        with _any_size():
             return dask.compute(parts[0])[0]
 
     def _tasks(self, function: Callable[..., Any], arguments: Any, each: Sequence[Any]) -> list[Any]:
@@ -194,7 +201,17 @@ def persisted(values: Sequence[Any]) -> list[Any]:
     """Delayed values, computed once and kept where they were computed."""
     import dask
 
-    return list(dask.persist(*values))
+    with _any_size():
+        return list(dask.persist(*values))
+
+
+def _any_size() -> Any:
+    """Send large parameters without a warning: they are no mistake of the user's."""
+    import dask
+
+    if "distributed" not in sys.modules:  # its settings are loaded when it is imported
+        return contextlib.nullcontext()
+    return dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PiB"})
 
 
 def _received(value: Any) -> Any:
@@ -220,8 +237,12 @@ def _sums(rows: Any, parameters: Floats) -> Sums:
     return rows.sums(parameters)  # type: ignore[no-any-return]
 
 
-def _hessian(rows: Any, parameters: Floats, direction: Floats) -> Floats:
-    return rows.hessian(parameters)(direction)  # type: ignore[no-any-return]
+def _kept(rows: Any, parameters: Floats) -> Floats:
+    return rows.kept(parameters)  # type: ignore[no-any-return]
+
+
+def _hessian(rows: Any, parameters: Floats, direction: Floats, kept: Floats | None) -> Floats:
+    return rows.hessian_of(parameters, kept)(direction)  # type: ignore[no-any-return]
 
 
 def _diagonal(rows: Any, parameters: Floats) -> Floats:

@@ -114,7 +114,15 @@ class SparseRows:
 
     def hessian(self, parameters: Floats) -> Callable[[Floats], Floats]:
         """The Hessian of the loss at the parameters, as a function of a direction."""
-        curvature = self.curvature(self.probabilities(self.logits_at(parameters)))
+        return self.hessian_of(parameters, None)
+
+    def kept(self, parameters: Floats) -> Floats:
+        """What the products of the Hessian have in common: the probabilities (N, K)."""
+        return self.probabilities(self.logits_at(parameters))
+
+    def hessian_of(self, parameters: Floats, kept: Floats | None) -> Callable[[Floats], Floats]:
+        """The Hessian at the parameters; ``kept`` of them is computed if it is None."""
+        curvature = self.curvature(self.kept(parameters) if kept is None else kept)
         return lambda direction: self.gathered(curvature(self.logits_at(direction)))
 
     def diagonal(self, parameters: Floats) -> Floats:
