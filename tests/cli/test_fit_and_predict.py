@@ -126,6 +126,40 @@ def test_what_is_written(run, files):
     assert (files / "s.parquet.part").exists() is False
 
 
+def test_no_rows(run, files):
+    assert run("fit", *WAYS["parquet"][0], "--out", "m.safetensors")[0] == 0
+    pq.write_table(pq.read_table("test.parquet").slice(0, 0), "empty.parquet")
+    np.save("empty.npy", np.ones((0, 4)))
+    for words in (["empty.parquet", "--label", "grape"], ["empty.npy"]):
+        status, said, _ = run("predict", "m.safetensors", *words, "--out", "s.parquet")
+        assert (status, said) == (0, "0 rows, 3 classes\nwrote s.parquet\n")
+        assert pq.read_table("s.parquet").num_rows == 0
+
+
+def test_categories_and_lists_are_kept_where_the_form_has_them(run, files):
+    assert run("fit", *WAYS["parquet"][0], "--out", "m.safetensors")[0] == 0
+    given = pq.read_table("test.parquet")
+    grape = given.column("grape").combine_chunks()
+    lists = pa.array([[1, 2]] * len(grape))
+    given = given.set_column(4, "grape", grape.dictionary_encode()).append_column("lists", lists)
+    pq.write_table(given, "other.parquet", row_group_size=7)
+    words = ["m.safetensors", "other.parquet", "--label", "grape", "--keep"]
+    assert run("predict", *words, "lists", "--out", "s.parquet")[0] == 0
+    found = pq.read_table("s.parquet")
+    assert found.column("lists").to_pylist() == [[1, 2]] * len(grape)
+    assert found.column("grape").to_pylist() == grape.to_pylist()
+    assert run("predict", *words, "row", "--out", "s.csv")[0] == 0
+    assert csv.read_csv("s.csv").column("grape").to_pylist() == grape.to_pylist()
+    for name in ("s.parquet", "s.csv"):
+        assert run("evaluate", name, "--label", "grape")[0] == 0
+    status, said, err = run("predict", *words, "lists", "--out", "lists.csv")
+    assert (status, said) == (2, "")
+    assert err.startswith(
+        "lastlayer: predict: --out is 'lists.csv'; expected a form that has these columns ("
+    )
+    assert not list(files.glob("lists.csv*"))
+
+
 def test_columns_are_chosen_by_name(run, files):
     """In a table with its columns in another order, and without labels."""
     assert run("fit", *WAYS["parquet"][0], "--out", "m.safetensors")[0] == 0
@@ -330,6 +364,9 @@ def test_predict_in_constant_memory(run, files, monkeypatch, form):
         ("fit train.parquet --label grape --features x9", "fit: features is 'x9'; expected a column of the"),
         ("fit train.parquet --label grape --weight x9", "fit: weight is 'x9'; expected a column of the tabl"),
         ("fit train.parquet --label x0 --features x1", "fit: Unknown label type: continuous"),
+        ("fit train.parquet --label row --features x0,row", "fit: --features has 'row'; expected other"),
+        ("fit empty.parquet --label grape --features x0", "fit: TARGETS is without a label in every row"),
+        ("predict m.safetensors test-x.npy soft.npy", "predict: TARGETS has rows of shape (3,); expected"),
         ("fit train-x.npy train-y.npy --C -1", "fit: The 'C' parameter of SoftmaxClassifier must be a float"),
         ("fit train-x.npy train-y.npy --C 1 --cv 3", "fit: --C is given with --cv, which chooses it"),
         ("fit train-x.npy train-y.npy --Cs 1,2", "fit: --Cs is given without --cv; expected both, or --C"),
@@ -368,6 +405,8 @@ def test_a_wrong_call_is_one_line_and_leaves_the_output(run, files, wine, argv, 
     pq.write_table(table(wrong, grape=NAMES[y[:100]].tolist()), "nan.parquet")
     np.save("cube.npy", x[:100].reshape(100, 2, 2))
     np.save("wide.npy", np.ones((10, 5)))
+    pq.write_table(pq.read_table("train.parquet").slice(0, 0), "empty.parquet")
+    np.save("soft.npy", np.full((78, 3), 1 / 3))
     np.save("unlabelled.npy", np.full(100, -100))
     np.save("one.npy", np.ones(100, int))
     pq.write_table(table(x, **{"logit:barolo": x[:, 0]}), "taken.parquet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -350,6 +351,7 @@ def test_plain_values(value):
 def test_arrays_and_scalars_as_plain_values():
     assert to_plain(np.array([1.5, 2.0])) == [1.5, 2.0]
     assert to_plain({np.int64(1): np.float32(0.5)}) == {"dict": [[1, 0.5]]}
+    assert to_plain(Path("a") / "b") == str(Path("a") / "b")
     assert np.isnan(from_plain(to_plain(np.nan)))
     with pytest.raises(TypeError, match="a function"):
         to_plain([test_plain_values])

@@ -129,6 +129,8 @@ def _names_of(source: Source) -> list[str] | None:
     if not isinstance(source, TableSource) or source.columns.is_list:
         return None
     for name in source.columns.scores:
+        if name == source.columns.label:
+            raise UsageError(f"--features has {name!r}; expected other columns than that of the labels")
         kind = str(source.data.schema.field(name).type)
         if not kind.startswith(("float", "double", "halffloat", "int", "uint")):
             remedy = "name the columns of the features by --features"

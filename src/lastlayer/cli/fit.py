@@ -90,6 +90,7 @@ def fit(
     caught = _fitted(model, training)
     if training.names is not None:
         model.feature_names_in_ = np.array(training.names, dtype=object)
+    model.set_params(verbose=int(verbose))  # the file is the same without a terminal
     with errors_of("fit", names={"path": "--out"}):
         model.save(out)
     _say(model, training, out)

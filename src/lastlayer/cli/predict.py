@@ -14,6 +14,7 @@ from lastlayer.errors import errors_of
 from lastlayer.evaluation.readers.columns import Columns, Wanted
 from lastlayer.evaluation.readers.datasets import Files
 from lastlayer.evaluation.readers.paths import TABLES, Request, files_of, form_of, source_of
+from lastlayer.evaluation.readers.source import Block
 from lastlayer.evaluation.table_file import arrow_for, table_file
 
 from .data import columns_of
@@ -74,7 +75,7 @@ def predict(
     names = classifier.__dict__.pop("feature_names_in_", None)  # columns are chosen by them here
     columns = columns_of(features) or (None if names is None else names.tolist())
     with errors_of("predict", names={**WORDS, "path": "--out"}):
-        pa: Any = arrow_for("predict", str(out))
+        pa: Any = arrow_for("table_file", str(out))
         found = _opened(pa, data, targets, label, columns, columns_of(keep))
         rows = _write(pa, out, classifier, found)
     temperature = float(getattr(classifier, "temperature_", 1))
@@ -115,7 +116,8 @@ def _wanted(columns: Any, label: str | None, keep: list[str]) -> Wanted:
 def _of_tables(files: Files, columns: Any, label: str | None, keep: list[str]) -> _Input:
     if label is None and "label" in files.schema.names:
         label = "label"
-    read = Columns(files, _wanted(columns, label, keep))
+    needed = Columns(files, _wanted(columns, label, keep)).names()
+    read = Columns(files, _wanted(columns, None, []))  # which leaves the others as they are
     keep = list(dict.fromkeys([*([] if label is None else [label]), *keep]))
     names = None if read.is_list else read.scores
     types = [str(files.schema.field(name).type) for name in read.scores]
@@ -123,7 +125,7 @@ def _of_tables(files: Files, columns: Any, label: str | None, keep: list[str]) -
 
     def parts() -> Iterator[_Part]:
         first, size = 0, max(1, min(1 << 16, _BLOCK_BYTES // max(8, read.row_bytes)))
-        for batch in files.batches(read.names(), size):
+        for batch in files.batches(needed, size):
             x = read.read(batch, first)[0]
             check_finite(x, names, first)
             yield _Part(x, [batch.column(name) for name in keep])
@@ -138,7 +140,7 @@ def _of_arrays(pa: Any, data: Path, targets: Path | None, label: str | None, nam
     source = source_of(Request(data, given, label, name, -1, False, {}))
     blocks = source.blocks(0)
     first = next(blocks, None)
-    kind = None if first is None or not has_labels else pa.array(to_host(first.targets).reshape(-1)[:1]).type
+    kind = None if first is None or not has_labels else pa.array(_one_a_row(first)[:1]).type
 
     def parts() -> Iterator[_Part]:
         block = first
@@ -146,11 +148,19 @@ def _of_arrays(pa: Any, data: Path, targets: Path | None, label: str | None, nam
             x = to_host(block.scores)
             check_axes(x)
             check_finite(x, None, block.first)
-            yield _Part(x, [pa.array(to_host(block.targets).reshape(-1), kind)] if has_labels else [])
+            yield _Part(x, [pa.array(_one_a_row(block), kind)] if has_labels else [])
             block = next(blocks, None)
 
     is_single = first is not None and to_host(first.scores).dtype.itemsize <= 4
     return _Input(parts(), [(label or "label", kind)] if has_labels else [], is_single)
+
+
+def _one_a_row(block: Block) -> Any:
+    """The labels of a block."""
+    found = to_host(block.targets)
+    if found.size != block.rows:
+        raise UsageError(f"TARGETS has rows of shape {found.shape[1:]}; expected a label for each row")
+    return found.reshape(-1)
 
 
 def _write(pa: Any, out: Path, classifier: Any, found: _Input) -> int:
@@ -163,7 +173,7 @@ def _write(pa: Any, out: Path, classifier: Any, found: _Input) -> int:
     kept = {name: _type_in_file(pa, out, one) for name, one in found.kept}
     schema = pa.schema({**kept, **fields}, metadata={"lastlayer.kind": "logits"})
     rows = 0
-    with table_file("predict", str(out), schema) as write:
+    with table_file("table_file", str(out), schema) as write:
         for part in found.parts:
             n = len(part.x)
             step = max(1, _BLOCK_BYTES // (8 * len(fields)))
@@ -177,15 +187,20 @@ def _write(pa: Any, out: Path, classifier: Any, found: _Input) -> int:
 
 
 def _type_in_file(pa: Any, out: Path, kind: Any) -> Any:
-    """CSV has text for booleans: here the names of the classes, "True" and "False"."""
-    return pa.string() if out.suffix.lower() == ".csv" and pa.types.is_boolean(kind) else kind
+    """CSV has no categories, and for booleans the names of the classes, "True" and "False"."""
+    if out.suffix.lower() != ".csv":
+        return kind
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.string() if pa.types.is_boolean(kind) else kind
 
 
 def _as_type(pa: Any, column: Any, kind: Any) -> Any:
     """A column that is kept, with the type that it has in the file."""
     if column.type == kind:
         return column
-    return pa.array([None if v is None else str(v) for v in column.to_pylist()], kind)
+    if pa.types.is_boolean(column.type):
+        return pa.array([None if v is None else str(v) for v in column.to_pylist()], kind)
+    return column.cast(kind)
 
 
 def _logits(classifier: Any, x: Any) -> Any:

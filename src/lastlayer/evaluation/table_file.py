@@ -35,8 +35,26 @@ def table_file(function: str, path: str, schema: Any) -> Iterator[Callable[[list
     form = os.path.splitext(path)[1].lower()
     writers: Any = importlib.import_module(f"pyarrow.{form[1:]}")
     make = writers.ParquetWriter if form == ".parquet" else writers.CSVWriter
-    with _whole_file(function, path) as unfinished, make(unfinished, schema) as writer:
-        yield lambda columns: writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+    @contextlib.contextmanager
+    def errors() -> Iterator[None]:
+        try:
+            yield
+        except pa.ArrowException as error:
+            text = str(error).splitlines()[0]
+            raise OptionError(
+                function, "path", repr(path), f"a form that has these columns ({text})"
+            ) from error
+
+    def write(columns: list[Any]) -> None:
+        with errors():
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+    with _whole_file(function, path) as unfinished:
+        with errors():
+            opened = make(unfinished, schema)
+        with opened as writer:
+            yield write
 
 
 @contextlib.contextmanager
