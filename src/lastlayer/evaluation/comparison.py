@@ -145,7 +145,9 @@ def comparison_of(tally: PairedTally) -> Comparison:
         rule, remedy = "2^-48 or more: sums are exact to 2^-120", "multiply them by one number"
         found = f"{weight / tally.n:g} in the mean"
         raise OptionError("Comparison.of", "sample_weight", found, rule, remedy)
-    documents = tally.documents if have_keys(tally.documents, tally.moments) else None
+    documents = None
+    if have_keys(tally.documents, tally.moments):
+        documents = [tally.documents.column(i) for i in range(len(tally.documents.columns))]
     notes: tuple[str, ...] = ()
     if tally.documents.places:
         notes = (

@@ -98,8 +98,8 @@ def group_metrics_of(metrics: tuple[Floats, ...], w: Floats | None) -> tuple[Flo
     return (w, w * w, *of_known, w, w * w, *of_all, *flips)
 
 
-def paired(name: str, moments: Any, documents: Any | None) -> Paired | Estimate:
-    """The estimates of a mean; their errors know of ``documents``, if given.
+def paired(name: str, moments: Any, documents: list[Floats] | None) -> Paired | Estimate:
+    """The estimates of a mean; their errors know of ``documents``, if given: the columns of these sums.
 
     Of what both models have it is a `Paired`; of "flipped" and "kl" an `Estimate`.
     """
@@ -112,7 +112,7 @@ def paired(name: str, moments: Any, documents: Any | None) -> Paired | Estimate:
         if documents is None:
             n = of.w * of.w / of.w2 if of.w2 else nan
         else:  # as many rows as have this error if they are independent
-            n = float(np.count_nonzero(documents.column(0)))
+            n = float(np.count_nonzero(documents[0]))
             share, error = of.wx / of.w if of.w else nan, difference.stderr
             variance = share - difference.value**2
             n = variance / error**2 if error > 0 and variance > 0 else n
@@ -120,13 +120,13 @@ def paired(name: str, moments: Any, documents: Any | None) -> Paired | Estimate:
     return Paired(a, b, difference)
 
 
-def _estimate(name: str, moments: Any, documents: Any | None) -> Estimate:
+def _estimate(name: str, moments: Any, documents: list[Floats] | None) -> Estimate:
     i = METRICS.index(name)
     known, is_share = i < OF_KNOWN, name in ("accuracy_a", "accuracy_b", "flipped")
     if documents is None:
         return (of_proportion if is_share else of_mean)(Moments(*moments.of(i, known)))
     of = clustered_proportion if is_share else clustered
-    return of(documents.column(int(known)), documents.column(i + 2))
+    return of(documents[int(known)], documents[i + 2])
 
 
 def _of_flips(e: Estimate, flipped: float, n: float) -> Estimate:

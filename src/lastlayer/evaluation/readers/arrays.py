@@ -30,7 +30,7 @@ class ArraySource:
         self.scores = scores = array_of("scores", scores)
         shape = tuple(int(n) for n in scores.shape)
         if not shape or (len(shape) == 1 and not binary):
-            rule = "rows of scores; of a single row pass scores[None]"
+            rule = "rows of scores; of a single row pass " + named("scores[None]")
             raise ShapeError("evaluate", "scores", f"of shape {shape}", rule)
         if binary:  # (...) or (..., 1)
             self.axis = len(shape) - 1 if len(shape) > 1 and shape[-1] == 1 else None

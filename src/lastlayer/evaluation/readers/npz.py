@@ -89,6 +89,8 @@ class ZippedArray:
             self._position = start + n
             if self._position == math.prod(self.shape):
                 self._file.read(1)  # the checksum is compared at the end
+                self._file.close()
+                self._file = None
             return np.frombuffer(data, self.dtype)
         except UNREADABLE as error:
             self._file = None
