@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
 from training_cases import made
 
@@ -27,6 +28,29 @@ def test_the_bar_shows_loss_and_gradient_norm(monkeypatch, capsys):
     assert "SoftmaxClassifier" in shown
     assert f"step {model.n_iter_}, loss {model.loss_:.6g}, gradient norm {model.gradient_norm_:.1e}" in shown
     assert capsys.readouterr().out == ""
+
+
+def test_the_command_draws_it_in_a_terminal(monkeypatch, capsys, tmp_path):
+    for needed in ("typer", "rich", "pyarrow"):
+        pytest.importorskip(needed)
+    from lastlayer.cli.main import main
+
+    x, y = made(1, 3000, 30, 5)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    command = [
+        "fit",
+        *(str(tmp_path / name) for name in ("x.npy", "y.npy")),
+        "--out",
+        str(tmp_path / "m.safetensors"),
+    ]
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    assert not main(command)
+    assert "gradient norm" in screen.getvalue()
+    assert "[SoftmaxClassifier] step" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verbose", [1, 2])
