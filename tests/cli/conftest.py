@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import wines
 from commands import NAMES, N, V
 
 from lastlayer.cli.main import main
@@ -50,3 +51,23 @@ def run(capsys, monkeypatch, folder):
         return status, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def wine():
+    """Few features of few rows, so that the accuracy is not 1; the rows to fit come first."""
+    pytest.importorskip("sklearn")
+    from sklearn.datasets import load_wine
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = load_wine(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(x))
+    return StandardScaler().fit_transform(x)[order][:, 1:5], y[order]
+
+
+@pytest.fixture
+def files(wine, tmp_path, monkeypatch, run):  # after `run`, which goes to another folder
+    """A folder to work in, with the wines in files of every form."""
+    monkeypatch.chdir(tmp_path)
+    wines.write(*wine, 100)
+    return tmp_path
