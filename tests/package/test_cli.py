@@ -269,7 +269,9 @@ def test_an_unforeseen_error_is_status_3(run, monkeypatch):
     assert "please report it" in err
 
 
-@pytest.mark.parametrize("command", ["explain", "evaluate", "calibrate", "merge", "check", "backends"])
+@pytest.mark.parametrize(
+    "command", ["explain", "evaluate", "compare", "calibrate", "merge", "check", "backends"]
+)
 def test_help_has_an_example(run, command):
     status, out, _ = run(command, "--help")
     assert status == 0

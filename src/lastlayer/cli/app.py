@@ -14,6 +14,7 @@ from lastlayer.errors import errors_of
 from .backends import backends
 from .calibrate import calibrate
 from .check import check
+from .compare import compare
 from .evaluate import evaluate
 from .explain import WithNumbers, explain
 from .fit import fit
@@ -34,7 +35,7 @@ Exit status: 0 done, 1 check found an error, 2 wrong call or input, 3 fault of l
 """
 
 app = typer.Typer(name="lastlayer", help=_HELP, rich_markup_mode=None, pretty_exceptions_enable=False)
-for _command in (fit, predict, evaluate, calibrate, merge, check, explain, backends):
+for _command in (fit, predict, evaluate, compare, calibrate, merge, check, explain, backends):
     _class = WithNumbers if _command is explain else None
     app.command(cls=_class)(errors_of(_command.__name__)(_command))  # errors name what the user called
 

@@ -1,24 +1,28 @@
-"""``lastlayer merge``: add up saved tallies."""
+"""``lastlayer merge``: add up saved tallies, of one model or of two that are compared."""
 
 from __future__ import annotations
 
+import json as json_text
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import lastlayer as ll
+from lastlayer.evaluation.saved_pairs import SCHEMA as PAIRED
 
 from .data import JsonFile, as_json, write
-from .tables import show_evaluation
+from .tables import show_comparison, show_evaluation
 from .usage import UsageError
 
 __all__ = ["merge"]
 
 
 def merge(
-    tallies: Annotated[list[Path], typer.Argument(metavar="TALLY", help="Files of evaluate --tally.")],
+    tallies: Annotated[
+        list[Path], typer.Argument(metavar="TALLY", help="Files of evaluate --tally, or of compare --tally.")
+    ],
     json: JsonFile = None,
     tally: Annotated[Path | None, typer.Option(help="Write the sum to this file.")] = None,
 ) -> None:
@@ -29,7 +33,7 @@ def merge(
       lastlayer merge part1.tally part2.tally
       lastlayer merge part*.tally --json result.json --tally all.tally
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
-    total: ll.Tally | None = None
+    total: Any = None
     if str(json) == "-" and str(tally) == "-":
         raise UsageError("merge: --tally is '-'; expected a file, since --json is '-' too")
     for i, path in enumerate(tallies):
@@ -40,18 +44,26 @@ def merge(
             total = one if total is None else total + one
         except ll.LastlayerError as error:
             raise UsageError(f"merge: {str(path)!r}: {error}") from error
-    assert total is not None
-    result = total.result()
+    result = ll.Comparison.of(total) if isinstance(total, ll.PairedTally) else total.result()
     if tally is not None:
         write("tally", tally, total.to_bytes())
     if json is not None:
-        write("json", json, as_json(result.to_dict()))
-    if str(json) != "-" and str(tally) != "-":
+        numbers = result.numbers() if isinstance(result, ll.Comparison) else result.to_dict()
+        write("json", json, as_json(numbers))
+    if "-" in (str(json), str(tally)):
+        return
+    if isinstance(result, ll.Comparison):
+        show_comparison(result)
+    else:
         show_evaluation(result)
 
 
-def _read(path: Path) -> ll.Tally:
+def _read(path: Path) -> ll.Tally | ll.PairedTally:
     try:
-        return ll.Tally.from_bytes(path.read_bytes())
+        text = path.read_bytes()
+        saved = json_text.loads(text)
+        schema = saved.get("schema") if isinstance(saved, dict) else None
+        kind: Any = ll.PairedTally if schema == PAIRED else ll.Tally
+        return kind.from_bytes(text)  # type: ignore[no-any-return]
     except (ll.LastlayerError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"merge: TALLY is {str(path)!r}; expected a saved tally ({error})") from error

@@ -1,4 +1,4 @@
-"""The numbers of an evaluation in a terminal. In: `Evaluation` or `Temperature`. Out: printed tables."""
+"""Results in a terminal. In: `Evaluation`, `Comparison` or `Temperature`. Out: printed tables."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 import lastlayer as ll
 
-from .page import new_table, number_text, open_console
+from .page import new_table, number_text, open_console, signed_text
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["show_evaluation", "show_temperature"]
+__all__ = ["show_comparison", "show_evaluation", "show_temperature"]
 
 _SECTIONS = (
     ("loss", (
@@ -51,6 +51,52 @@ def show_evaluation(result: ll.Evaluation, to_stderr: bool = False) -> None:
     _show_classes(console, result)
     _show_groups(console, result)
     _show_remarks(console, result)
+
+
+def show_comparison(result: ll.Comparison) -> None:
+    """Print the differences, those of groups, the flips and the divergence."""
+    console = open_console("compare")
+    said = [f"{result.n:,} rows"]
+    names = ("ignored", "invalid_a", "invalid_b", "unknown")
+    said += [f"{getattr(result, k):,} {k.replace('_', ' in ')}" for k in names if getattr(result, k)]
+    said += [" and ".join(dict.fromkeys(result.kind))]
+    if result.temperature != (1.0, 1.0):
+        said.append("temperatures {:.6g} and {:.6g}".format(*result.temperature))
+    _print(console, ", ".join(said))
+    table = new_table("", "a", "b", "b - a", "95 % from", "to")
+    for name in ("log_loss", "accuracy", "brier"):
+        a, b, d = getattr(result, name)
+        differences = (signed_text(v) for v in (d.value, d.low, d.high))
+        table.add_row(name, number_text(a.value), number_text(b.value), *differences)
+    _show(console, table)
+    table = new_table("rows right in", "rows")
+    for name, rows in zip(("a alone", "b alone", "both", "neither"), result.flips, strict=True):
+        table.add_row(name, f"{rows:,}")
+    _show(console, table)
+    _print(console, f" McNemar's exact test: p = {result.mcnemar:.4g}")
+    table = new_table("KL(a || b), nats", "value", "from", "to")
+    kl = result.kl
+    table.add_row("mean, 95 %", *map(number_text, (kl.value, kl.low, kl.high)))
+    for q, quantile in result.kl_quantiles.items():
+        name = {0.5: "median, bounds", 1.0: "largest, bounds"}.get(q, f"{100 * q:g} % of rows, bounds")
+        table.add_row(name, *map(number_text, quantile))
+    _show(console, table)
+    _show_group_differences(console, result)
+    for line in result.notes:
+        _print(console, line)
+
+
+def _show_group_differences(console: Console, result: ll.Comparison) -> None:
+    if not result.by_group:
+        return
+    table = new_table("group, b - a", "rows", "log_loss", "accuracy", "95 % from", "to")
+    for key, group in list(result.by_group.items())[:_GROUPS]:
+        right = group.accuracy
+        numbers = (signed_text(v) for v in (group.log_loss.value, right.value, right.low, right.high))
+        table.add_row(_name(key), f"{group.n:,}", *numbers)
+    if len(result.by_group) > _GROUPS:
+        table.add_row(f"... {len(result.by_group) - _GROUPS:,} more")
+    _show(console, table)
 
 
 def show_temperature(found: ll.Temperature) -> None:

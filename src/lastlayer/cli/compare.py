@@ -1,0 +1,101 @@
+"""``lastlayer compare``: two models on the same rows, by their scores in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import lastlayer as ll
+
+from .data import (
+    Binary,
+    Columns,
+    Ignore,
+    JsonFile,
+    Kind,
+    Label,
+    Labels,
+    Progress,
+    Weight,
+    as_json,
+    columns_of,
+    labels_of,
+    temperature_of,
+    write,
+)
+from .tables import show_comparison
+from .usage import UsageError
+
+__all__ = ["compare"]
+
+_A = "The scores of model a: a file of .npy, .npz, .safetensors, .parquet or .csv, a folder, or a pattern."
+_KIND_B = "What the scores of B are, if not the same."
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help=_A)],
+    b: Annotated[
+        Path, typer.Argument(metavar="B", help="Those of model b, of the same rows in the same order.")
+    ],
+    targets: Annotated[
+        Path | None,
+        typer.Argument(metavar="TARGETS", help="The file of the targets, if A does not hold them."),
+    ] = None,
+    kind: Kind = "logits",
+    kind_b: Annotated[
+        Literal["logits", "probabilities", "log-probabilities"] | None,
+        typer.Option(help=_KIND_B, show_default=False),
+    ] = None,
+    label: Label = None,
+    columns: Columns = None,
+    labels: Labels = None,
+    weight: Weight = None,
+    group: Annotated[
+        str | None, typer.Option(help="A column of A: differences for each of its values.")
+    ] = None,
+    document: Annotated[
+        str | None, typer.Option(help="A column of A: the text that a row belongs to.")
+    ] = None,
+    temperature: Annotated[str, typer.Option(help="Of A: a number, or a file that calibrate wrote.")] = "1",
+    temperature_b: Annotated[str, typer.Option(help="Of B: a number, or a file that calibrate wrote.")] = "1",
+    ignore_index: Ignore = -100,
+    binary: Binary = False,
+    invalid: Annotated[
+        Literal["count", "skip"], typer.Option(help="Rows with NaN: count as wrong, or leave out of both.")
+    ] = "count",
+    unknown: Annotated[
+        Literal["error", "wrong"], typer.Option(help="Labels that are no class: stop, or count as wrong.")
+    ] = "error",
+    json: JsonFile = None,
+    tally: Annotated[Path | None, typer.Option(help="Write the sums to this file, for merge.")] = None,
+    progress: Progress = True,
+) -> None:
+    """Compare two models on the same rows: differences, B minus A, with paired 95 % intervals.
+
+    \b
+    Examples:
+      lastlayer compare old.npy new.npy labels.npy
+      lastlayer compare old.parquet new.parquet --label answer --group site --json comparison.json
+      lastlayer compare logits.npy logits.npy labels.npy --temperature-b temperature.json
+    """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
+    for option, path in (("--json", json), ("--tally", tally)):
+        if path is not None and str(path) != "-" and not path.absolute().parent.is_dir():
+            raise UsageError(f"compare: {option} is {str(path)!r}; expected a file in a folder that exists")
+        if path is not None and str(path) != "-" and path in (a, b, targets):
+            raise UsageError(f"compare: {option} is {str(path)!r}; expected another file than the input")
+    if str(json) == "-" and str(tally) == "-":
+        raise UsageError("compare: --tally is '-'; expected a file, since --json is '-' too")
+    result = ll.compare(
+        a, b, targets, kind=(kind, kind_b or kind), label=label, columns=columns_of(columns),
+        labels=labels_of(labels), sample_weight=weight, groups=group, documents=document,
+        temperature=(temperature_of(temperature), temperature_of(temperature_b)), ignore_index=ignore_index,
+        binary=binary, invalid=invalid, unknown=unknown, progress=progress,
+    )  # fmt: skip
+    if tally is not None:
+        write("tally", tally, result.to_bytes())
+    if json is not None:
+        write("json", json, as_json(result.numbers()))
+    if "-" not in (str(json), str(tally)):
+        show_comparison(result)
