@@ -327,6 +327,12 @@ def test_damaged_files(tmp_path):
         path.write_bytes(length.to_bytes(8, "little") + whole[8:])
         with pytest.raises(ll.OptionError, match="its header has"):
             SoftmaxClassifier.load(path)
+    for at in (-1, -60, whole.index(b"auto")):
+        other = bytearray(whole)
+        other[at] ^= 1
+        path.write_bytes(other)
+        with pytest.raises(ll.OptionError, match="its digest does not fit what it holds"):
+            SoftmaxClassifier.load(path)
     path.write_bytes(b"\x80\x04K\x01.")  # a pickle
     with pytest.raises(ll.OptionError):
         SoftmaxClassifier.load(path)

@@ -6,6 +6,7 @@ holds is checked before it is believed: names, types, shapes, and that every wei
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -66,9 +67,20 @@ def write_model(path: Any, model: Any) -> None:
         saved["classes"] = None
     else:
         saved["classes"] = _names_of(classes)
-    _write_safetensors(
-        path, tensors, {"schema": f"{_SCHEMA}{_VERSION}", "model": json.dumps(saved, allow_nan=False)}
-    )
+    text = json.dumps(saved, allow_nan=False)
+    arrays = {name: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for name, a in tensors.items()}
+    metadata = {"schema": f"{_SCHEMA}{_VERSION}", "model": text, "digest": _digest(text, arrays)}
+    _write_safetensors(path, arrays, metadata)
+
+
+def _digest(text: str, arrays: dict[str, Any]) -> str:
+    """SHA-256 of all that a file holds."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        a = arrays[name]
+        found.update(f"{name} {a.dtype.str} {a.shape}".encode())
+        found.update(np.ascontiguousarray(a).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
 
 
 def _names_of(classes: Any) -> dict[str, Any]:
@@ -79,8 +91,7 @@ def _names_of(classes: Any) -> dict[str, Any]:
     return {"dtype": "text" if classes.dtype.kind == "T" else classes.dtype.str, "labels": labels}
 
 
-def _write_safetensors(path: str, tensors: dict[str, Any], metadata: dict[str, str]) -> None:
-    arrays = {name: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for name, a in tensors.items()}
+def _write_safetensors(path: str, arrays: dict[str, Any], metadata: dict[str, str]) -> None:
     header: dict[str, Any] = {"__metadata__": metadata}
     at = 0
     for name, a in sorted(arrays.items(), key=lambda item: -item[1].itemsize):  # so that each is aligned
@@ -155,6 +166,10 @@ def _model_of(file: ArrayFile) -> Model:
         set(saved) == {"class", "options", "fitted", "features", "temperature", "classes"}, "its keys differ"
     )
     arrays = {name: np.array(opened()) for name, opened in file.arrays.items()}
+    given = file.metadata.get("digest")  # files that others made may have none
+    _require(
+        given in (None, _digest(file.metadata["model"], arrays)), "its digest does not fit what it holds"
+    )
     classes = _classes_of(saved["classes"], arrays)
     unknown = set(arrays) - set(_TENSORS.values())
     _require(not unknown, f"it has an unknown tensor {min(unknown, default='')!r}")
