@@ -44,7 +44,7 @@ def nobody_is_killed(client):
     agree(model, SoftmaxClassifier(tol=1e-8, random_state=0).fit(x, y))
     assert np.array_equal(model.coef_, here.coef_)
     newton = SoftmaxClassifier(C=0.01, tol=1e-8, solver="newton-cg")
-    agree(newton.fit(parts, y), SoftmaxClassifier(C=0.01, tol=1e-8).fit(x, y))
+    agree(newton.fit(da.from_array(x, chunks=(1600, -1)), y), SoftmaxClassifier(C=0.01, tol=1e-8).fit(x, y))
     assert np.array_equal(model.predict(parts).compute(), model.predict(x))
 
 
@@ -62,7 +62,7 @@ def a_worker_is_killed_between_two_passes(client, monkeypatch):
 
     fit_as_ever = solving.fit
     monkeypatch.setattr(solving, "fit", fit)
-    model = SoftmaxClassifier(tol=1e-8, random_state=0).fit(da.from_array(x, chunks=(400, -1)), y)
+    model = SoftmaxClassifier(tol=1e-8, random_state=0).fit(da.from_array(x, chunks=(1000, -1)), y)
     monkeypatch.undo()
     assert killed
     assert not set(killed) & workers(client)
@@ -74,12 +74,12 @@ def a_worker_is_killed_while_it_computes(client, tmp_path):
     before, mark = workers(client), tmp_path / "killed"
 
     def load(block, block_info=None):
-        if block_info and block_info[0]["chunk-location"] == (3, 0) and not mark.exists():
+        if block_info and block_info[0]["chunk-location"] == (2, 0) and not mark.exists():
             mark.write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
         return block
 
-    parts = da.from_array(x, chunks=(400, -1)).map_blocks(load, meta=x[:0])
+    parts = da.from_array(x, chunks=(1000, -1)).map_blocks(load, meta=x[:0])
     model = SoftmaxClassifier(tol=1e-8, random_state=0).fit(parts, y)
     assert int(mark.read_text()) in before - workers(client)
     agree(model, SoftmaxClassifier(tol=1e-8, random_state=0).fit(x, y))
