@@ -50,6 +50,34 @@ def test_other_targets_in_b(tmp_path):
     assert ll.compare(tmp_path / "a.npz", tmp_path / "b.npy").n == 12  # it has none
 
 
+def test_targets_of_b_that_are_too_few(tmp_path):
+    np.savez(tmp_path / "a.npz", logits=Z, targets=Y)
+    np.savez(tmp_path / "b.npz", logits=Z, targets=Y[:9])
+    with raises(ll.ShapeError, "compare: targets is of length 9; expected 12 as b has on its first axis"):
+        ll.compare(tmp_path / "a.npz", tmp_path / "b.npz")
+
+
+def test_tables_whose_length_is_known_at_the_end(tmp_path):
+    pytest.importorskip("pyarrow")
+
+    def write(name, rows, label="label"):
+        lines = [",".join(["logit:x", "logit:y", "logit:z", label])]
+        lines += [",".join(map(str, [*Z[i], "xyz"[Y[i]]])) for i in range(rows)]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        return tmp_path / name
+
+    a, b = write("a.csv", 12), write("b.csv", 10)
+    with raises(ll.ShapeError, "compare: b is of 10 rows; expected as many as a has, which has more"):
+        ll.compare(a, b)
+    with raises(ll.ShapeError, "compare: b is of more than 10 rows; expected 10, as a has"):
+        ll.compare(b, a)
+    found = ll.compare(a, write("c.csv", 12, "other"))  # b has no column of labels: those of a
+    assert found.numbers() == ll.compare(Z, Z, Y).numbers() | {"labels": ["x", "y", "z"]}
+    columns = "('logit:x', 'logit:y', 'logit:z', 'label')"
+    with raises(ll.OptionError, f"compare: label is 'y'; expected a column of the table {columns}"):
+        ll.compare(a, b, label="y")
+
+
 def test_other_names_of_classes_in_b():
     pa = pytest.importorskip("pyarrow")
     first = pa.table({"logit:x": Z[:, 0], "logit:y": Z[:, 1], "label": ["x"] * 12})

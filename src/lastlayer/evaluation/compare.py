@@ -115,7 +115,7 @@ def _second(request: Request) -> tuple[Source, bool]:
     if request.targets is None:
         try:
             return _source("b", request), True
-        except LastlayerError as error:
+        except OptionError as error:  # it has none, or no column of this name
             if error.argument not in ("targets", "label"):
                 raise
     return _source("b", request._replace(targets=_NONE, label=None)), False
