@@ -59,7 +59,7 @@ def test_options_of_each_model_and_groups(run, data, tmp_path):
     assert "mcnemar takes rows as independent" in out
 
 
-def test_tallies_are_merged(run, data, other, tmp_path):
+def test_tallies_are_merged_and_columns_of_one_file_compared(run, data, other, tmp_path):
     (_, b), (z, y) = other, data
     for name, rows in (("1", slice(0, 150)), ("2", slice(150, N))):
         np.savez(tmp_path / f"a{name}.npz", logits=z[rows], targets=y[rows])
@@ -76,6 +76,10 @@ def test_tallies_are_merged(run, data, other, tmp_path):
     status, _, err = run("merge", tallies[0], tmp_path / "one.tally")
     assert status == 2
     assert "PairedTally: other is a Tally; expected a PairedTally" in err
+    np.savez(tmp_path / "both.npz", old=z, new=b, targets=y)
+    both = tmp_path / "both.npz"
+    status, out, _ = run("compare", both, both, "--columns", "old", "--columns-b", "new", "--json", "-")
+    assert (status, json.loads(out)) == (0, json.loads(expected.to_json()))
 
 
 @pytest.mark.parametrize(

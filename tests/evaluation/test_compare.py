@@ -185,6 +185,18 @@ def test_sources_of_different_forms():
     assert ll.compare(named, named).n == N
 
 
+def test_both_models_in_one_table_or_file(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    columns = {f"{m}:{k}": z[:, k] for m, z in (("old", A), ("new", B)) for k in range(V)}
+    names = [[name for name in columns if name.startswith(m)] for m in ("old", "new")]
+    expected = ll.compare(A, B, Y)
+    table = pa.table(columns | {"label": Y})
+    assert ll.compare(table, table, columns=names[0], columns_b=names[1]) == expected
+    np.savez(tmp_path / "both.npz", old=A, new=B, targets=Y)
+    path = tmp_path / "both.npz"
+    assert ll.compare(path, path, columns="old", columns_b="new") == expected
+
+
 def test_logits_beside_probabilities_and_before_beside_after_calibration():
     found = ll.compare(A, softmax(B), Y, kind=("logits", "probabilities"))
     assert found.log_loss.difference.value == pytest.approx(LOSS.mean(), rel=1e-12)

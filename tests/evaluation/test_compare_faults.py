@@ -82,8 +82,10 @@ def test_other_names_of_classes_in_b():
     pa = pytest.importorskip("pyarrow")
     first = pa.table({"logit:x": Z[:, 0], "logit:y": Z[:, 1], "label": ["x"] * 12})
     other = pa.table({"logit:x": Z[:, 0], "logit:z": Z[:, 1], "label": ["x"] * 12})
-    with raises(ll.OptionError, "compare: the name of class 1 in b is 'z'; expected 'y', as in a"):
+    remedy = "pass labels=[...] if they are the same classes"
+    with raises(ll.OptionError, f"compare: the name of class 1 in b is 'z'; expected 'y', as in a; {remedy}"):
         ll.compare(first, other)
+    assert ll.compare(first, other, labels=["x", "y"]).labels == ("x", "y")
 
 
 def test_errors_say_which_model_and_which_row():

@@ -50,6 +50,9 @@ def compare(
     ] = None,
     label: Label = None,
     columns: Columns = None,
+    columns_b: Annotated[
+        str | None, typer.Option(help="The columns of B, if they have other names.", show_default=False)
+    ] = None,
     labels: Labels = None,
     weight: Weight = None,
     group: Annotated[
@@ -89,6 +92,7 @@ def compare(
         raise UsageError("compare: --tally is '-'; expected a file, since --json is '-' too")
     result = ll.compare(
         a, b, targets, kind=(kind, kind_b or kind), label=label, columns=columns_of(columns),
+        columns_b=columns_of(columns_b),
         labels=labels_of(labels), sample_weight=weight, groups=group, documents=document,
         temperature=(temperature_of(temperature), temperature_of(temperature_b)), ignore_index=ignore_index,
         binary=binary, invalid=invalid, unknown=unknown, progress=progress,

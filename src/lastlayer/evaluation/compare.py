@@ -33,6 +33,7 @@ def compare(
     kind: Any = "logits",
     label: str | None = None,
     columns: Any = None,
+    columns_b: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
     documents: Any = None,
@@ -59,6 +60,8 @@ def compare(
         What the scores are; what divides logits.
     label, columns, sample_weight, groups, documents, progress
         As in `evaluate`; columns of facts are those of a.
+    columns_b : str or sequence of str, optional
+        The columns of b, if they have other names: both models may stand in one table or file.
     axis, binary, labels, ignore_index, invalid, unknown
         As in `PairedTally`.
 
@@ -90,8 +93,11 @@ def compare(
         facts = {"sample_weight": sample_weight, "groups": groups, "documents": documents}
         facts = {name: value for name, value in facts.items() if value is not None}
         of_a = _source("a", Request(a, targets, label, columns, axis, binary, facts, kinds[0]))
-        of_b, has_targets = _second(Request(b, targets, label, columns, axis, binary, {}, kinds[1]))
+        columns_b = columns if columns_b is None else columns_b
+        of_b, has_targets = _second(Request(b, targets, label, columns_b, axis, binary, {}, kinds[1]))
         _check_sizes(of_a, of_b)
+        if labels is None:
+            _check_names(of_a.labels, of_b.labels)
         tally = PairedTally(
             of_a.classes, kind=kinds, labels=of_a.labels if labels is None else labels, axis=axis,
             binary=binary, ignore_index=ignore_index, temperature=temperature, invalid=invalid,
@@ -129,10 +135,14 @@ def _check_sizes(a: Source, b: Source) -> None:
     shapes = [getattr(source, "shape", None) for source in (a, b)]
     if None not in shapes and shapes[0] != shapes[1]:
         raise ShapeError("compare", "b", f"of rows of shape {shapes[1]}", f"{shapes[0]}, the rows of a")
-    if None not in (a.labels, b.labels) and a.labels != b.labels:
-        first = next(i for i, (x, y) in enumerate(zip(a.labels or (), b.labels or (), strict=True)) if x != y)
-        found, rule = repr((b.labels or ())[first]), f"{(a.labels or ())[first]!r}, as in a"
-        raise OptionError("compare", f"the name of class {first} in b", found, rule)
+
+
+def _check_names(a: tuple[Any, ...] | None, b: tuple[Any, ...] | None) -> None:
+    if a is None or b is None or a == b:
+        return
+    k = next(k for k, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
+    remedy = "pass labels=[...] if they are the same classes"
+    raise OptionError("compare", f"the name of class {k} in b", repr(b[k]), f"{a[k]!r}, as in a", remedy)
 
 
 # --- side by side -------------------------------------------------------------------------------------------
