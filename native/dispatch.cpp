@@ -150,10 +150,7 @@ bool run_job(const Job& job, const Runner& runner) {
     arena.release_large();
     return true;
   }
-  using Question = bool (*)() noexcept;
-  Question question = runner.interrupted;
-  auto ask = [](void* data) noexcept { return (*static_cast<Question*>(data))(); };
-  Stop stop(question ? +ask : nullptr, &question);
+  Stop stop(runner.interrupted);
   std::atomic<bool> exhausted{false};
   auto task = [&](std::int64_t i) noexcept {
     const std::int64_t begin = i * rows, end = begin + rows < shape.rows ? begin + rows : shape.rows;

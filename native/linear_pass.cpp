@@ -262,10 +262,7 @@ LinearSums linear_pass(const LinearPass& p, double* gradient, const Runner& runn
   if (found.complete) return found;
   Call call(p, *current());
   Workers workers(call);
-  using Question = bool (*)() noexcept;
-  Question question = runner.interrupted;
-  auto ask = [](void* data) noexcept { return (*static_cast<Question*>(data))(); };
-  Stop stop(question ? +ask : nullptr, &question);
+  Stop stop(runner.interrupted);
   std::atomic<bool> exhausted{false};
   auto run = [&](std::int64_t task) noexcept {
     try {

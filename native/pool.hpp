@@ -46,11 +46,17 @@ class Stop {
   // `interrupted` is called every 30 ms at most, on the thread that makes this object. Null: never stopped.
   explicit Stop(bool (*interrupted)(void*) noexcept = nullptr, void* data = nullptr)
       : interrupted_(interrupted), data_(data) {}
+  // The same for a function without data, as a Runner has it.
+  explicit Stop(bool (*interrupted)() noexcept)
+      : plain_(interrupted), interrupted_(interrupted ? &ask_plain : nullptr), data_(this) {}
   bool asked() noexcept;
   // The last answer, without asking again.
   bool was_asked() const noexcept { return set_.load(std::memory_order_relaxed); }
 
  private:
+  static bool ask_plain(void* stop) noexcept { return static_cast<Stop*>(stop)->plain_(); }
+
+  bool (*const plain_)() noexcept = nullptr;
   bool (*const interrupted_)(void*) noexcept;
   void* const data_;
   const std::thread::id caller_ = std::this_thread::get_id();

@@ -14,10 +14,7 @@ constexpr std::int64_t worth_waking = 1 << 16;  // multiplications from which th
 
 SparseResult sparse_product(const SparseRows& a, const Runner& runner) {
   const Table& table = *current();
-  using Question = bool (*)() noexcept;
-  Question question = runner.interrupted;
-  auto ask = [](void* data) noexcept { return (*static_cast<Question*>(data))(); };
-  Stop stop(question ? +ask : nullptr, &question);
+  Stop stop(runner.interrupted);
   std::atomic<bool> valid{true};
   const std::int64_t rows_a_task = (a.rows + most_tasks - 1) / most_tasks;
   const std::int64_t tasks = rows_a_task ? (a.rows + rows_a_task - 1) / rows_a_task : 0;

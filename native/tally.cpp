@@ -60,10 +60,7 @@ TallyFound TallyCall::count(const Runner& runner) {
   const bool alone = N * V < (runner.hosted ? worth_sharing : worth_waking);
   const std::int64_t threads = alone ? 1 : runner.threads, share = (N + threads - 1) / threads;
   const std::int64_t of_a_task = std::min((scores_a_task / V + 16) / 16 * 16, share);
-  using Question = bool (*)() noexcept;
-  Question question = runner.interrupted;
-  auto ask = [](void* data) noexcept { return (*static_cast<Question*>(data))(); };
-  Stop stop(question ? +ask : nullptr, &question);
+  Stop stop(runner.interrupted);
   std::atomic<bool> exhausted{false};
   auto task = [&](std::int64_t i) noexcept {
     try {

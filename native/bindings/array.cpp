@@ -9,11 +9,12 @@
 namespace nb = nanobind;
 
 namespace lastlayer {
-namespace {
 
-[[noreturn]] void refuse(const char* name, const std::string& what) {
+void refuse(const char* name, const std::string& what) {
   throw std::invalid_argument(std::string(name) + ": " + what);
 }
+
+namespace {
 
 // The struct module's letters.
 Dtype dtype_of_buffer(const char* format, bool bfloat, const char* name) {

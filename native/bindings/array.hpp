@@ -11,11 +11,15 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "kernels.hpp"
 
 namespace lastlayer {
+
+// Raises ValueError: an argument of a call from Python is not what it has to be.
+[[noreturn]] void refuse(const char* name, const std::string& what);
 
 // Keeps an array's memory: a buffer, released in the end, or a reference to a tensor.
 class Keeper {

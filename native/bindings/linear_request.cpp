@@ -1,6 +1,5 @@
 #include "linear_request.hpp"
 
-#include <stdexcept>
 #include <string>
 
 #include "array.hpp"
@@ -13,10 +12,6 @@ namespace nb = nanobind;
 
 namespace lastlayer {
 namespace {
-
-[[noreturn]] void refuse(const char* name, const char* what) {
-  throw std::invalid_argument(std::string(name) + ": " + what);
-}
 
 bool is_real(Dtype d) { return d == Dtype::f16 || d == Dtype::f32 || d == Dtype::f64; }
 

@@ -1,7 +1,6 @@
 #include "request.hpp"
 
 #include <cstring>
-#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -19,10 +18,6 @@ namespace {
 constexpr std::int64_t worth_releasing = 4096;
 
 thread_local int threads_in_use = 0;
-
-[[noreturn]] void refuse(const char* name, const char* what) {
-  throw std::invalid_argument(std::string(name) + ": " + what);
-}
 
 // The memory of one number a row: the caller's, or aligned memory in its place.
 struct RowMemory {

@@ -1,7 +1,6 @@
 #include "tally_request.hpp"
 
 #include <deque>
-#include <stdexcept>
 #include <string>
 
 #include "array.hpp"
@@ -16,10 +15,6 @@ namespace nb = nanobind;
 
 namespace lastlayer {
 namespace {
-
-[[noreturn]] void refuse(const char* name, const char* what) {
-  throw std::invalid_argument(std::string(name) + ": " + what);
-}
 
 // The arrays of a dict, by name, held for the length of a call.
 class Arrays {

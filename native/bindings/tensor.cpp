@@ -87,7 +87,7 @@ const Producer* find() {
   return fresh;
 }
 
-[[noreturn]] void refuse(const char* name, const std::string& what) {
+[[noreturn]] void refuse_tensor(const char* name, const std::string& what) {
   throw nb::type_error((std::string(name) + ": " + what).c_str());
 }
 
@@ -97,7 +97,8 @@ void read(const Producer& torch, nb::handle object, const char* name, TensorView
     nb::raise_from(reason, PyExc_TypeError, "%s: a tensor whose memory cannot be read from here", name);
   }
   if (view.device != cpu)
-    refuse(name, "a tensor on DLPack device " + std::to_string(view.device) + "; expected one on the CPU");
+    refuse_tensor(name,
+                  "a tensor on DLPack device " + std::to_string(view.device) + "; expected one on the CPU");
 }
 
 nb::object ask(PyObject* method, nb::handle object) {
@@ -111,7 +112,8 @@ nb::object ask(PyObject* method, nb::handle object) {
 void refuse_negated(const Producer& torch, nb::handle object, const char* name) {
   const int negated = PyObject_IsTrue(ask(torch.is_neg, object).ptr());
   if (negated < 0) throw nb::python_error();
-  if (negated) refuse(name, "a tensor whose negation is still to be done; expected tensor.resolve_neg()");
+  if (negated)
+    refuse_tensor(name, "a tensor whose negation is still to be done; expected tensor.resolve_neg()");
 }
 
 // A storage can be made smaller under a tensor (untyped_storage().resize_), which keeps its shape.
@@ -133,7 +135,7 @@ void refuse_freed(const Producer& torch, nb::handle object, const char* name, co
   const double offset = PyFloat_AsDouble(ask(torch.storage_offset, object).ptr());
   if (PyErr_Occurred()) throw nb::python_error();
   if ((offset + last + 1) * item > bytes)
-    refuse(name, "a tensor whose storage was freed, or made smaller than it");
+    refuse_tensor(name, "a tensor whose storage was freed, or made smaller than it");
 }
 
 }  // namespace
