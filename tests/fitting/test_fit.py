@@ -7,29 +7,13 @@ import pytest
 import scipy.sparse
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.linear_model import LogisticRegression
+from training_cases import loss_and_gradient, made
 
 from lastlayer import selection
 from lastlayer.fitting.dense import DenseRows
 from lastlayer.fitting.fit import fit
 from lastlayer.fitting.plan import Plan, Size, choose
 from lastlayer.fitting.sparse import SparseRows
-
-
-def objective(x, y, parameters, penalty, weight=None):
-    """F and its gradient in float64, written out; ``y`` are indices, or rows of probabilities."""
-    x = np.asarray(x, np.float64)
-    w, b = parameters[:, :-1], parameters[:, -1]
-    z = x @ w.T + b
-    if len(w) == 1:
-        z = np.concatenate([np.zeros_like(z), z], axis=1)
-    t = np.eye(z.shape[1])[y] if np.ndim(y) == 1 else np.asarray(y, np.float64)
-    s = np.ones(len(x)) if weight is None else weight
-    peak = z.max(axis=1, keepdims=True)
-    lse = np.log(np.exp(z - peak).sum(axis=1)) + peak[:, 0]
-    loss = (s * (lse - (t * z).sum(axis=1))).sum() / s.sum() + 0.5 * penalty * (w**2).sum()
-    r = s[:, None] * (np.exp(z - lse[:, None]) - t) / s.sum()
-    r = r[:, 1:] if len(w) == 1 else r
-    return loss, np.concatenate([r.T @ x + penalty * w, r.sum(axis=0)[:, None]], axis=1)
 
 
 def fitted(x, y, *, weight=None, tol=1e-6, penalty=None, classes=None, intercept=True, **plan):
@@ -39,13 +23,6 @@ def fitted(x, y, *, weight=None, tol=1e-6, penalty=None, classes=None, intercept
     penalty = 1 / rows.total if penalty is None else penalty
     plan = choose(Size(*x.shape, classes, rows.dtype.itemsize, kind is SparseRows))._replace(**plan)
     return fit(rows, penalty, plan, tol=tol, intercept=intercept), penalty
-
-
-def made(seed, n, d, classes, dtype=np.float64, scale=1.0):
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((n, d))
-    y = np.argmax(x @ rng.standard_normal((d, classes)) * scale + rng.gumbel(size=(n, classes)), axis=1)
-    return x.astype(dtype), y
 
 
 CASES = {
@@ -88,7 +65,7 @@ def test_sparse_features(name, tol, how):
     targets = np.eye(y.max() + 1)[y] * 0.9 + 0.1 / (y.max() + 1) if how == "soft" else y
     with selection.use("reference" if how == "SciPy" else None):
         found, penalty = fitted(x, targets, tol=tol, weight=weight, intercept=how != "no intercept")
-    loss, gradient = objective(x.toarray(), targets, found.parameters, penalty, weight)
+    loss, gradient = loss_and_gradient(x.toarray(), targets, found.parameters, penalty, weight)
     if how == "no intercept":
         assert not found.parameters[:, -1].any()
         gradient[:, -1] = 0
@@ -102,7 +79,7 @@ def test_sparse_features(name, tol, how):
 def test_the_gradient_is_below_the_tolerance(name, tol):
     x, y = CASES[name]
     found, penalty = fitted(x, y, tol=tol)
-    loss, gradient = objective(x, y, found.parameters, penalty)
+    loss, gradient = loss_and_gradient(x, y, found.parameters, penalty)
     assert found.converged
     assert np.abs(gradient).max() <= tol * (1 + 1e-6)
     np.testing.assert_allclose(found.norm, np.abs(gradient).max(), rtol=0, atol=0.01 * tol)
@@ -133,7 +110,7 @@ def test_solvers_weights_and_soft_targets_agree(solver, classes):
     found, penalty = fitted(x, y, weight=weight, tol=1e-8, solver=solver, metric=metric)
     repeated, _ = fitted(np.repeat(x, weight.astype(int), axis=0), np.repeat(y, weight.astype(int)), tol=1e-8)
     soft, _ = fitted(x, np.eye(classes)[y], weight=weight, tol=1e-8)
-    assert np.abs(objective(x, y, found.parameters, penalty, weight)[1]).max() <= 1.001e-8
+    assert np.abs(loss_and_gradient(x, y, found.parameters, penalty, weight)[1]).max() <= 1.001e-8
     np.testing.assert_allclose(found.parameters, repeated.parameters, atol=1e-6)
     np.testing.assert_allclose(found.parameters, soft.parameters, atol=1e-6)
 

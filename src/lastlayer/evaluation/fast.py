@@ -19,7 +19,6 @@ from lastlayer.problem import is_top_k
 from .counters import FINE_EDGES
 from .exact import Counts, Sums
 from .inputs import Facts, Shape, facts_of
-from .rows import core_counts
 
 __all__ = ["count"]
 
@@ -34,7 +33,7 @@ def count(tally: Any, scores: Any, shape: Shape, targets: Any, rows: Any, weight
     o = tally.options
     if o.kind != "logits" or o.binary or o.classwise or o.labels is not None or len(shape) != 1:
         return None
-    if not (core_counts() and _is_readable(scores)):
+    if not (core.in_use() and _is_readable(scores)):
         return None
     y = None if is_top_k(targets) else targets if type(targets) is np.ndarray else to_host(targets)
     if y is None or y.shape not in (shape, (*shape, 1)) or y.dtype.kind not in "iub":

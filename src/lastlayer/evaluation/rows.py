@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lastlayer import functional, selection
+from lastlayer import functional
 from lastlayer.arrays import BFLOAT16, from_bfloat
 from lastlayer.backends.core import core
 from lastlayer.row_statistics import RowStats
 
-__all__ = ["Rows", "as_float64", "core_counts", "of_scores", "of_stats", "probabilities_of"]
+__all__ = ["Rows", "as_float64", "of_scores", "of_stats", "probabilities_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -61,7 +61,7 @@ def of_scores(scores: Any, target: Ints, kind: str, temperature: float, dense: A
 def of_stats(stats: RowStats, target: Ints) -> Rows:
     """The numbers of rows whose statistics are known; the target's are those of its class."""
     given = {name: np.require(getattr(stats, name), np.float64, ["C", "A"]).reshape(-1) for name in _STATS}
-    found = _metrics_of_core(given) if core_counts() else row_metrics(**given)
+    found = _metrics_of_core(given) if core.in_use() else row_metrics(**given)
     return _checked(
         target,
         np.asarray(stats.argmax, np.int64),
@@ -72,11 +72,6 @@ def of_stats(stats: RowStats, target: Ints) -> Rows:
         found["brier"],
         ~np.isfinite(given["peak"]),
     )
-
-
-def core_counts() -> bool:
-    """Whether the core computes what is counted of rows."""
-    return core.BUILT and selection.arrays in (None, "native")
 
 
 def _metrics_of_core(stats: dict[str, Floats]) -> dict[str, Floats]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from lastlayer import functional, selection
 from lastlayer.backends.core import core
 
-from .rows import Floats, Sums, logits_of
+from .rows import Floats, Sums
+from .targets import RowTargets
 
 __all__ = ["DenseRows"]
 
@@ -25,7 +25,7 @@ _KEPT = 1 << 24  # probabilities that are kept for the products of the Hessian
 _LOGIT_BYTES = 1 << 25  # of a block's logits, where classes are many
 
 
-class DenseRows:
+class DenseRows(RowTargets):
     """Rows of a dense array. ``targets``: class indices (N,), or probabilities (N, V)."""
 
     def __init__(
@@ -38,14 +38,9 @@ class DenseRows:
         smoothing: float = 0.0,
         dtype: Any = None,
     ) -> None:
-        self.x, self.classes, self.smoothing = x, classes, smoothing
-        is_index = targets.ndim == 1
-        self.targets = np.ascontiguousarray(targets, np.int64) if is_index else targets
-        self.weight = None if weight is None else np.ascontiguousarray(weight, np.float64)
-        self.count, self.features = x.shape
-        self.total = float(self.count if weight is None else np.sum(weight, dtype=np.float64))
+        super().__init__(targets, classes, weight, smoothing)
+        self.x, self.features = x, x.shape[1]
         self.dtype = np.dtype(dtype or (np.float32 if x.dtype.itemsize < 4 else x.dtype))
-        self.logits = logits_of(classes)
         rows = max(256, _BLOCK_BYTES // (self.features * self.dtype.itemsize), min(1024, self.logits))
         rows = min(rows, max(16, _LOGIT_BYTES // (classes * self.dtype.itemsize)), self.count)
         self.cuts = [slice(a, min(a + rows, self.count)) for a in range(0, self.count, rows)]
@@ -67,7 +62,7 @@ class DenseRows:
 
         def residuals(cut: slice, z: Floats) -> Floats:
             nonlocal loss, noise
-            losses, g = self.losses(cut, z)
+            losses, g = self.losses(z, cut)
             loss += float(losses.sum(dtype=np.float64))
             noise += float(np.vdot(g, g))
             return g
@@ -90,15 +85,10 @@ class DenseRows:
 
         def product(direction: Floats) -> Floats:
             def residuals(cut: slice, u: Floats) -> Floats:
-                if kept is None:
-                    p = self.probabilities_of(self._logits(self.features_of(cut), w, b))
-                else:
-                    p = kept[cut]
+                p = self._probabilities_at(self.features_of(cut), w, b) if kept is None else kept[cut]
                 u *= p
                 u -= p * (u if self.logits == 1 else (u @ self.ones[: self.logits])[:, None])
-                if self.weight is not None:
-                    u *= self.weight[cut, None].astype(self.dtype)
-                return u
+                return self.weighted(u, cut)
 
             return self._sum_over_blocks(direction, residuals)
 
@@ -110,22 +100,12 @@ class DenseRows:
         h = np.zeros_like(parameters)
         for cut in self.cuts:
             x = self.features_of(cut)
-            p = self.probabilities_of(self._logits(x, w, b))
+            p = self._probabilities_at(x, w, b)
             p *= 1 - p
-            if self.weight is not None:
-                p *= self.weight[cut, None].astype(self.dtype)
+            p = self.weighted(p, cut)
             h[:, :-1] += p.T @ (x * x)
             h[:, -1] += p.sum(axis=0, dtype=np.float64)
         return h
-
-    def shares(self) -> Floats:
-        """The part of each class in the targets."""
-        if self.targets.ndim == 2:
-            weight = np.ones(self.count) if self.weight is None else self.weight
-            counts = weight @ self.targets
-        else:
-            counts = np.bincount(self.targets, self.weight, self.classes)
-        return np.asarray(counts / self.total)
 
     def mean_square(self) -> float:
         """The mean of |[x, 1]|^2 over a few rows."""
@@ -148,14 +128,14 @@ class DenseRows:
         w, b = self._cast(parameters)
         p = np.empty((self.count, self.logits), self.dtype)
         for cut in self.cuts:
-            p[cut] = self.probabilities_of(self._logits(self.features_of(cut), w, b))
+            p[cut] = self._probabilities_at(self.features_of(cut), w, b)
         return p
 
     def sample(self, count: int, rng: np.random.Generator) -> DenseRows:
         """Rows drawn without replacement, in memory."""
         if count >= self.count and isinstance(self.x, np.ndarray) and self.x.dtype == self.dtype:
             return self
-        return self.part(np.sort(rng.choice(self.count, min(count, self.count), replace=False)))
+        return self.part(self.chosen(count, rng))
 
     def part(self, i: Any) -> DenseRows:
         """Some of the rows, in memory."""
@@ -169,40 +149,16 @@ class DenseRows:
             self.x, self.targets, self.classes, weight=self.weight, smoothing=self.smoothing, dtype=np.float64
         )
 
-    def losses(self, cut: slice, z: Floats) -> tuple[Floats, Floats]:
-        """The loss of each row and its gradient, both times the row's weight; z is overwritten or not."""
-        weight = None if self.weight is None else self.weight[cut]
-        if self.logits == 1:
-            z = np.concatenate([np.zeros_like(z), z], axis=1)
-        losses, g = functional.cross_entropy_grad(
-            z,
-            self.targets[cut],
-            sample_weight=weight,
-            label_smoothing=self.smoothing,
-            ignore_index=None,
-            reduction="none",
-        )
-        return losses, g[:, 1:] if self.logits == 1 else g
-
-    def probabilities_of(self, z: Floats) -> Floats:
-        """The softmax of logits; of one logit, its sigmoid."""
-        if self.logits == 1:
-            return functional.softmax(np.concatenate([np.zeros_like(z), z], axis=1))[:, 1:]
-        return functional.softmax(z, out=z)
-
     def _is_for_core(self) -> bool:
-        if not core.BUILT or selection.arrays not in (None, "native"):
+        if not core.in_use() or self.classes * self.features > _CORE_PARAMETERS:
             return False
-        known = isinstance(self.x, np.ndarray) and self.x.dtype.char in "efd" and self.x.dtype.isnative
-        return known and self.classes * self.features <= _CORE_PARAMETERS
+        return isinstance(self.x, np.ndarray) and self.x.dtype.char in "efd" and self.x.dtype.isnative
 
     def _sums_of_core(self, parameters: Floats) -> Sums:
         two = self.logits == 1
-        w = (
-            np.concatenate([np.zeros_like(parameters), parameters])
-            if two
-            else np.ascontiguousarray(parameters)
-        )
+        if two:
+            parameters = np.concatenate([np.zeros_like(parameters), parameters])
+        w = np.ascontiguousarray(parameters)
         gradient = np.empty_like(w)
         loss, square = core.linear_sums(
             self.x, w, self.targets, self.weight, self.smoothing, self.is_exact, gradient
@@ -222,6 +178,10 @@ class DenseRows:
 
     def _cast(self, parameters: Floats) -> tuple[Floats, Floats]:
         return parameters[:, :-1].astype(self.dtype).T, parameters[:, -1].astype(self.dtype)
+
+    def _probabilities_at(self, x: Floats, w: Floats, b: Floats) -> Floats:
+        z = self._logits(x, w, b)
+        return self.softmax(z, out=z)
 
     @staticmethod
     def _logits(x: Floats, w: Floats, b: Floats) -> Floats:

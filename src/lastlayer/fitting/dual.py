@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .line_search import Place, by_halving
 from .objective import Objective, Point
 from .rows import Floats
 from .sparse import SparseRows
@@ -22,11 +23,9 @@ __all__ = ["points"]
 
 _LOOSEST = 0.3  # how much of the gradient a step may leave
 _MOST_PRODUCTS = 500  # of one step
-_FLAT = 1e-7
-_ARMIJO = 1e-4
 
 
-class _Place:
+class _Iterate:
     """A, the intercepts, and what follows from them."""
 
     def __init__(self, objective: Objective, rows: SparseRows, a: Floats, b: Floats, scores: Floats) -> None:
@@ -48,7 +47,7 @@ class _Place:
 def points(objective: Objective, rows: SparseRows, tol: float) -> Iterator[Point]:
     """The start, at zero, and the point after each step; it ends where no shorter step gives a smaller F."""
     n, k = rows.count, rows.logits
-    place = _Place(objective, rows, np.zeros((n, k)), np.zeros(k), np.zeros((n, k)))
+    place = _Iterate(objective, rows, np.zeros((n, k)), np.zeros(k), np.zeros((n, k)))
     point = _point(objective, rows, place)
     first = point.norm
     yield point
@@ -63,7 +62,7 @@ def points(objective: Objective, rows: SparseRows, tol: float) -> Iterator[Point
         yield point
 
 
-def _point(objective: Objective, rows: SparseRows, place: _Place) -> Point:
+def _point(objective: Objective, rows: SparseRows, place: _Iterate) -> Point:
     objective.passes += 1
     gradient = rows.gathered(place.residual.astype(rows.dtype))
     gradient[:, -1] = place.intercept
@@ -75,9 +74,9 @@ def _point(objective: Objective, rows: SparseRows, place: _Place) -> Point:
 Step = tuple[Floats, Floats, Floats]  # a, its scores X X^T a, intercepts
 
 
-def _solve(objective: Objective, rows: SparseRows, place: _Place, left: float) -> Step:
+def _solve(objective: Objective, rows: SparseRows, place: _Iterate, left: float) -> Step:
     """The Newton step by conjugate gradients, until ``left`` of the gradient's length remains."""
-    p = rows.probabilities(place.z).astype(np.float64)
+    p = rows.softmax(place.z).astype(np.float64)
     by_logits = rows.curvature(p)
 
     def curvature(u: Floats) -> Floats:
@@ -88,9 +87,7 @@ def _solve(objective: Objective, rows: SparseRows, place: _Place, left: float) -
         return rows.times(rows.transposed_times(v.astype(rows.dtype))).astype(np.float64)
 
     # Scales of the preconditioner: one of all weights, one of the intercepts.
-    spread = p * (1 - p) / rows.total
-    if rows.weight is not None:
-        spread *= rows.weight[:, None]
+    spread = rows.weighted(p * (1 - p) / rows.total)
     squares = rows.mean_square() / rows.features
     of_weights = 1 / (float(spread.sum()) / rows.logits * squares + objective.penalty)
     total = spread.sum(axis=0)
@@ -122,15 +119,14 @@ def _solve(objective: Objective, rows: SparseRows, place: _Place, left: float) -
     return a, u, c
 
 
-def _search(objective: Objective, rows: SparseRows, place: _Place, step: Step) -> _Place | None:
-    """A place along the step with a lower F, by halving; its scores follow from those of the step."""
+def _search(objective: Objective, rows: SparseRows, place: _Iterate, step: Step) -> _Iterate | None:
+    """A place along the step with a lower F; its scores follow from those of the step."""
     a, u, c = step
-    slope, length = place.slope(u, c), 1.0
-    for _ in range(30):
-        found = _Place(objective, rows, place.a + length * a, place.b + length * c, place.scores + length * u)
-        flat = found.loss <= place.loss + _FLAT * abs(place.loss)
-        flat = flat and found.slope(u, c) <= -(1 - 2 * _ARMIJO) * slope
-        if found.loss <= place.loss + _ARMIJO * length * slope or flat:
-            return found
-        length /= 2
-    return None
+
+    def at(length: float) -> tuple[_Iterate, Place]:
+        found = _Iterate(
+            objective, rows, place.a + length * a, place.b + length * c, place.scores + length * u
+        )
+        return found, Place(length, found.loss, found.slope(u, c))
+
+    return by_halving(Place(0.0, place.loss, place.slope(u, c)), at)

@@ -20,7 +20,7 @@ from .plan import Plan
 from .rows import Floats, Rows
 from .span import Span
 from .sparse import SparseRows
-from .two_level import two_level
+from .two_level import SAMPLED, two_level
 
 __all__ = ["Fit", "Report", "fit"]
 
@@ -188,7 +188,7 @@ class _Renewal:
             if len(self.left) > 1:  # the last one repeats
                 self.left.pop(0)
             self.number, self.norm = 0, point.norm
-            part = p.rows.sample(p.plan.rows, p.rng)
+            part = p.rows.sample(min(p.plan.rows, SAMPLED), p.rng)
             state.metric = two_level(part, point.parameters, p.penalty, p.intercept, p.rng)
         return state.metric
 
@@ -196,7 +196,8 @@ class _Renewal:
         p = self.state.problem
         if p.plan.metric == "diagonal":
             return metrics.diagonal(self.objective.diagonal(point.parameters))
-        part = p.rows.sample(p.plan.rows, p.rng)
+        count = min(p.plan.rows, metrics.rows_needed(p.rows.features))
+        part = p.rows.sample(count, p.rng)
         if p.plan.metric == "levels":
             return metrics.shared_block(part, p.penalty, p.intercept, p.rng)
         share = np.maximum(p.rows.shares(), 0.5 / p.rows.total)

@@ -7,18 +7,17 @@ every step too long. The line search trusts slopes where F is flat to its own ro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
+from .line_search import MOST_TRIALS, Place, fell
 from .metric import Metric
 from .objective import Objective, Point, dot
 from .rows import Floats
 
 __all__ = ["points"]
 
-_FLAT = 1e-7  # relative: where the rounding of F begins, with products in float32
-_ARMIJO, _WOLFE = 1e-4, 0.9
+_WOLFE = 0.9  # the part of the first slope that a step may leave
 
 
 def points(
@@ -59,14 +58,13 @@ def _direction(gradient: Floats, steps: list[Floats], changes: list[Floats], met
 
 def _search(objective: Objective, point: Point, direction: Floats) -> Point | None:
     """A point along the direction with a lower F and a flatter slope: Wolfe's conditions, by cubics."""
-    f, slope = point.loss, dot(point.gradient, direction)
-    length, low, high = 1.0, _Place(0.0, f, slope), np.inf
-    for _ in range(30):
+    start = Place(0.0, point.loss, dot(point.gradient, direction))
+    length, low, high = 1.0, start, np.inf
+    for _ in range(MOST_TRIALS):
         found = objective.point(point.parameters + length * direction)
-        trial = _Place(length, found.loss, dot(found.gradient, direction))
-        flat = trial.loss <= f + _FLAT * abs(f) and trial.slope <= -(1 - 2 * _ARMIJO) * slope
-        lower = trial.loss <= f + _ARMIJO * length * slope or flat
-        if lower and trial.slope >= _WOLFE * slope:
+        trial = Place(length, found.loss, dot(found.gradient, direction))
+        lower = fell(start, trial)
+        if lower and trial.slope >= _WOLFE * start.slope:
             return found
         if lower:
             nearest, low = low, trial
@@ -76,15 +74,7 @@ def _search(objective: Objective, point: Point, direction: Floats) -> Point | No
     return None
 
 
-class _Place(NamedTuple):
-    """A place along a direction."""
-
-    length: float
-    loss: float
-    slope: float
-
-
-def _next(a: _Place, b: _Place, low: float, high: float) -> float:
+def _next(a: Place, b: Place, low: float, high: float) -> float:
     """Where the cubic through two places has its minimum, kept away from the ends of [low, high]."""
     least, most = (
         (low + 0.1 * (high - low), low + 0.9 * (high - low)) if high < np.inf else (1.5 * low, 4 * low)

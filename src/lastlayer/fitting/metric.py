@@ -16,19 +16,18 @@ from .linalg import in_parallel, scaled_inverse
 from .rows import Floats
 
 __all__ = [
-    "ROWS_PER_FEATURE",
     "Metric",
     "centred",
     "diagonal",
     "gram_of",
     "penalty_of",
+    "rows_needed",
     "shared_block",
     "shares",
 ]
 
 Metric = Callable[[Floats], Floats]
 
-ROWS_PER_FEATURE = 8  # from which a block is estimated
 _CHUNK = 1024  # rows of one product
 
 
@@ -71,6 +70,11 @@ def diagonal(h: Floats) -> Metric:
     return lambda r: r * inverse
 
 
+def rows_needed(features: int) -> int:
+    """From how many rows a block is estimated."""
+    return max(8 * features, 1000)
+
+
 def penalty_of(features: int, penalty: float) -> Floats:
     """The penalty's part of a block; none for the intercept."""
     return np.diag(np.append(np.full(features, penalty), 0.0))
@@ -88,7 +92,7 @@ def centred(r: Floats) -> Floats:
 
 def _sampled_gram(rows: Any, intercept: bool, rng: np.random.Generator) -> Floats:
     """The mean of [x, 1] [x, 1]^T over a few rows."""
-    m = min(rows.count, max(ROWS_PER_FEATURE * rows.features, 1000))
+    m = min(rows.count, rows_needed(rows.features))
     i = np.arange(m) if m == rows.count else np.sort(rng.choice(rows.count, m, replace=False))
     w = np.ones(m) if rows.weight is None else rows.weight[i]
     return gram_of(rows, i, w, intercept) / max(float(w.sum()), np.finfo(float).tiny)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from .line_search import Place, by_halving
 from .metric import Metric, diagonal
 from .objective import Objective, Point, dot
 from .rows import Floats
@@ -18,8 +19,6 @@ __all__ = ["points"]
 
 _LOOSEST = 0.3  # how much of the gradient a step may leave
 _MOST_PRODUCTS = 500  # of one step
-_FLAT = 1e-7
-_ARMIJO = 1e-4
 
 
 def points(objective: Objective, start: Floats, tol: float) -> Iterator[Point]:
@@ -60,15 +59,10 @@ def _solve(hessian: Callable[[Floats], Floats], gradient: Floats, metric: Metric
 
 
 def _search(objective: Objective, point: Point, direction: Floats) -> Point | None:
-    """A point along the direction with a lower F, by halving."""
-    f, slope = point.loss, dot(point.gradient, direction)
-    length = 1.0
-    for _ in range(30):
+    """A point along the direction with a lower F."""
+
+    def at(length: float) -> tuple[Point, Place]:
         found = objective.point(point.parameters + length * direction)
-        flat = (
-            found.loss <= f + _FLAT * abs(f) and dot(found.gradient, direction) <= -(1 - 2 * _ARMIJO) * slope
-        )
-        if found.loss <= f + _ARMIJO * length * slope or flat:
-            return found
-        length /= 2
-    return None
+        return found, Place(length, found.loss, dot(found.gradient, direction))
+
+    return by_halving(Place(0.0, point.loss, dot(point.gradient, direction)), at)

@@ -30,7 +30,7 @@ class Plan(NamedTuple):
     solver: str  # "lbfgs" or "newton-cg"
     metric: str  # "levels" or "shares": see metric.py; or "diagonal"
     samples: tuple[int, ...] = ()  # rows of the samples that are fitted first
-    rows: int = 0  # rows of the sample from which the metric is estimated
+    rows: int = 0  # at most, of the sample from which the metric is estimated
     renewals: tuple[
         tuple[int, float], ...
     ] = ()  # of the metric: after so many steps, or such a fall; the last repeats

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from lastlayer import functional, selection
 from lastlayer.backends.core import core
 
-from .rows import Floats, Sums, logits_of
+from .rows import Floats, Sums
+from .targets import RowTargets
 
 __all__ = ["SparseRows"]
 
 
-class SparseRows:
+class SparseRows(RowTargets):
     """Rows of a CSR matrix. ``targets``: class indices (N,), or probabilities (N, V)."""
 
     def __init__(
@@ -32,17 +32,10 @@ class SparseRows:
         smoothing: float = 0.0,
         max_memory: int = 256 << 20,
     ) -> None:
-        self.x, self.classes, self.smoothing, self.max_memory = x, classes, smoothing, max_memory
-        is_index = targets.ndim == 1
-        self.targets = np.ascontiguousarray(targets, np.int64) if is_index else targets
-        self.weight = None if weight is None else np.ascontiguousarray(weight, np.float64)
-        self.count, self.features = x.shape
-        self.total = float(self.count if weight is None else np.sum(weight, dtype=np.float64))
-        self.dtype = x.dtype
-        self.logits = logits_of(classes)
-        in_use = core.BUILT and selection.arrays in (None, "native")
+        super().__init__(targets, classes, weight, smoothing)
+        self.x, self.features, self.dtype, self.max_memory = x, x.shape[1], x.dtype, max_memory
         fits = x.data.nbytes + x.indices.nbytes <= max_memory // 2
-        self.transpose = x.T.tocsr() if in_use and fits else None
+        self.transpose = x.T.tocsr() if core.in_use() and fits else None
 
     def times(self, b: Floats) -> Floats:
         """X b, for b (D, K)."""
@@ -70,20 +63,6 @@ class SparseRows:
         z += parameters[:, -1].astype(self.dtype)
         return z
 
-    def losses(self, z: Floats) -> tuple[Floats, Floats]:
-        """The loss of each row and its gradient, both times the row's weight."""
-        if self.logits == 1:
-            z = np.concatenate([np.zeros_like(z), z], axis=1)
-        losses, g = functional.cross_entropy_grad(
-            z,
-            self.targets,
-            sample_weight=self.weight,
-            label_smoothing=self.smoothing,
-            ignore_index=None,
-            reduction="none",
-        )
-        return losses, np.ascontiguousarray(g[:, 1:]) if self.logits == 1 else g
-
     def gathered(self, r: Floats) -> Floats:
         """sum_n r_n [x_n, 1]^T, in float64."""
         out = np.empty((self.features + 1, r.shape[1]))
@@ -94,21 +73,13 @@ class SparseRows:
         out[-1] = r.sum(axis=0, dtype=np.float64)
         return np.transpose(out)
 
-    def probabilities(self, z: Floats) -> Floats:
-        """The softmax of logits; of one logit, its sigmoid."""
-        if self.logits == 1:
-            z = np.concatenate([np.zeros_like(z), z], axis=1)
-        p: Floats = functional.softmax(z)
-        return p[:, 1:] if self.logits == 1 else p
-
     def curvature(self, p: Floats) -> Callable[[Floats], Floats]:
         """The Hessian of the losses by the logits, at the probabilities P: U -> s (P U - P (P . U))."""
-        weight = None if self.weight is None else self.weight[:, None].astype(p.dtype)
 
         def apply(u: Floats) -> Floats:
             r = p * u
             r -= p * (r if self.logits == 1 else r.sum(axis=1, keepdims=True))
-            return r if weight is None else r * weight
+            return self.weighted(r)
 
         return apply
 
@@ -118,7 +89,7 @@ class SparseRows:
 
     def kept(self, parameters: Floats) -> Floats:
         """What the products of the Hessian have in common: the probabilities (N, K)."""
-        return self.probabilities(self.logits_at(parameters))
+        return self.softmax(self.logits_at(parameters))
 
     def hessian_of(self, parameters: Floats, kept: Floats | None) -> Callable[[Floats], Floats]:
         """The Hessian at the parameters; ``kept`` of them is computed if it is None."""
@@ -127,10 +98,9 @@ class SparseRows:
 
     def diagonal(self, parameters: Floats) -> Floats:
         """The Hessian's diagonal: sum_n s_n p_nj (1 - p_nj) [x_n, 1]^2."""
-        p = self.probabilities(self.logits_at(parameters))
+        p = self.kept(parameters)
         p *= 1 - p
-        if self.weight is not None:
-            p *= self.weight[:, None].astype(p.dtype)
+        p = self.weighted(p)
         out = np.empty((self.features + 1, self.logits))
         if self.transpose is not None:
             squares = self.transpose.copy()
@@ -148,16 +118,9 @@ class SparseRows:
             squares *= np.repeat(self.weight, np.diff(self.x.indptr))
         return float(squares.sum()) / self.total
 
-    def shares(self) -> Floats:
-        """The part of each class in the targets."""
-        if self.targets.ndim == 2:
-            weight = np.ones(self.count) if self.weight is None else self.weight
-            return np.asarray(weight @ self.targets / self.total)
-        return np.asarray(np.bincount(self.targets, self.weight, self.classes) / self.total)
-
     def sample(self, count: int, rng: np.random.Generator) -> SparseRows:
         """Rows drawn without replacement."""
-        i = np.sort(rng.choice(self.count, min(count, self.count), replace=False))
+        i = self.chosen(count, rng)
         weight = None if self.weight is None else self.weight[i]
         return SparseRows(
             self.x[i],

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from .linalg import in_parallel, scaled_inverse
-from .metric import ROWS_PER_FEATURE, Metric, centred, gram_of, penalty_of
+from .metric import Metric, centred, gram_of, penalty_of, rows_needed
 from .rows import Floats
 
-__all__ = ["two_level"]
+__all__ = ["SAMPLED", "two_level"]
 
-_ROWS = 8192  # from which the coarse level is estimated
+SAMPLED = 8192  # rows, from which the metric is estimated
 _CHUNK = 1024  # rows of one product
 _SMALLEST = 1e-10  # of the largest eigenvalue: what lies below is rounding
 _RIDGE = 1e-7  # of the mean eigenvalue
@@ -32,10 +32,10 @@ _GROUP = 2.0  # eigenvalues of A within this factor have one inverse
 def two_level(
     rows: Any, parameters: Floats, penalty: float, intercept: bool, rng: np.random.Generator
 ) -> Metric:
-    """The metric at the parameters."""
+    """The metric at the parameters, from `SAMPLED` of the rows at most."""
     d = rows.features
     diagonal = penalty_of(d, penalty)
-    part = rows if rows.count <= _ROWS else rows.sample(_ROWS, rng)
+    part = rows if rows.count <= SAMPLED else rows.sample(SAMPLED, rng)
     p = part.probabilities(parameters).astype(np.float64)
     weight = np.ones(part.count) if part.weight is None else part.weight
     a, q = _mean_covariance(p, weight)
@@ -74,7 +74,7 @@ def _gram_of_undecided(
     """The mean of [x, 1] [x, 1]^T over rows weighted by 1 - |p|^2: a row of a sure class has no Hessian."""
     spread = p[:, 0] * (1 - p[:, 0]) if p.shape[1] == 1 else 1 - np.einsum("nk,nk->n", p, p)
     w = weight * np.maximum(spread, _SURE)
-    m = max(ROWS_PER_FEATURE * rows.features, 1000)
+    m = rows_needed(rows.features)
     chance = np.minimum(1, w * (m / w.sum())) if m < rows.count else np.ones(rows.count)
     i = np.flatnonzero(rng.random(rows.count) < chance)
     return gram_of(rows, i, w[i] / chance[i], intercept) / float(w.sum())

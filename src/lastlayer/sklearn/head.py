@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse
 
 from lastlayer import functional
+from lastlayer.fitting.targets import pairs
 from lastlayer.linear_functional import linear_top_k
 
 __all__ = ["Head"]
@@ -46,7 +47,7 @@ class Head:
         out = np.empty((self.x.shape[0], self.classes), self.dtype)
         function = functional.log_softmax if log else functional.softmax
         for cut, x in self._blocks():
-            out[cut] = function(self._pairs(self._logits(x)), temperature=temperature)
+            out[cut] = function(pairs(self._logits(x)), temperature=temperature)
         if (
             log and self.dtype == np.float32
         ):  # what rounds to 1 as a probability: scikit-learn compares the two
@@ -58,7 +59,7 @@ class Head:
         out = np.empty(self.x.shape[0])
         for cut, x in self._blocks():
             out[cut] = functional.cross_entropy(
-                self._pairs(self._logits(x)),
+                pairs(self._logits(x)),
                 targets[cut],
                 temperature=temperature,
                 ignore_index=None,
@@ -86,7 +87,7 @@ class Head:
             if tiled:
                 found = linear_top_k(x, self.coef, k, bias=self.intercept, temperature=temperature)
             else:
-                found = functional.top_k(self._pairs(self._logits(x)), k, temperature=temperature)
+                found = functional.top_k(pairs(self._logits(x)), k, temperature=temperature)
             labels.append(found[0])
             probabilities.append(found[1])
         return np.concatenate(labels), np.concatenate(probabilities)
@@ -105,7 +106,3 @@ class Head:
         z = np.asarray(x @ self.coef.T)
         z += self.intercept
         return z
-
-    def _pairs(self, z: Any) -> Any:
-        """Logits of all classes: (0, z) of one."""
-        return np.concatenate([np.zeros_like(z), z], axis=1) if self.logits == 1 else z

@@ -63,6 +63,7 @@ __all__ = [
     "digest",
     "doubles",
     "get_num_threads",
+    "in_use",
     "is_bfloat",
     "isa",
     "isas",
@@ -86,6 +87,11 @@ __all__ = [
 LOSS, GRADIENT, PICK, PICK_LOG, GRADIENT_ONLY, PICK_GRADIENT, PICK_LOG_GRADIENT = range(7)
 
 # --- arrays in the form that the core reads -----------------------------------------------------------------
+
+
+def in_use() -> bool:
+    """Whether the core computes NumPy arrays: it is built, and no other backend is selected."""
+    return BUILT and selection.arrays in (None, "native")
 
 
 def is_bfloat(x: Any) -> bool:
