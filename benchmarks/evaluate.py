@@ -25,8 +25,6 @@ So with 10 classes the last three, which do not depend on V, take as long as the
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -35,7 +33,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from run import Record, in_turns, machine, set_threads, significant, table
+from run import Record, in_turns, machine, set_threads, significant, table, write_record
 
 import lastlayer as ll
 
@@ -210,10 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     print(rendered(record))
     if not options.only:
-        processor = re.sub(r"[^a-z0-9]+", "-", record["machine"]["cpu"].lower()).strip("-")
-        RECORDS.mkdir(parents=True, exist_ok=True)
-        path = RECORDS / f"{record['date']}-{processor}.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(record, RECORDS)
     return 0
 
 

@@ -15,8 +15,6 @@ The floor of a pass over dense features is one read of X, and 4 N D K floating-p
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import statistics
 import sys
 import time
@@ -27,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from run import Record, machine, set_threads, table
+from run import Record, machine, set_threads, table, write_record
 from training_sets import CASES, MANY, Case
 
 import lastlayer as ll
@@ -187,10 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     print(rendered(record))
     if not options.only:
-        processor = re.sub(r"[^a-z0-9]+", "-", record["machine"]["cpu"].lower()).strip("-")
-        RECORDS.mkdir(parents=True, exist_ok=True)
-        path = RECORDS / f"{record['date']}-{processor}.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(record, RECORDS)
     return 0
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import re
 import statistics
 import subprocess
@@ -30,7 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from run import fresh, machine, newest, set_threads, table
+from run import fresh, machine, newest, set_threads, table, write_record
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -635,10 +634,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for d in demands(one):
             print(f"  {d.what:55} {d.most:6.3f} {d.got if d.got is None else round(d.got, 3)}", flush=True)
         if recorded:  # after each, since the whole takes long
-            folder = options.out or RECORDS
-            folder.mkdir(parents=True, exist_ok=True)
-            slug = re.sub(r"[^a-z0-9]+", "-", about["cpu"].lower()).strip("-")
-            (folder / f"{date[:10]}-{slug}.json").write_text(json.dumps(record, indent=1) + "\n")
+            write_record(record, options.out or RECORDS)
     if recorded and not options.out:
         write_pages(record)
     return 0

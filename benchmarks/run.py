@@ -89,6 +89,13 @@ def machine() -> Record:
     }
 
 
+def write_record(record: Record, folder: Path) -> None:
+    """Write a record under its date and processor; `record["date"]` begins with year, month and day."""
+    folder.mkdir(parents=True, exist_ok=True)
+    slug = re.sub(r"[^a-z0-9]+", "-", record["machine"]["cpu"].lower()).strip("-")
+    (folder / f"{record['date'][:10]}-{slug}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
 # ------------------------------ measuring
 
 
@@ -506,9 +513,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     complete = not (options.only or options.problems or options.quick)
     if complete or options.out:
-        folder.mkdir(parents=True, exist_ok=True)
-        slug = re.sub(r"[^a-z0-9]+", "-", record["machine"]["cpu"].lower()).strip("-")
-        (folder / f"{date[:10]}-{slug}.json").write_text(json.dumps(record, indent=1) + "\n")
+        write_record(record, folder)
     if complete:
         write_pages(record)
     for demand, got, met in judged(record):

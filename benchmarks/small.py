@@ -13,8 +13,6 @@ the interpreter imports, so another build's interpreter measures another build.
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import statistics
 import sys
 import warnings
@@ -24,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from run import Record, in_turns, machine, set_threads, significant, table
+from run import Record, in_turns, machine, set_threads, significant, table, write_record
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
@@ -449,10 +447,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{case.title:68} {one['ms']['lastlayer']:10.4f} ms  ratio {one['ratio']:.2f}", flush=True)
     print(f"\n{rendered(record)}")
     if options.out or not options.only:
-        folder = options.out or RECORDS
-        folder.mkdir(parents=True, exist_ok=True)
-        slug = re.sub(r"[^a-z0-9]+", "-", record["machine"]["cpu"].lower()).strip("-")
-        (folder / f"{date[:10]}-{slug}.json").write_text(json.dumps(record, indent=1) + "\n")
+        write_record(record, options.out or RECORDS)
     return 0
 
 

@@ -1,22 +1,17 @@
 """The demonstration: it learns, its numbers agree with the peers', and it notices when they do not."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+from example_scripts import example
 
 pytest.importorskip("sklearn")
-SCRIPT = Path(__file__).parents[2] / "examples" / "digits.py"
 
 
 @pytest.fixture(scope="module")
 def digits():
-    spec = importlib.util.spec_from_file_location("digits", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LASTLAYER_NUM_THREADS", "2")
-        spec.loader.exec_module(module)
+        module = example("digits")
         patch.setattr(module, "has_torch", lambda: False)
         yield module
 

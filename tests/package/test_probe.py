@@ -1,8 +1,6 @@
 """The example of a probe: embeddings in a float16 file, and the classifier of them at its minimum."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,18 +10,14 @@ pytest.importorskip("torch")
 pytest.importorskip("array_api_compat")
 
 import scipy.special
+from example_scripts import example
 
 from lastlayer.sklearn import SoftmaxClassifier
-
-SCRIPT = Path(__file__).parents[2] / "examples" / "probe.py"
 
 
 @pytest.fixture(scope="module")
 def probe():
-    spec = importlib.util.spec_from_file_location("probe", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example("probe")
 
 
 def test_the_probe_is_at_the_minimum(probe, tmp_path, capsys):

@@ -1,11 +1,11 @@
 """The training runs: they learn, both losses give the same curve, and another curve is noticed."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from example_scripts import example
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -15,25 +15,18 @@ import lastlayer.torch  # noqa: E402
 ROOT = Path(__file__).parents[2]
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def few_tokens(train):
     return train.tokens(context=8, length=20_000, vocabulary=400)
 
 
 @pytest.fixture(scope="module")
 def compare():
-    return load("compare_training")
+    return example("compare_training")
 
 
 @pytest.fixture(scope="module")
 def train():
-    return load("train")
+    return example("train")
 
 
 def test_a_short_run_agrees_and_shows_time_and_memory(train, compare, tmp_path, capsys, monkeypatch):

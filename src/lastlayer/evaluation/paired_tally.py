@@ -20,7 +20,8 @@ from .interrupts import whole
 from .options import TallyOptions, checked
 from .paired import GROUP_METRICS, GROUP_OF_KNOWN, METRICS, OF_KNOWN, group_metrics_of, metrics_of
 from .rows import Rows, of_scores
-from .saved_pairs import NUMBERS, PARTS, as_dict, restored, restored_from_bytes
+from .saved import parsed
+from .saved_pairs import NUMBERS, PARTS, as_dict, restored
 
 __all__ = ["PairedTally", "pair_of", "scores_of_model"]
 
@@ -213,7 +214,7 @@ class PairedTally:
     @classmethod
     def from_bytes(cls, text: bytes) -> PairedTally:
         """What `to_bytes` gave; anything else is an `OptionError`."""
-        return restored_from_bytes(cls, text)  # type: ignore[no-any-return]
+        return restored(cls, parsed("PairedTally", text))  # type: ignore[no-any-return]
 
 
 def pair_of(name: str, value: Any) -> tuple[Any, Any]:

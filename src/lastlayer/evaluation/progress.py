@@ -16,7 +16,7 @@ from lastlayer.errors import DtypeError
 from .readers.source import Block, Source
 from .stream import Progress
 
-__all__ = ["Told", "shown"]
+__all__ = ["Told", "bar_in_terminal", "shown"]
 
 
 class Told:
@@ -56,20 +56,33 @@ def shown(progress: Any) -> Iterator[Progress | None]:
 
 
 @contextlib.contextmanager
-def _bar() -> Iterator[Progress | None]:
-    """A bar with rows and bytes a second, where there is a terminal and rich to draw it."""
+def bar_in_terminal(*columns: str) -> Iterator[Any]:
+    """A progress bar of rich on standard error; None where there is no terminal, or no rich.
+
+    A column is the name of one of rich's, or text.
+    """
     try:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-        from rich.progress import Progress as Bar
     except ImportError:
         yield None
         return
     if not sys.stderr.isatty():
         yield None
         return
-    columns = (TextColumn("{task.fields[rows]}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    made = [getattr(progress, c)() if hasattr(progress, c) else progress.TextColumn(c) for c in columns]
+    with progress.Progress(*made, console=Console(stderr=True), transient=True) as bar:
+        yield bar
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Progress | None]:
+    """A bar with rows and bytes a second, where there is a terminal and rich to draw it."""
+    columns = ("{task.fields[rows]}", "BarColumn", "DownloadColumn", "TransferSpeedColumn")
+    with bar_in_terminal(*columns) as bar:
+        if bar is None:
+            yield None
+            return
         task = bar.add_task("", rows="", total=None)
         begun, passes, last = time.monotonic(), 1, 0
 

@@ -14,7 +14,7 @@ from lastlayer.errors import LastlayerError, OptionError
 from .counters import HARDEST, Bins
 from .ranking import Ranking
 
-__all__ = ["DAMAGED", "NUMBERS", "PARTS", "SCHEMA", "as_dict", "form_of", "restored", "restored_from_bytes"]
+__all__ = ["DAMAGED", "NUMBERS", "PARTS", "SCHEMA", "as_dict", "form_of", "parsed", "restored"]
 
 SCHEMA = "lastlayer.tally/1"
 NUMBERS = ("n", "ignored", "invalid", "unknown")
@@ -42,14 +42,13 @@ def as_dict(tally: Any) -> dict[str, Any]:
     return found
 
 
-def restored_from_bytes(cls: Any, text: Any) -> Any:
-    """The tally of JSON text."""
+def parsed(name: str, text: Any) -> Any:
+    """What JSON text holds, which ``to_bytes`` of the class of this name gave."""
     try:
-        saved = json.loads(text)
+        return json.loads(text)
     except DAMAGED as error:
-        rule = f"what Tally.to_bytes gave ({error})"
-        raise OptionError("Tally.from_bytes", "text", f"a {type(text).__name__}", rule) from error
-    return restored(cls, saved)
+        rule = f"what {name}.to_bytes gave ({error})"
+        raise OptionError(f"{name}.from_bytes", "text", f"a {type(text).__name__}", rule) from error
 
 
 def restored(cls: Any, saved: Any) -> Any:

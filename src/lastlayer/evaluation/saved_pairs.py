@@ -5,7 +5,6 @@ As `saved` does, it checks what was saved before it is believed.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from lastlayer.errors import LastlayerError, OptionError
@@ -14,7 +13,7 @@ from .counters import Keyed, Moments
 from .exact import Counts
 from .saved import DAMAGED, form_of
 
-__all__ = ["NUMBERS", "PARTS", "SCHEMA", "as_dict", "restored", "restored_from_bytes"]
+__all__ = ["NUMBERS", "PARTS", "SCHEMA", "as_dict", "restored"]
 
 SCHEMA = "lastlayer.paired-tally/1"
 NUMBERS = ("n", "ignored", "invalid_a", "invalid_b", "unknown", "only_a", "only_b", "both_right")
@@ -32,16 +31,6 @@ def as_dict(tally: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"schema": SCHEMA, "options": options}
     found |= {name: getattr(tally, name) for name in NUMBERS}
     return found | {name: getattr(tally, name).to_dict() for name in PARTS}
-
-
-def restored_from_bytes(cls: Any, text: Any) -> Any:
-    """The tally of JSON text."""
-    try:
-        saved = json.loads(text)
-    except DAMAGED as error:
-        rule = f"what PairedTally.to_bytes gave ({error})"
-        raise OptionError("PairedTally.from_bytes", "text", f"a {type(text).__name__}", rule) from error
-    return restored(cls, saved)
 
 
 def restored(cls: Any, saved: Any) -> Any:

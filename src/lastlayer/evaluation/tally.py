@@ -42,7 +42,7 @@ from .ranking import Ranking, keys_of, limit_of
 from .readers.values import spread
 from .result import Evaluation, evaluation_of
 from .rows import Rows, as_float64, of_scores, of_stats, probabilities_of
-from .saved import NUMBERS, PARTS, as_dict, restored, restored_from_bytes
+from .saved import NUMBERS, PARTS, as_dict, parsed, restored
 
 __all__ = ["Tally"]
 
@@ -392,7 +392,7 @@ class Tally:
     @classmethod
     def from_bytes(cls, text: bytes) -> Tally:
         """What `to_bytes` gave; anything else is an `OptionError`."""
-        return restored_from_bytes(cls, text)  # type: ignore[no-any-return]
+        return restored(cls, parsed("Tally", text))  # type: ignore[no-any-return]
 
     def result(self) -> Evaluation:
         """The numbers: `Evaluation`."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from lastlayer.evaluation.progress import bar_in_terminal
 from lastlayer.fitting.checkpoint import Checkpoint, Saved
 from lastlayer.fitting.fit import Report
 
@@ -47,18 +48,10 @@ def _lines(name: str) -> Watcher:
 @contextlib.contextmanager
 def _bar(name: str, tol: float) -> Iterator[Watcher | None]:
     """A bar that is full when the gradient's norm is at the tolerance; nothing where none can be drawn."""
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bar
-    except ImportError:
-        yield None
-        return
-    if not sys.stderr.isatty():
-        yield None
-        return
-    columns = (TextColumn(name), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    with bar_in_terminal(name, "BarColumn", "{task.fields[state]}", "TimeElapsedColumn") as bar:
+        if bar is None:
+            yield None
+            return
         task: Any = bar.add_task("", state="", total=1.0)
         first = math.nan
 
