@@ -48,6 +48,10 @@ def compare(
 ) -> Comparison:
     """Differences of loss, accuracy and Brier score of two models on the same rows, with paired intervals.
 
+    ::
+
+        difference = sum w (x_b - x_a) / sum w            x: the loss (nats), a hit or the Brier score of a row
+
     Parameters
     ----------
     a, b : array, table or path

@@ -181,6 +181,13 @@ class SoftmaxClassifier(LinearClassifier):
         -------
         self
 
+        Raises
+        ------
+        ValueError, TypeError
+            `lastlayer.OptionError`, `lastlayer.ShapeError`, `lastlayer.TargetError` and
+            `lastlayer.DtypeError` are of these: for NaN or infinity in X (with the row and the column), for
+            targets that are no labels or probabilities, and for a single class.
+
         Warns
         -----
         ConvergenceWarning
