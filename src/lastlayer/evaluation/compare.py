@@ -50,7 +50,7 @@ def compare(
 
     ::
 
-        difference = sum w (x_b - x_a) / sum w            x: the loss (nats), a hit or the Brier score of a row
+        difference = sum w (x_b - x_a) / sum w        x: loss (nats), hit or Brier score of a row
 
     Parameters
     ----------
