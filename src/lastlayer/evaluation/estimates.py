@@ -18,6 +18,7 @@ __all__ = [
     "of_proportion",
     "scaled",
     "transformed",
+    "wilson",
 ]
 
 _Z = 1.959963984540054  # of a 95 % interval of the normal distribution
@@ -120,10 +121,11 @@ def of_proportion(m: Moments) -> Estimate:
     if not isfinite(p) or not isfinite(n):
         return Estimate(p)
     stderr = sqrt(max(p * (1 - p), 0.0) / (n - 1)) if n > 1 else nan
-    return Estimate(p, stderr, *_wilson(p, n))
+    return Estimate(p, stderr, *wilson(p, n))
 
 
-def _wilson(p: float, n: float) -> tuple[float, float]:
+def wilson(p: float, n: float) -> tuple[float, float]:
+    """The 95 % interval of a proportion p of n trials (Wilson 1927)."""
     middle, shrink = p + _Z**2 / (2 * n), 1 + _Z**2 / n
     half = _Z * sqrt(max(p * (1 - p), 0.0) / n + _Z**2 / (4 * n**2))
     return max(0.0, (middle - half) / shrink), min(1.0, (middle + half) / shrink)
@@ -159,7 +161,7 @@ def clustered_proportion(w: npt.NDArray[Any], wx: npt.NDArray[Any]) -> Estimate:
     if not isfinite(error):
         return found
     n = p * (1 - p) / error**2 if error > 0 and 0 < p < 1 else float(groups)
-    return Estimate(p, error, *_wilson(p, n))
+    return Estimate(p, error, *wilson(p, n))
 
 
 def _normal(value: float, stderr: float) -> Estimate:

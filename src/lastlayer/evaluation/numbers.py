@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .estimates import Estimate
+
+if TYPE_CHECKING:
+    from lastlayer.plots import ConfusionDisplay, ReliabilityDisplay
 
 __all__ = ["ByClass", "Calibration", "Evaluation", "plain"]
 
@@ -124,6 +127,18 @@ class Evaluation:
     def to_json(self, **options: Any) -> str:
         """JSON text; ``options`` are those of ``json.dumps``."""
         return json.dumps(self.to_dict(), allow_nan=False, **options)
+
+    def plot_reliability(self, ax: Any = None) -> ReliabilityDisplay:
+        """Plot accuracy against confidence on ``ax``, or on a new figure of matplotlib (extra ``[plot]``)."""
+        from lastlayer.plots.reliability import ReliabilityDisplay
+
+        return ReliabilityDisplay.from_evaluation(self, ax=ax)
+
+    def plot_confusion(self, ax: Any = None) -> ConfusionDisplay:
+        """Plot the confusion matrix on ``ax``, or on a new figure of matplotlib (extra ``[plot]``)."""
+        from lastlayer.plots.confusion import ConfusionDisplay
+
+        return ConfusionDisplay.from_evaluation(self, ax=ax)
 
     def __str__(self) -> str:
         lines = [f"{self.n} rows ({self.ignored} ignored, {self.invalid} invalid)"]

@@ -1,0 +1,119 @@
+"""What all pictures share. In: axes of the user, or none. Out: axes to draw on; single artists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .colors import FAINT, MUTED, PAPER, style
+
+__all__ = [
+    "Display", "Shown", "Table", "axes", "bar", "grid", "interval", "note", "point", "reference", "say_empty",
+    "tick_names",
+]  # fmt: skip
+
+Shown = list[tuple[Any, str]]
+Table = tuple[list[str], list[list[Any]]]
+
+
+class Display:
+    """A picture: what it is called, what to look for, and after `plot` what its artists say."""
+
+    title: str
+    description: str
+    ax_: Any
+    figure_: Any
+    shown_: Shown
+
+    def _start(self, ax: Any) -> None:
+        self.ax_, self.figure_, self.shown_ = ax, ax.figure, []
+
+    def _say(self, artist: Any, text: str) -> None:
+        self.shown_.append((artist, text))
+
+
+@contextmanager
+def axes(
+    display: Any, ax: Any, size: tuple[float, float] = (6.4, 4.2), **layout: Any
+) -> Iterator[tuple[Any, list[Any]]]:
+    """The axes to draw on, and those beside them: none on the user's axes, whose style is left as it is.
+
+    ``size`` in inches and ``layout`` (of ``plt.subplots``) are those of a new figure.
+    """
+    try:
+        import matplotlib
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        name = type(display).__name__
+        text = f"{name}.plot requires matplotlib. You can install it with `pip install lastlayer[plot]`"
+        raise ImportError(text) from error
+
+    if ax is not None:
+        display._start(ax)
+        with matplotlib.rc_context({"text.parse_math": False}):
+            yield ax, []
+        return
+    with style():
+        figure, grid = plt.subplots(figsize=size, layout="constrained", squeeze=False, **layout)
+        every = list(grid.flat)
+        for one in every:  # ticks are made later, outside of the style
+            one.tick_params(which="both", colors=MUTED, labelcolor=MUTED, labelsize=9, width=0.8)
+            one.set_axisbelow(True)
+        figure.set_facecolor(PAPER)
+        display._start(every[0])
+        yield every[0], every[1:]
+
+
+def grid(ax: Any, axis: str = "both") -> None:
+    """Thin lines at the ticks."""
+    ax.grid(axis=axis, color=FAINT, linewidth=0.6)
+
+
+def point(ax: Any, x: float, y: float, color: str, marker: str = "o") -> Any:
+    """A marker that stands for one value."""
+    (line,) = ax.plot(
+        [x], [y], marker=marker, markersize=5, color=color, linestyle="none", zorder=3, clip_on=False
+    )
+    return line
+
+
+def interval(ax: Any, low: tuple[float, float], high: tuple[float, float], color: str) -> Any:
+    """An error bar from one point to another."""
+    (line,) = ax.plot(
+        [low[0], high[0]], [low[1], high[1]], color=color, linewidth=1.2, solid_capstyle="butt", zorder=2.5
+    )
+    return line
+
+
+def bar(ax: Any, x: float, y: float, width: float, height: float, color: str, alpha: float = 1.0) -> Any:
+    """A rectangle that stands for one value; (x, y) is its lower left corner."""
+    from matplotlib.patches import Rectangle
+
+    made = Rectangle((x, y), width, height, facecolor=color, edgecolor="none", alpha=alpha)
+    ax.add_patch(made)
+    return made
+
+
+def say_empty(ax: Any, text: str) -> Any:
+    """Say in the middle of the axes why nothing is drawn."""
+    return ax.text(
+        0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=MUTED, wrap=True, zorder=4
+    )
+
+
+def tick_names(axis: Any, places: Sequence[float], names: Sequence[str], **look: Any) -> None:
+    """Ticks with the user's names, which are never read as mathematics."""
+    axis.set_ticks(list(places), labels=list(names), parse_math=False, **look)
+    axis.set_tick_params(length=0)
+
+
+def note(ax: Any, text: str) -> Any:
+    """A small line above the axes: what is left out, what a shade means."""
+    return ax.set_title(text, loc="left", fontsize=9, color=MUTED, parse_math=False)
+
+
+def reference(ax: Any, x: float | None = None, y: float | None = None, label: str | None = None) -> Any:
+    """A dashed line across the axes, at x or at y."""
+    look: dict[str, Any] = {"color": MUTED, "linewidth": 1, "linestyle": "--", "zorder": 1.5, "label": label}
+    return ax.axvline(x, **look) if x is not None else ax.axhline(y, **look)

@@ -1,0 +1,134 @@
+"""Every picture of every kind of evaluation: drawn and saved without an error or a warning."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pictures
+import pytest
+
+import lastlayer.plots
+from lastlayer.plots import colors
+
+DISPLAYS = [getattr(lastlayer.plots, name) for name in lastlayer.plots.__all__ if name != "ComparisonDisplay"]
+MADE = {}
+
+
+def evaluation(name):
+    if name not in MADE:
+        MADE[name] = pictures.EVALUATIONS[name]()
+    return MADE[name]
+
+
+def check(display, ax=None):
+    """What holds of every picture."""
+    assert display.title
+    assert display.description.endswith(".")
+    assert len(display.shown_) <= 500
+    for artist, text in display.shown_:
+        assert artist.figure is display.figure_
+        assert text
+        assert text.isprintable()
+    head, rows = display.table()
+    assert all(len(row) == len(head) for row in rows)
+    for row in rows:
+        for value in row:
+            assert value is None or isinstance(value, (str, int, float)), value
+            assert not isinstance(value, np.generic)
+    assert display.ax_.figure is display.figure_
+    assert ax is None or display.ax_ is ax
+
+
+@pytest.mark.parametrize("name", pictures.EVALUATIONS)
+@pytest.mark.parametrize("display", DISPLAYS, ids=lambda d: d.__name__)
+def test_a_new_figure(display, name):
+    made = display.from_evaluation(evaluation(name))
+    assert type(made) is display
+    check(made)
+    text = pictures.svg(made)
+    ElementTree.fromstring(text)
+    constants = {value for key, value in vars(colors).items() if key.isupper() and isinstance(value, str)}
+    assert len(constants) == 8
+    assert set(re.findall(r"#[0-9a-f]{6}\b", text)) <= constants
+
+
+@pytest.mark.parametrize("name", pictures.EVALUATIONS)
+@pytest.mark.parametrize("display", DISPLAYS, ids=lambda d: d.__name__)
+def test_axes_of_the_user(display, name):
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots()
+    made = display.from_evaluation(evaluation(name), ax=ax)
+    check(made, ax)
+    assert plt.get_fignums() == [figure.number]
+    assert len(figure.axes) == 1
+    if name != "named":  # matplotlib's font lacks some of its characters
+        figure.canvas.draw()
+
+
+@pytest.mark.parametrize("display", DISPLAYS, ids=lambda d: d.__name__)
+def test_128_256_classes(display):
+    if "large" not in MADE:
+        MADE["large"] = pictures.large()
+    made = display.from_evaluation(MADE["large"])
+    check(made)
+    assert len(pictures.svg(made)) < 300_000
+
+
+@pytest.mark.parametrize("display", DISPLAYS, ids=lambda d: d.__name__)
+def test_names_are_text_and_nothing_else(display):
+    made = display.from_evaluation(evaluation("named"))
+    text = pictures.svg(made)
+    assert "<script" not in text
+    ElementTree.fromstring(text)
+    assert not any(label.get_text().startswith("$\\") for label in made.figure_.findobj(_is_text))
+    for label in made.figure_.findobj(_is_text):
+        if "$x^2$" in label.get_text():
+            assert not label.get_parse_math()
+            assert "$x^2$ and $y$" in text
+
+
+def _is_text(artist):
+    from matplotlib.text import Text
+
+    return isinstance(artist, Text)
+
+
+@pytest.mark.parametrize("display", DISPLAYS, ids=lambda d: d.__name__)
+def test_the_style_is_left_as_it_was(display):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    display.from_evaluation(evaluation("plain"))
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("display", DISPLAYS, ids=lambda d: d.__name__)
+def test_without_matplotlib(display, monkeypatch):
+    importing = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return importing(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(ImportError) as caught:
+        display.from_evaluation(evaluation("plain"))
+    assert str(caught.value) == (
+        f"{display.__name__}.plot requires matplotlib. You can install it with `pip install lastlayer[plot]`"
+    )
+
+
+@pytest.mark.parametrize("display", DISPLAYS, ids=lambda d: d.__name__)
+def test_the_method_of_an_evaluation(display):
+    import matplotlib.pyplot as plt
+
+    name = re.sub(r"(?<!^)([A-Z])", r"_\1", display.__name__.removesuffix("Display")).lower()
+    _, ax = plt.subplots()
+    made = getattr(evaluation("plain"), f"plot_{name}")(ax=ax)
+    assert type(made) is display
+    assert made.ax_ is ax
