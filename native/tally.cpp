@@ -41,7 +41,7 @@ void add_place(const Place& place, std::int64_t bin, const BinTables& to) {
 TallyCall::State::State(const TallyRows& r)
     : rows(r),
       few(r.shape.classes <= few_classes && !r.weights),
-      totals(r.count_of_k),
+      totals(r),
       hardest(r.floor),
       bins(ConfidenceBins::of({r.edges, r.bins}, {r.fine_edges, FineBins::all})),
       places(r.weights ? 0 : bins->places()),
@@ -95,6 +95,7 @@ void TallyCall::add_weighted_to(const TallyTables& to) const {
   for (int k = 0; k < 4; ++k) all.weights[k % 2].add_to(to.weight + 3 * k);
   for (std::size_t m = 0; m < all.weighted.size() / 3; ++m)
     for (std::size_t k = 0; k < 3; ++k) all.weighted[3 * m + k].add_to(to.weighted[k] + 3 * m);
+  for (std::size_t k = 0; k < all.weighted_ranks.size(); ++k) all.weighted_ranks[k].add_to(to.ranks + 3 * k);
   for (std::size_t k = 0; k < s.heavy_places.size(); ++k) {
     add_heavy(s.heavy_places[k], s.bins->equal(k), to.equal);
     add_heavy(s.heavy_places[k], s.bins->fine(k), to.fine);
@@ -122,8 +123,12 @@ void TallyCall::add_to(const TallyTables& to) const {
     all.sums[m].add_to(to.sums + 3 * m), all.squares[m].add_to(to.squares + 3 * m);
   std::int64_t *const sum = to.sums + 3 * reciprocal, *const square = to.squares + 3 * reciprocal;
   all.reciprocals.add_to(sum), all.reciprocal_squares.add_to(square);
-  for (std::int64_t r = 0; r < counted_ranks; ++r)
-    if (all.ranks[r]) add_times(all.ranks[r], 1.0 / ((double)r + 1.0), sum, square);
+  for (std::int64_t r = 0; r < counted_ranks; ++r) {
+    if (all.ranks[r] == 0) continue;
+    add_times(all.ranks[r], 1.0 / ((double)r + 1.0), sum, square);
+    to.ranks[s.rows.ranks.of(r)] += all.ranks[r];
+  }
+  for (std::size_t k = 0; k < all.high_ranks.size(); ++k) to.ranks[k] += all.high_ranks[k];
   for (std::int64_t k = 0; k < s.rows.count_of_k; ++k) {
     std::int64_t hits = all.hits[(std::size_t)k];
     for (std::int64_t r = 0; r < std::min(counted_ranks, s.rows.top_k[k]); ++r) hits += all.ranks[r];

@@ -7,6 +7,7 @@
 // exponential, two divisions, eight exact additions, and some 40 instructions for counters.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -17,6 +18,19 @@
 #include "targets.hpp"
 
 namespace lastlayer {
+
+// Buckets of the rank of a row's target.
+struct RankBuckets {
+  const std::int64_t* starts;  // `count`, in order: the first rank of each
+  std::int64_t count;          // 1 or more
+
+  // The bucket of a rank; the first ones hold one rank each, which is their place. Always one of `count`.
+  std::int64_t of(std::int64_t rank) const {
+    const std::int64_t guess = std::min(rank, count - 1);
+    if (starts[guess] == rank) return guess;
+    return std::max<std::int64_t>(std::upper_bound(starts, starts + count, rank) - starts - 1, 0);
+  }
+};
 
 struct TallyRows {
   const Operand& x;
@@ -31,6 +45,7 @@ struct TallyRows {
   const std::int64_t* numbers;  // N, for the hardest rows; or null: they are not wanted
   double floor;                 // losses below are not wanted among them
   const double* weights;        // N, or null: 1 each. A row of weight 0 is ignored
+  RankBuckets ranks;
 };
 
 // The fine bins: so many of one width to 1/2, then `per_halving` for each halving of 1 - confidence.
@@ -43,8 +58,8 @@ struct FineBins {
 struct BinTables {
   std::int64_t *rows, *hits, *confidence;  // of each bin; the last are limbs
 };
-// With weights `support`, `predicted`, `correct`, `confusion` and the bins' `rows` and `hits` are limbs too:
-// sums of weights.
+// With weights `support`, `predicted`, `correct`, `ranks`, `confusion` and the bins' `rows` and `hits` are
+// limbs too: sums of weights.
 struct TallyTables {
   std::int64_t *sums, *squares;  // limbs of each metric: loss, Brier score, confidence, entropy, 1/(rank +
                                  // 1), then the hits among the top k; and limbs of their squares
@@ -52,6 +67,7 @@ struct TallyTables {
   std::int64_t* class_loss;                     // limbs of each class
   std::int64_t* confusion;                      // V by V, target by argmax; or null
   std::int64_t* argmax;  // N, written: of each row that was counted, else -1; or null. Of many classes only
+  std::int64_t* ranks;   // of each bucket
   BinTables equal, fine;
   // With weights, instead of `sums` and `squares`: limbs of w, w^2, and both again; of each metric x those of
   // w x, w^2 x and w^2 x^2.

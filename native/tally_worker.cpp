@@ -88,6 +88,7 @@ void Worker::count_rank(std::int64_t rank) {
     ++totals_.ranks[rank];
     return;
   }
+  ++totals_.high_ranks[(std::size_t)call_.rows.ranks.of(rank)];
   const double x = 1.0 / ((double)rank + 1.0), x2 = x * x;
   add_exactly({&x, nullptr, 0, 1}, totals_.reciprocals.at);
   add_exactly({&x2, nullptr, 0, 1}, totals_.reciprocal_squares.at);
@@ -154,6 +155,7 @@ void Worker::count_weighted(std::int64_t begin, std::int64_t n) {
     ++totals_.rows;
     call_.noted[(std::size_t)(begin + i)] = {m.loss[i], y, a, w};
     heavy_places_[bins.place(guess, m.confidence[i])].add(w, rank == 0, m.confidence[i]);
+    totals_.weighted_ranks[(std::size_t)call_.rows.ranks.of(rank)].add(w);
   }
   for (std::int64_t i = 0; i < n; ++i) s.product[0][i] = s.weight[i] * s.weight[i];
   add_exactly({s.weight, nullptr, 0, n}, totals_.weights[0].at);
@@ -213,7 +215,7 @@ void Worker::deliver() {
   for (std::size_t y = 0; y < by_class_.size(); ++y) call_.by_class[y].add(by_class_[y]), by_class_[y] = {};
   for (std::size_t k = 0; k < confusion_.size(); ++k) call_.confusion[k] += confusion_[k], confusion_[k] = 0;
   call_.totals.add(totals_);
-  totals_ = Totals(call_.rows.count_of_k);
+  totals_ = Totals(call_.rows);
   since_ = 0;
 }
 

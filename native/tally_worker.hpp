@@ -19,7 +19,7 @@ namespace lastlayer {
 
 // The places of metrics: loss, Brier score, confidence and entropy, then these.
 constexpr int metrics = 4, reciprocal = 4, first_hit = 5;
-constexpr std::int64_t counted_ranks = 128;  // ranks below have a counter each
+constexpr std::int64_t counted_ranks = 1024;  // ranks below have a counter each
 static_assert(TallyCall::few_classes < counted_ranks, "");
 
 // Sums over all rows, of a thread or of the call.
@@ -29,12 +29,17 @@ struct Totals {
   std::int64_t ranks[counted_ranks] = {};
   Limbs reciprocals, reciprocal_squares;  // of higher ranks
   std::vector<std::int64_t> hits;         // of higher ranks, for each k
+  std::vector<std::int64_t> high_ranks;   // by bucket
   std::vector<std::int64_t> unusual;
-  Limbs weights[2];             // w, w^2
-  std::vector<Limbs> weighted;  // w x, w^2 x, w^2 x^2 of each metric
+  Limbs weights[2];                   // w, w^2
+  std::vector<Limbs> weighted;        // w x, w^2 x, w^2 x^2 of each metric
+  std::vector<Limbs> weighted_ranks;  // w by bucket
 
-  explicit Totals(std::int64_t count_of_k)
-      : hits((std::size_t)count_of_k), weighted(3 * (std::size_t)(first_hit + count_of_k)) {}
+  explicit Totals(const TallyRows& rows)
+      : hits((std::size_t)rows.count_of_k),
+        high_ranks(rows.weights ? 0 : (std::size_t)rows.ranks.count),
+        weighted(rows.weights ? 3 * (std::size_t)(first_hit + rows.count_of_k) : 0),
+        weighted_ranks(rows.weights ? (std::size_t)rows.ranks.count : 0) {}
   void add(const Totals& other) {
     for (int m = 0; m < metrics; ++m)
       other.sums[m].add_to(sums[m].at), other.squares[m].add_to(squares[m].at);
@@ -42,9 +47,12 @@ struct Totals {
     for (std::int64_t r = 0; r < counted_ranks; ++r) ranks[r] += other.ranks[r];
     other.reciprocals.add_to(reciprocals.at), other.reciprocal_squares.add_to(reciprocal_squares.at);
     for (std::size_t k = 0; k < hits.size(); ++k) hits[k] += other.hits[k];
+    for (std::size_t k = 0; k < high_ranks.size(); ++k) high_ranks[k] += other.high_ranks[k];
     unusual.insert(unusual.end(), other.unusual.begin(), other.unusual.end());
     for (int k = 0; k < 2; ++k) other.weights[k].add_to(weights[k].at);
     for (std::size_t k = 0; k < weighted.size(); ++k) other.weighted[k].add_to(weighted[k].at);
+    for (std::size_t k = 0; k < weighted_ranks.size(); ++k)
+      other.weighted_ranks[k].add_to(weighted_ranks[k].at);
   }
 };
 
@@ -81,7 +89,7 @@ class Worker {
  public:
   explicit Worker(TallyCall::State& call)
       : call_(call),
-        totals_(call.rows.count_of_k),
+        totals_(call.rows),
         hardest_(call.rows.floor),
         by_class_(call.by_class.size()),
         confusion_(call.confusion.size()),

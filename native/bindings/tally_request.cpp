@@ -56,7 +56,7 @@ constexpr std::int64_t most_confused = 1 << 20;  // classes: their square has to
 
 // `weighted`: the tables of weighted rows, in which three integers hold each sum.
 TallyTables tables_of(Arrays& arrays, std::int64_t N, std::int64_t V, std::int64_t bins, std::int64_t ks,
-                      bool weighted) {
+                      std::int64_t buckets, bool weighted) {
   TallyTables t{};
   const std::int64_t each = weighted ? 3 : 1, all = FineBins::all, metrics = 3 * (5 + ks);
   if (weighted)
@@ -71,6 +71,7 @@ TallyTables tables_of(Arrays& arrays, std::int64_t N, std::int64_t V, std::int64
                     : nullptr;
   t.argmax = arrays.optional<std::int64_t>("argmax", Dtype::i64, N, true);
   if (t.argmax && !weighted && V <= TallyCall::few_classes) refuse("argmax", "of few classes");
+  t.ranks = arrays.counts("ranks", each * buckets);
   t.equal = {arrays.counts("bin_rows", each * bins), arrays.counts("bin_hits", each * bins),
              arrays.counts("bin_confidence", 3 * bins)};
   t.fine = {arrays.counts("fine_rows", each * all), arrays.counts("fine_hits", each * all),
@@ -122,9 +123,12 @@ nb::tuple tally_rows(nb::handle scores, bool bfloat, nb::handle targets, nb::han
   const std::int64_t bins = arrays.last_items() - 1;
   if (bins < 1) refuse("edges", "no bins");
   const double* fine_edges = arrays.doubles("fine_edges", FineBins::all + 1);
-  const TallyTables to = tables_of(arrays, N, V, bins, ks, weight != nullptr);
+  RankBuckets ranks{arrays.needed<const std::int64_t>("rank_starts", Dtype::i64, -1, false), 0};
+  ranks.count = arrays.last_items();
+  const TallyTables to = tables_of(arrays, N, V, bins, ks, ranks.count, weight != nullptr);
   if (N == 0) return result_of(TallyFound{});
-  TallyCall call({x, shape, temperature, index, top_k, ks, bins, edges, fine_edges, number, floor, weight});
+  TallyCall call(
+      {x, shape, temperature, index, top_k, ks, bins, edges, fine_edges, number, floor, weight, ranks});
   TallyFound found;
   {
     const Runner runner = runner_of_call(0);

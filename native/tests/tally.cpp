@@ -35,7 +35,7 @@ struct Rows {
   double temperature = 1;
   std::vector<float> z;
   Ints y, numbers;
-  Ints top_k{1, 3, 130};
+  Ints top_k{1, 3, 130}, rank_starts;
   std::vector<double> edges, fine_edges;
   Shape shape;
   Operand x;
@@ -54,6 +54,7 @@ struct Rows {
       if (i % 7 == 1) row[0] += 12;
     }
     for (int k = 0; k <= 7; ++k) edges.push_back(k / 7.0);
+    for (std::int64_t k = 0; k < classes; k += 1 + (k >= 128) * k / 5) rank_starts.push_back(k);
     fine_edges = edges_of_fine_bins();
     shape.rows = n, shape.classes = classes, shape.axes = 1, shape.extent[0] = n;
     lay(Lay::rows);
@@ -70,7 +71,7 @@ struct Rows {
 
 // Memory of TallyTables.
 struct Tables {
-  Ints sums, squares, support, predicted, correct, class_loss, confusion, equal[3], fine[3];
+  Ints sums, squares, support, predicted, correct, class_loss, confusion, ranks, equal[3], fine[3];
 
   explicit Tables(const Rows& r)
       : sums(3 * (5 + r.top_k.size())),
@@ -79,7 +80,8 @@ struct Tables {
         predicted(support.size()),
         correct(support.size()),
         class_loss(3 * support.size()),
-        confusion(support.size() * support.size()) {
+        confusion(support.size() * support.size()),
+        ranks(r.rank_starts.size()) {
     for (int i = 0; i < 3; ++i) {
       equal[i].resize((r.edges.size() - 1) * (i == 2 ? 3 : 1));
       fine[i].resize((r.fine_edges.size() - 1) * (i == 2 ? 3 : 1));
@@ -94,6 +96,7 @@ struct Tables {
             class_loss.data(),
             confusion.data(),
             nullptr,
+            ranks.data(),
             {equal[0].data(), equal[1].data(), equal[2].data()},
             {fine[0].data(), fine[1].data(), fine[2].data()},
             nullptr,
@@ -102,7 +105,7 @@ struct Tables {
   bool operator==(const Tables& b) const {
     return sums == b.sums && squares == b.squares && support == b.support && predicted == b.predicted &&
            correct == b.correct && class_loss == b.class_loss && confusion == b.confusion &&
-           std::equal(equal, equal + 3, b.equal) && std::equal(fine, fine + 3, b.fine);
+           ranks == b.ranks && std::equal(equal, equal + 3, b.equal) && std::equal(fine, fine + 3, b.fine);
   }
 };
 
@@ -155,6 +158,9 @@ Tables one_by_one(const Rows& r, Ints& left) {
     const std::int64_t y = r.y[i], a = argmax[i];
     ++found.support[(std::size_t)y], ++found.predicted[(std::size_t)a];
     found.correct[(std::size_t)y] += rank[i] == 0;
+    std::size_t bucket = 0;
+    while (bucket + 1 < r.rank_starts.size() && r.rank_starts[bucket + 1] <= rank[i]) ++bucket;
+    ++found.ranks[bucket];
     ++found.confusion[(std::size_t)(y * r.classes + a)];
     add(m[0][i], y, found.class_loss);
     add_bin(r.edges, m[2][i], rank[i] == 0, found.equal),
@@ -175,7 +181,8 @@ TallyRows rows_of(const Rows& r, const void* y, Dtype dtype) {
           r.fine_edges.data(),
           r.numbers.data(),
           -std::numeric_limits<double>::infinity(),
-          nullptr};
+          nullptr,
+          {r.rank_starts.data(), (std::int64_t)r.rank_starts.size()}};
 }
 
 void test_rows(const Rows& r, const std::string& name) {
@@ -230,7 +237,7 @@ void test_weights(const Rows& r, const std::string& name) {
     TallyCall call(rows);
     const TallyFound found = call.count(Runner{threads});
     Ints weight(12), of[3], support(3 * V), predicted(3 * V), correct(3 * V), loss(3 * V),
-        confusion(3 * V * V);
+        confusion(3 * V * V), ranks(3 * r.rank_starts.size());
     for (Ints& one : of) one.resize(expected.sums.size());
     Ints equal[3], fine[3];
     for (int k = 0; k < 3; ++k) equal[k].resize(3 * (r.edges.size() - 1)), fine[k].resize(3 * all);
@@ -238,7 +245,7 @@ void test_weights(const Rows& r, const std::string& name) {
     to.weight = weight.data();
     for (int k = 0; k < 3; ++k) to.weighted[k] = of[k].data();
     to.support = support.data(), to.predicted = predicted.data(), to.correct = correct.data();
-    to.class_loss = loss.data(), to.confusion = confusion.data();
+    to.class_loss = loss.data(), to.confusion = confusion.data(), to.ranks = ranks.data();
     to.equal = {equal[0].data(), equal[1].data(), equal[2].data()};
     to.fine = {fine[0].data(), fine[1].data(), fine[2].data()};
     call.add_to(to);
@@ -252,7 +259,8 @@ void test_weights(const Rows& r, const std::string& name) {
           name.c_str());
     CHECK(same(Ints(4, found.rows), weight) && same(expected.support, support) &&
               same(expected.predicted, predicted) && same(expected.correct, correct) &&
-              same(expected.confusion, confusion) && loss == expected.class_loss,
+              same(expected.confusion, confusion) && same(expected.ranks, ranks) &&
+              loss == expected.class_loss,
           "%s: weighted classes", name.c_str());
     for (int k = 0; k < 2; ++k)
       CHECK(same(expected.equal[k], equal[k]) && same(expected.fine[k], fine[k]), "%s: weighted bins",
@@ -332,7 +340,7 @@ void test_tally(bool quick) {
   const std::string before = current()->name;
   for (const Table* table : available()) {
     choose(table->name);
-    for (std::int64_t classes : {1, 3, 20, 70, 120, 121, 300})
+    for (std::int64_t classes : {1, 3, 20, 70, 120, 121, 300, 1700})
       test_rows(Rows(classes < 20 && !quick ? 70'001 : 1'501, classes),
                 text("%s, %d classes", table->name, (int)classes));
     test_rows(Rows(5, 3), text("%s, few rows", table->name));

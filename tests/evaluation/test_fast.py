@@ -55,7 +55,7 @@ def some(n, classes, seed, dtype=np.float32, scale=3.0, odd=0.0):
 
 
 @pytest.mark.parametrize("isa", native.isas())
-@pytest.mark.parametrize("classes", [1, 2, 3, 10, 17, 64, 65, 128, 129, 1000, 1001])
+@pytest.mark.parametrize("classes", [1, 2, 3, 10, 17, 64, 65, 128, 129, 1000, 1001, 1700])
 def test_the_bytes_are_those_of_numpy(classes, isa, monkeypatch):
     n = max(40, min(3000, 90_000 // classes))
     with backends.on(f"native:{isa}"):
@@ -69,7 +69,7 @@ def test_the_bytes_are_those_of_numpy(classes, isa, monkeypatch):
 
 
 @pytest.mark.parametrize("isa", native.isas())
-@pytest.mark.parametrize("classes", [1, 2, 10, 64, 121, 300, 1001])
+@pytest.mark.parametrize("classes", [1, 2, 10, 64, 121, 300, 1700])
 def test_the_bytes_of_weighted_rows(classes, isa, monkeypatch):
     n = max(40, min(1500, 60_000 // classes))
     r = np.random.default_rng(classes)
@@ -252,6 +252,7 @@ def tables_of(classes, metrics=7, bins=3):
         "top_k": np.array([1, 5]),
         "edges": np.arange(bins + 1) / bins,
         "fine_edges": counters.FINE_EDGES,
+        "rank_starts": np.arange(classes), "ranks": counts(classes),
         "sums": counts(metrics, 3), "squares": counts(metrics, 3),
         "support": counts(classes), "predicted": counts(classes), "correct": counts(classes),
         "class_loss": counts(classes, 3), "confusion": counts(classes * classes),
@@ -283,6 +284,13 @@ def test_wrong_arrays_are_refused():
         ("edges", np.zeros(1)),
         ("edges", np.zeros(5)),
         ("fine_edges", np.zeros(10)),
+        ("rank_starts", None),
+        ("rank_starts", np.zeros(0, np.int64)),
+        ("rank_starts", np.arange(5)),
+        ("rank_starts", np.arange(4.0)),
+        ("ranks", None),
+        ("ranks", np.zeros(3, np.int64)),
+        ("ranks", np.zeros(4)),
         ("fine_rows", np.zeros(10, np.int64)),
         ("confusion", np.zeros(15, np.int64)),
         ("class_loss", np.zeros(11, np.int64)),
@@ -317,7 +325,10 @@ def test_wrong_arrays_are_refused():
 
 def test_wrong_weights_and_their_tables_are_refused():
     z, y = some(6, 4, 0)
-    names = ("support", "predicted", "correct", "confusion", "bin_rows", "bin_hits", "fine_rows", "fine_hits")
+    names = (
+        "support", "predicted", "correct", "confusion", "bin_rows", "bin_hits", "fine_rows", "fine_hits",
+        "ranks",
+    )  # fmt: skip
 
     def tables_of_sums():
         tables = tables_of(4)
@@ -365,7 +376,9 @@ def test_targets_out_of_range_and_edges_out_of_order_touch_nothing_else():
     tables["fine_edges"] = -counters.FINE_EDGES
     tables["top_k"] = np.array([-5, 1 << 60])
     assert call(z, np.zeros(500, np.int64), tables)[0] == 500
-    assert tables["bin_rows"].sum() == tables["fine_rows"].sum() == 500
+    tables["rank_starts"] = np.array([1 << 62, -5, 7, -(1 << 62)])
+    assert call(z, np.full(500, 3), tables)[0] == 500
+    assert tables["bin_rows"].sum() == tables["fine_rows"].sum() == tables["ranks"].sum() == 1000
 
 
 def test_targets_that_change_meanwhile_are_read_once():
@@ -387,7 +400,7 @@ def test_targets_that_change_meanwhile_are_read_once():
             n, ignored, left, _ = call(z, y, tables)
             assert n + ignored == len(z)
             assert not left
-            for name in ("support", "predicted", "confusion", "bin_rows", "fine_rows"):
+            for name in ("support", "predicted", "confusion", "ranks", "bin_rows", "fine_rows"):
                 assert tables[name].sum() == n
     finally:
         stop.set()

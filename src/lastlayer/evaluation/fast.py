@@ -19,6 +19,7 @@ from lastlayer.problem import is_top_k
 from .counters import FINE_EDGES
 from .exact import Counts, Sums
 from .inputs import Facts, Shape, facts_of
+from .ranks import rank_starts
 
 __all__ = ["count"]
 
@@ -57,9 +58,10 @@ def _count(tally: Any, scores: Any, y: Any, facts: Facts) -> Ints:
         "top_k": np.array(o.top_k, np.int64),
         "edges": np.arange(o.bins + 1) / o.bins,
         "fine_edges": FINE_EDGES,
+        "rank_starts": rank_starts(o.classes),
         "class_loss": tally.class_loss.limbs,
     }
-    counts = {name: getattr(tally, name) for name in ("support", "predicted", "correct")}
+    counts = {name: getattr(tally, name) for name in ("support", "predicted", "correct", "ranks")}
     for name, bins in (("bin", tally.bins), ("fine", tally.fine)):
         counts[f"{name}_rows"], counts[f"{name}_hits"] = bins.weight, bins.hits
         tables[f"{name}_confidence"] = bins.confidence.limbs

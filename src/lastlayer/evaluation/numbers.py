@@ -17,9 +17,10 @@ from .estimates import Estimate
 if TYPE_CHECKING:
     from lastlayer.plots import ConfusionDisplay, ReliabilityDisplay
 
-__all__ = ["ByClass", "Calibration", "Evaluation", "plain"]
+__all__ = ["ByClass", "Calibration", "Evaluation", "RankCounts", "plain"]
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 SCHEMA = "lastlayer.evaluation/1"
 
 
@@ -44,6 +45,24 @@ class Calibration:
     weight: Floats  # B
     confidence: Floats  # mean of each bin; NaN of an empty one
     accuracy: Floats
+
+
+@dataclass(frozen=True)
+class RankCounts:
+    """The rows by their target's rank: how many classes beat the target, 0 where the prediction is right.
+
+    ::
+
+        top-(last_i + 1) accuracy = sum of weight_j for j <= i / `Evaluation.weight`
+
+    Ranks to 127 are counted one by one; the buckets above begin at ``128 * 2^(k/4)``, rounded up. Rows whose
+    label is no class and invalid rows have no rank: they are in no bucket, and the weights add up to less
+    than `Evaluation.weight`.
+    """
+
+    first: Ints  # B: the least rank of each bucket
+    last: Ints  # B: its largest, which is in it; at the end V - 1
+    weight: Floats  # B: of its rows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,6 +117,7 @@ class Evaluation:
     skill: float
     by_class: ByClass
     calibration: Calibration
+    ranks: RankCounts
     confusion: Any  # (V, V): targets by predictions; or [(target, predicted, weight), ...]; or None
     loss_by_class: Floats
     roc_auc_by_class: Floats | None
@@ -156,7 +176,7 @@ def plain(value: Any) -> Any:
     """Numbers as JSON has them; infinities and NaN as text."""
     if isinstance(value, Estimate):
         return {k: plain(v) for k, v in value._asdict().items()}
-    if isinstance(value, (ByClass, Calibration)):
+    if isinstance(value, (ByClass, Calibration, RankCounts)):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if hasattr(value, "_asdict"):
         return {k: plain(v) for k, v in value._asdict().items()}

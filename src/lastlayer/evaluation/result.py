@@ -24,8 +24,9 @@ from .estimates import (
     scaled,
     transformed,
 )
-from .numbers import ByClass, Calibration, Evaluation
+from .numbers import ByClass, Calibration, Evaluation, RankCounts
 from .ranking import ranking_numbers
+from .ranks import rank_ends, rank_starts
 
 __all__ = ["SMALLEST", "Evaluation", "evaluation_of", "have_keys"]
 
@@ -95,6 +96,7 @@ def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
         **numbers,
         by_class=by_class,
         calibration=bins,
+        ranks=RankCounts(rank_starts(o.classes), rank_ends(o.classes), tally.ranks.values()),
         confusion=confusion,
         loss_by_class=loss_by_class,
         loss_by_group=groups["loss"],

@@ -19,8 +19,8 @@ __all__ = ["DAMAGED", "NUMBERS", "PARTS", "SCHEMA", "as_dict", "form_of", "parse
 SCHEMA = "lastlayer.tally/1"
 NUMBERS = ("n", "ignored", "invalid", "unknown")
 PARTS = (
-    "moments", "support", "predicted", "correct", "class_loss", "confusion", "bins", "fine", "text",
-    "groups", "documents", "positions", "hardest",
+    "moments", "support", "predicted", "correct", "class_loss", "confusion", "ranks", "bins", "fine",
+    "text", "groups", "documents", "positions", "hardest",
 )  # fmt: skip
 _FORM = ("size", "columns", "squares", "limit", "parts", "weight", "hits", "confidence")
 _POSITIONS = 1 << 24

@@ -39,6 +39,7 @@ from .inputs import Facts, Targets, facts_of, refuse_mask, scores_of, targets_of
 from .interrupts import whole
 from .options import TallyOptions, checked
 from .ranking import Ranking, keys_of, limit_of
+from .ranks import rank_bucket, rank_starts
 from .readers.values import spread
 from .result import Evaluation, evaluation_of
 from .rows import Rows, as_float64, of_scores, of_stats, probabilities_of
@@ -131,15 +132,14 @@ class Tally:
         self.unknown_labels: set[str] = set()
         self.moments = Moments(metrics)
         self.support, self.predicted, self.correct = Counts(v), Counts(v), Counts(v)
-        self.class_loss = Sums(v)
+        self.class_loss, self.ranks = Sums(v), Counts(len(rank_starts(v)))
         self.confusion: Any = Counts(v * v) if o.has_confusion else Pairs()
         self.bins, self.fine = Bins(o.bins), Bins(len(FINE_EDGES) - 1)
         self.classwise = Bins(v * o.bins) if o.classwise else None
         rankings = 1 if o.binary else v if o.classwise else 0
         self.rankings = [Ranking(limit_of(rankings)) for _ in range(rankings)]
         self.groups, self.documents = Keyed(metrics, squares=True), Keyed(metrics)
-        self.positions = Keyed(metrics)
-        self.hardest = Hardest()
+        self.positions, self.hardest = Keyed(metrics), Hardest()
 
     # --- rows -----------------------------------------------------------------------------------------------
 
@@ -239,7 +239,8 @@ class Tally:
         if getattr(stats, "gap", None) is None or stats.rank is None:
             rule = "those of row_stats(logits, targets)"
             raise OptionError("Tally.update_stats", "stats", "made without targets", rule)
-        if math.prod(stats.argmax.shape) and int(stats.argmax.max()) >= o.classes:
+        largest = (part.max() for part in (stats.argmax, stats.rank) if math.prod(part.shape))
+        if any(int(place) >= o.classes for place in largest):
             rule = f"of {o.classes} classes"
             raise OptionError("Tally.update_stats", "stats", "of more classes", rule)
         shape = tuple(int(n) for n in stats.peak.shape)
@@ -299,11 +300,10 @@ class Tally:
         self._weigh(self.support, target, target >= 0, w)
         self._weigh(self.predicted, predicted, predicted >= 0, w)
         self._weigh(self.correct, target, rank == 0, w)
+        self._weigh(self.ranks, rank_bucket(rank), rank >= 0, w)
         has = seen.has_loss
         self.class_loss.add((loss if w is None else w * loss)[has], target[has])
-        both = has & (predicted >= 0)
-        pairs = target * v + predicted
-        self._weigh(self.confusion, pairs, both, w)
+        self._weigh(self.confusion, target * v + predicted, has & (predicted >= 0), w)
         sound = ~seen.rows.invalid
         part = seen if sound.all() else seen.select(sound)
         c = part.rows.confidence
