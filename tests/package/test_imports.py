@@ -14,7 +14,7 @@ ROOT = Path(lastlayer.__file__).parent
 # From the ground up. A module may import modules of its own layer and of those before it. A name stands for a
 # module, or for a folder with all that is in it.
 LAYERS = [
-    ["errors", "typing"],
+    ["errors", "typing", "clients"],
     ["arrays", "labels", "options", "selection"],
     ["_core"],
     ["row_law", "row_checks", "row_table"],

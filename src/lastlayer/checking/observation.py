@@ -78,6 +78,19 @@ class Count:
         self.n += int(np.count_nonzero(found))
         self.total += found.size
 
+    def move(self, length: int, axis: int) -> None:
+        """Let the rows follow others, of this length on the first axis of the rows; ``axis``: of the classes."""
+        if self.row:
+            k = int(len(self.where) > len(self.row) and axis == 0)
+            self.row = (self.row[0] + length, *self.row[1:])
+            self.where = (*self.where[:k], self.where[k] + length, *self.where[k + 1 :])
+
+    def merge(self, other: Count) -> None:
+        """Add the count of later rows."""
+        if not self.n:
+            self.row, self.where, self.value = other.row, other.where, other.value
+        self.n, self.total = self.n + other.n, self.total + other.total
+
     def words(self) -> dict[str, Any]:
         """The fields of a message that describe these rows."""
         rows = f"{self.n} of {self.total} rows" if self.total > 1 else "the only row"

@@ -28,6 +28,11 @@ class InvalidScores:
         self.inf.see(rows, np.isposinf(rows.scores) & suspect)
         self.impossible.see(rows, np.isneginf(rows.peak))
 
+    def merge(self, other: InvalidScores) -> None:
+        """Add what another saw of later rows."""
+        for name in ("nan", "inf", "impossible"):
+            getattr(self, name).merge(getattr(other, name))
+
     def findings(self) -> Iterator[Finding]:
         if self.nan:
             yield counted("nan-scores", self.nan)
@@ -57,6 +62,12 @@ class ScoreKind:
         self.positive.see(rows, (x > self.tolerance) & some, x)
         self.sum.see(rows, usable & ~(np.abs(rows.sums - 1) <= self.tolerance), rows.sums)
         self.log_sum.see(rows, usable & ~(np.abs(rows.lse) <= self.tolerance), rows.lse)
+
+    def merge(self, other: ScoreKind) -> None:
+        """Add what another saw of later rows."""
+        self.rows, self.classes = self.rows + other.rows, max(self.classes, other.classes)
+        for name in ("negative", "above", "sum", "positive", "log_sum"):
+            getattr(self, name).merge(getattr(other, name))
 
     def findings(self) -> Iterator[Finding]:
         several = self.rows > 0 and self.classes > 1
@@ -104,6 +115,14 @@ class ConstantScores:
             self.first = rows.scores[0].copy()
         self.same = self.same and bool((rows.scores == self.first).all())
         self.rows += len(rows.scores)
+
+    def merge(self, other: ConstantScores) -> None:
+        """Add what another saw of later rows."""
+        if self.first is None:
+            self.first = other.first
+        elif other.first is not None:
+            self.same = self.same and bool((self.first == other.first).all())
+        self.same, self.rows = self.same and other.same, self.rows + other.rows
 
     def findings(self) -> Iterator[Finding]:
         if self.same and self.rows >= 3 and self.first is not None and len(self.first) > 1:

@@ -133,6 +133,14 @@ class DenseTargets:
         self.one_hot = self.one_hot and _is_one_hot(q)
         self.one_hot_scores = self.one_hot_scores and _is_one_hot(rows.scores)
 
+    def merge(self, other: DenseTargets) -> None:
+        """Add what another saw of later rows."""
+        for name in ("nan", "negative", "sum"):
+            getattr(self, name).merge(getattr(other, name))
+        self.rows += other.rows
+        self.one_hot = self.one_hot and other.one_hot
+        self.one_hot_scores = self.one_hot_scores and other.one_hot_scores
+
     def findings(self) -> Iterator[Finding]:
         if self.one_hot:
             yield finding("one-hot-targets", axis=self.axis)

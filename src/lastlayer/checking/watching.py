@@ -6,6 +6,7 @@ observers of scores see rows only as long as these can change what they will say
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,6 +77,20 @@ class Watch:
         for name, field, array in (("kind", "scores", scores), ("dense", "targets", dense)):
             if name in self.observers and array is not None:
                 setattr(self.observers[name], field, array)
+
+    def merge(self, other: Watch, length: int) -> None:
+        """Add what another saw of the rows after these, of this length on the first axis of the rows."""
+        others = copy.deepcopy(other.observers)
+        if not self.observers:
+            self.axis = other.axis
+        for name, observer in others.items():
+            for value in vars(observer).values():
+                if isinstance(value, Count):
+                    value.move(length, other.axis)
+            if name in self.observers:
+                self.observers[name].merge(observer)
+            else:
+                self.observers[name] = observer
 
     def _start(self, scores: Any, dense: Any) -> None:
         self.observers = {"invalid": InvalidScores(self.kind), "constant": ConstantScores()}

@@ -12,6 +12,8 @@ from lastlayer.errors import OptionError, errors_of
 from .checkpoint import Checkpoint
 from .findings import findings_of
 from .options import KINDS, TallyOptions, integer
+from .partitions.counting import count_partitions
+from .partitions.divide import divided
 from .progress import shown
 from .readers.paths import Request, source_of
 from .result import Evaluation, evaluation_of
@@ -38,6 +40,7 @@ def evaluate(
     binary: bool = False,
     labels: Any = None,
     counted: Any = None,
+    client: Any = None,
     **options: Any,
 ) -> Evaluation:
     """Loss, accuracy, calibration and tables of scores and labels, in one pass and constant memory.
@@ -99,14 +102,23 @@ def evaluate(
     axis = integer("evaluate", "axis", axis, None)
     facts = {"sample_weight": sample_weight, "groups": groups, "documents": documents, "n_bytes": n_bytes}
     facts = {name: value for name, value in facts.items() if value is not None}
-    source = source_of(Request(scores, targets, label, columns, axis, binary, facts, kind))
-    labels = source.labels if labels is None else labels
-    with errors_of("evaluate"):
-        tally = Tally(source.classes, kind=kind, axis=axis, binary=binary, labels=labels, **options)
-    watch = Watch(kind, axis, binary)
-    saved = None if checkpoint is None else Checkpoint(os.fspath(checkpoint), source, tally)
-    with shown(progress) as tell:
-        tally, watch = count(tally, watch, source, tell, saved)
+    request = Request(scores, targets, label, columns, axis, binary, facts, kind)
+    options |= {"kind": kind, "axis": axis, "binary": binary, "labels": labels}
+    if (division := divided(request, client)) is not None:
+        if checkpoint is not None:
+            rule = "None where rows are divided among workers, of which each may be lost"
+            raise OptionError("evaluate", "checkpoint", repr(os.fspath(checkpoint)), rule)
+        with shown(progress) as tell:
+            tally, watch = count_partitions(division, options, tell)
+    else:
+        source = source_of(request)
+        options["labels"] = source.labels if labels is None else labels
+        with errors_of("evaluate"):
+            tally = Tally(source.classes, **options)
+        watch = Watch(kind, axis, binary)
+        saved = None if checkpoint is None else Checkpoint(os.fspath(checkpoint), source, tally)
+        with shown(progress) as tell:
+            tally, watch = count(tally, watch, source, tell, saved)
     if counted is not None:
         counted(tally)
     result = evaluation_of(tally)

@@ -7,20 +7,20 @@ the others cannot compute again. `lastlayer` does not import Dask; who has parti
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 
+from lastlayer.clients import any_size, client_of, persisted
+
 from .dense import DenseRows
 from .plan import Size
 from .rows import Floats, Rows, Sums, logits_of
 from .sparse import SparseRows
 
-__all__ = ["Labels", "PartitionedRows", "client_of", "persisted"]
+__all__ = ["Labels", "PartitionedRows"]
 
 
 _KEPT = 1 << 24  # probabilities that are kept in this process for the products of the Hessian
@@ -166,7 +166,7 @@ class PartitionedRows:
         while len(parts) > 1:
             pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
             parts = [add(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
-        with _any_size():
+        with any_size():
             return dask.compute(parts[0])[0]
 
     def _tasks(self, function: Callable[..., Any], arguments: Any, each: Sequence[Any]) -> list[Any]:
@@ -186,32 +186,6 @@ class PartitionedRows:
         if self._sparse:
             return np.transpose(np.ascontiguousarray(np.transpose(values)))
         return np.ascontiguousarray(values)
-
-
-def client_of(*collections: Any) -> Any:
-    """The client of `dask.distributed` that computes collections, or None: another scheduler does."""
-    from dask.base import get_scheduler
-
-    get = get_scheduler(collections=collections)
-    owner = getattr(get, "__self__", None)
-    return owner if type(owner).__module__.partition(".")[0] == "distributed" else None
-
-
-def persisted(values: Sequence[Any]) -> list[Any]:
-    """Delayed values, computed once and kept where they were computed."""
-    import dask
-
-    with _any_size():
-        return list(dask.persist(*values))
-
-
-def _any_size() -> Any:
-    """Send large parameters without a warning: they are no mistake of the user's."""
-    import dask
-
-    if "distributed" not in sys.modules:  # its settings are loaded when it is imported
-        return contextlib.nullcontext()
-    return dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PiB"})
 
 
 def _received(value: Any) -> Any:

@@ -16,8 +16,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from lastlayer.clients import client_of, persisted
 from lastlayer.errors import LastlayerError, OptionError, ShapeError
-from lastlayer.fitting.partitions import Labels, PartitionedRows, client_of, persisted
+from lastlayer.fitting.partitions import Labels, PartitionedRows
 from lastlayer.fitting.rows import Floats
 
 from .dask_arrays import dtype_of, in_chunks_of_rows, is_dask

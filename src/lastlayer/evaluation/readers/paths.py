@@ -20,7 +20,7 @@ from .source import Source
 from .tables import TableColumn, TableSource, is_table
 from .values import Part, array_of
 
-__all__ = ["TABLES", "Request", "files_of", "form_of", "source_of"]
+__all__ = ["TABLES", "Request", "files_of", "form_of", "opened_targets", "source_of"]
 
 _ARRAYS, TABLES = (".npy", ".npz", ".safetensors"), (".parquet", ".csv")
 _SUFFIXES = (*_ARRAYS, *TABLES)
@@ -91,7 +91,7 @@ def _refuse_names(request: Request) -> None:
 
 def _of_arrays(request: Request, scores: Any) -> ArraySource:
     """Arrays, or what stands for them in files."""
-    targets = _opened_targets(request)
+    targets = opened_targets(request)
     if targets is None:
         raise OptionError(
             "evaluate", "targets", "None", "the targets of " + named("scores") + ", or their file"
@@ -107,7 +107,7 @@ def _wanted(request: Request) -> Wanted:
     """What is asked for of a table."""
     names = {k: v for k, v in request.facts.items() if isinstance(v, str)}
     arrays = {k: array_of(k, v) for k, v in request.facts.items() if not isinstance(v, str)}
-    targets = _opened_targets(request)
+    targets = opened_targets(request)
     if targets is not None:
         if isinstance(targets, tuple):
             raise DtypeError("evaluate", "targets", "a tuple", "one array beside a table")
@@ -151,7 +151,7 @@ def _of_shards(request: Request, paths: list[str]) -> Source:
             return Shards([_of_file(request._replace(targets=other), path) for path, other in pairs])
     if isinstance(targets, tuple):
         raise DtypeError("evaluate", "targets", "a tuple", "one array beside several files")
-    whole = {"targets": array_of("targets", _opened_targets(request))}
+    whole = {"targets": array_of("targets", opened_targets(request))}
     whole |= {k: array_of(k, v) for k, v in request.facts.items() if not isinstance(v, str)}
     parts, start = [], 0
     for path in paths:
@@ -237,7 +237,7 @@ def _kind_of_name(request: Request, file: ArrayFile) -> str | None:
     return next((kind for kind, names in _OF_KIND.items() if name in names), None)
 
 
-def _opened_targets(request: Request) -> Any:
+def opened_targets(request: Request) -> Any:
     """Targets of their own: an array, or what a file of them holds."""
     targets = request.targets
     if not isinstance(targets, (str, os.PathLike)):

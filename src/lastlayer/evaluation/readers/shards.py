@@ -48,7 +48,5 @@ class Shards:
             n = part.rows or 0
             if start < rows + n:
                 for block in part.blocks(max(0, start - rows)):
-                    first, *rest = block.box or (slice(block.first, block.first + block.rows),)
-                    box = (slice(first.start + length, first.stop + length), *rest)
-                    yield block._replace(first=block.first + rows, box=box)
+                    yield block.moved(rows, length)
             rows, length = rows + n, length + part.shape[0]

@@ -32,6 +32,14 @@ class Block(NamedTuple):
             found.append(part.start + k)
         return tuple(reversed(found))
 
+    def moved(self, rows: int, length: int) -> Block:
+        """The same block after so many rows, of this length on their first axis."""
+        if self.box is None:
+            return self._replace(first=self.first + rows)
+        first, *rest = self.box
+        box = (slice(first.start + length, first.stop + length), *rest)
+        return self._replace(first=self.first + rows, box=box)
+
 
 class Source(Protocol):
     """Data that is read block by block."""

@@ -1,0 +1,50 @@
+"""`evaluate` by partitions. In: partitions and options. Out: the tally of all rows, and what observers saw."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from lastlayer.checking.watching import Watch
+from lastlayer.errors import errors_of
+from lastlayer.evaluation.stream import Progress, count
+from lastlayer.evaluation.tally import Tally
+
+from .partition import Division, Opened
+from .tree import Read, over
+
+__all__ = ["count_partitions"]
+
+
+class Counted(NamedTuple):
+    """Of some rows, numbered from 0."""
+
+    tally: Tally
+    watch: Watch
+
+
+def count_partitions(
+    division: Division, options: dict[str, Any], progress: Progress | None
+) -> tuple[Tally, Watch]:
+    """Count the rows of all partitions; ``options`` are those of `Tally`."""
+    found: Counted = over("evaluate", division, _counted, _merged, options, progress)
+    return found
+
+
+def _counted(options: dict[str, Any], source: Opened) -> Counted:
+    """The rows of one partition."""
+    labels = source.labels if options["labels"] is None else options["labels"]
+    with errors_of("evaluate"):
+        tally = Tally(source.classes, **{**options, "labels": labels})
+    watch = Watch(options["kind"], options["axis"], options["binary"])
+    return Counted(*count(tally, watch, source, None, None))
+
+
+def _merged(a: Counted, b: Counted, of_a: Read, _: Read) -> Counted:
+    """The rows of both, those of b after those of a. Neither is changed."""
+    tally = a.tally + b.tally
+    tally.hardest.rows = list(a.tally.hardest.rows)
+    tally.hardest.keep([(loss, row + of_a.rows, *rest) for loss, row, *rest in b.tally.hardest.rows])
+    watch = Watch(a.watch.kind, a.watch.axis, a.watch.is_pair)
+    watch.merge(a.watch, 0)
+    watch.merge(b.watch, of_a.length)
+    return Counted(tally, watch)

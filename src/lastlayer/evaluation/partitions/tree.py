@@ -1,0 +1,180 @@
+"""One pass over partitions. In: what is computed of a source, and how two results add. Out: that of all rows.
+
+A task opens a partition and computes its result where it runs; pairs of neighbours are merged by other tasks,
+in an order that depends on the number of partitions alone. The caller receives the last result, and of each
+partition how many rows it had. A task never changes what it was given, since it may be run again.
+
+An error of the data is a result, too: the first partition that has one is read again with the number of the
+rows before it, so that the error names its row among all. Until then only earlier partitions are waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from lastlayer.clients import any_size
+from lastlayer.errors import LastlayerError, errors_of
+
+from .partition import Division, Opened, Partition
+
+__all__ = ["Leaf", "Merge", "over"]
+
+Leaf = Callable[[Any, Opened], Any]  # of parameters and a source
+Merge = Callable[[Any, Any, "Read", "Read"], Any]  # of two results and the rows that they are of
+Tell = Callable[[int, "int | None", int], None]
+
+
+class Read(NamedTuple):
+    """How much was read."""
+
+    rows: int
+    length: int  # on the first axis of the rows
+    n_bytes: int
+
+    def __add__(self, other: Any) -> Read:
+        return Read(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+_NOTHING = Read(0, 0, 0)
+
+
+class _Result(NamedTuple):
+    """What a task returns."""
+
+    value: Any
+    read: Read
+    error: LastlayerError | None
+
+
+def over(function: str, division: Division, leaf: Leaf, merge: Merge, parameters: Any, tell: Tell | None) -> Any:
+    """The merged results of ``leaf(parameters, source)`` over all partitions."""
+    import dask
+
+    send = dask.delayed(_received, pure=False, traverse=False)
+    sent = send((function, leaf, parameters))  # a task, from whose worker the others fetch it
+    run = dask.delayed(_run, pure=False, traverse=False)
+    results = [run(sent, _NOTHING, one.open, *one.values) for one in division.partitions]
+    about = dask.delayed(_about, pure=False, traverse=False)
+    notes = [about(one) for one in results]
+    join = dask.delayed(_joined, pure=False, traverse=False)
+    while len(results) > 1:
+        pairs = [results[i : i + 2] for i in range(0, len(results), 2)]
+        results = [join(merge, *pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    watch = _Watch(division, tell)
+    compute = _by_this_process if division.client is None else _by_client
+    with any_size():
+        found = compute(division.client, results[0], notes, watch)
+    if watch.failed is None:
+        return found.value
+    raise _located(division, sent, run, watch)
+
+
+def _located(division: Division, sent: Any, run: Any, watch: _Watch) -> LastlayerError:
+    """The error of the first partition that has one, with the number of its row among all."""
+    import dask
+
+    place = watch.failed
+    assert place is not None
+    before = sum((read for read, _ in watch.notes[:place] if read), _NOTHING)
+    if before.rows:
+        one = division.partitions[place]
+        again = run(sent, before, one.open, *one.values)
+        with any_size():
+            result = dask.compute(again)[0] if division.client is None else division.client.compute(again).result()
+        if result.error is not None:
+            return result.error
+    return watch.notes[place][1]
+
+
+class _Watch:
+    """What is known of the partitions so far."""
+
+    def __init__(self, division: Division, tell: Tell | None) -> None:
+        self.notes: list[Any] = [None] * len(division.partitions)  # (`Read`, error) of each that is done
+        self.failed: int | None = None  # the first that has an error
+        self._rows, self._tell, self._sum = division.rows, tell, _NOTHING
+
+    def see(self, place: int, note: tuple[Read, LastlayerError | None]) -> bool:
+        """Take note of a partition; whether nothing else has to be waited for, since there is an error."""
+        if self.notes[place] is None:
+            self.notes[place] = note
+            if note[1] is not None:
+                self.failed = place if self.failed is None else min(place, self.failed)
+            elif self._tell is not None and self.failed is None:
+                self._sum += note[0]
+                self._tell(self._sum.rows, self._rows, self._sum.n_bytes)
+        return self.failed is not None and None not in self.notes[: self.failed]
+
+
+class _Enough(Exception):
+    """Nothing else has to be waited for."""
+
+
+def _by_this_process(_: Any, last: Any, notes: Sequence[Any], watch: _Watch) -> Any:
+    """The last result by a scheduler of this process."""
+    import dask
+    from dask.callbacks import Callback
+
+    places = {one.key: place for place, one in enumerate(notes)}
+
+    def after(key: Any, value: Any, *_: Any) -> None:
+        if key in places and watch.see(places[key], value):
+            raise _Enough
+
+    try:
+        with Callback(posttask=after):
+            found, *values = dask.compute(last, *notes)
+    except _Enough:
+        return None
+    for place, value in enumerate(values):  # of a scheduler that has called nobody
+        watch.see(place, value)
+    return found
+
+
+def _by_client(client: Any, last: Any, notes: Sequence[Any], watch: _Watch) -> Any:
+    """The last result by a client of `dask.distributed`; tasks are cancelled if they are not needed."""
+    from distributed import as_completed
+
+    future, *others = client.compute([last, *notes])
+    places = {one.key: place for place, one in enumerate(others)}
+    is_done = False
+    try:
+        for other, value in as_completed(others, with_results=True):
+            if watch.see(places[other.key], value):
+                return None
+        found = future.result()
+        is_done = True
+        return found
+    finally:
+        if not is_done:
+            client.cancel([future, *others])
+
+
+# --- tasks --------------------------------------------------------------------------------------------------
+
+
+def _received(value: Any) -> Any:
+    return value
+
+
+def _run(sent: Any, before: Read, open_: Callable[..., Any], *values: Any) -> _Result:
+    function, leaf, parameters = sent
+    try:
+        with errors_of(function, "evaluate", "Tally"):  # of the readers and of the options
+            source = Opened(open_(*values), before.rows, before.length)
+            value = leaf(parameters, source)
+    except LastlayerError as error:
+        return _Result(None, _NOTHING, error)
+    return _Result(value, Read(source.seen, source.length, source.bytes), None)
+
+
+def _about(result: _Result) -> tuple[Read, LastlayerError | None]:
+    return result.read, result.error
+
+
+def _joined(merge: Merge, a: _Result, b: _Result) -> _Result:
+    error = a.error if a.error is not None else b.error
+    if error is not None:
+        return _Result(None, _NOTHING, error)
+    return _Result(merge(a.value, b.value, a.read, b.read), a.read + b.read, None)
