@@ -50,7 +50,8 @@ def evaluate(
     scores : array, table, iterable of batches, or path
         An array (..., V) of any library, in memory or not (memory maps, HDF5, Zarr), read by rows of its
         first axis; a table of pandas, polars or Arrow; an iterable of ``(scores, targets)`` or of dicts; a
-        path of .npy, .npz, .safetensors, .parquet or .csv, of a folder of them, or a pattern.
+        path of .npy, .npz, .safetensors, .parquet or .csv, of a folder of them, or a pattern. An array or
+        DataFrame of Dask is evaluated where its chunks are computed: by threads or by a cluster.
     targets : array or path, optional
         Class indices, names of classes, dense or top-k targets; or the path of a file of them. Tables, .npz
         and .safetensors files may hold their own, batches do.
@@ -68,11 +69,13 @@ def evaluate(
         (None if that is not known), and the bytes so far.
     checkpoint : path, optional
         A file that an interrupted run goes on from. It is written every few seconds and at the end, never by
-        halves. That of other data or options is an error that names the difference.
+        halves. That of other data or options is an error that names the difference. Not with Dask.
     axis, binary, labels, options
         As in `Tally`.
     counted : function, optional
         It gets the `Tally` of all rows, to be saved or added to others.
+    client : dask.distributed.Client, optional
+        Whose workers compute; by default those of Dask's active scheduler, for data of Dask.
 
     Returns
     -------
@@ -86,7 +89,8 @@ def evaluate(
     BackendError
         If a table is given and pyarrow is not installed.
     EvaluationInterrupted
-        After Ctrl-C; its ``tally`` has the rows so far, each counted once.
+        After Ctrl-C; its ``tally`` has the rows so far, each counted once. With Dask a KeyboardInterrupt:
+        the tasks are cancelled.
 
     Examples
     --------
@@ -106,7 +110,7 @@ def evaluate(
     options |= {"kind": kind, "axis": axis, "binary": binary, "labels": labels}
     if (division := divided(request, client)) is not None:
         if checkpoint is not None:
-            rule = "None where rows are divided among workers, of which each may be lost"
+            rule = "None with Dask, whose tasks are run again where a worker is lost"
             raise OptionError("evaluate", "checkpoint", repr(os.fspath(checkpoint)), rule)
         with shown(progress) as tell:
             tally, watch = count_partitions(division, options, tell)

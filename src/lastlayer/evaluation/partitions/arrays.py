@@ -5,6 +5,7 @@ The chunks are those of the scores; targets and what else there is of a row are 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,34 +20,37 @@ from lastlayer.evaluation.readers.values import array_of, sliced
 
 from .partition import Division, Partition
 
-__all__ = ["beside", "of_arrays", "opened_with"]
+__all__ = ["beside", "dask_or_array", "lengths_of", "needs_lengths", "of_arrays", "opened_with"]
 
 
 def of_arrays(request: Request, client: Any) -> Division:
     """Partitions of a Dask array, or of a Series of Dask."""
     targets = opened_targets(request)
     parts = targets if _is_top_k(targets) else (targets,)
-    x, *parts = (_array("scores", request.scores), *(_array("targets", part) for part in parts))
-    facts = {name: _array(name, value) for name, value in request.facts.items()}
+    x, *parts = (dask_or_array("scores", request.scores), *(dask_or_array("targets", part) for part in parts))
+    facts = {name: dask_or_array(name, value) for name, value in request.facts.items()}
     targets = tuple(parts) if _is_top_k(targets) else parts[0]
     request = request._replace(scores=x, targets=targets, facts=facts)
     everything = [one for one in (x, *parts, *facts.values()) if is_dask(one)]
+    is_incomplete = targets is None or any(isinstance(value, str) for value in facts.values())
     rows = None
-    if all(_is_known(one) for one in everything):
-        source = source_of(request)  # which checks names and shapes, and reads nothing
-        rows = source.rows
+    if is_incomplete or all(map(is_known, everything)):
+        rows = source_of(request).rows  # which checks names and shapes, and reads nothing
     cut = _cut_axis(request)
     x = _in_chunks(x, cut)
     lengths: tuple[Any, ...] = x.chunks[cut] if x.ndim else (1,)
     columns = [_delayed(x)]
     for name, value in (*(("targets", part) for part in parts), *facts.items()):
         is_dense = name == "targets" and _is_dense(value, x, request)
-        if not is_dask(value) and len(value.shape) and not _is_known(x):
-            lengths = _counted(columns[0], cut)
+        if needs_lengths(value, lengths):
+            lengths = lengths_of(columns[0], cut, client)
         columns.append(beside(name, value, lengths, cut if is_dense else 0))
     empty = request._replace(scores=None, targets=None, facts={})
     names = tuple(facts)
-    partitions = [Partition(_opened, (empty, _is_top_k(targets), names, *values)) for values in zip(*columns, strict=True)]
+    partitions = [
+        Partition(_opened, (empty, _is_top_k(targets), names, *values))
+        for values in zip(*columns, strict=True)
+    ]
     return Division(partitions, rows, client)
 
 
@@ -67,16 +71,18 @@ def _is_top_k(targets: Any) -> bool:
     return isinstance(targets, tuple) and len(targets) in (2, 3) and hasattr(targets[0], "shape")
 
 
-def _array(name: str, value: Any) -> Any:
+def dask_or_array(name: str, value: Any) -> Any:
     """A Series of Dask as an array of Dask; others as `array_of` gives them."""
     if hasattr(value, "to_dask_array"):
-        value = value.to_dask_array()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that text becomes objects, as it does here
+            return value.to_dask_array()
     if value is None or isinstance(value, str) or is_dask(value):
         return value
     return array_of(name, value)
 
 
-def _is_known(value: Any) -> bool:
+def is_known(value: Any) -> bool:
     return not any(np.isnan(n) for n in value.shape)
 
 
@@ -91,7 +97,7 @@ def _in_chunks(x: Any, cut: int) -> Any:
     others = {k: -1 for k, sizes in enumerate(x.chunks) if k != cut and len(sizes) > 1}
     if not others:
         return x
-    return x.rechunk({cut: "auto", **others} if _is_known(x) else others)
+    return x.rechunk({cut: "auto", **others} if is_known(x) else others)
 
 
 def _is_dense(value: Any, x: Any, request: Request) -> bool:
@@ -105,12 +111,20 @@ def _delayed(x: Any) -> list[Any]:
     return list(x.to_delayed().ravel())
 
 
-def _counted(chunks: Sequence[Any], axis: int) -> tuple[int, ...]:
-    """How long the chunks are."""
+def lengths_of(chunks: Sequence[Any], axis: int, client: Any) -> tuple[int, ...]:
+    """How long the chunks are, or the parts of a DataFrame."""
     import dask
 
     length = dask.delayed(_length, pure=False)
-    return tuple(dask.compute(*(length(one, axis) for one in chunks)))
+    tasks = [length(one, axis) for one in chunks]
+    return tuple(dask.compute(*tasks) if client is None else client.gather(client.compute(tasks)))
+
+
+def needs_lengths(value: Any, lengths: Sequence[Any]) -> bool:
+    """Whether a value can only be divided as the scores are once their lengths are known."""
+    if not np.isnan(lengths).any() or not len(value.shape):
+        return False
+    return not is_dask(value) or (is_known(value) and len(value.chunks[0]) != len(lengths))
 
 
 def _length(chunk: Any, axis: int) -> int:
@@ -137,6 +151,4 @@ def beside(name: str, value: Any, lengths: Sequence[Any], axis: int) -> list[Any
         rule = f"{ends[-1]} as " + named("scores") + " has"
         raise ShapeError("evaluate", name, f"of length {int(value.shape[axis])}", rule)
     box = (slice(None),) * axis
-    return [
-        to_host(sliced(value, (*box, slice(end - n, end)))) for n, end in zip(lengths, ends, strict=True)
-    ]
+    return [to_host(sliced(value, (*box, slice(end - n, end)))) for n, end in zip(lengths, ends, strict=True)]

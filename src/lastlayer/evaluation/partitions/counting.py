@@ -1,4 +1,4 @@
-"""`evaluate` by partitions. In: partitions and options. Out: the tally of all rows, and what observers saw."""
+"""`evaluate` by partitions. In: partitions, options. Out: the tally of all rows, and what observers saw."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ def _counted(options: dict[str, Any], source: Opened) -> Counted:
 
 def _merged(a: Counted, b: Counted, of_a: Read, _: Read) -> Counted:
     """The rows of both, those of b after those of a. Neither is changed."""
-    tally = a.tally + b.tally
+    with errors_of("evaluate", names={"other": "a partition"}):
+        tally = a.tally + b.tally
     tally.hardest.rows = list(a.tally.hardest.rows)
-    tally.hardest.keep([(loss, row + of_a.rows, *rest) for loss, row, *rest in b.tally.hardest.rows])
+    tally.hardest.keep([(loss, row + of_a.rows, t, p) for loss, row, t, p in b.tally.hardest.rows])
     watch = Watch(a.watch.kind, a.watch.axis, a.watch.is_pair)
     watch.merge(a.watch, 0)
     watch.merge(b.watch, of_a.length)

@@ -16,6 +16,11 @@ def divided(request: Request, client: Any) -> Division | None:
     """The partitions of a collection of Dask; None for data that is read where this runs."""
     if not is_dask(request.scores):
         return None
+    client = client_of(request.scores) if client is None else client
+    if hasattr(request.scores, "columns"):
+        from .frames import of_frame
+
+        return of_frame(request, client)
     from .arrays import of_arrays
 
-    return of_arrays(request, client_of(request.scores) if client is None else client)
+    return of_arrays(request, client)

@@ -1,4 +1,4 @@
-"""A partition: rows that one task reads. In: how to open them. Out: a source that knows how far it was read."""
+"""A partition: rows that one task reads. In: how to open them. Out: a source that counts what is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Division", "Opened", "Partition"]
 class Partition(NamedTuple):
     """What a task reads, wherever it runs."""
 
-    open: Callable[..., Source]
+    open: Callable[..., Source | None]  # None: it has no rows
     values: tuple[Any, ...]  # its arguments: delayed values of Dask, or small ones
 
 
@@ -23,10 +23,11 @@ class Division(NamedTuple):
     partitions: Sequence[Partition]
     rows: int | None  # of all; None where that is not known before the end
     client: Any  # of dask.distributed; None: another scheduler of Dask
+    nothing: Callable[[], Source] | None = None  # a source without rows, where no partition has any
 
 
 class Opened:
-    """The source of a partition, after so many rows of others; their length is on the first axis of the rows."""
+    """The source of a partition, after so many rows of others, of this length on their first axis."""
 
     kind: str | None = None
     labels: tuple[Any, ...] | None = None

@@ -10,13 +10,14 @@ rows before it, so that the error names its row among all. Until then only earli
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from lastlayer.clients import any_size
 from lastlayer.errors import LastlayerError, errors_of
 
-from .partition import Division, Opened, Partition
+from .partition import Division, Opened
 
 __all__ = ["Leaf", "Merge", "over"]
 
@@ -47,16 +48,22 @@ class _Result(NamedTuple):
     error: LastlayerError | None
 
 
-def over(function: str, division: Division, leaf: Leaf, merge: Merge, parameters: Any, tell: Tell | None) -> Any:
+def over(
+    function: str, division: Division, leaf: Leaf, merge: Merge, parameters: Any, tell: Tell | None
+) -> Any:
     """The merged results of ``leaf(parameters, source)`` over all partitions."""
     import dask
 
     send = dask.delayed(_received, pure=False, traverse=False)
     sent = send((function, leaf, parameters))  # a task, from whose worker the others fetch it
     run = dask.delayed(_run, pure=False, traverse=False)
-    results = [run(sent, _NOTHING, one.open, *one.values) for one in division.partitions]
+    name = f"{function}-{uuid.uuid4().hex}"  # with a number: of tasks alike, the first rows are read first
+    results = [
+        run(sent, _NOTHING, one.open, *one.values, dask_key_name=f"{name}-{i:09d}")
+        for i, one in enumerate(division.partitions)
+    ]
     about = dask.delayed(_about, pure=False, traverse=False)
-    notes = [about(one) for one in results]
+    notes = [about(one, dask_key_name=f"about-{name}-{i:09d}") for i, one in enumerate(results)]
     join = dask.delayed(_joined, pure=False, traverse=False)
     while len(results) > 1:
         pairs = [results[i : i + 2] for i in range(0, len(results), 2)]
@@ -65,9 +72,13 @@ def over(function: str, division: Division, leaf: Leaf, merge: Merge, parameters
     compute = _by_this_process if division.client is None else _by_client
     with any_size():
         found = compute(division.client, results[0], notes, watch)
-    if watch.failed is None:
-        return found.value
-    raise _located(division, sent, run, watch)
+    if watch.failed is not None:
+        raise _located(division, sent, run, watch)
+    if found.error is not None:
+        raise found.error
+    if found.value is None and division.nothing is not None:
+        return leaf(parameters, Opened(division.nothing()))
+    return found.value
 
 
 def _located(division: Division, sent: Any, run: Any, watch: _Watch) -> LastlayerError:
@@ -81,10 +92,12 @@ def _located(division: Division, sent: Any, run: Any, watch: _Watch) -> Lastlaye
         one = division.partitions[place]
         again = run(sent, before, one.open, *one.values)
         with any_size():
-            result = dask.compute(again)[0] if division.client is None else division.client.compute(again).result()
+            result = (
+                dask.compute(again)[0] if division.client is None else division.client.compute(again).result()
+            )
         if result.error is not None:
-            return result.error
-    return watch.notes[place][1]
+            return cast(LastlayerError, result.error)
+    return cast(LastlayerError, watch.notes[place][1])
 
 
 class _Watch:
@@ -107,8 +120,8 @@ class _Watch:
         return self.failed is not None and None not in self.notes[: self.failed]
 
 
-class _Enough(Exception):
-    """Nothing else has to be waited for."""
+class _EnoughError(Exception):
+    """Raised where nothing else has to be waited for."""
 
 
 def _by_this_process(_: Any, last: Any, notes: Sequence[Any], watch: _Watch) -> Any:
@@ -120,12 +133,12 @@ def _by_this_process(_: Any, last: Any, notes: Sequence[Any], watch: _Watch) -> 
 
     def after(key: Any, value: Any, *_: Any) -> None:
         if key in places and watch.see(places[key], value):
-            raise _Enough
+            raise _EnoughError
 
     try:
         with Callback(posttask=after):
             found, *values = dask.compute(last, *notes)
-    except _Enough:
+    except _EnoughError:
         return None
     for place, value in enumerate(values):  # of a scheduler that has called nobody
         watch.see(place, value)
@@ -162,7 +175,9 @@ def _run(sent: Any, before: Read, open_: Callable[..., Any], *values: Any) -> _R
     function, leaf, parameters = sent
     try:
         with errors_of(function, "evaluate", "Tally"):  # of the readers and of the options
-            source = Opened(open_(*values), before.rows, before.length)
+            if (found := open_(*values)) is None:
+                return _Result(None, _NOTHING, None)
+            source = Opened(found, before.rows, before.length)
             value = leaf(parameters, source)
     except LastlayerError as error:
         return _Result(None, _NOTHING, error)
@@ -177,4 +192,9 @@ def _joined(merge: Merge, a: _Result, b: _Result) -> _Result:
     error = a.error if a.error is not None else b.error
     if error is not None:
         return _Result(None, _NOTHING, error)
-    return _Result(merge(a.value, b.value, a.read, b.read), a.read + b.read, None)
+    if a.value is None or b.value is None:
+        return b if a.value is None else a
+    try:
+        return _Result(merge(a.value, b.value, a.read, b.read), a.read + b.read, None)
+    except LastlayerError as differ:  # what the partitions say of themselves
+        return _Result(None, _NOTHING, differ)

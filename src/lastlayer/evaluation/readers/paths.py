@@ -20,7 +20,7 @@ from .source import Source
 from .tables import TableColumn, TableSource, is_table
 from .values import Part, array_of
 
-__all__ = ["TABLES", "Request", "files_of", "form_of", "opened_targets", "source_of"]
+__all__ = ["TABLES", "Request", "files_of", "form_of", "opened_targets", "source_of", "wanted_of"]
 
 _ARRAYS, TABLES = (".npy", ".npz", ".safetensors"), (".parquet", ".csv")
 _SUFFIXES = (*_ARRAYS, *TABLES)
@@ -60,7 +60,7 @@ def _source_of(request: Request) -> Source:
     if isinstance(scores, (str, os.PathLike)):
         return _of_path(request, os.fspath(scores))
     if is_table(scores):
-        return TableSource(Table(scores), _wanted(request))
+        return TableSource(Table(scores), wanted_of(request))
     _refuse_names(request)
     if hasattr(scores, "shape") or (isinstance(scores, (list, tuple)) and request.targets is not None):
         return _of_arrays(request, scores)
@@ -103,7 +103,7 @@ def _of_arrays(request: Request, scores: Any) -> ArraySource:
     return ArraySource(scores, targets, request.axis, request.binary, request.facts)
 
 
-def _wanted(request: Request) -> Wanted:
+def wanted_of(request: Request) -> Wanted:
     """What is asked for of a table."""
     names = {k: v for k, v in request.facts.items() if isinstance(v, str)}
     arrays = {k: array_of(k, v) for k, v in request.facts.items() if not isinstance(v, str)}
@@ -131,7 +131,7 @@ def _of_path(request: Request, path: str) -> Source:
     paths = files_of("scores", path)
     form = form_of("scores", path, paths)
     if form in TABLES:
-        wanted = _wanted(request)
+        wanted = wanted_of(request)
         return TableSource(Files("scores", paths, form[1:], wanted), wanted)
     if len(paths) == 1:
         return _of_file(request, paths[0])
