@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 N, V = 300, 5
@@ -10,7 +12,12 @@ NAMES = ["ant", "bee", "cat", "dog", "emu"]
 
 def numbers(evaluation):
     """The numbers of an evaluation, without what its source says besides."""
-    return {k: v for k, v in evaluation.to_dict().items() if k not in ("findings", "labels")}
+    return {k: v for k, v in evaluation.to_dict().items() if k not in ("findings", "labels", "run")}
+
+
+def json_of(evaluation):
+    """The JSON of an evaluation, without how it was computed: that differs from run to run."""
+    return replace(evaluation, run=None).to_json()
 
 
 def assert_same(found, expected):

@@ -17,6 +17,7 @@ from .partitions.divide import divided
 from .progress import shown
 from .readers.paths import Request, source_of
 from .result import Evaluation, evaluation_of
+from .run import Begun
 from .stream import count
 from .tally import Tally
 
@@ -80,7 +81,7 @@ def evaluate(
     Returns
     -------
     Evaluation
-        Its ``findings`` are those of `check`.
+        Its ``findings`` are those of `check`; its ``run`` says how it was computed.
 
     Raises
     ------
@@ -106,6 +107,7 @@ def evaluate(
     axis = integer("evaluate", "axis", axis, None)
     facts = {"sample_weight": sample_weight, "groups": groups, "documents": documents, "n_bytes": n_bytes}
     facts = {name: value for name, value in facts.items() if value is not None}
+    begun = Begun(scores, targets)
     request = Request(scores, targets, label, columns, axis, binary, facts, kind)
     options |= {"kind": kind, "axis": axis, "binary": binary, "labels": labels}
     if (division := divided(request, client)) is not None:
@@ -113,7 +115,7 @@ def evaluate(
             rule = "None with Dask, whose tasks are run again where a worker is lost"
             raise OptionError("evaluate", "checkpoint", repr(os.fspath(checkpoint)), rule)
         with shown(progress) as tell:
-            tally, watch = count_partitions(division, options, tell)
+            tally, watch = count_partitions(division, options, begun.telling(tell))
     else:
         source = source_of(request)
         options["labels"] = source.labels if labels is None else labels
@@ -122,8 +124,9 @@ def evaluate(
         watch = Watch(kind, axis, binary)
         saved = None if checkpoint is None else Checkpoint(os.fspath(checkpoint), source, tally)
         with shown(progress) as tell:
-            tally, watch = count(tally, watch, source, tell, saved)
+            tally, watch = count(tally, watch, source, begun.telling(tell), saved)
     if counted is not None:
         counted(tally)
     result = evaluation_of(tally)
-    return replace(result, findings=tuple(findings_of(tally, result, watch)))
+    findings = tuple(findings_of(tally, result, watch))
+    return replace(result, findings=findings, run=begun.run())

@@ -6,7 +6,7 @@ Every attribute's name is its key in JSON.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .estimates import Estimate
 if TYPE_CHECKING:
     from lastlayer.plots import ConfusionDisplay, ReliabilityDisplay
 
-__all__ = ["ByClass", "Calibration", "Evaluation", "RankCounts", "plain"]
+__all__ = ["ByClass", "Calibration", "Evaluation", "RankCounts", "Run", "plain"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -65,6 +65,23 @@ class RankCounts:
     weight: Floats  # B: of its rows
 
 
+@dataclass(frozen=True)
+class Run:
+    """How an evaluation was computed: of what, when, and by which versions.
+
+    ``source`` is the path as it was given, "2 files of shards/*.npz", or "float32 array of shape (1000, 10)".
+    ``n_bytes`` of scores were read, those before a checkpoint included; None: nothing was read now.
+    ``seconds`` is the time of the call, ``started`` its begin in UTC (ISO 8601). ``versions`` has those of
+    "lastlayer", "Python" and "NumPy", and as "backend" what computed the rows, and on how many threads.
+    """
+
+    source: str
+    n_bytes: int | None
+    seconds: float
+    started: str
+    versions: dict[str, str]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """The numbers of an evaluation; each mean is an `Estimate`: value, stderr, low, high (95 %).
@@ -80,6 +97,10 @@ class Evaluation:
     (confidence - right)^2, up to how much the confidences within a bin differ.
 
     `undefined` names the numbers that are 0 / 0 here, which are NaN. `findings` are those of `check`.
+
+    `run` says how `evaluate` computed it; `Tally.result` has none. It is in the JSON, and no part of ``==``:
+    the same rows give equal evaluations, and ``dataclasses.replace(evaluation, run=None).to_json()`` gives
+    them the same bytes.
     """
 
     n: int
@@ -133,10 +154,14 @@ class Evaluation:
     undefined: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     findings: tuple[Any, ...] = field(default=())
+    run: Run | None = None
 
     def __eq__(self, other: object) -> bool:
-        """Whether all numbers are the same; NaN is the same as NaN."""
-        return self.to_dict() == other.to_dict() if isinstance(other, Evaluation) else NotImplemented
+        """Whether all numbers are the same, whatever `run`; NaN is the same as NaN."""
+        if not isinstance(other, Evaluation):
+            return NotImplemented
+        a, b = (replace(one, run=None).to_dict() for one in (self, other))
+        return a == b
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -176,7 +201,7 @@ def plain(value: Any) -> Any:
     """Numbers as JSON has them; infinities and NaN as text."""
     if isinstance(value, Estimate):
         return {k: plain(v) for k, v in value._asdict().items()}
-    if isinstance(value, (ByClass, Calibration, RankCounts)):
+    if isinstance(value, (ByClass, Calibration, RankCounts, Run)):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if hasattr(value, "_asdict"):
         return {k: plain(v) for k, v in value._asdict().items()}
