@@ -26,6 +26,8 @@ def test_the_examples_of_a_page_print_what_it_says(page):
         pytest.importorskip("array_api_compat")
     if "import transformers" in examples(page) or "from transformers" in examples(page):
         pytest.importorskip("transformers")
+    if "import matplotlib" in examples(page):
+        pytest.importorskip("matplotlib")
     test = doctest.DocTestParser().get_doctest(examples(page), {}, page.name, str(page), 0)
     failures = []
     doctest.DocTestRunner(optionflags=FLAGS).run(test, out=failures.append)

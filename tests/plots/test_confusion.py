@@ -35,7 +35,7 @@ def test_cells_are_those_of_scikit_learn():
         rows = "1 row," if counts[t, p] == 1 else f"{counts[t, p]} rows,"
         assert text.startswith(f"target {t}, predicted {p}: {rows} ")
         assert float(text.split()[-5]) == pytest.approx(100 * shares[t, p], abs=0.05)
-        assert alpha == pytest.approx(0.95 * np.sqrt(shares[t, p]))
+        assert alpha == pytest.approx(0.12 + 0.83 * np.sqrt(shares[t, p]))
 
 
 def test_numbers_in_cells():

@@ -10,8 +10,9 @@ import numpy as np
 import pictures
 import pytest
 
+import lastlayer as ll
 import lastlayer.plots
-from lastlayer.plots import colors
+from lastlayer.plots import ComparisonDisplay, colors
 
 DISPLAYS = [getattr(lastlayer.plots, name) for name in lastlayer.plots.__all__ if name != "ComparisonDisplay"]
 MADE = {}
@@ -132,3 +133,35 @@ def test_the_method_of_an_evaluation(display):
     made = getattr(evaluation("plain"), f"plot_{name}")(ax=ax)
     assert type(made) is display
     assert made.ax_ is ax
+
+
+COMPARISONS = {
+    "plain": {},
+    "groups of odd names": {"groups": np.array(pictures.NAMES, object)[np.arange(200) % 7]},
+    "80 groups": {"groups": np.arange(200) % 80},
+    "weights": {"sample_weight": np.linspace(0, 1, 200), "groups": np.arange(200) % 3},
+    "nothing": {"sample_weight": np.zeros(200)},
+}
+
+
+@pytest.mark.parametrize("is_given", [False, True], ids=["new", "given"])
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_comparisons(name, is_given):
+    import matplotlib.pyplot as plt
+
+    z, y = pictures.rows(200, 4)
+    worse = z + np.random.default_rng(1).normal(size=z.shape)
+    ax = plt.subplots()[1] if is_given else None
+    made = ll.compare(z, worse, y, **COMPARISONS[name]).plot(ax)
+    assert type(made) is ComparisonDisplay
+    check(made, ax)
+    text = pictures.svg(made)
+    ElementTree.fromstring(text)
+    assert "<script" not in text
+
+
+def test_comparisons_of_rows_without_numbers():
+    z = np.array([[np.nan, 0.0], [0.0, -np.inf], [1.0, 0.0]])
+    made = ll.compare(z, z[:, ::-1], [0, 1, 1], groups=["a", "a", "b"]).plot()
+    check(made)
+    assert "all rows: log-loss, b - a: undefined" in {text for _, text in made.shown_}

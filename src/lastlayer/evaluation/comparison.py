@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lastlayer.errors import OptionError
 
@@ -16,6 +16,9 @@ from .numbers import plain
 from .paired import Flips, GroupComparison, Paired, by_group, paired
 from .paired_tally import PairedTally
 from .result import SMALLEST, have_keys
+
+if TYPE_CHECKING:
+    from lastlayer.plots import ComparisonDisplay
 
 __all__ = ["SCHEMA", "Comparison", "comparison_of"]
 
@@ -110,6 +113,12 @@ class Comparison:
     def from_bytes(cls, text: bytes) -> Comparison:
         """What `to_bytes` gave; anything else is an `OptionError`."""
         return comparison_of(PairedTally.from_bytes(text))
+
+    def plot(self, ax: Any = None) -> ComparisonDisplay:
+        """Plot the differences on ``ax``, or with those of groups on a new figure (extra ``[plot]``)."""
+        from lastlayer.plots.comparison import ComparisonDisplay
+
+        return ComparisonDisplay.from_comparison(self, ax=ax)
 
     def __str__(self) -> str:
         rows = f"{self.n} rows ({self.ignored} ignored, {self.invalid_a} invalid in a, {self.invalid_b} in b)"

@@ -18,6 +18,7 @@ __all__ = [
     "of_proportion",
     "scaled",
     "transformed",
+    "trials_of",
     "wilson",
 ]
 
@@ -128,7 +129,18 @@ def wilson(p: float, n: float) -> tuple[float, float]:
     """The 95 % interval of a proportion p of n trials (Wilson 1927)."""
     middle, shrink = p + _Z**2 / (2 * n), 1 + _Z**2 / n
     half = _Z * sqrt(max(p * (1 - p), 0.0) / n + _Z**2 / (4 * n**2))
-    return max(0.0, (middle - half) / shrink), min(1.0, (middle + half) / shrink)
+    low, high = (middle - half) / shrink, (middle + half) / shrink
+    return min(p, max(0.0, low)), max(p, min(1.0, high))  # at 0 and 1 the bounds are p, but for rounding
+
+
+def trials_of(e: Estimate) -> float:
+    """How many independent rows give a proportion its standard error, or at 0 and 1 its interval."""
+    if not (isfinite(e.value) and isfinite(e.low) and isfinite(e.high)):
+        return nan
+    if 0 < e.value < 1 and e.stderr > 0:
+        return e.value * (1 - e.value) / e.stderr**2 + 1
+    width = e.high - e.low  # of Wilson's interval, z^2 / (n + z^2)
+    return _Z**2 * (1 - width) / width if width > 0 else nan
 
 
 @np.errstate(over="ignore", invalid="ignore")

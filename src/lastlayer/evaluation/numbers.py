@@ -15,7 +15,16 @@ import numpy.typing as npt
 from .estimates import Estimate
 
 if TYPE_CHECKING:
-    from lastlayer.plots import ConfusionDisplay, ReliabilityDisplay
+    from lastlayer.plots import (
+        ConfidenceDisplay,
+        ConfusionDisplay,
+        GroupDisplay,
+        LossByClassDisplay,
+        PositionDisplay,
+        RankDisplay,
+        ReliabilityDisplay,
+        TopKDisplay,
+    )
 
 __all__ = ["ByClass", "Calibration", "Evaluation", "RankCounts", "Run", "plain"]
 
@@ -174,16 +183,52 @@ class Evaluation:
         return json.dumps(self.to_dict(), allow_nan=False, **options)
 
     def plot_reliability(self, ax: Any = None) -> ReliabilityDisplay:
-        """Plot accuracy against confidence on ``ax``, or on a new figure of matplotlib (extra ``[plot]``)."""
+        """Plot accuracy against confidence on ``ax``, or on a new figure (extra ``[plot]``)."""
         from lastlayer.plots.reliability import ReliabilityDisplay
 
         return ReliabilityDisplay.from_evaluation(self, ax=ax)
 
+    def plot_confidence(self, ax: Any = None) -> ConfidenceDisplay:
+        """Plot the histogram of confidence on ``ax``, or on a new figure (extra ``[plot]``)."""
+        from lastlayer.plots.confidence import ConfidenceDisplay
+
+        return ConfidenceDisplay.from_evaluation(self, ax=ax)
+
+    def plot_top_k(self, ax: Any = None) -> TopKDisplay:
+        """Plot top-k accuracy against k on ``ax``, or on a new figure (extra ``[plot]``)."""
+        from lastlayer.plots.top_k import TopKDisplay
+
+        return TopKDisplay.from_evaluation(self, ax=ax)
+
+    def plot_rank(self, ax: Any = None) -> RankDisplay:
+        """Plot the distribution of the target's rank on ``ax``, or on a new figure (extra ``[plot]``)."""
+        from lastlayer.plots.rank import RankDisplay
+
+        return RankDisplay.from_evaluation(self, ax=ax)
+
     def plot_confusion(self, ax: Any = None) -> ConfusionDisplay:
-        """Plot the confusion matrix on ``ax``, or on a new figure of matplotlib (extra ``[plot]``)."""
+        """Plot the confusion matrix on ``ax``, or on a new figure (extra ``[plot]``)."""
         from lastlayer.plots.confusion import ConfusionDisplay
 
         return ConfusionDisplay.from_evaluation(self, ax=ax)
+
+    def plot_loss_by_class(self, ax: Any = None) -> LossByClassDisplay:
+        """Plot the mean loss of each class on ``ax``, or on a new figure (extra ``[plot]``)."""
+        from lastlayer.plots.loss_by_class import LossByClassDisplay
+
+        return LossByClassDisplay.from_evaluation(self, ax=ax)
+
+    def plot_group(self, ax: Any = None) -> GroupDisplay:
+        """Plot loss and accuracy by group on ``ax``, or on a new figure (extra ``[plot]``)."""
+        from lastlayer.plots.group import GroupDisplay
+
+        return GroupDisplay.from_evaluation(self, ax=ax)
+
+    def plot_position(self, ax: Any = None) -> PositionDisplay:
+        """Plot the mean loss at each position on ``ax``, or on a new figure (extra ``[plot]``)."""
+        from lastlayer.plots.position import PositionDisplay
+
+        return PositionDisplay.from_evaluation(self, ax=ax)
 
     def __str__(self) -> str:
         lines = [f"{self.n} rows ({self.ignored} ignored, {self.invalid} invalid)"]

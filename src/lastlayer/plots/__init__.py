@@ -6,10 +6,24 @@ importing this package does not import matplotlib.
 
 from __future__ import annotations
 
+from .comparison import ComparisonDisplay
+from .confidence import ConfidenceDisplay
 from .confusion import ConfusionDisplay
+from .group import GroupDisplay
+from .loss_by_class import LossByClassDisplay
+from .position import PositionDisplay
+from .rank import RankDisplay
 from .reliability import ReliabilityDisplay
+from .top_k import TopKDisplay
 
 __all__ = [
+    "ComparisonDisplay",
+    "ConfidenceDisplay",
     "ConfusionDisplay",
+    "GroupDisplay",
+    "LossByClassDisplay",
+    "PositionDisplay",
+    "RankDisplay",
     "ReliabilityDisplay",
+    "TopKDisplay",
 ]

@@ -234,8 +234,8 @@ def _largest_confusions(
 
 
 def _shade(share: Any) -> Any:
-    """The alpha of a share: the square root shows small ones too."""
-    return np.sqrt(np.clip(share, 0, 1)) * 0.95
+    """The alpha of a share: the square root shows small ones too, and the least shade is seen on dark."""
+    return np.where(np.asarray(share) > 0, 0.12 + 0.83 * np.sqrt(np.clip(share, 0, 1)), 0.0)[()]
 
 
 def _rgb(color: str) -> tuple[float, ...]:

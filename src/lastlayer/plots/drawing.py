@@ -7,11 +7,25 @@ from contextlib import contextmanager
 from typing import Any
 
 from .colors import FAINT, MUTED, PAPER, style
+from .names import amount
 
 __all__ = [
-    "Display", "Shown", "Table", "axes", "bar", "grid", "interval", "note", "point", "reference", "say_empty",
+    "Display",
+    "Shown",
+    "Table",
+    "axes",
+    "bar",
+    "count_ticks",
+    "grid",
+    "interval",
+    "legend_above",
+    "log_ticks",
+    "note",
+    "point",
+    "reference",
+    "say_empty",
     "tick_names",
-]  # fmt: skip
+]
 
 Shown = list[tuple[Any, str]]
 Table = tuple[list[str], list[list[Any]]]
@@ -106,6 +120,26 @@ def tick_names(axis: Any, places: Sequence[float], names: Sequence[str], **look:
     """Ticks with the user's names, which are never read as mathematics."""
     axis.set_ticks(list(places), labels=list(names), parse_math=False, **look)
     axis.set_tick_params(length=0)
+
+
+def count_ticks(axis: Any, most: int) -> None:
+    """Ticks at whole numbers from 1 on."""
+    step = 1 if most <= 10 else 2
+    axis.set_ticks(range(1, most + 1, step))
+
+
+def legend_above(ax: Any, columns: int) -> Any:
+    """The legend in a line above the axes, where it hides nothing."""
+    return ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)
+
+
+def log_ticks(axis: Any, text: Any = None) -> None:
+    """Ticks of a logarithmic axis at powers of ten, in plain numbers or as ``text`` has them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(10, numticks=7))
+    axis.set_major_formatter(FuncFormatter(text or (lambda value, _: amount(value))))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def note(ax: Any, text: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from lastlayer.evaluation.estimates import wilson
 
 from .colors import FIRST, MUTED, SECOND
-from .drawing import Display, Table, axes, bar, grid, interval, point, say_empty
+from .drawing import Display, Table, axes, bar, grid, interval, legend_above, point, say_empty
 from .names import amount, number, percent, with_interval
 
 __all__ = ["ReliabilityDisplay"]
@@ -106,7 +106,7 @@ class ReliabilityDisplay(Display):
             if not self.points_:
                 say_empty(main, "no rows")
             elif self.after is not None:
-                main.legend(loc="upper left")
+                legend_above(main, 3)
         return self
 
     def _plot_bins(self, bins: ReliabilityDisplay, color: str, name: str) -> Any:
