@@ -123,7 +123,7 @@ void TallyCall::add_to(const TallyTables& to) const {
     all.sums[m].add_to(to.sums + 3 * m), all.squares[m].add_to(to.squares + 3 * m);
   std::int64_t *const sum = to.sums + 3 * reciprocal, *const square = to.squares + 3 * reciprocal;
   all.reciprocals.add_to(sum), all.reciprocal_squares.add_to(square);
-  for (std::int64_t r = 0; r < counted_ranks; ++r) {
+  for (std::int64_t r = 0; r < all.counted; ++r) {
     if (all.ranks[r] == 0) continue;
     add_times(all.ranks[r], 1.0 / ((double)r + 1.0), sum, square);
     to.ranks[s.rows.ranks.of(r)] += all.ranks[r];
@@ -131,7 +131,7 @@ void TallyCall::add_to(const TallyTables& to) const {
   for (std::size_t k = 0; k < all.high_ranks.size(); ++k) to.ranks[k] += all.high_ranks[k];
   for (std::int64_t k = 0; k < s.rows.count_of_k; ++k) {
     std::int64_t hits = all.hits[(std::size_t)k];
-    for (std::int64_t r = 0; r < std::min(counted_ranks, s.rows.top_k[k]); ++r) hits += all.ranks[r];
+    for (std::int64_t r = 0; r < std::min(all.counted, s.rows.top_k[k]); ++r) hits += all.ranks[r];
     add_times(hits, 1.0, to.sums + 3 * (first_hit + k), to.squares + 3 * (first_hit + k));
   }
   for (std::size_t k = 0; k < s.places.size(); ++k) {

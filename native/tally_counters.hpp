@@ -57,9 +57,10 @@ struct Place {
 struct HeavyPlace {
   Limbs rows, hits, sum;
 
-  void add(double weight, bool hit, double confidence) {
-    rows.add(weight), sum.add(weight * confidence);
-    if (hit) hits.add(weight);
+  // `weight`: the limbs of `w`.
+  void add(const Limbs& weight, double w, bool hit, double confidence) {
+    weight.add_to(rows.at), sum.add(w * confidence);
+    if (hit) weight.add_to(hits.at);
   }
   void take(HeavyPlace& other) {
     other.rows.add_to(rows.at), other.hits.add_to(hits.at), other.sum.add_to(sum.at);

@@ -154,8 +154,10 @@ void Worker::count_weighted(std::int64_t begin, std::int64_t n) {
     }
     ++totals_.rows;
     call_.noted[(std::size_t)(begin + i)] = {m.loss[i], y, a, w};
-    heavy_places_[bins.place(guess, m.confidence[i])].add(w, rank == 0, m.confidence[i]);
-    totals_.weighted_ranks[(std::size_t)call_.rows.ranks.of(rank)].add(w);
+    Limbs weight;
+    weight.add(w);
+    heavy_places_[bins.place(guess, m.confidence[i])].add(weight, w, rank == 0, m.confidence[i]);
+    weight.add_to(totals_.weighted_ranks[(std::size_t)call_.rows.ranks.of(rank)].at);
   }
   for (std::int64_t i = 0; i < n; ++i) s.product[0][i] = s.weight[i] * s.weight[i];
   add_exactly({s.weight, nullptr, 0, n}, totals_.weights[0].at);

@@ -19,24 +19,26 @@ namespace lastlayer {
 
 // The places of metrics: loss, Brier score, confidence and entropy, then these.
 constexpr int metrics = 4, reciprocal = 4, first_hit = 5;
-constexpr std::int64_t counted_ranks = 1024;  // ranks below have a counter each
+constexpr std::int64_t counted_ranks = 1024;  // at most so many ranks have a counter each
 static_assert(TallyCall::few_classes < counted_ranks, "");
 
 // Sums over all rows, of a thread or of the call.
 struct Totals {
   Limbs sums[metrics], squares[metrics];
   std::int64_t rows = 0, ignored = 0;
-  std::int64_t ranks[counted_ranks] = {};
-  Limbs reciprocals, reciprocal_squares;  // of higher ranks
-  std::vector<std::int64_t> hits;         // of higher ranks, for each k
-  std::vector<std::int64_t> high_ranks;   // by bucket
+  std::int64_t counted;                    // ranks below have a counter each
+  std::int64_t ranks[counted_ranks] = {};  // the first `counted` are used
+  Limbs reciprocals, reciprocal_squares;   // of higher ranks
+  std::vector<std::int64_t> hits;          // of higher ranks, for each k
+  std::vector<std::int64_t> high_ranks;    // by bucket
   std::vector<std::int64_t> unusual;
   Limbs weights[2];                   // w, w^2
   std::vector<Limbs> weighted;        // w x, w^2 x, w^2 x^2 of each metric
   std::vector<Limbs> weighted_ranks;  // w by bucket
 
   explicit Totals(const TallyRows& rows)
-      : hits((std::size_t)rows.count_of_k),
+      : counted(std::min(counted_ranks, rows.shape.classes)),
+        hits((std::size_t)rows.count_of_k),
         high_ranks(rows.weights ? 0 : (std::size_t)rows.ranks.count),
         weighted(rows.weights ? 3 * (std::size_t)(first_hit + rows.count_of_k) : 0),
         weighted_ranks(rows.weights ? (std::size_t)rows.ranks.count : 0) {}
@@ -44,7 +46,7 @@ struct Totals {
     for (int m = 0; m < metrics; ++m)
       other.sums[m].add_to(sums[m].at), other.squares[m].add_to(squares[m].at);
     rows += other.rows, ignored += other.ignored;
-    for (std::int64_t r = 0; r < counted_ranks; ++r) ranks[r] += other.ranks[r];
+    for (std::int64_t r = 0; r < counted; ++r) ranks[r] += other.ranks[r];
     other.reciprocals.add_to(reciprocals.at), other.reciprocal_squares.add_to(reciprocal_squares.at);
     for (std::size_t k = 0; k < hits.size(); ++k) hits[k] += other.hits[k];
     for (std::size_t k = 0; k < high_ranks.size(); ++k) high_ranks[k] += other.high_ranks[k];

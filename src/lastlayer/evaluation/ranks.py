@@ -11,6 +11,7 @@ at V or above, and the last ends at ``V - 1``.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import isqrt
 
 import numpy as np
@@ -32,9 +33,12 @@ def _start(k: int) -> int:
 RANK_STARTS: Ints = np.array([*range(_EXACT), *(_start(k) for k in range(4 * (63 - 7)))], np.int64)
 
 
+@lru_cache(maxsize=16)  # of a tally that is given few rows at a time
 def rank_starts(classes: int) -> Ints:
-    """The first rank of each bucket that so many classes have."""
-    return RANK_STARTS[: int(np.searchsorted(RANK_STARTS, classes))]
+    """The first rank of each bucket that so many classes have, read-only."""
+    found: Ints = RANK_STARTS[: int(np.searchsorted(RANK_STARTS, classes))].copy()
+    found.flags.writeable = False
+    return found
 
 
 def rank_ends(classes: int) -> Ints:

@@ -96,7 +96,7 @@ def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
         **numbers,
         by_class=by_class,
         calibration=bins,
-        ranks=RankCounts(rank_starts(o.classes), rank_ends(o.classes), tally.ranks.values()),
+        ranks=RankCounts(rank_starts(o.classes).copy(), rank_ends(o.classes), tally.ranks.values()),
         confusion=confusion,
         loss_by_class=loss_by_class,
         loss_by_group=groups["loss"],
