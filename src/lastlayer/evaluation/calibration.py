@@ -22,11 +22,11 @@ from typing import Any
 from lastlayer.errors import DtypeError, OptionError, errors_of
 
 from .derivatives import Derivatives, Loss
-from .progress import Told, shown
-from .readers.linear import LinearSource
+from .partitions.divide import divided
+from .partitions.passes import Given, PartitionedLoss
+from .progress import shown
 from .readers.paths import Request, source_of
-from .readers.source import Source
-from .tally import Tally
+from .stream import Progress
 from .writing import write_whole
 
 __all__ = ["Temperature", "fit_temperature"]
@@ -138,6 +138,7 @@ def fit_temperature(
     binary: bool = False,
     ignore_index: int | None = -100,
     invalid: str = "error",
+    client: Any = None,
 ) -> Temperature:
     """The temperature with the smallest log-loss on held-out logits and labels.
 
@@ -158,6 +159,8 @@ def fit_temperature(
         As in `evaluate`; it begins again with each pass over the data.
     weight, bias : array (V, D), array (V,), optional
         The logits are ``scores @ weight.T + bias``, computed some rows at a time.
+    client : dask.distributed.Client, optional
+        As in `evaluate`. Its workers keep data of Dask from pass to pass, and read files again.
 
     Returns
     -------
@@ -191,21 +194,20 @@ def fit_temperature(
     facts = {} if sample_weight is None else {"sample_weight": sample_weight}
     if bias is not None and weight is None:
         raise OptionError("fit_temperature", "bias", "given", "None without weight=")
-    source = _source(Request(scores, targets, label, columns, axis, binary, facts))
-    if weight is not None:
-        if binary:
-            raise OptionError("fit_temperature", "binary", "True", "False with weight=")
-        source, axis = LinearSource(source, weight, bias, axis), -1
+    if weight is not None and binary:
+        raise OptionError("fit_temperature", "binary", "True", "False with weight=")
     if invalid not in ("error", "skip"):
         raise OptionError("fit_temperature", "invalid", repr(invalid), "'error' or 'skip'")
+    request = Request(scores, targets, label, columns, axis, binary, facts)
     options: dict[str, Any] = {
-        "axis": axis, "binary": binary, "ignore_index": ignore_index, "invalid": "skip",
+        "axis": axis if weight is None else -1, "binary": binary, "ignore_index": ignore_index,
+        "invalid": "skip", "labels": labels,
     }  # fmt: skip
-    options["labels"] = source.labels if labels is None else labels
+    given = Given(options, invalid == "skip", weight, bias, axis)
     with shown(progress) as tell:
-        source = source if tell is None else Told(source, tell)
-        beta, found, steps, warning = _minimum(Loss(source, options, invalid == "skip"))
-        before, after = (_evaluated(source, options, temperature) for temperature in (1.0, 1 / beta))
+        loss = _loss(request, given, client, tell)
+        beta, found, steps, warning = _minimum(loss)
+        before, after = (loss.tally(temperature).result() for temperature in (1.0, 1 / beta))
     if warning:
         warnings.warn(f"fit_temperature: {warning}", stacklevel=3)  # above `errors_of` is the user
     # As in `evaluate`, the scale of the weights changes no interval: n_eff = (sum s)^2 / sum s^2.
@@ -219,20 +221,18 @@ def fit_temperature(
     )  # fmt: skip
 
 
-def _source(request: Request) -> Source:
-    """The source of logits that is read once for each step."""
+def _loss(request: Request, given: Given, client: Any, tell: Progress | None) -> Loss | PartitionedLoss:
+    """The loss of data that is read once for each step."""
+    if (division := divided(request, client)) is not None:
+        return PartitionedLoss(division, given, tell)
     if isinstance(request.scores, Iterator) and not hasattr(request.scores, "shape"):
         found = f"a {type(request.scores).__name__}, which is read once"
         rule = "data that is read several times: a list of batches, a DataLoader, arrays, files"
         raise DtypeError("fit_temperature", "scores", found, rule)
-    source = source_of(request)
-    if source.kind not in (None, "logits", "log-probabilities"):  # logarithms of probabilities are logits too
-        remedy = "pass their logarithms"
-        raise OptionError("fit_temperature", "scores", f"{source.kind}, as the data says", "logits", remedy)
-    return source
+    return given.loss(source_of(request), tell)
 
 
-def _minimum(loss: Loss) -> tuple[float, Derivatives, int, str]:
+def _minimum(loss: Loss | PartitionedLoss) -> tuple[float, Derivatives, int, str]:
     """beta, the derivatives there, the number of passes, and a warning if it is a bound."""
     least, most = 1 / _HIGH, 1 / _LOW  # of beta
     low, high, beta = least, most, 1.0  # the minimum lies between; an end is a step where Newton leads there
@@ -265,10 +265,3 @@ _AT_BOUND = (
     "the loss still falls at the smallest temperature, 0.001, which is the bound: every row is right, or "
     "the logits are very small",
 )
-
-
-def _evaluated(source: Source, options: dict[str, Any], temperature: float) -> Any:
-    tally = Tally(source.classes, temperature=temperature, **options)
-    for block in source.blocks(0):
-        tally.update(block.scores, block.targets, **block.facts)
-    return tally.result()

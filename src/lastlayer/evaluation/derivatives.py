@@ -31,7 +31,7 @@ from .readers.source import Source
 from .rows import as_float64
 from .tally import Tally
 
-__all__ = ["Derivatives", "Loss", "falls", "moments"]
+__all__ = ["Derivatives", "Loss", "Totals", "falls", "moments"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -72,7 +72,7 @@ class _Part(NamedTuple):
         return _Part(self.scores[chosen], targets, weights, self.counts[chosen], self.first + chosen.start)
 
 
-class _Totals:
+class Totals:
     """Sums over the rows that count."""
 
     def __init__(self) -> None:
@@ -84,7 +84,13 @@ class _Totals:
         for place, part in enumerate((one, first, second, one if weights is None else weights)):
             self.sums.add(part if weights is None else weights * part, place)
 
+    def merge(self, other: Totals) -> None:
+        """Add those of other rows."""
+        self.sums.merge(other.sums)
+        self.differ, self.all_right = self.differ or other.differ, self.all_right and other.all_right
+
     def result(self) -> Derivatives:
+        """The sums, each rounded once."""
         weight, first, second, squares = (self.sums.value(place) for place in range(4))
         return Derivatives(weight, first, second, squares, self.differ, self.all_right)
 
@@ -100,14 +106,25 @@ class Loss:
 
     def derivatives(self, beta: float) -> Derivatives:
         """One pass over the data."""
-        totals = _Totals()
+        return self.totals(beta).result()
+
+    def tally(self, temperature: float) -> Tally:
+        """The rows with their logits divided by a temperature: one pass over the data."""
+        tally = Tally(**{**self.options._asdict(), "temperature": temperature})
+        for block in self.source.blocks(0):
+            tally.update(block.scores, block.targets, **block.facts)
+        return tally
+
+    def totals(self, beta: float) -> Totals:
+        """The sums behind the derivatives, which add to those of other rows."""
+        totals = Totals()
         for part in self._parts():
             left = np.flatnonzero(part.counts)
             if part.targets.dense is None:
                 left = _add_by_statistics(totals, part, beta)
             if len(left):
                 self._add_by_numpy(totals, part, left, beta)
-        return totals.result()
+        return totals
 
     def _parts(self) -> Iterator[_Part]:
         for block in self.source.blocks(0):
@@ -119,7 +136,7 @@ class Loss:
             for begin in range(0, len(scores), step):
                 yield whole.rows(slice(begin, begin + step))
 
-    def _add_by_numpy(self, totals: _Totals, part: _Part, kept: Ints, beta: float) -> None:
+    def _add_by_numpy(self, totals: Totals, part: _Part, kept: Ints, beta: float) -> None:
         """Add some rows; raise for those that have no finite loss."""
         z = as_float64(part.scores[kept])
         if not (finite := np.isfinite(z.max(axis=1, initial=-inf))).all():  # NaN, inf, or -inf alone
@@ -147,7 +164,7 @@ def _refuse(row: int, found: str, rule: str) -> None:
 
 
 @np.errstate(all="ignore")
-def _add_by_statistics(totals: _Totals, part: _Part, beta: float) -> Ints:
+def _add_by_statistics(totals: Totals, part: _Part, beta: float) -> Ints:
     """Add the rows whose statistics are finite, and return the other ones: all those that are odd.
 
     They are the statistics of ``beta z``: gap and spread are times beta, the second moment times beta^2.

@@ -10,18 +10,26 @@ import numpy as np
 import numpy.typing as npt
 
 from lastlayer.blocks import to_host
-from lastlayer.errors import ShapeError
+from lastlayer.errors import OptionError, ShapeError
 from lastlayer.problem import is_top_k
 
 from .source import Block, Source
 from .values import spread
 
-__all__ = ["LinearSource"]
+__all__ = ["LinearSource", "logits_of"]
 
 _LOGITS = 1 << 22  # float64 numbers at once, unless one row alone has more
 _WEIGHTS = 1 << 22  # of the weights in float64 at once, unless one class alone has more
 
 Floats = npt.NDArray[np.float64]
+
+
+def logits_of(source: Source, weight: Any, bias: Any, axis: int) -> Source:
+    """A source of logits: those of the source, or of its features and a linear head."""
+    if source.kind not in (None, "logits", "log-probabilities"):  # logarithms of probabilities are logits too
+        remedy = "pass their logarithms"
+        raise OptionError("fit_temperature", "scores", f"{source.kind}, as the data says", "logits", remedy)
+    return source if weight is None else LinearSource(source, weight, bias, axis)
 
 
 class LinearSource:
