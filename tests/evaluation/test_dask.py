@@ -245,3 +245,19 @@ def test_progress_over_partitions():
         DtypeError, "evaluate: progress is a str; expected True, None or a function of (rows, total, bytes)"
     ):
         ll.evaluate(divided(z, 7), y, progress="yes")
+
+
+@pytest.mark.parametrize("parts", [1, 2, 7])
+def test_findings_of_another_class_axis(parts):
+    """Probabilities and dense targets with the classes on the first axis, called rows."""
+    r = np.random.default_rng(19)
+    p, q = (ll.softmax(r.normal(size=(40, 12))).T for _ in range(2))  # (12, 40), in Fortran's order
+    y = r.integers(0, 40, 12)
+    expected = seen(p, y, kind="probabilities")
+    assert "class-axis" in {one.code for one in expected[1]}
+    assert seen(divided(p, parts), y, kind="probabilities") == expected
+    assert seen(unknown(p, parts), y, kind="probabilities") == expected
+    z = r.normal(size=(12, 40))
+    expected = seen(z, q)
+    assert "class-axis" in {one.code for one in expected[1]}
+    assert seen(divided(z, parts), divided(q, 3)) == expected

@@ -105,7 +105,7 @@ def targets_of(function: str, values: Any, shape: Shape, o: TallyOptions, labels
         return _of_labels(function, values, shape, o, labels)
     array = values if isinstance(values, np.ndarray) else to_host(values)
     if is_dense(array, shape, o):
-        rows = np.moveaxis(array, o.axis, -1).reshape(n, o.classes).astype(np.float64)
+        rows = np.moveaxis(array, o.axis, -1).reshape(n, o.classes).astype(np.float64, order="C")
         return _of_dense(function, rows, array.dtype.kind in "iub")
     if array.size != n or (array.shape != shape and array.shape != (*shape, 1)):
         rule = f"{shape} for class indices or {_dense_shape(shape, o)} for dense targets"

@@ -42,9 +42,13 @@ class Rows(NamedTuple):
 
 
 def as_float64(scores: Any) -> Floats:
-    """Scores of any dtype as float64; those of a file may be the bits of bfloat16."""
+    """Scores of any dtype as float64, in C order: NumPy adds up a row in an order that follows the memory.
+
+    Those of a file may be the bits of bfloat16.
+    """
     array = np.asarray(scores)
-    return np.asarray(from_bfloat(array.view(np.uint16)) if array.dtype == BFLOAT16 else array, np.float64)
+    plain = from_bfloat(array.view(np.uint16)) if array.dtype == BFLOAT16 else array
+    return np.asarray(plain, np.float64, order="C")
 
 
 def of_scores(scores: Any, target: Ints, kind: str, temperature: float, dense: Any = None) -> Rows:

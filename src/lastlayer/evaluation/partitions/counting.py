@@ -11,6 +11,7 @@ from lastlayer.evaluation.tally import Tally
 
 from .partition import Division, Opened
 from .tree import Read, over
+from .whole import Extent, Whole
 
 __all__ = ["count_partitions"]
 
@@ -20,6 +21,7 @@ class Counted(NamedTuple):
 
     tally: Tally
     watch: Watch
+    extent: Extent
 
 
 def count_partitions(
@@ -27,7 +29,9 @@ def count_partitions(
 ) -> tuple[Tally, Watch]:
     """Count the rows of all partitions; ``options`` are those of `Tally`."""
     found: Counted = over("evaluate", division, _counted, _merged, options, progress)
-    return found
+    if found.extent.is_small and not options["binary"]:
+        found.watch.have_all(*(Whole(division, part, found.extent) for part in ("scores", "targets")))
+    return found.tally, found.watch
 
 
 def _counted(options: dict[str, Any], source: Opened) -> Counted:
@@ -36,7 +40,8 @@ def _counted(options: dict[str, Any], source: Opened) -> Counted:
     with errors_of("evaluate"):
         tally = Tally(source.classes, **{**options, "labels": labels})
     watch = Watch(options["kind"], options["axis"], options["binary"])
-    return Counted(*count(tally, watch, source, None, None))
+    tally, watch = count(tally, watch, source, None, None)
+    return Counted(tally, watch, Extent.of(source))
 
 
 def _merged(a: Counted, b: Counted, of_a: Read, _: Read) -> Counted:
@@ -48,4 +53,4 @@ def _merged(a: Counted, b: Counted, of_a: Read, _: Read) -> Counted:
     watch = Watch(a.watch.kind, a.watch.axis, a.watch.is_pair)
     watch.merge(a.watch, 0)
     watch.merge(b.watch, of_a.length)
-    return Counted(tally, watch)
+    return Counted(tally, watch, a.extent + b.extent)

@@ -1,4 +1,4 @@
-"""`fit_temperature` by partitions. In: partitions of logits and targets. Out: sums over all rows, a pass each.
+"""`fit_temperature` by partitions. In: partitions of logits and targets. Out: sums over all rows, by passes.
 
 The sums are exact, so the temperature is that of one machine to the last bit. With a client the workers keep
 the data of a Dask collection from pass to pass; files are read again.

@@ -13,7 +13,7 @@ from lastlayer.errors import OptionError, ShapeError, named
 
 from .ahead import Ahead
 from .source import BLOCK_BYTES, BLOCK_ROWS, Block
-from .values import array_of, fingerprint, keys_of, sliced
+from .values import Part, array_of, fingerprint, keys_of, sliced
 
 __all__ = ["ArraySource"]
 
@@ -27,7 +27,8 @@ class ArraySource:
     labels: tuple[Any, ...] | None = None
 
     def __init__(self, scores: Any, targets: Any, axis: int, binary: bool, facts: dict[str, Any]) -> None:
-        self.scores = scores = array_of("scores", scores)
+        self.scores, self.binary = array_of("scores", scores), binary
+        scores = self.scores
         shape = tuple(int(n) for n in scores.shape)
         if not shape or (len(shape) == 1 and not binary):
             rule = "rows of scores; of a single row pass " + named("scores[None]")
@@ -63,6 +64,16 @@ class ArraySource:
         found = {"scores": fingerprint(self.scores), "targets": [fingerprint(t) for t in self.targets]}
         return found | {name: fingerprint(value) for name, value in self.facts.items()}
 
+    def cut(self, start: int, stop: int) -> ArraySource:
+        """The rows of these positions on the first axis, which is none of classes."""
+        scores, *parts = (_cut(v, start, stop) for v in (self.scores, *self.targets))
+        facts = {name: _cut(value, start, stop) for name, value in self.facts.items()}
+        targets = tuple(parts) if self.is_top_k else parts[0]
+        axis = -1 if self.axis is None else self.axis
+        found = ArraySource(scores, targets, axis, self.binary, facts)
+        found.kind, found.labels = self.kind, self.labels
+        return found
+
     def blocks(self, start: int) -> Iterator[Block]:
         """Boxes of rows, one after another."""
         first, ahead = 0, Ahead(self.scores if self.axis in (None, len(self.shape)) else None)
@@ -92,3 +103,10 @@ class ArraySource:
         scores = sliced(self.scores, of_scores)
         n_bytes = n * self._each * self._item
         return Block(scores, targets if self.is_top_k else targets[0], first, n, n_bytes, facts, box)
+
+
+def _cut(array: Any, start: int, stop: int) -> Any:
+    """Some positions of an array's first axis; nothing is read."""
+    if not array.shape:
+        return array
+    return array[start:stop] if isinstance(array, np.ndarray) else Part(array, start, stop - start)

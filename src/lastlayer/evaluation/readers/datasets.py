@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +69,18 @@ class Files:
             for fragment in self._dataset.get_fragments():
                 _compare(argument, fragment.path, self.schema, fragment.physical_schema)
             self.rows = int(self._dataset.count_rows()) if form == "parquet" else None
-        self.content: dict[str, Any] = {"files": [content_of(path) for path in self.paths]}
+        self._groups: tuple[int, ...] | None = None
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What tells the files from others."""
+        return {"files": [content_of(path) for path in self.paths]}
+
+    def part(self, path: str, groups: tuple[int, ...] | None, rows: int) -> Files:
+        """One of the files alone, with the types of the first one; of Parquet, the row groups of its rows."""
+        found = copy.copy(self)
+        found.paths, found._groups, found.rows = [path], groups, None if groups is None else rows
+        return found
 
     def batches(self, names: list[str], size: int) -> Iterator[Any]:
         """Record batches of about this many rows, few of them in memory at once."""
@@ -82,7 +95,7 @@ class Files:
             parquet = importlib.import_module("pyarrow.parquet")
             for path in self.paths:
                 with parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
-                    for batch in file.iter_batches(batch_size=size, columns=names):
+                    for batch in file.iter_batches(size, self._groups, names):
                         yield batch.select(names).cast(self._selected(names))
 
     def _selected(self, names: list[str]) -> Any:

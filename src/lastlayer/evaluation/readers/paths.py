@@ -20,7 +20,16 @@ from .source import Source
 from .tables import TableColumn, TableSource, is_table
 from .values import Part, array_of
 
-__all__ = ["TABLES", "Request", "files_of", "form_of", "opened_targets", "source_of", "wanted_of"]
+__all__ = [
+    "TABLES",
+    "Request",
+    "files_of",
+    "form_of",
+    "opened_targets",
+    "paired_targets",
+    "source_of",
+    "wanted_of",
+]
 
 _ARRAYS, TABLES = (".npy", ".npz", ".safetensors"), (".parquet", ".csv")
 _SUFFIXES = (*_ARRAYS, *TABLES)
@@ -143,12 +152,9 @@ def _of_shards(request: Request, paths: list[str]) -> Source:
     targets = request.targets
     if targets is None:
         return Shards([_of_file(request, path) for path in paths])
-    if isinstance(targets, (str, os.PathLike)):
-        others = files_of("targets", os.fspath(targets))
-        if len(others) == len(paths) and form_of("targets", os.fspath(targets), others) in _ARRAYS:
-            _compare_names(paths, others)
-            pairs = zip(paths, others, strict=True)
-            return Shards([_of_file(request._replace(targets=other), path) for path, other in pairs])
+    if (others := paired_targets(targets, paths)) is not None:
+        pairs = zip(paths, others, strict=True)
+        return Shards([_of_file(request._replace(targets=other), path) for path, other in pairs])
     if isinstance(targets, tuple):
         raise DtypeError("evaluate", "targets", "a tuple", "one array beside several files")
     whole = {"targets": array_of("targets", opened_targets(request))}
@@ -162,6 +168,17 @@ def _of_shards(request: Request, paths: list[str]) -> Source:
         parts.append(_of_file(request._replace(targets=some["targets"], facts=facts), path))
         start += length
     return Shards(parts, {k: v for k, v in whole.items() if v.shape}, start)
+
+
+def paired_targets(targets: Any, paths: list[str]) -> list[str] | None:
+    """The file of targets of each file of scores; None if they are not in as many files of arrays."""
+    if not isinstance(targets, (str, os.PathLike)):
+        return None
+    others = files_of("targets", os.fspath(targets))
+    if len(others) != len(paths) or form_of("targets", os.fspath(targets), others) not in _ARRAYS:
+        return None
+    _compare_names(paths, others)
+    return others
 
 
 def files_of(argument: str, path: str) -> list[str]:
