@@ -29,7 +29,7 @@ def divided(request: Request, client: Any) -> Division | None:
         found = f"a {type(request.scores).__name__}"
         raise DtypeError("evaluate", "scores", found, "data of Dask or a path with client=", remedy)
     client = client_of(request.scores) if client is None else client
-    if hasattr(request.scores, "columns"):
+    if hasattr(request.scores, "columns") and request.scores.ndim == 2:  # no Series
         from .frames import of_frame
 
         return of_frame(request, client)
