@@ -48,6 +48,28 @@ def test_a_checkpoint_with_dense_targets_of_sequences(tmp_path):
     assert ll.evaluate(z, q, checkpoint=tmp_path / "c") == whole
 
 
+def test_a_top_k_row_without_an_entry_is_ignored():
+    z, q, *_ = data(5)
+    z, q = z[:, 0], q[:, 0]
+    indices = np.tile(np.arange(4), (7, 1))
+    indices[[1, 4]] = -100  # all of them; of row 5 one alone
+    indices[5, 2] = -100
+    q[5, 2] = 0
+    tally, rest, dense = ll.Tally(4), ll.Tally(4), ll.Tally(4)
+    tally.update(z, (indices, q))
+    dense.update(z[[0, 2, 3, 5, 6]], q[[0, 2, 3, 5, 6]])
+    assert (tally.n, tally.ignored) == (5, 2)
+    assert tally.result().log_loss == dense.result().log_loss
+    assert tally.result().ranks.weight.tolist() == dense.result().ranks.weight.tolist()
+    rest.update(z, (indices, q, np.full(7, 0.5)))  # which is spread over all classes
+    assert (rest.n, rest.ignored) == (7, 0)
+    none = ll.Tally(4, ignore_index=None)
+    with raises(ll.TargetError, "Tally.update: targets[0] is -100; expected classes in [0, 4)"):
+        none.update(z, (indices, q))
+    kept = [0, 2, 3, 5, 6]
+    assert ll.fit_temperature(z, (indices, q)).value == ll.fit_temperature(z[kept], q[kept]).value
+
+
 def test_names_have_the_shape_of_the_rows():
     z, q, *_ = data(5)
     names = np.array(NAMES)[q.argmax(axis=-1)]

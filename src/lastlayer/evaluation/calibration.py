@@ -25,6 +25,7 @@ from .derivatives import Derivatives, Loss
 from .partitions.divide import divided
 from .partitions.passes import Given, PartitionedLoss
 from .progress import shown
+from .readers.linear import OF_ONE
 from .readers.paths import Request, source_of
 from .stream import Progress
 from .writing import write_whole
@@ -127,6 +128,7 @@ def fit_temperature(
     scores: Any,
     targets: Any = None,
     *,
+    kind: str = "logits",
     weight: Any = None,
     bias: Any = None,
     progress: Any = None,
@@ -151,6 +153,8 @@ def fit_temperature(
     scores : array, table, batches or path
         Logits, from where `evaluate` takes them; with ``weight`` features (N, D). Batches are read once for
         each step: a list or a DataLoader, not a generator.
+    kind : {"logits", "log-probabilities"}
+        What the scores are. Log-probabilities are logits too; of probabilities pass the logarithms.
     targets, label, columns, sample_weight, labels, axis, binary, ignore_index
         As in `evaluate`.
     invalid : {"error", "skip"}
@@ -196,9 +200,11 @@ def fit_temperature(
         raise OptionError("fit_temperature", "bias", "given", "None without weight=")
     if weight is not None and binary:
         raise OptionError("fit_temperature", "binary", "True", "False with weight=")
+    _check_kind(kind, binary, weight is not None)
     if invalid not in ("error", "skip"):
         raise OptionError("fit_temperature", "invalid", repr(invalid), "'error' or 'skip'")
-    request = Request(scores, targets, label, columns, axis, binary, facts)
+    said = None if kind == "logits" else kind  # of logits the data may say that they are log-probabilities
+    request = Request(scores, targets, label, columns, axis, binary, facts, said)
     options: dict[str, Any] = {
         "axis": axis if weight is None else -1, "binary": binary, "ignore_index": ignore_index,
         "invalid": "skip", "labels": labels,
@@ -219,6 +225,19 @@ def fit_temperature(
         t, t * t * error, low, high if error == error else nan, before.n, before.log_loss.value,
         after.log_loss.value, before.ece, after.ece, steps, warning,
     )  # fmt: skip
+
+
+def _check_kind(kind: str, binary: bool, is_linear: bool) -> None:
+    if kind not in (kinds := ("logits", "log-probabilities")):
+        remedy = "pass their logarithms, with kind='log-probabilities'" if kind == "probabilities" else ""
+        rule = " or ".join(map(repr, kinds))
+        raise OptionError("fit_temperature", "kind", repr(kind), rule, remedy)
+    if kind == "logits":
+        return
+    if is_linear:
+        raise OptionError("fit_temperature", "kind", repr(kind), "'logits' with weight=")
+    if binary:
+        raise OptionError("fit_temperature", "kind", repr(kind), "'logits' with binary=True", OF_ONE)
 
 
 def _loss(request: Request, given: Given, client: Any, tell: Progress | None) -> Loss | PartitionedLoss:

@@ -175,7 +175,10 @@ def _of_dense(function: str, q: Floats, whole: bool) -> Targets:
 
 
 def _of_top_k(function: str, values: Any, shape: Shape, o: TallyOptions) -> Targets:
-    """Top-k targets in their dense form: ``q_j = sum_k p_k [index_k = j] + rest / V``."""
+    """Top-k targets in their dense form: ``q_j = sum_k p_k [index_k = j] + rest / V``.
+
+    A row all of whose entries are ignored has no target, and is ignored, unless its rest is.
+    """
     n, (indices, p, *more) = math.prod(shape), (to_host(part) for part in values)
     if indices.dtype.kind not in "iu":
         raise DtypeError(function, "targets[0]", f"of dtype {indices.dtype}", "integers as class indices")
@@ -196,7 +199,8 @@ def _of_top_k(function: str, values: Any, shape: Shape, o: TallyOptions) -> Targ
         raise TargetError(function, "targets[0]", str(value), f"classes in [0, {o.classes})")
     q = np.repeat(rest[:, None] / o.classes, o.classes, axis=1)
     np.add.at(q, (np.arange(n)[:, None], np.where(counts, indices, 0)), np.where(counts, p, 0.0))
-    return _of_dense(function, q, False)
+    ignored = ~counts.any(axis=1) & (rest == 0)
+    return _of_dense(function, q, False)._replace(ignored=ignored)
 
 
 def facts_of(

@@ -34,7 +34,7 @@ class Given(NamedTuple):
 
     def loss(self, source: Source, tell: Progress | None = None) -> Loss:
         """The log-loss of the rows of a source."""
-        logits = logits_of(source, self.weight, self.bias, self.axis)
+        logits = logits_of(source, self.weight, self.bias, self.axis, self.options["binary"])
         logits = logits if tell is None else Told(logits, tell)
         labels = logits.labels if self.options["labels"] is None else self.options["labels"]
         return Loss(logits, {**self.options, "labels": labels}, self.skip)

@@ -16,7 +16,7 @@ from lastlayer.problem import is_top_k
 from .source import Block, Source
 from .values import spread
 
-__all__ = ["LinearSource", "logits_of"]
+__all__ = ["OF_ONE", "LinearSource", "logits_of"]
 
 _LOGITS = 1 << 22  # float64 numbers at once, unless one row alone has more
 _WEIGHTS = 1 << 22  # of the weights in float64 at once, unless one class alone has more
@@ -24,11 +24,18 @@ _WEIGHTS = 1 << 22  # of the weights in float64 at once, unless one class alone 
 Floats = npt.NDArray[np.float64]
 
 
-def logits_of(source: Source, weight: Any, bias: Any, axis: int) -> Source:
+# What to do with the log-probability of class 1 alone, which is not its logit.
+OF_ONE = "pass x - log(1 - exp(x)) of each log-probability x"
+
+
+def logits_of(source: Source, weight: Any, bias: Any, axis: int, binary: bool = False) -> Source:
     """A source of logits: those of the source, or of its features and a linear head."""
     if source.kind not in (None, "logits", "log-probabilities"):  # logarithms of probabilities are logits too
         remedy = "pass their logarithms"
         raise OptionError("fit_temperature", "scores", f"{source.kind}, as the data says", "logits", remedy)
+    if binary and source.kind == "log-probabilities":
+        found, rule = f"{source.kind}, as the data says", "logits with binary=True"
+        raise OptionError("fit_temperature", "scores", found, rule, OF_ONE)
     return source if weight is None else LinearSource(source, weight, bias, axis)
 
 
