@@ -54,7 +54,7 @@ def test_top_k_is_that_of_scikit_learn(classes):
     head, rows = display.table()
     assert head == ["k", "accuracy", "low", "high"]
     assert rows[-1][:2] == [classes, 1.0]
-    for k, value, low, high in rows[:-1]:
+    for k, value, low, high in rows[: classes - 1][:40]:
         expected = top_k_accuracy_score(y, z, k=k, labels=np.arange(classes))
         assert value == pytest.approx(expected, abs=1e-12)
         assert low <= value <= high
@@ -81,6 +81,14 @@ def test_estimates_keep_their_intervals():
     assert [text for _, text in display.shown_] == [
         "top-1 accuracy 0.5 [0.25, 0.75]", "top-2 accuracy 0.75", "top-3 accuracy 1",
     ]  # fmt: skip
+
+
+def test_a_long_curve_has_few_points():
+    k = np.arange(1, 901)
+    display = TopKDisplay(k=k, accuracy=k / 900, classes=900).plot()
+    assert len(display.shown_) <= 401
+    assert display.points_[-1].get_xdata()[0] == 900
+    assert display.line_.get_xdata().tolist() == k.tolist()
 
 
 @pytest.mark.parametrize("hits", [0, 7, 20])

@@ -56,7 +56,7 @@ def test_a_new_figure(display, name):
     assert set(re.findall(r"#[0-9a-f]{6}\b", text)) <= constants
 
 
-@pytest.mark.parametrize("name", pictures.EVALUATIONS)
+@pytest.mark.parametrize("name", ["plain", "one class", "1000 classes", "nothing", "undefined", "named"])
 @pytest.mark.parametrize("display", DISPLAYS, ids=lambda d: d.__name__)
 def test_axes_of_the_user(display, name):
     import matplotlib.pyplot as plt

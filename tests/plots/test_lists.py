@@ -102,6 +102,13 @@ def test_many_positions_are_means_of_ranges():
     assert len(display.table()[1]) == 2048 - 32
 
 
+def test_a_very_long_line_is_one_of_means():
+    loss = np.random.default_rng(0).exponential(size=3 * 4096)
+    display = PositionDisplay(loss=loss).plot()
+    np.testing.assert_allclose(display.line_.get_ydata(), loss.reshape(4096, 3).mean(1))
+    np.testing.assert_allclose(display.line_.get_xdata(), np.arange(4096) * 3 + 1)
+
+
 def test_differences_of_two_models():
     z, y = pictures.rows(300, 4)
     b = z + np.random.default_rng(1).normal(size=z.shape)

@@ -52,6 +52,20 @@ def test_bars_are_the_shares_of_rows():
     assert text == ["confidence 0 to 0.5: 2 rows, 25 %", "confidence 0.5 to 1: 6 rows, 75 %"]
 
 
+def test_many_bins_are_joined():
+    z, y = pictures.rows(2000, 4)
+    found = ll.evaluate(z, y, bins=10_000)
+    display = found.plot_reliability()
+    assert len(display.points_) <= 100
+    whole = ll.evaluate(z, y, bins=100).calibration
+    there = whole.weight > 0
+    marks = np.array([[mark.get_xdata()[0], mark.get_ydata()[0]] for mark in display.points_])
+    np.testing.assert_allclose(marks[:, 0], whole.confidence[there])
+    np.testing.assert_allclose(marks[:, 1], whole.accuracy[there])
+    np.testing.assert_allclose([bar.get_height() for bar in display.bars_], whole.weight[there] / 2000)
+    assert len(display.table()[1]) == 10_000
+
+
 def test_on_given_axes_the_bars_are_small():
     import matplotlib.pyplot as plt
 

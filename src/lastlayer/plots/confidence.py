@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .bins import Bin, drawn_bins
 from .colors import FIRST, INK, MUTED, SECOND
 from .drawing import Display, Table, axes, bar, grid, legend_above, say_empty
 from .names import amount, number, percent
@@ -15,6 +16,8 @@ __all__ = ["ConfidenceDisplay"]
 
 class ConfidenceDisplay(Display):
     """How many rows the model is how confident of, and how many of them it has right.
+
+    Of more than 100 bins neighbours are joined; the table has all.
 
     Parameters
     ----------
@@ -82,7 +85,7 @@ class ConfidenceDisplay(Display):
         self.lines_: list[Any] = []
         total = float(self.weight.sum())
         with axes(self, ax) as (main, _):
-            for left, right, weight, accuracy in self._bins():
+            for left, right, weight, _, accuracy in self._drawn():
                 width, where = 0.94 * (right - left), f"confidence {number(left)} to {number(right)}"
                 hits = weight * accuracy
                 parts = ((self.right_, 0.0, hits, FIRST, "right"),
@@ -120,15 +123,14 @@ class ConfidenceDisplay(Display):
                 self._say(line, f"{name} {number(value)}")
         legend_above(main, 4)
 
-    def _bins(self) -> list[tuple[float, float, float, float]]:
-        columns = (self.edges[:-1], self.edges[1:], self.weight, self.accuracy)
-        found = zip(*(c.tolist() for c in columns), strict=True)
-        return [row for row in found if row[2] > 0 and row[3] == row[3]]
+    def _drawn(self) -> list[Bin]:
+        return drawn_bins(self.edges, self.weight, np.zeros(len(self.weight)), self.accuracy)
 
     def table(self) -> Table:
         """Every bin that has rows: (head, rows)."""
-        rows: list[list[Any]] = [
-            [left, right, weight, weight * accuracy, weight - weight * accuracy]
-            for left, right, weight, accuracy in self._bins()
-        ]
+        rows: list[list[Any]] = []
+        columns = (self.edges[:-1], self.edges[1:], self.weight, self.weight * self.accuracy)
+        for left, right, weight, hits in zip(*(c.tolist() for c in columns), strict=True):
+            if weight > 0:
+                rows.append([left, right, weight, hits, weight - hits])
         return ["from", "to", "rows", "right", "wrong"], rows

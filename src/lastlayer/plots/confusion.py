@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class ConfusionDisplay(Display):
 
     def plot(self, ax: Any = None) -> ConfusionDisplay:
         """Plot on ``ax``, or on a new figure."""
-        target, predicted, weight = self._pairs()
+        target, predicted, weight = self._pairs
         classes = self._drawn_classes(target, predicted, weight)
         shares = self._shares(classes, target, predicted, weight)
         order = in_blocks(shares)
@@ -112,6 +113,7 @@ class ConfusionDisplay(Display):
 
     # --- what is drawn ------------------------------------------------------------------------------------
 
+    @cached_property
     def _pairs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
         """The pairs that occur: target, predicted, weight."""
         if self.confusion is None:
@@ -218,7 +220,7 @@ class ConfusionDisplay(Display):
     def table(self) -> Table:
         """The 200 largest pairs of different classes: (head, rows)."""
         found: list[list[Any]] = []
-        for t, p, w in _largest_confusions(*self._pairs(), _LISTED):
+        for t, p, w in _largest_confusions(*self._pairs, _LISTED):
             share = w / float(self.support[t]) if self.support[t] else float("nan")
             found.append([name_of(self.labels, t), name_of(self.labels, p), w, share])
         return ["target", "predicted", "rows", "share of the target"], found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,15 @@ from .names import number
 
 __all__ = ["PositionDisplay"]
 
+_LINE = 4096  # points of the line of all positions
 _POINTS = 64  # positions that each have a point; of more, means over neighbours
 
 
 class PositionDisplay(Display):
     """The mean loss of the rows at each position of the last row axis, such as that of a token in its text.
 
-    More than 64 positions are one thin line, and over it the means of 64 ranges of positions.
+    More than 64 positions are one thin line, and over it the means of 64 ranges of positions; the line of
+    more than 4096 positions is one of means too. Infinite losses are left out of the picture.
 
     Parameters
     ----------
@@ -67,7 +68,9 @@ class PositionDisplay(Display):
             shown = np.where(finite, self.loss, np.nan)
             color, width, alpha = (MUTED, 0.6, 0.7) if is_long else (FIRST, 1.0, 0.6)
             look: dict[str, Any] = {"color": color, "linewidth": width, "alpha": alpha}
-            (self.line_,) = main.plot(np.arange(len(self.loss)), shown, **look)
+            along = _ranges(shown, _LINE)
+            places, means = [(first + last) / 2 for first, last, _ in along], [x for _, _, x in along]
+            (self.line_,) = main.plot(places, means, **look)
             main.set(xlabel="position", ylabel="mean loss (nats)")
             if not finite.any():
                 say_empty(main, "no finite loss" if (self.loss == self.loss).any() else "no positions")
@@ -77,7 +80,9 @@ class PositionDisplay(Display):
                 main.set(xlim=(-0.5, 0.5), xticks=[0])
             if ax is None:
                 grid(main)
-            for first, last, value in self._ranges(shown):
+            for first, last, value in _ranges(shown, _POINTS):
+                if value != value:
+                    continue
                 self.points_.append(point(main, (first + last) / 2, value, FIRST))
                 self.points_[-1].set_markersize(4)
                 where = f"position {first}" if first == last else f"positions {first} to {last}"
@@ -89,17 +94,18 @@ class PositionDisplay(Display):
                 self._say(self.mean_line_, f"all rows: loss {number(self.mean)}")
         return self
 
-    def _ranges(self, loss: npt.NDArray[np.float64]) -> list[tuple[int, int, float]]:
-        """The first and last position and the mean of each range that has a loss."""
-        cuts = np.linspace(0, len(loss), min(len(loss), _POINTS) + 1).astype(int).tolist()
-        found = []
-        for start, stop in pairwise(cuts):
-            part = loss[start:stop]
-            if (there := part[~np.isnan(part)]).size:
-                found.append((start, stop - 1, float(there.mean())))
-        return found
-
     def table(self) -> Table:
         """Every position that has rows: (head, rows)."""
         rows: list[list[Any]] = [[k, x] for k, x in enumerate(self.loss.tolist()) if x == x]
         return ["position", "loss"], rows
+
+
+def _ranges(loss: npt.NDArray[np.float64], most: int) -> list[tuple[int, int, float]]:
+    """The first and last position and the mean of each of ``most`` ranges; without a loss NaN."""
+    cuts = np.linspace(0, len(loss), min(len(loss), most) + 1).astype(int)
+    if len(cuts) < 2:
+        return []
+    there = ~np.isnan(loss)
+    sums, counts = (np.add.reduceat(a, cuts[:-1]) for a in (np.where(there, loss, 0.0), there * 1.0))
+    means = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    return list(zip(cuts[:-1].tolist(), (cuts[1:] - 1).tolist(), means.tolist(), strict=True))

@@ -8,6 +8,7 @@ import numpy as np
 
 from lastlayer.evaluation.estimates import wilson
 
+from .bins import drawn_bins
 from .colors import FIRST, MUTED, SECOND
 from .drawing import Display, Table, axes, bar, grid, interval, legend_above, point, say_empty
 from .names import amount, number, percent, with_interval
@@ -19,6 +20,8 @@ _STRIP = 0.15  # of the height, for the bars on the user's axes
 
 class ReliabilityDisplay(Display):
     """Accuracy against confidence, bin by bin, with 95 % intervals; below, the share of rows of each bin.
+
+    Of more than 100 bins neighbours are joined; the table has all.
 
     ::
 
@@ -112,22 +115,20 @@ class ReliabilityDisplay(Display):
     def _plot_bins(self, bins: ReliabilityDisplay, color: str, name: str) -> Any:
         """One series; returns its line."""
         main, strip, total = self.ax_, self.strip_ax_, float(bins.weight.sum())
-        there = np.flatnonzero((bins.weight > 0) & np.isfinite(bins.confidence) & np.isfinite(bins.accuracy))
-        x, y = bins.confidence[there], bins.accuracy[there]
+        drawn = drawn_bins(bins.edges, bins.weight, bins.confidence, bins.accuracy)
+        x, y = [b.confidence for b in drawn], [b.accuracy for b in drawn]
         (line,) = main.plot(x, y, color=color, linewidth=1, alpha=0.6, label=name or "accuracy")
-        shares = bins.weight[there] / total if total else bins.weight[there]
-        scale = 1.0 if strip is not main else _STRIP / max(float(shares.max(initial=0.0)), 1e-300)
+        top = max((b.weight for b in drawn), default=total)
+        scale = 1.0 if strip is not main else _STRIP * total / top if top else 1.0
         parts, second = (1, 0) if self.after is None else (2, int(color == SECOND))
-        for k, share in zip(there.tolist(), shares.tolist(), strict=True):
-            left, right = bins.edges[k : k + 2].tolist()
-            weight, middle, hits = (float(a[k]) for a in (bins.weight, bins.confidence, bins.accuracy))
+        for left, right, weight, middle, hits in drawn:
             low, high = wilson(hits, weight)
             self.intervals_.append(interval(main, (middle, low), (middle, high), color))
             self.points_.append(point(main, middle, hits, color))
             where = f"{name + ', ' if name else ''}confidence {number(left)} to {number(right)}"
             rows = "1 row" if weight == 1 else f"{amount(weight)} rows"
             self._say(self.points_[-1], f"{where}: {rows}, accuracy {with_interval(hits, low, high)}")
-            width = (right - left) / parts
+            width, share = (right - left) / parts, weight / total
             self.bars_.append(bar(strip, left + second * width, 0, width * 0.92, share * scale, color, 0.7))
             self._say(self.bars_[-1], f"{where}: {rows}, {percent(share)}")
         return line

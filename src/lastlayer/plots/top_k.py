@@ -16,6 +16,7 @@ from .names import amount, with_interval
 
 __all__ = ["TopKDisplay"]
 
+_POINTS = 400  # at most
 _LOG = 20  # classes, from which on the axis of k is logarithmic
 
 
@@ -118,7 +119,10 @@ class TopKDisplay(Display):
             if isfinite(self.n):
                 low, high = np.array([row[2:] for row in values]).T
                 self.band_ = main.fill_between(k, low, high, color=FIRST, alpha=0.18, linewidth=0)
-            for one, value, low, high in values:
+            step = -(-len(values) // _POINTS)
+            for place, (one, value, low, high) in enumerate(values):
+                if place % step and place + 1 < len(values):
+                    continue
                 has_own = one in self.estimates
                 if has_own and isfinite(low) and isfinite(high):
                     self.intervals_.append(interval(main, (one, low), (one, high), FIRST))
