@@ -165,3 +165,24 @@ def test_comparisons_of_rows_without_numbers():
     made = ll.compare(z, z[:, ::-1], [0, 1, 1], groups=["a", "a", "b"]).plot()
     check(made)
     assert "all rows: log-loss, b - a: undefined" in {text for _, text in made.shown_}
+
+
+def test_names_on_axes_that_had_ticks_before():
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots()
+    figure.canvas.draw()
+    made = evaluation("named").plot_group(ax=ax)
+    labels = made.ax_.get_yticklabels()
+    assert "$x^2$ and $y$" in [label.get_text() for label in labels]
+    assert not any(label.get_parse_math() for label in labels)
+
+
+def test_ticks_that_are_made_later_have_the_colours_too():
+    import io
+
+    made = evaluation("plain").plot_reliability()
+    buffer = io.StringIO()
+    made.figure_.savefig(buffer, format="svg")  # not in the style of the pictures
+    assert {label.get_color() for label in made.ax_.get_yticklabels()} == {colors.MUTED}
+    assert "#000000" not in buffer.getvalue()
