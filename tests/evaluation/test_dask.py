@@ -41,10 +41,10 @@ def seen(scores, targets=None, **options):
     return found[0].to_bytes(), result.findings
 
 
-@pytest.fixture(autouse=True, params=["threads", "sync"])
-def scheduler(request):
-    with dask.config.set(scheduler=request.param):
-        yield request.param
+@pytest.fixture(autouse=True)
+def scheduler():
+    with dask.config.set(scheduler="threads"):
+        yield
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7])
@@ -214,8 +214,9 @@ def test_errors_of_the_call():
         ll.evaluate(x, other)
 
 
-def test_what_is_not_read_after_an_error(scheduler):
-    """The first error stops the work; what fails in a partition after it is not seen."""
+@pytest.mark.parametrize("scheduler_of_dask", ["threads", "sync"])
+def test_what_is_not_read_after_an_error(scheduler_of_dask):
+    """The first error stops the work."""
     z, y = made(17)
     y[3] = V
     read = []
@@ -225,10 +226,13 @@ def test_what_is_not_read_after_an_error(scheduler):
         return block
 
     x = da.from_array(z, chunks=(10, -1)).map_blocks(load, meta=z[:0])
-    with raises(
-        TargetError,
-        "evaluate: targets[3] is 5; expected a class in [0, 5) or ignore_index=-100; "
-        "unknown='wrong' counts such rows as wrong",
+    with (
+        raises(
+            TargetError,
+            "evaluate: targets[3] is 5; expected a class in [0, 5) or ignore_index=-100; "
+            "unknown='wrong' counts such rows as wrong",
+        ),
+        dask.config.set(scheduler=scheduler_of_dask),
     ):
         ll.evaluate(x, y)
     assert max(read) < 20
@@ -261,3 +265,42 @@ def test_findings_of_another_class_axis(parts):
     expected = seen(z, q)
     assert "class-axis" in {one.code for one in expected[1]}
     assert seen(divided(z, parts), divided(q, 3)) == expected
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_temperatures(dense):
+    z, _ = made(20)
+    w = np.random.default_rng(21).random(N)
+    z[300, 1] = -np.inf  # a class that is impossible
+    if dense:
+        z = np.where(np.isfinite(z), z, -30.0)
+    targets = ll.softmax(z / 2 + made(22)[0]) if dense else (z + made(22)[0]).argmax(axis=1)
+    expected = ll.fit_temperature(z, targets, sample_weight=w)
+    for parts in (1, 2, 7):
+        assert ll.fit_temperature(divided(z, parts), targets, sample_weight=w) == expected
+        weight = divided(w, 3)
+        assert ll.fit_temperature(divided(z, parts), divided(targets, 2), sample_weight=weight) == expected
+
+
+def test_temperatures_of_a_linear_head():
+    r = np.random.default_rng(23)
+    x, weight, bias = r.normal(size=(N, 4)), r.normal(size=(V, 4)), r.normal(size=V)
+    y = (x @ weight.T + bias + 3 * r.gumbel(size=(N, V))).argmax(axis=1)
+    expected = ll.fit_temperature(x, y, weight=weight, bias=bias)
+    found = ll.fit_temperature(divided(x, 7), y, weight=weight, bias=bias)
+    # a matrix product of other rows may round in another way
+    np.testing.assert_allclose(float(found), float(expected), rtol=1e-9)
+    assert found.steps == expected.steps
+
+
+def test_errors_of_temperatures():
+    z, y = made(24)
+    z[800, 2] = np.inf
+    y[800] = 1
+    for x in (z, divided(z, 7), unknown(z, 7)):
+        with raises(OptionError, "fit_temperature: scores[800] is not finite; expected finite logits"):
+            ll.fit_temperature(x, y)
+    y[333] = V
+    for x in (z, divided(z, 7)):
+        with pytest.raises(TargetError, match=r"fit_temperature: targets\[333\] is 5; expected a class"):
+            ll.fit_temperature(x, y)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import dask.array as da
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -95,9 +98,18 @@ def test_files_give_the_bytes_of_one_process(
     assert found == seen(scores, targets, **options)
     assert len(steps) == partitions
     assert steps[-1][0] == N
-    fitted = ll.fit_temperature(scores, targets, client=client, **options)
-    assert fitted == ll.fit_temperature(scores, targets, **options)
-    assert 1 < fitted.value < 1000
+
+
+@pytest.mark.parametrize("targets", ["y.npy", "array"])
+def test_temperatures(client, made, folder, targets):
+    z, y, w = made
+    targets, weight = (folder / targets, None) if targets == "y.npy" else (y, w)
+    expected = ll.fit_temperature(z, y, sample_weight=weight)
+    assert 1 < expected.value < 1000
+    steps, options = [], {"client": client, "progress": lambda *step: steps.append(step)}
+    for scores in (folder / "z.npy", f"{folder}/z?.npy"):
+        assert ll.fit_temperature(scores, targets, sample_weight=weight, **options) == expected
+    assert len(steps) == (9 + 10) * (expected.steps + 2)
 
 
 def test_types_are_those_of_the_first_file(client, made, tmp_path):
@@ -137,3 +149,24 @@ def test_errors_of_the_call(client, made, folder):
         ll.evaluate(z, y, client=client)
     with raises(DtypeError, "evaluate: client is a str; expected a Client of dask.distributed"):
         ll.evaluate(folder / "z.npy", y, client="tcp://127.0.0.1:8786")
+
+
+def test_interrupts_cancel_the_tasks(client):
+    z, y = np.zeros((200, 3)), np.zeros(200, int)
+    begun = []
+
+    def load(block):
+        begun.append(len(block))
+        time.sleep(0.02)
+        return block
+
+    def interrupt(rows, total, n_bytes):
+        raise KeyboardInterrupt
+
+    x = da.from_array(z, chunks=(2, -1)).map_blocks(load, meta=z[:0])
+    with pytest.raises(KeyboardInterrupt):
+        ll.evaluate(x, y, client=client, progress=interrupt)
+    while any(client.processing().values()):
+        time.sleep(0.02)
+    assert len(begun) < 50
+    assert seen(da.from_array(z, chunks=(50, -1)), y, client=client) == seen(z, y)

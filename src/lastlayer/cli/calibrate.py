@@ -11,6 +11,7 @@ import typer
 
 import lastlayer as ll
 
+from .cluster import Dask, client_at
 from .data import (
     Binary,
     Columns,
@@ -41,6 +42,7 @@ def calibrate(
     ignore_index: Ignore = -100,
     binary: Binary = False,
     out: Annotated[Path | None, typer.Option(help="Write the temperature to this file; - prints it.")] = None,
+    dask: Dask = None,
     progress: Progress = True,
 ) -> None:
     """Fit the temperature that calibrates held-out logits: the number that they are to be divided by.
@@ -50,11 +52,12 @@ def calibrate(
       lastlayer calibrate held-out.npy labels.npy --out temperature.json
       lastlayer evaluate test.npy test-labels.npy --temperature temperature.json
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
-    with warnings.catch_warnings():
+    with client_at("calibrate", dask) as client, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the result holds it, and it is printed below
         found = ll.fit_temperature(
             scores, targets, label=label, columns=columns_of(columns), labels=labels_of(labels),
             sample_weight=weight, ignore_index=ignore_index, binary=binary, progress=progress,
+            client=client,
         )  # fmt: skip
     if out is not None:
         write("out", out, as_json(found.to_dict()))

@@ -11,6 +11,7 @@ import typer
 
 import lastlayer as ll
 
+from .cluster import Dask, client_at
 from .data import (
     Binary,
     Columns,
@@ -65,6 +66,7 @@ def evaluate(
     tally: Annotated[Path | None, typer.Option(help="Write the tally to this file, for merge.")] = None,
     predictions: Annotated[Path | None, typer.Option(help=_PREDICTIONS)] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Go on from this file, and keep it up.")] = None,
+    dask: Dask = None,
     progress: Progress = True,
 ) -> None:
     """Evaluate scores: loss, accuracy, calibration and tables by class, with 95 % intervals.
@@ -74,6 +76,7 @@ def evaluate(
       lastlayer evaluate logits.npy labels.npy
       lastlayer evaluate scores.parquet --label answer --group site --json result.json
       lastlayer evaluate "shards/*.npz" --checkpoint run.json --tally part.tally
+      lastlayer evaluate "scores/*.parquet" --dask tcp://scheduler:8786
       lastlayer evaluate scores.csv --temperature temperature.json --predictions rows.parquet
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
     _outputs(json, tally, predictions, {"--checkpoint": checkpoint, "SCORES": scores, "TARGETS": targets})
@@ -91,10 +94,11 @@ def evaluate(
     }  # fmt: skip
     counted: list[ll.Tally] = []
     try:
-        result = ll.evaluate(
-            scores, targets, progress=progress, checkpoint=checkpoint, counted=counted.append,
-            **where, **facts, **options,
-        )  # fmt: skip
+        with client_at("evaluate", dask) as client:
+            result = ll.evaluate(
+                scores, targets, progress=progress, checkpoint=checkpoint, counted=counted.append,
+                client=client, **where, **facts, **options,
+            )  # fmt: skip
         if predictions is not None:
             from lastlayer.evaluation.predictions import write_predictions
 

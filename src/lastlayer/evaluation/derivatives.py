@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from lastlayer import dispatch, functional, problem
 from lastlayer.arrays import BFLOAT16, from_bfloat
-from lastlayer.errors import OptionError
+from lastlayer.errors import LastlayerError, OptionError
 from lastlayer.labels import Labels
 from lastlayer.resolving import resolve
 from lastlayer.row_law import logit_moments
@@ -29,6 +29,7 @@ from .exact import Sums
 from .inputs import Targets, facts_of, scores_of, targets_of
 from .readers.source import Source
 from .rows import as_float64
+from .stream import located
 from .tally import Tally
 
 __all__ = ["Derivatives", "Loss", "Totals", "falls", "moments"]
@@ -128,9 +129,12 @@ class Loss:
 
     def _parts(self) -> Iterator[_Part]:
         for block in self.source.blocks(0):
-            scores, shape = scores_of(_FUNCTION, block.scores, self.options)
-            targets = targets_of(_FUNCTION, block.targets, shape, self.options, self.labels)
-            w = facts_of(_FUNCTION, shape, **block.facts).weights
+            try:
+                scores, shape = scores_of(_FUNCTION, block.scores, self.options)
+                targets = targets_of(_FUNCTION, block.targets, shape, self.options, self.labels)
+                w = facts_of(_FUNCTION, shape, **block.facts).weights
+            except LastlayerError as error:
+                raise located(error, block).of(_FUNCTION) from error
             counts = ~targets.ignored if w is None else ~targets.ignored & (w > 0)
             whole, step = _Part(scores, targets, w, counts, block.first), max(1, _ELEMENTS // scores.shape[1])
             for begin in range(0, len(scores), step):
