@@ -22,7 +22,7 @@ N, NAMES = 1001, ["ant", "bee", "cat", "dog", "emu"]
 @pytest.fixture(scope="module")
 def client():
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
-    with LocalCluster(**options) as cluster, Client(cluster) as found:
+    with LocalCluster(**options) as cluster, Client(cluster, set_as_default=False) as found:
         yield found
 
 

@@ -63,7 +63,7 @@ def _left_to_us() -> Iterator[None]:
 
 def _connected(distributed: Any, command: str, address: Any) -> Any:
     try:
-        return distributed.Client(address, timeout=_WAIT)
+        return distributed.Client(address, timeout=_WAIT, set_as_default=False)
     except (OSError, ValueError) as error:
         why = f"nobody answers in {_WAIT} s" if isinstance(error, OSError) else str(error)
         rule = "the address of a scheduler, such as tcp://host:8786, or local"

@@ -153,7 +153,7 @@ def _by_client(client: Any, last: Any, notes: Sequence[Any], watch: _Watch) -> A
     places = {one.key: place for place, one in enumerate(others)}
     is_done = False
     try:
-        for other, value in as_completed(others, with_results=True):
+        for other, value in as_completed(others, loop=client.loop, with_results=True):
             if watch.see(places[other.key], value):
                 return None
         found = future.result()
