@@ -71,3 +71,21 @@ def test_bins_are_those_that_the_edges_say():
     p = p[(p >= 0) & (p <= 1)]
     expected = np.clip(np.searchsorted(edges, p, "left") - 1, 0, len(edges) - 2)
     np.testing.assert_array_equal(counters.fine_bin(p), expected)
+
+
+@pytest.mark.parametrize("filled", [0, 3, 600])
+def test_counts_in_another_process(filled):
+    """Tables that are mostly 0 are sent as their other places; a copy is no view of the original."""
+    counts = Counts(1000)
+    counts.add(np.arange(filled) * 7 % 1000)
+    counts.add(np.array([5]), np.array([0.25]))
+    for found in (pickle.loads(pickle.dumps(counts)), copy.deepcopy(counts)):
+        assert found.to_dict() == counts.to_dict()
+        before = counts.to_dict()
+        found.add(np.array([1, 1]))
+        assert found.counts[1] == counts.counts[1] + 2
+        assert counts.to_dict() == before
+    sparse, dense = Counts(1000), Counts(1000)
+    sparse.add(np.array([3]))
+    dense.add(np.arange(1000))
+    assert len(pickle.dumps(sparse)) < len(pickle.dumps(dense)) / 8

@@ -184,6 +184,21 @@ class Counts:
             self.sums = Sums(len(self.counts)) if self.sums is None else self.sums
             self.sums.merge(other.sums)
 
+    def __getstate__(self) -> tuple[int, Ints, Ints | None, Sums | None]:
+        """For another process: of large tables that are mostly 0, the other places."""
+        places = np.flatnonzero(self.counts)
+        if 4 * len(places) > len(self.counts):
+            return len(self), self.counts, None, self.sums
+        return len(self), self.counts[places], places, self.sums
+
+    def __setstate__(self, state: tuple[int, Ints, Ints | None, Sums | None]) -> None:
+        size, counts, places, self.sums = state
+        if places is None:
+            self.counts = counts.copy()
+            return
+        self.counts = np.zeros(size, np.int64)
+        self.counts[places] = counts
+
     def values(self) -> Floats:
         """The weights."""
         counts = self.counts.astype(np.float64)

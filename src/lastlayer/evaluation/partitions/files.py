@@ -34,7 +34,7 @@ from .partition import Division, Partition
 
 __all__ = ["of_files"]
 
-_LEAST, _MOST = 1 << 24, 1 << 28  # bytes of a partition
+_LEAST, _MOST = 1 << 24, 1 << 29  # bytes of a partition
 _EACH = 4  # partitions for each thread of the workers, at least
 
 
