@@ -5,9 +5,8 @@
 
 The scores are float32 in a file of NumPy in a temporary folder, 1000 classes a row, and in the page cache
 before anything is timed. The workers have a thread each. The contenders run in turns: the file through the
-client, a Dask array whose chunks are read from the same file, and one process. Their tallies are compared byte
-by byte, before they are timed; medians are compared. The speed is the time of one process over that of the
-workers.
+client, a Dask array whose chunks are read from the same file, and one process. Tallies are compared byte
+for byte, then they are timed. The speed is the median of one process over that of the workers.
 """
 
 from __future__ import annotations

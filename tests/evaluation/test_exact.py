@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -76,7 +78,7 @@ def test_bins_are_those_that_the_edges_say():
 @pytest.mark.parametrize("filled", [0, 3, 600])
 def test_counts_in_another_process(filled):
     """Tables that are mostly 0 are sent as their other places; a copy is no view of the original."""
-    counts = Counts(1000)
+    counts = exact.Counts(1000)
     counts.add(np.arange(filled) * 7 % 1000)
     counts.add(np.array([5]), np.array([0.25]))
     for found in (pickle.loads(pickle.dumps(counts)), copy.deepcopy(counts)):
@@ -85,7 +87,7 @@ def test_counts_in_another_process(filled):
         found.add(np.array([1, 1]))
         assert found.counts[1] == counts.counts[1] + 2
         assert counts.to_dict() == before
-    sparse, dense = Counts(1000), Counts(1000)
+    sparse, dense = exact.Counts(1000), exact.Counts(1000)
     sparse.add(np.array([3]))
     dense.add(np.arange(1000))
     assert len(pickle.dumps(sparse)) < len(pickle.dumps(dense)) / 8
