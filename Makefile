@@ -4,6 +4,7 @@
 # build  compile the core again after a change in native/           docs    run the worked page again
 # train  three models, with PyTorch's loss and with ours            accuracy  measure docs/accuracy.md
 # soak   thousands of random cases               clean  remove what was built (not .venv)
+# browser  Chromium, for the tests of pages
 
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
@@ -21,7 +22,7 @@ NATIVE = $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: venv build demo train test soak bench accuracy check format lint types native-format native sanitize fix docs clean
+.PHONY: venv build demo train test browser soak bench accuracy check format lint types native-format native sanitize fix docs clean
 
 venv: $(DEV)
 build: $(DEV)
@@ -39,7 +40,7 @@ $(DEV): $(CORE) | $(BIN)/python
 $(DEMO): $(CORE) | $(BIN)/python
 	$(BIN)/pip install --quiet $(TOOLS) scikit-learn scipy
 	$(if $(TORCH),-$(BIN)/pip install --quiet $(TORCH))
-	$(BIN)/pip install --quiet --no-build-isolation --editable '.[cli]'
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[cli,report]'
 	@touch $@
 
 demo: $(if $(wildcard $(DEV)),$(DEV),$(DEMO))
@@ -48,8 +49,14 @@ demo: $(if $(wildcard $(DEV)),$(DEV),$(DEMO))
 train: $(DEV)
 	$(BIN)/python examples/compare_training.py
 
-test: $(DEV)
+test: $(DEV) browser
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+# The tests of the report open it in Chromium, from the system's package manager.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	    { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+	    echo "no Chromium: the tests in a browser are skipped"
 
 # Every test that is marked so: @pytest.mark.soak.
 soak: $(DEV)
@@ -103,9 +110,11 @@ fix: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/clang-format -i $(NATIVE)
 
-docs: $(DEV)
+docs: $(DEV) browser
 	$(BIN)/python docs/worked/pictures.py
 	$(BIN)/python docs/build_worked.py
+	$(BIN)/python examples/digits.py --rows 2000 --repeats 1 > /dev/null
+	$(BIN)/python docs/report_picture.py digits-report.html
 
 clean:
 	rm -rf build dist $(DEV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,15 +16,23 @@ def digits():
         yield module
 
 
-def test_a_short_run_agrees_with_every_peer(digits, capsys):
-    assert digits.main(["--rows", "2000", "--repeats", "1"]) == 0
+def test_a_short_run_agrees_with_every_peer(digits, capsys, tmp_path):
+    path = tmp_path / "report.html"
+    assert digits.main(["--rows", "2000", "--repeats", "1", "--report", str(path)]) == 0
     out = capsys.readouterr().out
     assert "All numbers agree to five digits." in out
+    assert f"The report, with pictures:\n  {path}\n" in out
+    text = path.read_text(encoding="utf-8")
+    assert '<section id="calibrated"' in text
+    assert '<section id="compared"' in text
     assert out.count("lastlayer.cross_entropy ") == 4
     assert out.count("sklearn log_loss") == 2
     assert "before and after calibration" in out
+    calibration = out[: out.index("Beside scikit-learn")]
     rows = {
-        line.split()[0]: line.split() for line in out.splitlines() if line.startswith(("  log_loss", "  ece"))
+        line.split()[0]: line.split()
+        for line in calibration.splitlines()
+        if line.startswith(("  log_loss", "  ece"))
     }
     assert float(rows["log_loss"][4]) < float(rows["log_loss"][1])  # the penalty leaves the logits too unsure
     assert float(rows["ece"][2]) < float(rows["ece"][1])
@@ -41,7 +49,7 @@ def test_torch_is_among_the_peers(digits, monkeypatch):
 
 def test_training_learns_as_much_as_scikit_learn(digits, capsys):
     data = digits.load()
-    model = digits.train(data, 1)
+    model, _ = digits.train(data, 1)
     assert (model.predict(data.x_test) == data.y_test).mean() > 0.95
     ours, theirs = (line.split()[2:] for line in capsys.readouterr().out.splitlines()[1:])
     assert ours[2] == theirs[2]  # the accuracy

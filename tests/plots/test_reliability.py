@@ -90,5 +90,5 @@ def test_before_and_after():
         "confidence is right", "before", "after",
     ]  # fmt: skip
     head, rows = display.table()
-    assert head[0] == ""
+    assert head[0] == "when"
     assert [row[0] for row in rows] == ["before"] * 15 + ["after"] * 15

@@ -12,6 +12,7 @@ import lastlayer as ll
 from .data import (
     Binary,
     Columns,
+    Html,
     Ignore,
     JsonFile,
     Kind,
@@ -22,6 +23,7 @@ from .data import (
     as_json,
     columns_of,
     labels_of,
+    needs_report,
     temperature_of,
     write,
 )
@@ -73,6 +75,7 @@ def compare(
     ] = "error",
     json: JsonFile = None,
     tally: Annotated[Path | None, typer.Option(help="Write the sums to this file, for merge.")] = None,
+    html: Html = None,
     progress: Progress = True,
 ) -> None:
     """Compare two models on the same rows: differences, B minus A, with paired 95 % intervals.
@@ -81,9 +84,11 @@ def compare(
     Examples:
       lastlayer compare old.npy new.npy labels.npy
       lastlayer compare old.parquet new.parquet --label answer --group site --json comparison.json
+      lastlayer compare old.npy new.npy labels.npy --html report.html
       lastlayer compare logits.npy logits.npy labels.npy --temperature-b temperature.json
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
-    for option, path in (("--json", json), ("--tally", tally)):
+    needs_report("compare", html)
+    for option, path in (("--json", json), ("--tally", tally), ("--html", html)):
         if path is not None and str(path) != "-" and not path.absolute().parent.is_dir():
             raise UsageError(f"compare: {option} is {str(path)!r}; expected a file in a folder that exists")
         if path is not None and str(path) != "-" and path in (a, b, targets):
@@ -101,5 +106,7 @@ def compare(
         write("tally", tally, result.to_bytes())
     if json is not None:
         write("json", json, as_json(result.numbers()))
+    if html is not None:
+        result.save_html(html, title=f"Comparison of {a.name} (a) and {b.name} (b)")
     if "-" not in (str(json), str(tally)):
         show_comparison(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from .usage import UsageError
 __all__ = [
     "Binary",
     "Columns",
+    "Html",
     "Ignore",
     "JsonFile",
     "Kind",
@@ -28,6 +30,8 @@ __all__ = [
     "as_json",
     "columns_of",
     "labels_of",
+    "needs_report",
+    "tally_of",
     "temperature_of",
     "whole_numbers",
     "write",
@@ -57,6 +61,7 @@ Weight = Annotated[str | None, typer.Option(help="The column of the sample weigh
 Ignore = Annotated[int, typer.Option(help="Rows with this class index are left out.")]
 Binary = Annotated[bool, typer.Option("--binary", help="The scores are one number a row, of class 1.")]
 Progress = Annotated[bool, typer.Option(help="A bar, in a terminal.")]
+Html = Annotated[Path | None, typer.Option(help="Write the report to this file: HTML, complete in itself.")]
 JsonFile = Annotated[Path | None, typer.Option(help="Write the result to this file; - prints it instead.")]
 
 
@@ -100,6 +105,28 @@ def temperature_of(text: str) -> Any:
         if not os.path.exists(text):
             raise UsageError(f"--temperature is {text!r}; expected a number or a saved calibration") from None
         return ll.Temperature.load(text)
+
+
+def tally_of(command: str, path: Path) -> ll.Tally | ll.PairedTally:
+    """What `evaluate --tally` or `compare --tally` wrote."""
+    from lastlayer.evaluation.saved_pairs import SCHEMA as PAIRED
+
+    try:
+        text = path.read_bytes()
+        saved = json.loads(text)
+        schema = saved.get("schema") if isinstance(saved, dict) else None
+        kind: Any = ll.PairedTally if schema == PAIRED else ll.Tally
+        return kind.from_bytes(text)  # type: ignore[no-any-return]
+    except (ll.LastlayerError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{command}: TALLY is {str(path)!r}; expected a saved tally ({error})") from error
+
+
+def needs_report(command: str, html: Path | None) -> None:
+    """Say before hours of work how to install what writes the report."""
+    missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
+    if html is not None and missing:
+        text = f"--html needs {' and '.join(missing)}; run: pip install 'lastlayer[report]'"
+        raise UsageError(f"{command}: {text}")
 
 
 def write(option: str, path: Path, data: bytes) -> None:

@@ -15,6 +15,7 @@ from .cluster import Dask, client_at
 from .data import (
     Binary,
     Columns,
+    Html,
     Ignore,
     JsonFile,
     Kind,
@@ -27,6 +28,7 @@ from .data import (
     as_json,
     columns_of,
     labels_of,
+    needs_report,
     temperature_of,
     whole_numbers,
     write,
@@ -65,6 +67,7 @@ def evaluate(
     json: JsonFile = None,
     tally: Annotated[Path | None, typer.Option(help="Write the tally to this file, for merge.")] = None,
     predictions: Annotated[Path | None, typer.Option(help=_PREDICTIONS)] = None,
+    html: Html = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Go on from this file, and keep it up.")] = None,
     dask: Dask = None,
     progress: Progress = True,
@@ -75,11 +78,14 @@ def evaluate(
     Examples:
       lastlayer evaluate logits.npy labels.npy
       lastlayer evaluate scores.parquet --label answer --group site --json result.json
+      lastlayer evaluate logits.npy labels.npy --temperature temperature.json --html report.html
       lastlayer evaluate "shards/*.npz" --checkpoint run.json --tally part.tally
       lastlayer evaluate "scores/*.parquet" --dask tcp://scheduler:8786
       lastlayer evaluate scores.csv --temperature temperature.json --predictions rows.parquet
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
-    _outputs(json, tally, predictions, {"--checkpoint": checkpoint, "SCORES": scores, "TARGETS": targets})
+    needs_report("evaluate", html)
+    outputs = {"--json": json, "--tally": tally, "--predictions": predictions, "--html": html}
+    _outputs(outputs, {"--checkpoint": checkpoint, "SCORES": scores, "TARGETS": targets})
     where: dict[str, Any] = {"label": label, "columns": columns_of(columns), "binary": binary}
     facts: dict[str, Any] = {
         "sample_weight": weight,
@@ -103,6 +109,10 @@ def evaluate(
             from lastlayer.evaluation.predictions import write_predictions
 
             write_predictions(predictions, scores, targets, options=counted[0].options, **where)
+        before = None
+        if html is not None and result.temperature != 1:  # the report shows what calibration changes
+            options["temperature"] = 1.0
+            before = ll.evaluate(scores, targets, progress=progress, **where, **facts, **options)
     except ll.EvaluationInterrupted as stopped:
         _say_interrupted(stopped, to_stderr=str(json) == "-")
         raise typer.Exit(130) from None
@@ -110,24 +120,25 @@ def evaluate(
         write("tally", tally, counted[0].to_bytes())
     if json is not None:
         write("json", json, as_json(result.to_dict()))
+    if html is not None:
+        result.save_html(html, before=before, title=f"Evaluation of {scores.name}")
     if str(json) != "-":
         show_evaluation(result)
 
 
-def _outputs(
-    json: Path | None, tally: Path | None, predictions: Path | None, others: dict[str, Path | None]
-) -> None:
+def _outputs(outputs: dict[str, Path | None], others: dict[str, Path | None]) -> None:
     """Refuse outputs that could not be written, or would replace another file, before hours of work."""
-    files = {**others, "--json": json, "--tally": tally, "--predictions": predictions}
+    files = {**others, **outputs}
     places: dict[str, str] = {}
     for option, path in files.items():
         if path is None or str(path) == "-":
             continue
         if (other := places.setdefault(os.path.realpath(path), option)) != option and option[:2] == "--":
             raise UsageError(f"evaluate: {option} is {str(path)!r}; expected another file than {other}")
-    for option, path in (("--json", json), ("--tally", tally), ("--predictions", predictions)):
+    for option, path in outputs.items():
         if path is not None and str(path) != "-" and not path.absolute().parent.is_dir():
             raise UsageError(f"evaluate: {option} is {str(path)!r}; expected a file in a folder that exists")
+    tally, json, predictions = (outputs[f"--{name}"] for name in ("tally", "json", "predictions"))
     if tally is not None and str(tally) == "-" and str(json) == "-":
         raise UsageError("evaluate: --tally is '-'; expected a file, since --json is '-' too")
     if predictions is not None and predictions.suffix.lower() not in (".parquet", ".csv"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +9,8 @@ from typing import Annotated, Any
 import typer
 
 import lastlayer as ll
-from lastlayer.evaluation.saved_pairs import SCHEMA as PAIRED
 
-from .data import JsonFile, as_json, write
+from .data import JsonFile, as_json, tally_of, write
 from .tables import show_comparison, show_evaluation
 from .usage import UsageError
 
@@ -39,7 +37,7 @@ def merge(
     for i, path in enumerate(tallies):
         if os.path.realpath(path) in map(os.path.realpath, tallies[:i]):
             raise UsageError(f"merge: TALLY is {str(path)!r} twice; expected each file once")
-        one = _read(path)
+        one = tally_of("merge", path)
         try:
             total = one if total is None else total + one
         except ll.LastlayerError as error:
@@ -56,14 +54,3 @@ def merge(
         show_comparison(result)
     else:
         show_evaluation(result)
-
-
-def _read(path: Path) -> ll.Tally | ll.PairedTally:
-    try:
-        text = path.read_bytes()
-        saved = json_text.loads(text)
-        schema = saved.get("schema") if isinstance(saved, dict) else None
-        kind: Any = ll.PairedTally if schema == PAIRED else ll.Tally
-        return kind.from_bytes(text)  # type: ignore[no-any-return]
-    except (ll.LastlayerError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"merge: TALLY is {str(path)!r}; expected a saved tally ({error})") from error

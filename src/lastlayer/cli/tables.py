@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import lastlayer as ll
+from lastlayer.report.overview import OPTIONAL, SECTIONS, values_of
 
 from .page import new_table, number_text, open_console, signed_text
 
@@ -16,22 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["show_comparison", "show_evaluation", "show_temperature"]
 
-_SECTIONS = (
-    ("loss", (
-        "log_loss", "bits", "perplexity", "document_perplexity", "bits_per_byte", "brier", "baseline",
-        "skill", "mean_entropy",
-    )),
-    ("accuracy", (
-        "accuracy", "top_k_accuracy", "balanced_accuracy", "matthews", "mean_reciprocal_rank", "roc_auc",
-        "average_precision",
-    )),
-    ("calibration", (
-        "ece", "mce", "ece_equal_mass", "classwise_ece", "mean_confidence", "overconfidence", "reliability",
-        "resolution", "uncertainty",
-    )),
-)  # fmt: skip
-# Left out where they were not asked for.
-_OPTIONAL = ("document_perplexity", "bits_per_byte", "classwise_ece", "roc_auc", "average_precision")
 _CLASSES, _GROUPS, _NAME = 20, 50, 22  # rows shown; columns of a name
 
 
@@ -42,10 +27,10 @@ def show_evaluation(result: ll.Evaluation, to_stderr: bool = False) -> None:
     said += [f"{getattr(result, k):,} {k}" for k in ("ignored", "invalid", "unknown") if getattr(result, k)]
     said += [result.kind] + ([f"temperature {result.temperature:.6g}"] if result.temperature != 1 else [])
     _print(console, ", ".join(said))
-    for title, names in _SECTIONS:
+    for title, names in SECTIONS:
         table = new_table(title, "value", "95 % from", "to")
         for name in names:
-            for label, value in _values(result, name):
+            for label, value in values_of(result, name):
                 _add(table, label, value)
         _show(console, table)
     _show_classes(console, result)
@@ -110,17 +95,6 @@ def show_temperature(found: ll.Temperature) -> None:
     _show(console, table)
 
 
-def _values(result: ll.Evaluation, name: str) -> list[tuple[str, Any]]:
-    """The rows that a name stands for."""
-    value = getattr(result, name)
-    if name == "top_k_accuracy":
-        return [(f"top_{k}_accuracy", v) for k, v in value.items() if k > 1]
-    number = value.value if isinstance(value, ll.Estimate) else value
-    if name in _OPTIONAL and (number is None or number != number):
-        return []
-    return [(name, value)]
-
-
 def _add(table: Table, name: str, value: Any) -> None:
     parts = (value.value, value.low, value.high) if isinstance(value, ll.Estimate) else (value,)
     shown, *bounds = (number_text(v) for v in parts)
@@ -159,7 +133,7 @@ def _show_remarks(console: Console, result: ll.Evaluation) -> None:
     if result.unknown_labels:
         names = ", ".join(map(repr, result.unknown_labels[:5]))
         lines.append(f"labels that are no class, counted as wrong: {names}")
-    plain = [name for name in result.undefined if "[" not in name and name not in _OPTIONAL]
+    plain = [name for name in result.undefined if "[" not in name and name not in OPTIONAL]
     if plain:
         lines.append(f"undefined (0 / 0), shown as nan: {', '.join(plain)}")
     for line in lines:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from lastlayer.errors import OptionError
+from lastlayer.errors import OptionError, errors_of
 
 from .divergence import Quantile, quantile
 from .estimates import Estimate
@@ -113,6 +114,25 @@ class Comparison:
     def from_bytes(cls, text: bytes) -> Comparison:
         """What `to_bytes` gave; anything else is an `OptionError`."""
         return comparison_of(PairedTally.from_bytes(text))
+
+    @errors_of("Comparison.save_html")
+    def save_html(self, path: Any, *, title: str | None = None) -> None:
+        """Write the report: one HTML file that needs nothing else; as `Evaluation.save_html` does."""
+        from lastlayer.report.page import page_of
+
+        from .writing import write_whole
+
+        page = page_of(comparison=self, title=title)
+        write_whole("path", os.fspath(path), page.encode("utf-8", "replace"))
+
+    def _repr_html_(self) -> str | None:
+        """The differences as tables, in a notebook; without Jinja2 the notebook shows them as text."""
+        from lastlayer.report.page import fragment_of
+
+        try:
+            return fragment_of(comparison=self)
+        except ImportError:
+            return None
 
     def plot(self, ax: Any = None) -> ComparisonDisplay:
         """Plot the differences on ``ax``, or with those of groups on a new figure (extra ``[plot]``)."""

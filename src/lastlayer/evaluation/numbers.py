@@ -6,11 +6,14 @@ Every attribute's name is its key in JSON.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from lastlayer.errors import OptionError, errors_of
 
 from .estimates import Estimate
 
@@ -212,6 +215,57 @@ class Evaluation:
 
         return ConfusionDisplay.from_evaluation(self, ax=ax)
 
+    @errors_of("Evaluation.save_html")
+    def save_html(
+        self, path: Any, *, before: Any = None, comparison: Any = None, title: str | None = None
+    ) -> None:
+        """Write the report: one HTML file with all numbers, tables and pictures, that needs nothing else.
+
+        Parameters
+        ----------
+        path : path
+            The file; it is never seen half-written.
+        before : Evaluation, optional
+            Of the same rows before calibration, or before whatever changed: shown beside this one.
+        comparison : Comparison, optional
+            Of two models on these rows: a section of its own.
+        title : str, optional
+            The heading, "Evaluation" if not given.
+
+        Raises
+        ------
+        OptionError
+            For a path that cannot be written, and for an evaluation of other rows.
+        ImportError
+            Without Jinja2 or matplotlib (extra ``[report]``).
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> import lastlayer as ll
+        >>> result = ll.evaluate([[1.0, 1.1, 2.5], [3.2, 0.2, 0.9], [0.1, 0.2, 0.3]], [2, 0, 0])
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "report.html"
+        >>> result.save_html(path)
+        >>> path.read_text(encoding="utf-8").startswith("<!doctype html>")
+        True
+        """
+        from lastlayer.report.page import page_of
+
+        from .writing import write_whole
+
+        _check(self, before, comparison)
+        page = page_of(self, before=before, comparison=comparison, title=title)
+        write_whole("path", os.fspath(path), page.encode("utf-8", "replace"))
+
+    def _repr_html_(self) -> str | None:
+        """The numbers as tables, in a notebook; without Jinja2 the notebook shows them as text."""
+        from lastlayer.report.page import fragment_of
+
+        try:
+            return fragment_of(self)
+        except ImportError:
+            return None
+
     def plot_loss_by_class(self, ax: Any = None) -> LossByClassDisplay:
         """Plot the mean loss of each class on ``ax``, or on a new figure (extra ``[plot]``)."""
         from lastlayer.plots.loss_by_class import LossByClassDisplay
@@ -240,6 +294,21 @@ class Evaluation:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _check(result: Evaluation, before: Any, comparison: Any) -> None:
+    """Refuse what is of other rows."""
+    name = "Evaluation.save_html"
+    if before is not None and not isinstance(before, Evaluation):
+        raise OptionError(name, "before", f"a {type(before).__name__}", "an Evaluation")
+    if comparison is not None and not hasattr(comparison, "mcnemar"):
+        raise OptionError(name, "comparison", f"a {type(comparison).__name__}", "a Comparison")
+    for argument, other in (("before", before), ("comparison", comparison)):
+        if other is not None and other.n != result.n:
+            raise OptionError(name, argument, f"of {other.n:,} rows", f"of the same {result.n:,} rows")
+    classes = [len(one.by_class.support) for one in (result, before or result)]
+    if classes[0] != classes[1]:
+        raise OptionError(name, "before", f"of {classes[1]:,} classes", f"of {classes[0]:,} classes")
 
 
 def plain(value: Any) -> Any:

@@ -53,24 +53,32 @@ def axes(
 ) -> Iterator[tuple[Any, list[Any]]]:
     """The axes to draw on, and those beside them: none on the user's axes, whose style is left as it is.
 
-    ``size`` in inches and ``layout`` (of ``plt.subplots``) are those of a new figure.
+    ``ax`` may be an empty figure too, which gets all axes and needs no pyplot. ``size`` in inches and
+    ``layout`` (of ``subplots``) are those of such a figure, and of a new one.
     """
     try:
         import matplotlib
-        import matplotlib.pyplot as plt
+        from matplotlib.figure import Figure
     except ImportError as error:
         name = type(display).__name__
         text = f"{name}.plot requires matplotlib. You can install it with `pip install lastlayer[plot]`"
         raise ImportError(text) from error
 
-    if ax is not None:
+    figure = ax if isinstance(ax, Figure) else None
+    if ax is not None and figure is None:
         display._start(ax)
         with matplotlib.rc_context({"text.parse_math": False}):
             yield ax, []
         return
     with style():
-        figure, grid = plt.subplots(figsize=size, layout="constrained", squeeze=False, **layout)
-        every = list(grid.flat)
+        if figure is None:
+            import matplotlib.pyplot as plt
+
+            figure = plt.figure(figsize=size, layout="constrained")
+        else:
+            figure.set_size_inches(*size)
+            figure.set_layout_engine("constrained")
+        every = list(figure.subplots(squeeze=False, **layout).flat)
         for one in every:  # ticks are made later, outside of the style
             one.tick_params(which="both", colors=MUTED, labelcolor=MUTED, labelsize=9, width=0.8)
             one.set_axisbelow(True)

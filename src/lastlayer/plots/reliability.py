@@ -140,7 +140,7 @@ class ReliabilityDisplay(Display):
         if self.after is None:
             return head, rows
         both = [["before", *row] for row in rows] + [["after", *row] for row in self.after._rows()]
-        return ["", *head], both
+        return ["when", *head], both
 
     def _rows(self) -> list[list[Any]]:
         found = []
