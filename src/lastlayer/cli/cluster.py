@@ -46,7 +46,8 @@ def client_at(command: str, address: str | None) -> Iterator[Any]:
 
 def _processes(distributed: Any) -> Any:
     """A process for each processor of this machine."""
-    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
+    # A port that is free: that of another cluster's dashboard would be a warning.
+    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     return distributed.LocalCluster(**options, silence_logs=logging.ERROR)
 
 
