@@ -24,6 +24,7 @@ def test_a_cluster_gives_the_bytes_of_one_machine(tmp_path):
         errors_name_the_row_among_all(client)
         a_worker_is_killed_while_it_computes(client, tmp_path)
         a_worker_is_killed_after_its_first_partition(client)
+        a_worker_is_killed_between_two_passes(client)
 
 
 def made(seed):
@@ -101,3 +102,22 @@ def a_worker_is_killed_after_its_first_partition(client):
 
     assert bytes_of(da.from_array(z, chunks=(429, -1)), y, progress=kill) == bytes_of(z, y)
     assert not set(killed) & workers(client)
+
+
+def a_worker_is_killed_between_two_passes(client):
+    """The scores that it has kept are lost with it."""
+    z, _ = made(4)
+    y = (z + 5 * np.random.default_rng(5).gumbel(size=z.shape)).argmax(axis=1)
+    before, killed, passes = workers(client), [], []
+
+    def kill(rows, total, n_bytes):
+        passes.append(rows == N)
+        if sum(passes) == 2 and not killed:
+            killed.append(min(before))
+            os.kill(killed[0], signal.SIGKILL)
+
+    found = ll.fit_temperature(da.from_array(z, chunks=(429, -1)), y, progress=kill)
+    assert killed
+    assert not set(killed) & workers(client)
+    assert found == ll.fit_temperature(z, y)
+    assert 1 < found.value < 1000

@@ -13,7 +13,7 @@ import pytest
 from assertions import raises
 
 import lastlayer as ll
-from lastlayer.errors import OptionError, ShapeError, TargetError
+from lastlayer.errors import DtypeError, OptionError, ShapeError, TargetError
 
 N, NAMES = 501, ["ant", "bee", "cat", "dog", "emu"]
 
@@ -117,6 +117,14 @@ def test_errors(frame):
             ll.evaluate(scores)
         assert "targets[444]" in str(caught.value)
         assert "'fly'" in str(caught.value)
+
+
+def test_comparisons_are_of_tables_in_memory(frame):
+    divided = dd.from_pandas(frame, npartitions=3)
+    with raises(DtypeError, "compare: a is a DataFrame of Dask; expected a table in memory; call compute()"):
+        ll.compare(divided, divided)
+    with raises(DtypeError, "compare: b is a DataFrame of Dask; expected a table in memory; call compute()"):
+        ll.compare(frame, divided)
 
 
 def test_temperatures(frame):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from lastlayer.clients import is_dask
 from lastlayer.errors import DtypeError, OptionError, named
 
 from .arrays import ArraySource
@@ -68,6 +69,8 @@ def _source_of(request: Request) -> Source:
     scores = request.scores
     if isinstance(scores, (str, os.PathLike)):
         return _of_path(request, os.fspath(scores))
+    if is_dask(scores) and hasattr(scores, "columns"):  # where Dask's tasks are not used
+        raise DtypeError("evaluate", "scores", "a DataFrame of Dask", "a table in memory", "call compute()")
     if is_table(scores):
         return TableSource(Table(scores), wanted_of(request))
     _refuse_names(request)
