@@ -1,7 +1,7 @@
 """One pass over partitions. In: what is computed of a source, and how two results add. Out: that of all rows.
 
-A task opens a partition and computes its result where it runs; pairs of neighbours are merged by other tasks,
-in an order that depends on the number of partitions alone. The caller receives the last result, and of each
+A task opens a partition and computes its result where it runs; other tasks merge a few neighbours each, in an
+order that depends on the number of partitions alone. The caller receives the last result, and of each
 partition how many rows it had. A task never changes what it was given, since it may be run again.
 
 An error of the data is a result, too: the first partition that has one is read again with the number of the
@@ -10,6 +10,7 @@ rows before it, so that the error names its row among all. Until then only earli
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
@@ -38,6 +39,7 @@ class Read(NamedTuple):
 
 
 _NOTHING = Read(0, 0, 0)
+_AT_ONCE = 4  # results that a task merges: a task costs as much as a merge of small tallies
 
 
 class _Result(NamedTuple):
@@ -66,8 +68,8 @@ def over(
     notes = [about(one, dask_key_name=f"about-{name}-{i:09d}") for i, one in enumerate(results)]
     join = dask.delayed(_joined, pure=False, traverse=False)
     while len(results) > 1:
-        pairs = [results[i : i + 2] for i in range(0, len(results), 2)]
-        results = [join(merge, *pair) if len(pair) == 2 else pair[0] for pair in pairs]
+        groups = [results[i : i + _AT_ONCE] for i in range(0, len(results), _AT_ONCE)]
+        results = [join(merge, *group) if len(group) > 1 else group[0] for group in groups]
     watch = _Watch(division, tell)
     compute = _by_this_process if division.client is None else _by_client
     with any_size():
@@ -188,7 +190,11 @@ def _about(result: _Result) -> tuple[Read, LastlayerError | None]:
     return result.read, result.error
 
 
-def _joined(merge: Merge, a: _Result, b: _Result) -> _Result:
+def _joined(merge: Merge, *results: _Result) -> _Result:
+    return functools.reduce(functools.partial(_pair, merge), results)
+
+
+def _pair(merge: Merge, a: _Result, b: _Result) -> _Result:
     error = a.error if a.error is not None else b.error
     if error is not None:
         return _Result(None, _NOTHING, error)
