@@ -6,8 +6,8 @@
 The scores are float32 in a file of NumPy in a temporary folder, 1000 classes a row, and in the page cache
 before anything is timed. The workers have a thread each. The contenders run in turns: the file through the
 client, a Dask array whose chunks are read from the same file, and one process. Tallies are compared byte
-for byte, then they are timed. The speed is the shortest time of one process over that of the workers: all else
-that runs on the machine can only add to a time, and adds more to three processes than to one.
+for byte, then they are timed. The speed is the shortest time of one process over that of the workers: all
+else that runs on the machine can only add to a time, and adds more to three processes than to one.
 """
 
 from __future__ import annotations
