@@ -63,8 +63,10 @@ def test_groups_have_the_intervals_of_the_evaluation():
             assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (of[key].value, place)
             assert line.get_xdata().tolist() == [of[key].low, of[key].high]
     head, rows = display.table()
-    assert len(head) == len(rows[0]) == 7
+    assert len(head) == len(rows[0]) == 8
     assert [row[0] for row in rows] == [str(key) for key in expected]
+    counts = np.bincount(np.arange(400) ** 2 % 7)
+    assert [row[1] for row in rows] == [counts[key] for key in expected]
 
 
 def test_groups_beyond_60_and_without_a_number():
@@ -88,7 +90,30 @@ def test_positions():
     np.testing.assert_allclose(display.line_.get_ydata(), expected)
     found = [(mark.get_xdata()[0], mark.get_ydata()[0]) for mark in display.points_]
     np.testing.assert_allclose(found, list(enumerate(expected)))
-    np.testing.assert_allclose(display.table()[1], list(enumerate(expected)))
+    error = losses(z, y).reshape(10, 20).std(0, ddof=1) / np.sqrt(10)
+    ends = expected - 1.959963984540054 * error, expected + 1.959963984540054 * error
+    rows = np.stack([np.arange(20), np.full(20, 10), expected, *ends], axis=1)
+    np.testing.assert_allclose(display.table()[1], rows)
+    np.testing.assert_allclose([line.get_ydata() for line in display.intervals_], np.stack(ends, axis=1))
+
+
+def test_the_interval_of_a_range_is_that_of_its_rows():
+    """Of independent rows with weights, about the mean of each position; written out in NumPy."""
+    rng = np.random.default_rng(1)
+    z, y, w = rng.normal(size=(30, 128, 3)), rng.integers(0, 3, (30, 128)), rng.uniform(0.5, 2, (30, 128))
+    found = ll.evaluate(z, y, sample_weight=w)
+    display = found.plot_position()
+    assert len(display.points_) == len(display.intervals_) == 64
+    x = losses(z.reshape(-1, 3), y.reshape(-1)).reshape(30, 128)
+    for k in (0, 7, 63):
+        part = slice(2 * k, 2 * k + 2)
+        assert display.points_[k].get_ydata()[0] == pytest.approx(np.average(x[:, part], weights=w[:, part]))
+        means = np.average(x[:, part], axis=0, weights=w[:, part])
+        n = w[:, part].sum(0) ** 2 / (w[:, part] ** 2).sum(0)
+        squares = (w[:, part] ** 2 * (x[:, part] - means) ** 2).sum(0) * n / (n - 1)
+        half = 1.959963984540054 * np.sqrt(squares.sum()) / w[:, part].sum()
+        low, high = display.intervals_[k].get_ydata()
+        assert (high - low) / 2 == pytest.approx(half)
 
 
 def test_many_positions_are_means_of_ranges():

@@ -22,6 +22,7 @@ from typing import Any
 from lastlayer.errors import DtypeError, OptionError, errors_of
 
 from .derivatives import Derivatives, Loss
+from .estimates import Z
 from .partitions.divide import divided
 from .partitions.passes import Given, PartitionedLoss
 from .progress import shown
@@ -36,7 +37,6 @@ SCHEMA = "lastlayer.temperature/1"
 _LOW, _HIGH = 1e-3, 1e3  # of T
 _STEPS = 100
 _CLOSE = 1e-10  # relative, of the last step: the error is its square
-_Z = 1.959963984540054  # of a 95 % interval of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -219,8 +219,8 @@ def fit_temperature(
     # As in `evaluate`, the scale of the weights changes no interval: n_eff = (sum s)^2 / sum s^2.
     information = found.second * found.weight / found.squares if found.squares > 0 else 0.0
     t, error = 1 / beta, 1 / sqrt(information) if information > 0 else nan
-    low = 1 / (beta + _Z * error)
-    high = 1 / (beta - _Z * error) if beta > _Z * error else inf
+    low = 1 / (beta + Z * error)
+    high = 1 / (beta - Z * error) if beta > Z * error else inf
     return Temperature(
         t, t * t * error, low, high if error == error else nan, before.n, before.log_loss.value,
         after.log_loss.value, before.ece, after.ece, steps, warning,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 __all__ = [
     "Estimate",
     "Moments",
+    "Z",
     "clustered",
     "clustered_proportion",
     "of_mean",
@@ -22,7 +23,7 @@ __all__ = [
     "wilson",
 ]
 
-_Z = 1.959963984540054  # of a 95 % interval of the normal distribution
+Z = 1.959963984540054  # of a 95 % interval of the normal distribution
 
 
 class Estimate(NamedTuple):
@@ -127,8 +128,8 @@ def of_proportion(m: Moments) -> Estimate:
 
 def wilson(p: float, n: float) -> tuple[float, float]:
     """The 95 % interval of a proportion p of n trials (Wilson 1927)."""
-    middle, shrink = p + _Z**2 / (2 * n), 1 + _Z**2 / n
-    half = _Z * sqrt(max(p * (1 - p), 0.0) / n + _Z**2 / (4 * n**2))
+    middle, shrink = p + Z**2 / (2 * n), 1 + Z**2 / n
+    half = Z * sqrt(max(p * (1 - p), 0.0) / n + Z**2 / (4 * n**2))
     low, high = (middle - half) / shrink, (middle + half) / shrink
     return min(p, max(0.0, low)), max(p, min(1.0, high))  # at 0 and 1 the bounds are p, but for rounding
 
@@ -140,7 +141,7 @@ def trials_of(e: Estimate) -> float:
     if 0 < e.value < 1 and e.stderr > 0:
         return e.value * (1 - e.value) / e.stderr**2 + 1
     width = e.high - e.low  # of Wilson's interval, z^2 / (n + z^2)
-    return _Z**2 * (1 - width) / width if width > 0 else nan
+    return Z**2 * (1 - width) / width if width > 0 else nan
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -177,7 +178,7 @@ def clustered_proportion(w: npt.NDArray[Any], wx: npt.NDArray[Any]) -> Estimate:
 
 
 def _normal(value: float, stderr: float) -> Estimate:
-    return Estimate(value, stderr, value - _Z * stderr, value + _Z * stderr)
+    return Estimate(value, stderr, value - Z * stderr, value + Z * stderr)
 
 
 def scaled(e: Estimate, factor: float) -> Estimate:

@@ -157,7 +157,10 @@ class Evaluation:
     average_precision_by_class: Floats | None
     loss_by_group: dict[Any, Estimate]
     accuracy_by_group: dict[Any, Estimate]
+    weight_by_group: dict[Any, float]  # the sum of the rows' weights; without weights how many rows
     loss_by_position: Floats
+    loss_by_position_stderr: Floats  # as if rows were independent
+    weight_by_position: Floats
     hardest: list[tuple[int, float, int, int]]  # row, loss, target, predicted
     labels: tuple[Any, ...] | None
     kind: str

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .estimates import Estimate, Moments, clustered, clustered_proportion, of_mean, of_proportion
+from .estimates import Estimate, Moments, Z, clustered, clustered_proportion, of_mean, of_proportion
 from .rows import Rows
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
-_Z = 1.959963984540054  # of a 95 % interval of the normal distribution
 _COMPARED = ("log_loss", "brier", "accuracy")
 # The differences are b minus a; flipped: one of the models is right, the other is not.
 METRICS = (
@@ -139,7 +138,7 @@ def _of_flips(e: Estimate, flipped: float, n: float) -> Estimate:
         return e
     total, net = n + 2, n * e.value
     middle, squares = net / total, flipped * n + 1 - net * net / total
-    half = _Z * sqrt(max(squares, 0.0)) / total
+    half = Z * sqrt(max(squares, 0.0)) / total
     return Estimate(e.value, e.stderr, max(-1.0, middle - half), min(1.0, middle + half))
 
 

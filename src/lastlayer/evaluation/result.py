@@ -89,6 +89,7 @@ def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
         notes += ("documents: some rows have none; the intervals are those of independent rows",)
     if tally.text.value(0) and tally.text.value(1) != tally.moments.total_of_known:
         notes += ("bits_per_byte: some rows have no n_bytes",)
+    by_position = _by_position(tally.positions)
     groups = {name: _by_key(tally.groups, o.top_k, name) for name in ("loss", "top_1")}
     with np.errstate(invalid="ignore", divide="ignore"):
         loss_by_class = tally.class_loss.values() / support
@@ -101,7 +102,10 @@ def evaluation_of(tally: Any, findings: tuple[Any, ...] = ()) -> Evaluation:
         loss_by_class=loss_by_class,
         loss_by_group=groups["loss"],
         accuracy_by_group=groups["top_1"],
-        loss_by_position=_by_position(tally.positions),
+        weight_by_group=dict(zip(tally.groups.keys(), tally.groups.column(0).tolist(), strict=True)),
+        loss_by_position=by_position[0],
+        loss_by_position_stderr=by_position[1],
+        weight_by_position=by_position[2],
         hardest=[(row, loss, t, p) for loss, row, t, p in tally.hardest.rows],
         labels=o.labels,
         kind=o.kind,
@@ -167,12 +171,20 @@ def _by_key(keyed: Any, top_k: tuple[int, ...], name: str) -> dict[Any, Estimate
     return {key: of(Moments(*sums)) for key, *sums in rows}
 
 
-def _by_position(keyed: Any) -> Floats:
+def _by_position(keyed: Any) -> tuple[Floats, Floats, Floats]:
+    """The mean loss at each position, its standard error and the weight of its rows."""
     if not keyed.places:
-        return np.empty(0)
-    found = np.full(max(keyed.places) + 1, np.nan)
+        return np.empty(0), np.empty(0), np.empty(0)
+    count = max(keyed.places) + 1
+    found = np.full(count, np.nan), np.full(count, np.nan), np.zeros(count)
+    w, w2, w2x, w2x2 = (keyed.column(1), *(keyed.square(i) for i in (1, 2, 3)))
     with np.errstate(all="ignore"):
-        found[keyed.keys()] = keyed.column(2) / keyed.column(1)
+        mean, effective = keyed.column(2) / w, w * w / w2
+        squares = np.maximum(w2x2 - 2 * mean * w2x + mean * mean * w2, 0.0)
+        error = np.sqrt(squares * effective / (effective - 1)) / w
+    error[~(effective > 1)] = np.nan
+    for into, values in zip(found, (mean, error, keyed.column(0)), strict=True):
+        into[keyed.keys()] = values
     return found
 
 

@@ -139,7 +139,7 @@ class Tally:
         rankings = 1 if o.binary else v if o.classwise else 0
         self.rankings = [Ranking(limit_of(rankings)) for _ in range(rankings)]
         self.groups, self.documents = Keyed(metrics, squares=True), Keyed(metrics)
-        self.positions, self.hardest = Keyed(metrics), Hardest()
+        self.positions, self.hardest = Keyed(metrics, squares=True), Hardest()
 
     # --- rows -----------------------------------------------------------------------------------------------
 

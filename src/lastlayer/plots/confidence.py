@@ -9,7 +9,7 @@ import numpy as np
 from .bins import Bin, drawn_bins
 from .colors import FIRST, INK, MUTED, SECOND
 from .drawing import Display, Table, axes, bar, grid, legend_above, say_empty
-from .names import amount, number, percent
+from .names import number, percent, rows_text
 
 __all__ = ["ConfidenceDisplay"]
 
@@ -92,7 +92,7 @@ class ConfidenceDisplay(Display):
                          (self.wrong_, hits, weight - hits, SECOND, "wrong"))  # fmt: skip
                 for bars, bottom, part, color, name in parts:
                     bars.append(bar(main, left, bottom / total, width, part / total, color, 0.85))
-                    rows = "1 row" if part == 1 else f"{amount(part)} rows"
+                    rows = rows_text(part)
                     self._say(bars[-1], f"{where}: {rows} {name}, {percent(part / total)} of all")
             main.set(xlim=(0, 1), xlabel="confidence", ylabel="rows")
             main.autoscale_view(scalex=False)

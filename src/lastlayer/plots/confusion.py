@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .class_order import in_blocks
 from .colors import BAD, FIRST, INK, MUTED, PAPER, SECOND
 from .drawing import Display, Table, axes, bar, note, say_empty, tick_names
-from .names import amount, name_of, percent, short
+from .names import name_of, percent, rows_text, short
 
 __all__ = ["ConfusionDisplay"]
 
@@ -213,7 +213,7 @@ class ConfusionDisplay(Display):
 
     def _text(self, target: int, predicted: int, weight: float) -> str:
         share = weight / self.support[target] if self.support[target] else float("nan")
-        rows = "1 row" if weight == 1 else f"{amount(weight)} rows"
+        rows = rows_text(weight)
         names = (name_of(self.labels, target), name_of(self.labels, predicted))
         return f"target {names[0]}, predicted {names[1]}: {rows}, {percent(float(share))} of the target"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .colors import FIRST, SECOND
 from .drawing import Display, Table, axes, grid, interval, note, point, reference, say_empty, tick_names
-from .names import clean, number, short, with_interval
+from .names import clean, number, rows_text, short, with_interval
 
 __all__ = ["GroupDisplay"]
 
@@ -24,6 +24,8 @@ class GroupDisplay(Display):
     ----------
     loss, accuracy : mapping from a group's name to (value, stderr, low, high)
         As `Evaluation.loss_by_group` and `accuracy_by_group`: `Estimate`, or a tuple of the same numbers.
+    weight : mapping from a group's name to float, optional
+        The sum of the weights of its rows.
     mean_loss, mean_accuracy : float, optional
         Of all rows.
 
@@ -43,7 +45,7 @@ class GroupDisplay(Display):
     >>> evaluation = ll.evaluate(logits, [0, 1, 1], groups=["north", "south", "south"])
     >>> display = GroupDisplay.from_evaluation(evaluation)
     >>> print(display.shown_[1][1])
-    south: loss 1.68 [-1, 4.36]
+    south: loss 1.68 [-1, 4.36], 2 rows
     """
 
     title = "Groups"
@@ -57,11 +59,13 @@ class GroupDisplay(Display):
         *,
         loss: Mapping[Any, Any],
         accuracy: Mapping[Any, Any],
+        weight: Mapping[Any, float] | None = None,
         mean_loss: float = nan,
         mean_accuracy: float = nan,
     ) -> None:
         self.loss = loss
         self.accuracy = accuracy
+        self.weight = weight
         self.mean_loss = float(mean_loss)
         self.mean_accuracy = float(mean_accuracy)
 
@@ -71,6 +75,7 @@ class GroupDisplay(Display):
         return cls(
             loss=evaluation.loss_by_group,
             accuracy=evaluation.accuracy_by_group,
+            weight=evaluation.weight_by_group,
             mean_loss=evaluation.log_loss.value,
             mean_accuracy=evaluation.accuracy.value,
         ).plot(ax)
@@ -115,6 +120,7 @@ class GroupDisplay(Display):
         for place, key in enumerate(drawn):
             value, _, low, high = map(float, of[key])
             text = f"{clean(key)}: {name} {with_interval(value, low, high)}"
+            text += "" if self.weight is None else f", {rows_text(self.weight[key])}"
             if isfinite(low) and isfinite(high):
                 self.intervals_.append(interval(ax, (low, place), (high, place), color))
             if isfinite(value):
@@ -131,6 +137,7 @@ class GroupDisplay(Display):
         rows: list[list[Any]] = []
         for key in self._order():
             loss, accuracy = (tuple(map(float, of[key])) for of in (self.loss, self.accuracy))
-            rows.append([clean(key), loss[0], loss[2], loss[3], accuracy[0], accuracy[2], accuracy[3]])
-        head = ["group", "loss", "loss, low", "loss, high", "accuracy", "accuracy, low", "accuracy, high"]
-        return head, rows
+            weight = [] if self.weight is None else [float(self.weight[key])]
+            rows.append([clean(key), *weight, loss[0], *loss[2:], accuracy[0], *accuracy[2:]])
+        head = ["loss", "loss, low", "loss, high", "accuracy", "accuracy, low", "accuracy, high"]
+        return ["group", *([] if self.weight is None else ["rows"]), *head], rows

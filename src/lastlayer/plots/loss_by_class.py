@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .colors import FIRST, INK, MUTED
 from .drawing import Display, Table, axes, bar, grid, note, reference, say_empty, tick_names
-from .names import amount, name_of, number, short
+from .names import amount, name_of, number, rows_text, short
 
 __all__ = ["LossByClassDisplay"]
 
@@ -122,7 +122,7 @@ class LossByClassDisplay(Display):
         for place, (k, loss) in enumerate(zip(worst.tolist(), losses.tolist(), strict=True)):
             length, support = min(loss, end), float(self.support[k])
             self.bars_.append(bar(main, 0, place - 0.36, length, 0.72, FIRST, 0.8))
-            rows = "1 row" if support == 1 else f"{amount(support)} rows"
+            rows = rows_text(support)
             self._say(self.bars_[-1], f"class {name_of(self.labels, k)}: loss {number(loss)}, {rows}")
             text = amount(support) if np.isfinite(loss) else f"∞, {amount(support)}"
             look: dict[str, Any] = {"va": "center", "fontsize": 8 if len(worst) <= 40 else 7, "color": MUTED}

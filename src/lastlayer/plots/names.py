@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["amount", "clean", "name_of", "number", "percent", "short", "with_interval"]
+__all__ = ["amount", "clean", "name_of", "number", "percent", "rows_text", "short", "with_interval"]
 
 _LENGTH = 20  # characters of a name on an axis
 _TURNS = frozenset(
@@ -52,10 +52,13 @@ def number(value: float) -> str:
 
 
 def amount(weight: float) -> str:
-    """How many rows: 1 234, or of weighted rows 12.5."""
-    return (
-        f"{weight:,.0f}".replace(",", " ") if weight == round(weight) or weight >= 1000 else f"{weight:.4g}"
-    )
+    """How many rows: 1,234, or of weighted rows 12.5."""
+    return f"{weight:,.0f}" if weight == round(weight) or weight >= 1000 else f"{weight:.4g}"
+
+
+def rows_text(weight: float) -> str:
+    """How many rows, with the word."""
+    return "1 row" if weight == 1 else f"{amount(weight)} rows"
 
 
 def percent(share: float) -> str:

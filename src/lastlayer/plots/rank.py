@@ -8,7 +8,7 @@ import numpy as np
 
 from .colors import FIRST
 from .drawing import Display, Table, axes, bar, count_ticks, grid, log_ticks, note, say_empty
-from .names import amount, percent
+from .names import amount, percent, rows_text
 
 __all__ = ["RankDisplay"]
 
@@ -86,7 +86,7 @@ class RankDisplay(Display):
                 self.bars_.append(bar(main, left, floor, right - left, share - floor, FIRST, 0.85))
                 place = f"place {amount(first + 1)}"
                 place = place if first == last else f"places {amount(first + 1)} to {amount(last + 1)}"
-                rows = "1 row" if weight == 1 else f"{amount(weight)} rows"
+                rows = rows_text(weight)
                 self._say(self.bars_[-1], f"{place}: {rows}, {percent(share)}")
             if not buckets:
                 main.set_ylim(0, 1)

@@ -11,7 +11,7 @@ from lastlayer.evaluation.estimates import wilson
 from .bins import drawn_bins
 from .colors import FIRST, MUTED, SECOND
 from .drawing import Display, Table, axes, bar, grid, interval, legend_above, point, say_empty
-from .names import amount, number, percent, with_interval
+from .names import number, percent, rows_text, with_interval
 
 __all__ = ["ReliabilityDisplay"]
 
@@ -126,7 +126,7 @@ class ReliabilityDisplay(Display):
             self.intervals_.append(interval(main, (middle, low), (middle, high), color))
             self.points_.append(point(main, middle, hits, color))
             where = f"{name + ', ' if name else ''}confidence {number(left)} to {number(right)}"
-            rows = "1 row" if weight == 1 else f"{amount(weight)} rows"
+            rows = rows_text(weight)
             self._say(self.points_[-1], f"{where}: {rows}, accuracy {with_interval(hits, low, high)}")
             width, share = (right - left) / parts, weight / total
             self.bars_.append(bar(strip, left + second * width, 0, width * 0.92, share * scale, color, 0.7))
