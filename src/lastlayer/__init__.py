@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from .evaluation.paired_tally import PairedTally
     from .evaluation.stream import EvaluationInterrupted
     from .evaluation.tally import Tally
+    from .explaining.explain import explain
+    from .explaining.explanation import Explanation
 
     __version__: str
 
@@ -55,6 +57,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "EvaluationInterrupted",
+    "Explanation",
     "LastlayerError",
     "OptionError",
     "PairedTally",
@@ -69,6 +72,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_grad",
     "evaluate",
+    "explain",
     "fit_temperature",
     "get_num_threads",
     "linear_cross_entropy",
@@ -93,12 +97,14 @@ _LATE = {
     "Estimate": ".evaluation.estimates",
     "Evaluation": ".evaluation.numbers",
     "EvaluationInterrupted": ".evaluation.stream",
+    "Explanation": ".explaining.explanation",
     "PairedTally": ".evaluation.paired_tally",
     "Tally": ".evaluation.tally",
     "Temperature": ".evaluation.calibration",
     "check": ".checking.check",
     "compare": ".evaluation.compare",
     "evaluate": ".evaluation.evaluate",
+    "explain": ".explaining.explain",
     "fit_temperature": ".evaluation.calibration",
 }
 

@@ -35,6 +35,7 @@ LAYERS = [
     ["checking"],
     ["evaluation.estimates"],
     ["plots"],  # of results as they are: they know what these hold, and import none of them
+    ["explaining"],
     ["report"],
     ["evaluation", "fitting"],
     ["sklearn"],

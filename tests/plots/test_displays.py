@@ -14,7 +14,11 @@ import lastlayer as ll
 import lastlayer.plots
 from lastlayer.plots import ComparisonDisplay, colors
 
-DISPLAYS = [getattr(lastlayer.plots, name) for name in lastlayer.plots.__all__ if name != "ComparisonDisplay"]
+DISPLAYS = [
+    getattr(lastlayer.plots, name)
+    for name in lastlayer.plots.__all__
+    if name not in ("ComparisonDisplay", "ExplanationDisplay")
+]
 MADE = {}
 
 

@@ -53,6 +53,10 @@ FUNCTIONS = {
     ),
     "predict": "(logits, *, axis=-1, temperature=1.0, softcap=None)",
     "top_k": "(logits, k, *, axis=-1, temperature=1.0)",
+    "explain": (
+        "(logits, target=None, *, labels=None, temperature=1.0, label_smoothing=0.0, class_weight=None, "
+        "kind='logits')"
+    ),
     "show_backends": "()",
     "get_num_threads": "()",
     "set_num_threads": "(n)",
@@ -61,6 +65,7 @@ OTHERS = {
     "Estimate",
     "Evaluation",
     "EvaluationInterrupted",
+    "Explanation",
     "evaluate",
     "compare",
     "Comparison",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +12,10 @@ import typer
 import typer.core
 
 import lastlayer as ll
-from lastlayer.backends import reference
-from lastlayer.options import Options
-from lastlayer.problem import scores
-from lastlayer.resolving import resolve
+from lastlayer.errors import LastlayerError
 
-from .page import Page, bar_text, class_label, new_table, number_text, open_console, signed_text
+from .data import write
+from .page import open_console
 from .usage import UsageError
 
 if TYPE_CHECKING:
@@ -24,21 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["WithNumbers", "explain"]
 
-
-class _Options(NamedTuple):
-    """The checked arguments of ``explain``."""
-
-    logits: npt.NDArray[np.float64]  # (V,)
-    names: list[str] | None
-    target: int | None
-    temperature: float = 1.0
-    label_smoothing: float = 0.0
-    class_weight: npt.NDArray[np.float64] | None = None  # (V,)
-
-    @property
-    def plain(self) -> bool:
-        """Whether the loss is just -log p of the target."""
-        return not self.label_smoothing and self.class_weight is None
+_OPTIONS = {  # what the command calls the arguments of `lastlayer.explain`
+    "target": "--target",
+    "labels": "--names",
+    "temperature": "--temperature",
+    "label_smoothing": "--label-smoothing",
+    "class_weight": "--class-weight",
+}
+_FORMATS = ("svg", "png", "pdf")
+_LOOKS = {"": "", "step": "bold cyan", "strong": "bold", "note": "yellow"}
 
 
 class WithNumbers(typer.core.TyperCommand):
@@ -68,6 +61,9 @@ def explain(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="The numbers are probabilities: explain their logs.")
     ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a picture to this file: .svg, .png or .pdf.")
+    ] = None,
 ) -> None:
     """Show step by step how logits become probabilities, a loss and a gradient.
 
@@ -76,20 +72,26 @@ def explain(
       lastlayer explain 0.1 0.9 4.0 --target 2 --names cat,dog,owl
       lastlayer explain "[0.1, 0.9, -4.0]" --temperature 2
       lastlayer explain 0.25,0.75 --probabilities --target 1
+      lastlayer explain 0.1 0.9 4.0 --target 2 --plot steps.svg
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
     values = _numbers(logits or [])
-    if probabilities:
-        values = _logits_of(values)
-    options = _options(values, names, target, class_weight)
-    options = options._replace(temperature=temperature, label_smoothing=label_smoothing)
-    if target is None and (class_weight is not None or label_smoothing):
-        raise UsageError("explain: --class-weight and --label-smoothing change the loss; add --target")
+    labels = None if names is None else [name.strip() for name in names.split(",")]
     console = open_console("explain")
-    if not probabilities and len(values) > 1 and (values >= 0).all() and abs(values.sum() - 1) < 1e-6:
-        console.print(
-            "  These numbers sum to one. Are they probabilities? Then add --probabilities.", style="yellow"
+    try:
+        found = ll.explain(
+            values,
+            None if target is None else _class(target.strip(), labels),
+            labels=labels,
+            temperature=temperature,
+            label_smoothing=label_smoothing,
+            class_weight=None if class_weight is None else _weights(class_weight),
+            kind="probabilities" if probabilities else "logits",
         )
-    _explain(options, console)
+    except LastlayerError as error:
+        raise error.of("explain", _OPTIONS) from error.__cause__
+    if plot is not None:
+        _write(plot, found)
+    _print(found, console)
 
 
 def _numbers(words: list[str]) -> npt.NDArray[np.float64]:
@@ -106,190 +108,54 @@ def _numbers(words: list[str]) -> npt.NDArray[np.float64]:
     return np.array(found)
 
 
-def _logits_of(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Logits whose softmax are these probabilities."""
-    if not ((p >= 0) & (p <= 1)).all() or abs(p.sum() - 1) > 1e-3:
-        raise UsageError(
-            f"explain: --probabilities are {p.tolist()}; expected numbers in [0, 1] that sum to one"
+def _class(word: str, labels: list[str] | None) -> str | int:
+    """A name, or the number of a class."""
+    if labels is not None and word in labels:
+        return word
+    try:
+        return int(word)
+    except ValueError:
+        return word
+
+
+def _weights(words: str) -> list[float]:
+    try:
+        return [float(word) for word in words.split(",")]
+    except ValueError:
+        rule = "expected numbers between commas"
+        raise UsageError(f"explain: --class-weight is {words.strip()!r}; {rule}") from None
+
+
+def _write(path: Path, found: ll.Explanation) -> None:
+    """Write the picture, in the format that the name of the file says."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        text = "--plot needs matplotlib; run: pip install 'lastlayer[plot]'"
+        raise UsageError(f"explain: {text}") from None
+    from lastlayer.plots import colors
+
+    kind = path.suffix[1:].lower()
+    if kind not in _FORMATS:
+        rule = f"a file that ends in {', '.join(f'.{one}' for one in _FORMATS)}"
+        raise UsageError(f"explain: --plot is {str(path)!r}; expected {rule}")
+    figure, buffer = Figure(), io.BytesIO()
+    found.plot(ax=figure)
+    with colors.style():
+        figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    write("--plot", path, buffer.getvalue())
+
+
+def _print(found: ll.Explanation, console: Console) -> None:
+    """Print the text, its names of steps in colour; a sign that the terminal lacks is printed as "?"."""
+    from rich.text import Text
+
+    encoding = console.encoding
+    is_ascii = not encoding.lower().startswith("utf")
+    console.print()
+    for line in found.lines(console.width, is_ascii):
+        pieces = (
+            (piece.text.encode(encoding, "replace").decode(encoding), _LOOKS[piece.look]) for piece in line
         )
-    with np.errstate(divide="ignore"):
-        return np.log(p)
-
-
-def _options(
-    logits: npt.NDArray[np.float64],
-    given_names: str | None,
-    given_target: str | None,
-    given_weight: str | None,
-) -> _Options:
-    """The arguments that are words, checked."""
-    for position, value in enumerate(logits):
-        if math.isnan(value) or value == math.inf:
-            raise UsageError(f"explain: logit {position} is {value}; expected a number below infinity")
-    if logits.max() == -math.inf:
-        raise UsageError("explain: every logit is -inf; expected at least one possible class")
-
-    names = None
-    if given_names is not None:
-        names = [name.strip() for name in given_names.split(",")]
-        if len(names) != logits.size:
-            raise UsageError(
-                f"explain: --names has {len(names)} names; expected {logits.size}, one per logit"
-            )
-
-    weight = None
-    if given_weight is not None:
-        try:
-            weight = np.array([float(word) for word in given_weight.split(",")])
-        except ValueError:
-            given = given_weight.strip()
-            raise UsageError(
-                f"explain: --class-weight is {given!r}; expected numbers between commas"
-            ) from None
-    target = None
-    if given_target is not None:
-        word = given_target.strip()
-        if names is not None and word in names:
-            target = names.index(word)
-        else:
-            try:
-                target = int(word)
-            except ValueError:
-                expected = f"one of {', '.join(names)}" if names else f"a class in [0, {logits.size})"
-                raise UsageError(f"explain: --target is {word!r}; expected {expected}") from None
-        if not 0 <= target < logits.size:
-            raise UsageError(f"explain: --target is {target}; expected a class in [0, {logits.size})")
-    return _Options(logits, names, target, class_weight=weight)
-
-
-def _explain(options: _Options, console: Console) -> None:
-    """Print the steps; every number comes from the library, except the exponentials shown on the way."""
-    probabilities = ll.softmax(options.logits, temperature=options.temperature)  # (V,)
-    loss, gradient = _loss_and_gradient(options)
-    scaled = options.logits / options.temperature  # (V,)
-    winner = int(np.argmax(scaled))
-    shifted = scaled - scaled[winner]  # (V,)
-    exponentials = np.exp(shifted)  # (V,)
-    labels = options.names or [str(number) for number in range(options.logits.size)]
-
-    page = Page(console)
-    page.line()
-    if options.temperature != 1.0:
-        page.step("Temperature", f"each logit is divided by {options.temperature:g}.")
-    page.step(
-        "Shift",
-        f"the largest, {number_text(scaled[winner])}, is subtracted from each. No probability changes, since"
-        " the shift cancels in the ratio; and nothing can overflow, since the largest is now 0.",
-    )
-    page.step(
-        "Exponentials", f"exp of each shifted logit: positive, {number_text(exponentials.sum())} in sum."
-    )
-    page.step("Probabilities", "each exponential divided by that sum.")
-    table = new_table("class", "logit", "shifted", "exp", "probability")
-    table.add_column("", no_wrap=True)
-    for position, label in enumerate(labels):
-        table.add_row(
-            class_label(label, position == options.target),
-            number_text(options.logits[position]),
-            number_text(shifted[position]),
-            number_text(exponentials[position]),
-            number_text(probabilities[position]),
-            bar_text(float(probabilities[position]), console),
-            style="bold" if position == options.target else None,
-        )
-    console.print(table)
-    prediction = f"The prediction is {labels[winner]}"
-    if options.target is None:
-        page.line(f"{prediction}. Add --target CLASS for the loss and its gradient.")
-    else:
-        effective = _effective_target(options, options.target)
-        _explain_loss(options, loss, page)
-        _explain_gradient(options, labels, probabilities, effective, gradient, page)
-        verdict = "right" if winner == options.target else f"wrong: the target is {labels[options.target]}"
-        page.line(f"{prediction}, which is {verdict}.")
-    page.line()
-
-
-def _loss_and_gradient(options: _Options) -> tuple[float, npt.NDArray[np.float64]]:
-    """Return the loss and its gradient (V,); zeros without a target."""
-    if options.target is None:
-        return 0.0, np.zeros_like(options.logits)
-    loss, gradient = ll.cross_entropy_grad(
-        options.logits,
-        options.target,
-        temperature=options.temperature,
-        label_smoothing=options.label_smoothing,
-        class_weight=options.class_weight,
-        reduction="sum",
-    )
-    return float(loss), gradient
-
-
-def _explain_loss(options: _Options, loss: float, page: Page) -> None:
-    stats = ll.row_stats(
-        options.logits,
-        options.target,
-        temperature=options.temperature,
-        label_smoothing=options.label_smoothing,
-        class_weight=options.class_weight,
-    )
-    gap, rest, mass = (float(np.asarray(value)) for value in (stats.gap, stats.rest, stats.mass))
-    if options.plain:
-        page.step(
-            "Loss",
-            "-log p of the target, computed as (peak - its logit) + log(1 + rest), where"
-            f" rest = {number_text(rest)} is the sum of the exponentials beside the peak's own. Neither term"
-            " is negative: nothing cancels.",
-        )
-        page.line(
-            f"   {number_text(gap)} + {number_text(math.log1p(rest))} = {number_text(loss)} nats",
-            style="bold",
-        )
-    else:
-        page.step("Loss", "-log p of each class times its target (step below), added up.")
-        page.line(f"   {number_text(loss)} nats", style="bold")
-    size = options.logits.size
-    times = "" if options.plain else f"{mass:g} times "  # the sum of the targets
-    page.line(f"   A uniform guess would cost {times}log {size} = {number_text(mass * math.log(size))}.")
-    page.line()
-
-
-def _explain_gradient(
-    options: _Options,
-    labels: list[str],
-    probabilities: npt.NDArray[np.float64],  # (V,)
-    effective: npt.NDArray[np.float64],  # (V,)
-    gradient: npt.NDArray[np.float64],  # (V,)
-    page: Page,
-) -> None:
-    formula = "p - t" if options.plain else "p times the sum of t, minus t"
-    if options.temperature != 1.0:
-        formula += f", divided by the temperature {options.temperature:g}"
-    page.step(
-        "Gradient",
-        f"{formula}. A step downhill raises the logits with a negative gradient and lowers the others.",
-    )
-    table = new_table("class", "probability p", "target t", "gradient")
-    table.add_column("", no_wrap=True)
-    for position, label in enumerate(labels):
-        table.add_row(
-            class_label(label, position == options.target),
-            number_text(probabilities[position]),
-            number_text(effective[position]),
-            signed_text(gradient[position]),
-            "raise" if gradient[position] < 0 else "lower" if gradient[position] > 0 else "",
-            style="bold" if position == options.target else None,
-        )
-    page.console.print(table)
-
-
-def _effective_target(options: _Options, target: int) -> npt.NDArray[np.float64]:
-    """The effective target t, (V,): one-hot, with label smoothing and class weights applied."""
-    losses = resolve(
-        scores("explain", options.logits),
-        reference,
-        (target, options.class_weight, None),
-        Options("explain", label_smoothing=options.label_smoothing),
-    )
-    effective, _ = reference.effective_targets(losses)
-    return np.asarray(effective)
+        console.print(Text.assemble(*pieces), soft_wrap=True)
+    console.print()

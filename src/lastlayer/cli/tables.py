@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import lastlayer as ll
+from lastlayer.explaining.cells import number_text, signed_text
 from lastlayer.report.overview import OPTIONAL, SECTIONS, values_of
 
-from .page import new_table, number_text, open_console, signed_text
+from .page import new_table, open_console
 
 if TYPE_CHECKING:
     from rich.console import Console

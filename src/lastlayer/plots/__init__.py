@@ -9,6 +9,7 @@ from __future__ import annotations
 from .comparison import ComparisonDisplay
 from .confidence import ConfidenceDisplay
 from .confusion import ConfusionDisplay
+from .explanation import ExplanationDisplay
 from .group import GroupDisplay
 from .loss_by_class import LossByClassDisplay
 from .position import PositionDisplay
@@ -20,6 +21,7 @@ __all__ = [
     "ComparisonDisplay",
     "ConfidenceDisplay",
     "ConfusionDisplay",
+    "ExplanationDisplay",
     "GroupDisplay",
     "LossByClassDisplay",
     "PositionDisplay",

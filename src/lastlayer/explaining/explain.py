@@ -1,0 +1,190 @@
+"""The function `explain`. In: one row of scores, its target and options. Out: a checked `Explanation`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lastlayer.blocks import is_integer, to_host
+from lastlayer.errors import OptionError, ShapeError, TargetError
+from lastlayer.labels import UNKNOWN, Labels
+from lastlayer.problem.check_arrays import floating
+from lastlayer.typing import KindOfScores
+
+from .explanation import Explanation
+
+__all__ = ["explain"]
+
+_KINDS = ("logits", "probabilities", "log-probabilities")
+_TOLERANCE = 1e-3  # of the sum of probabilities that were typed in
+
+
+def explain(
+    logits: Any,
+    target: Any = None,
+    *,
+    labels: Sequence[Any] | None = None,
+    temperature: float = 1.0,
+    label_smoothing: float = 0.0,
+    class_weight: Any = None,
+    kind: KindOfScores = "logits",
+) -> Explanation:
+    """Show step by step how one row of logits becomes probabilities, a loss and a gradient.
+
+    The steps are: shift by the largest logit; exponentials; probabilities
+
+        p_j = exp(z_j - peak) / sum_k exp(z_k - peak)
+
+    the loss -log p of the target, in nats, and its gradient p - t. The command `lastlayer explain` prints the
+    same.
+
+    Parameters
+    ----------
+    logits : array (V,)
+        One row of scores. One row of a batch is ``logits[i]``.
+    target : int or name, optional
+        The true class: its number, or with ``labels`` its name. Without it there is no loss.
+    labels : sequence of V names, optional
+        Names of the classes. If one of them is a number, ``target`` has to be a name.
+    temperature : float
+        Logits are divided by it.
+    label_smoothing : float
+        This share of the target is spread evenly over all classes.
+    class_weight : array (V,), optional
+        A factor for each class.
+    kind : {"logits", "probabilities", "log-probabilities"}
+        What the scores are. Of probabilities the logarithms are explained.
+
+    Returns
+    -------
+    Explanation
+        Its text in a terminal, tables with bars in a notebook, and ``plot()``. Of more than 40 classes the 20
+        most probable ones and the target are shown; its arrays have all.
+
+    Raises
+    ------
+    ShapeError
+        For scores that are not one row of at least one class.
+    DtypeError
+        For scores that are no real numbers.
+    TargetError
+        For a target that is no class.
+    OptionError
+        For scores without a softmax (NaN, +inf, -inf throughout), rows that are no probabilities, options
+        outside their range, or options of the loss without a target.
+
+    See Also
+    --------
+    cross_entropy_grad : loss and gradient of many rows.
+    check : the common mistakes in scores and targets.
+
+    Examples
+    --------
+    >>> import lastlayer as ll
+    >>> print(ll.explain([1.0, 1.0]))
+      1. Shift: the largest, 1.000000, is subtracted from each. No probability
+      changes, since the shift cancels in the ratio; and nothing can overflow,
+      since the largest is now 0.
+      2. Exponentials: exp of each shifted logit: positive, 2.000000 in sum.
+      3. Probabilities: each exponential divided by that sum.
+    <BLANKLINE>
+      class     logit   shifted       exp  probability
+     ──────────────────────────────────────────────────────────
+      0      1.000000  0.000000  1.000000     0.500000  ███████
+      1      1.000000  0.000000  1.000000     0.500000  ███████
+    <BLANKLINE>
+      The prediction is 0. Name the target to see the loss and its gradient.
+    """
+    row = _row(logits)
+    notes: tuple[str, ...] = ()
+    if kind not in _KINDS:
+        raise OptionError("explain", "kind", repr(kind), f"one of {', '.join(map(repr, _KINDS))}")
+    if kind == "probabilities":
+        row = _logits_of(row)
+    elif len(row) > 1 and kind == "logits" and (row >= 0).all() and abs(row.sum() - 1) < 1e-6:
+        notes = (
+            "These numbers sum to one. Are they probabilities? Then say so: --probabilities, or "
+            'kind="probabilities" in Python.',
+        )
+    _check(row)
+    if kind == "log-probabilities":
+        _check_sum(float(np.exp(row).sum()), "log-probabilities", row)
+
+    names = None if labels is None else Labels("explain", list(labels), len(row))
+    shown = tuple(map(str, range(len(row)) if names is None else names.names))
+    if target is None and (class_weight is not None or label_smoothing):
+        changed = "label_smoothing" if label_smoothing else "class_weight"
+        raise OptionError("explain", "target", "missing", f"a class, since {changed} changes its loss")
+    return Explanation(
+        row,
+        shown,
+        None if target is None else _class(target, names, len(row)),
+        temperature=temperature,
+        label_smoothing=label_smoothing,
+        class_weight=class_weight,
+        notes=notes,
+    )
+
+
+def _row(logits: Any) -> npt.NDArray[np.float64]:
+    """The scores in float64: (V,)."""
+    has_device = hasattr(logits, "shape") and not isinstance(logits, np.ndarray)
+    values = floating("explain", to_host(logits) if has_device else logits, "logits").astype(np.float64)
+    if values.ndim != 1:
+        remedy = "pass one of its rows, logits[i]" if values.ndim > 1 else "pass the scores of all classes"
+        raise ShapeError("explain", "logits", f"of shape {values.shape}", "one row, of shape (V,)", remedy)
+    if not len(values):
+        raise ShapeError("explain", "logits", "of shape (0,)", "at least one class")
+    return np.asarray(values)
+
+
+def _check(row: npt.NDArray[np.float64]) -> None:
+    """Refuse rows without a softmax."""
+    for position, value in enumerate(row.tolist()):
+        if math.isnan(value) or value == math.inf:
+            raise OptionError("explain", f"logits[{position}]", f"{value}", "a number below infinity")
+    if row.max() == -math.inf:
+        raise OptionError("explain", "logits", "-inf in every class", "at least one possible class")
+
+
+def _logits_of(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Logits whose softmax are these probabilities."""
+    _check_sum(float(p.sum()) if ((p >= 0) & (p <= 1)).all() else math.nan, "probabilities", p)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(p))
+
+
+def _check_sum(total: float, kind: str, row: npt.NDArray[np.float64]) -> None:
+    if not abs(total - 1) <= _TOLERANCE:
+        numbers = ", ".join(f"{value:.6g}" for value in row[:6].tolist()) + (", ..." if len(row) > 6 else "")
+        where = (
+            "numbers in [0, 1] that sum to one" if kind == "probabilities" else "exponentials that sum to one"
+        )
+        raise OptionError("explain", "logits", f"[{numbers}]", f"{kind}: {where}")
+
+
+def _class(target: Any, names: Labels | None, classes: int) -> int:
+    """The number of the true class, from its number or its name."""
+    if getattr(target, "shape", None) == ():
+        target = to_host(target).item()
+    if names is not None:
+        found = int(names.read("explain", [target], "wrong").indices[0]) if _is_name(target) else UNKNOWN
+        if found >= 0:
+            return found
+        if not is_integer(target) or any(name.lstrip("-").isdigit() for name in map(str, names.names)):
+            shown = ", ".join(map(str, names.names[:8])) + (", ..." if classes > 8 else "")
+            raise TargetError("explain", "target", repr(target), f"one of {shown}")
+    if not is_integer(target):
+        found_text = f"of shape {tuple(target.shape)}" if hasattr(target, "shape") else repr(target)
+        raise TargetError("explain", "target", found_text, f"a class in [0, {classes})")
+    if not 0 <= target < classes:
+        raise TargetError("explain", "target", str(target), f"a class in [0, {classes})")
+    return int(target)
+
+
+def _is_name(target: Any) -> bool:
+    return isinstance(target, (str, bytes, int, float, np.generic))
