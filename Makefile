@@ -4,7 +4,7 @@
 # build  compile the core again after a change in native/           docs    run the worked page again
 # train  three models, with PyTorch's loss and with ours            accuracy  measure docs/accuracy.md
 # soak   thousands of random cases               clean  remove what was built (not .venv)
-# browser  Chromium, for the tests of pages
+# browser  Chromium, for the tests of pages      explorer  build the page of `lastlayer explore` (Node.js)
 
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
@@ -18,11 +18,13 @@ BENCH := $(VENV)/.bench
 TOOLS := "scikit-build-core>=0.11" "nanobind>=2.9" "cmake>=3.26" "ninja>=1.11"
 # What the compiled core is made of: a change here means a new build.
 CORE  := CMakeLists.txt pyproject.toml $(shell find native -type f -not -path 'native/tests/*' 2>/dev/null)
+# Node.js is optional: without it the built page is not compared with its sources.
+PACKAGES := $(if $(shell command -v npm),explorer/node_modules)
 NATIVE = $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: venv build demo train test browser soak bench accuracy check format lint types native-format native sanitize fix docs clean
+.PHONY: venv build demo train test browser explorer soak bench accuracy check format lint types native-format native sanitize fix docs clean
 
 venv: $(DEV)
 build: $(DEV)
@@ -49,7 +51,7 @@ demo: $(if $(wildcard $(DEV)),$(DEV),$(DEMO))
 train: $(DEV)
 	$(BIN)/python examples/compare_training.py
 
-test: $(DEV) browser
+test: $(DEV) browser $(PACKAGES)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 # The tests of the report open it in Chromium, from the system's package manager.
@@ -57,6 +59,14 @@ browser:
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
 	    { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
 	    echo "no Chromium: the tests in a browser are skipped"
+
+# The built page is committed: only who changes explorer/ needs Node.js. A test builds it again and compares.
+explorer: explorer/node_modules
+	cd explorer && npm run --silent types && npm run --silent build
+
+explorer/node_modules: explorer/package-lock.json
+	@cd explorer && npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # Every test that is marked so: @pytest.mark.soak.
 soak: $(DEV)

@@ -1,4 +1,4 @@
-"""Shared by all tests: Hypothesis profiles, and fixtures that choose how the linear head is computed."""
+"""Shared by all tests: Hypothesis profiles, a browser, and how the linear head is computed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import backends
 import pytest
+from browser import browser  # noqa: F401 - a fixture
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True, database=None)

@@ -39,6 +39,7 @@ LAYERS = [
     ["report"],
     ["evaluation", "fitting"],
     ["sklearn"],
+    ["explore"],
     ["cli", "__main__"],
 ]
 

@@ -1,8 +1,7 @@
 """The report in a browser: what it asks for and says, light and dark, narrow and printed, by keyboard."""
 
-from importlib import resources
-
 import pytest
+from browser import luminance, serious_findings
 
 FULL = ("ten", "thousand", "names", "nan", "ignored", "one", "groups", "positions", "binary", "both")
 
@@ -33,13 +32,6 @@ def test_nothing_is_wider_than_the_window(visit, case, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def luminance(page, selector):
-    """Of the background, 0 to 1 (BT.601)."""
-    color = page.eval_on_selector(selector, "e => getComputedStyle(e).backgroundColor")
-    r, g, b = (int(part) for part in color[color.index("(") + 1 : -1].split(",")[:3])
-    return (0.299 * r + 0.587 * g + 0.114 * b) / 255
-
-
 def colours(page):
     """The colours of the picture's texts and lines, as they are shown."""
     return page.evaluate(
@@ -64,16 +56,9 @@ EXCLUDED = ["tbody tr:nth-child(n + 4)", "svg .mark ~ .mark ~ .mark ~ .mark"]
 @pytest.mark.parametrize(("case", "scheme"), [("both", "light"), ("both", "dark"), ("groups", "light")])
 def test_axe_finds_nothing_serious(visit, case, scheme):
     page = visit(case, scheme=scheme).page
-    axe = resources.files("axe_playwright_python") / "axe.min.js"
-    page.evaluate("document.querySelectorAll('details').forEach((e) => { e.open = true })")
-    page.evaluate(axe.read_text(encoding="utf-8"))
-    found = page.evaluate("excluded => axe.run({ exclude: excluded.map((one) => [one]) })", EXCLUDED)
-    assert [
-        (one["id"], [node["html"][:120] for node in one["nodes"][:3]])
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-    ] == []
-    assert len(found["passes"]) > 20
+    serious, passed = serious_findings(page, EXCLUDED)
+    assert serious == []
+    assert passed > 20
 
 
 def test_anchors_lead_to_their_sections(visit):

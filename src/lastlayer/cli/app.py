@@ -17,6 +17,7 @@ from .check import check
 from .compare import compare
 from .evaluate import evaluate
 from .explain import WithNumbers, explain
+from .explore import explore
 from .fit import fit
 from .merge import merge
 from .predict import predict
@@ -36,7 +37,19 @@ Exit status: 0 done, 1 check found an error, 2 wrong call or input, 3 fault of l
 """
 
 app = typer.Typer(name="lastlayer", help=_HELP, rich_markup_mode=None, pretty_exceptions_enable=False)
-for _command in (fit, predict, evaluate, compare, calibrate, merge, report, check, explain, backends):
+for _command in (
+    fit,
+    predict,
+    evaluate,
+    compare,
+    calibrate,
+    merge,
+    report,
+    check,
+    explain,
+    explore,
+    backends,
+):
     _class = WithNumbers if _command is explain else None
     app.command(cls=_class)(errors_of(_command.__name__)(_command))  # errors name what the user called
 

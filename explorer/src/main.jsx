@@ -1,0 +1,64 @@
+// The page: which view is shown, and its state, which the address holds too.
+import { render } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { codes } from "./code.js";
+import { text } from "./format.js";
+import { explain, sigmoid } from "./math.js";
+import { naive } from "./naive.js";
+import { fromHash, toHash } from "./state.js";
+import { RowView } from "./views/row.jsx";
+
+const NAMES = /** @type {[string, string][]} */ ([["row", "One row"]]);
+
+function App() {
+  const [state, setState] = useState(() => fromHash(location.hash));
+  useEffect(() => {
+    const timer = setTimeout(() => history.replaceState(null, "", toHash(state)), 100);
+    return () => clearTimeout(timer);
+  }, [state]);
+  useEffect(() => {
+    const read = () => setState(fromHash(location.hash));
+    addEventListener("hashchange", read);
+    return () => removeEventListener("hashchange", read);
+  }, []);
+  /** @param {"row" | "numbers"} group */
+  const change = (group) => (/** @type {object} */ part) =>
+    setState((old) => ({ ...old, [group]: { ...old[group], ...part } }));
+  return (
+    <>
+      <a class="skip" href="#main" onClick={(event) => {
+        event.preventDefault();
+        document.getElementById("main")?.focus();
+      }}>Skip to the content</a>
+      <header>
+        <h1>Softmax and cross-entropy, to try</h1>
+      </header>
+      <nav aria-label="Views">
+        <ul>
+          {NAMES.map(([view, name]) => (
+            <li key={view}>
+              <a href={toHash({ ...state, view })} aria-current={state.view === view ? "page" : undefined}
+                onClick={(event) => {
+                  event.preventDefault();
+                  setState((old) => ({ ...old, view }));
+                }}>{name}</a>
+            </li>
+          ))}
+        </ul>
+      </nav>
+      <main id="main" tabindex={-1}>
+        <h2>{NAMES.find(([view]) => view === state.view)?.[1]}</h2>
+        {state.view === "row" && <RowView row={state.row} change={change("row")} />}
+      </main>
+      <footer>
+        <p>Everything is computed in this page, in float64, by the formulas of lastlayer. The address holds the state:
+          copy it to share what you see.</p>
+      </footer>
+    </>
+  );
+}
+
+// For the console: explorer.explain({ logits: [0.1, 0.9, 4], target: 2 }).
+Object.assign(globalThis, { explorer: { explain, naive, sigmoid, codes, text } });
+
+render(<App />, /** @type {HTMLElement} */ (document.getElementById("app")));
