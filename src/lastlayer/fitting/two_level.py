@@ -24,6 +24,8 @@ SAMPLED = 8192  # rows, from which the metric is estimated
 _CHUNK = 1024  # rows of one product
 _SMALLEST = 1e-10  # of the largest eigenvalue: what lies below is rounding
 _RIDGE = 1e-7  # of the mean eigenvalue
+_PER_COORDINATE = 8  # rows of a class's own block, for each coordinate
+_LEAST = 1e-300  # of a sum that is divided by
 _COUPLED = 600  # coordinates of the coarse level, up to which it couples classes
 _SURE = 1e-8  # the smallest spread and curvature that count, where every row is sure of its class
 _GROUP = 2.0  # eigenvalues of A within this factor have one inverse
@@ -42,7 +44,7 @@ def two_level(
     gram = _gram_of_undecided(part, p, weight, intercept, rng)
     fine, shares = _fine(a, q, gram, diagonal, rows.dtype)
     basis, mu = _basis(parameters, gram, penalty)
-    coarse = _coarse(part, p, weight, basis, mu)
+    coarse = _coarse(part, p, weight, basis, mu, rng)
     u = basis.astype(rows.dtype)
 
     def apply(r: Floats) -> Floats:
@@ -118,7 +120,9 @@ def _basis(parameters: Floats, gram: Floats, penalty: float) -> tuple[Floats, Fl
     return v.T @ b, np.maximum(mu, 0)
 
 
-def _coarse(rows: Any, p: Floats, weight: Floats, basis: Floats, mu: Floats) -> Metric:
+def _coarse(
+    rows: Any, p: Floats, weight: Floats, basis: Floats, mu: Floats, rng: np.random.Generator
+) -> Metric:
     """H_c^-1: of all classes at once where they are few, else each class's own block."""
     k, r = p.shape[1], len(basis)
     u = basis.astype(rows.dtype)
@@ -126,16 +130,20 @@ def _coarse(rows: Any, p: Floats, weight: Floats, basis: Floats, mu: Floats) -> 
     t += u[:, -1]
     weight = weight / weight.sum()
     if k * r > _COUPLED:
-        roots = np.ascontiguousarray(np.sqrt(p * (1 - p) * weight[:, None]).T, t.dtype)
+        spread = np.ascontiguousarray((p * (1 - p) * weight[:, None]).T)
+        drawn, most = rng.random(len(t)), _PER_COORDINATE * r
 
         def own(j: int) -> Floats:
-            h = np.zeros((r, r))
-            for at in range(0, len(t), _CHUNK):
-                b = t[at : at + _CHUNK] * roots[j, at : at + _CHUNK, None]
+            # A class has few rows that are undecided about it: the others are drawn rarely, and count more.
+            chance = np.minimum(1, spread[j] * (most / max(spread[j].sum(), _LEAST)))
+            i = np.flatnonzero(drawn < chance)
+            roots, h = np.sqrt(spread[j, i] / chance[i]).astype(t.dtype), np.zeros((r, r))
+            for at in range(0, len(i), _CHUNK):
+                b = t[i[at : at + _CHUNK]] * roots[at : at + _CHUNK, None]
                 h += b.T @ b
             return np.linalg.inv(h + np.diag(mu + max(_RIDGE * np.trace(h) / r, _SURE)))
 
-        inverses = np.stack(in_parallel(own, range(k), len(t) * r * r))
+        inverses = np.stack(in_parallel(own, range(k), min(len(t), most) * r * r))
         return lambda c: np.matmul(c[:, None, :], inverses)[:, 0]
     upper, pairs = np.triu_indices(r), np.triu_indices(k)
     squares = t[:, upper[0]] * t[:, upper[1]]
