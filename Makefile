@@ -5,6 +5,7 @@
 # train  three models, with PyTorch's loss and with ours            accuracy  measure docs/accuracy.md
 # soak   thousands of random cases               clean  remove what was built (not .venv)
 # browser  Chromium, for the tests of pages      explorer  build the page of `lastlayer explore` (Node.js)
+# site   the documentation as a site, in build/site                 site-links  its links to other places
 
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
@@ -24,7 +25,7 @@ NATIVE = $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: venv build demo train test browser explorer soak bench accuracy check format lint types native-format native sanitize fix docs clean
+.PHONY: venv build demo train test browser explorer soak bench accuracy check format lint types native-format native sanitize fix docs site site-links clean
 
 venv: $(DEV)
 build: $(DEV)
@@ -125,6 +126,14 @@ docs: $(DEV) browser
 	$(BIN)/python docs/build_worked.py
 	$(BIN)/python examples/digits.py --rows 2000 --repeats 1 > /dev/null
 	$(BIN)/python docs/report_picture.py digits-report.html
+
+# Warnings are errors: a link that leads nowhere, a docstring that cannot be read, a name that is not in the reference.
+site: $(DEV)
+	$(BIN)/python -m sphinx -b html -W --keep-going -q -d build/site-doctrees docs build/site
+	@echo "open build/site/index.html"
+
+site-links: site
+	$(BIN)/python docs/_site/links.py build/site
 
 clean:
 	rm -rf build dist $(DEV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis

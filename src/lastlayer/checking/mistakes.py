@@ -186,7 +186,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
 
 
 class Finding(NamedTuple):
-    """One mistake: its `code`, its `severity`, a message with the remedy, and the first position of it."""
+    """One mistake: its ``code``, its ``severity``, a message with the remedy, and its first position."""
 
     code: str
     severity: str

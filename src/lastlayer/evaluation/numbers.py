@@ -81,8 +81,9 @@ class RankCounts:
 class Run:
     """How an evaluation was computed: of what, when, and by which versions.
 
-    ``source`` is the path as it was given, "2 files of shards/*.npz", or "float32 array of shape (1000, 10)".
-    ``n_bytes`` of scores were read, those before a checkpoint included; None: nothing was read now.
+    ``source`` is the path as it was given, ``"2 files of shards/*.npz"``, or an array:
+    ``"float32 array of shape (1000, 10)"``. ``n_bytes`` of scores were read, those before a checkpoint
+    included; None: nothing was read now.
     ``seconds`` is the time of the call, ``started`` its begin in UTC (ISO 8601). ``versions`` has those of
     "lastlayer", "Python" and "NumPy", and as "backend" what computed the rows, and on how many threads.
     """
