@@ -13,8 +13,8 @@ from typing import Any
 from sphinx.application import Sphinx
 
 PAGES = {"README.md": "overview.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
-ONE_EXPLORER = re.compile(r"\[([^\]]+)\]\((?:\.\./)*src/lastlayer/explore/explorer\.html(#[^)\s]*)?\)")
-LINK = re.compile(r"\s*\[[^\]]+\]\(\.\./(" + "|".join(map(re.escape, PAGES)) + r")\)\s*")
+ONE_LINK = re.compile(r"\s*\[[^\]]+\]\(\.\./(" + "|".join(map(re.escape, PAGES)) + r")\)\s*")
+EXPLORER = re.compile(r"\[([^\]]+)\]\((?:\.\./)*src/lastlayer/explore/explorer\.html(#[^)\s]*)?\)")
 LINK = re.compile(r"(?<=\]\()(?!https?:|#|mailto:)([^)#\s]+)")
 
 
