@@ -37,7 +37,7 @@ from .threads import get_num_threads, set_num_threads
 if TYPE_CHECKING:
     from .checking.check import check
     from .evaluation.calibration import Temperature, fit_temperature
-    from .evaluation.compare import compare
+    from .evaluation.compare import ComparisonInterrupted, compare
     from .evaluation.comparison import Comparison
     from .evaluation.estimates import Estimate
     from .evaluation.evaluate import evaluate
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendError",
     "Comparison",
+    "ComparisonInterrupted",
     "DtypeError",
     "Estimate",
     "Evaluation",
@@ -94,6 +95,7 @@ __all__ = [
 
 _LATE = {
     "Comparison": ".evaluation.comparison",
+    "ComparisonInterrupted": ".evaluation.compare",
     "Estimate": ".evaluation.estimates",
     "Evaluation": ".evaluation.numbers",
     "EvaluationInterrupted": ".evaluation.stream",

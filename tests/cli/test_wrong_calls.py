@@ -64,21 +64,28 @@ def test_wrong_input_of_a_process(folder):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a process alone")
-def test_ctrl_c_prints_the_result_so_far_and_exits_130(tmp_path):
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["evaluate", "z.npy", "y.npy", "--json", "r.json", "--checkpoint", "c.json"], "tally.Tally.update"),
+        (["compare", "z.npy", "z.npy", "y.npy", "--json", "r.json"], "paired_tally.PairedTally.add"),
+    ],
+)
+def test_ctrl_c_prints_the_result_so_far_and_exits_130(tmp_path, words, place):
     np.save(tmp_path / "z.npy", np.zeros((400_000, 100), np.float32))
     np.save(tmp_path / "y.npy", np.zeros(400_000, np.int64))
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "COLUMNS": "80"}
-    words = ["evaluate", "z.npy", "y.npy", "--json", "r.json", "--checkpoint", "c.json"]
+    module, name, method = place.split(".")
     # The process interrupts itself after its third block: a real signal, at a moment that does not vary.
     program = (
         "import os, signal, sys\n"
-        "from lastlayer.evaluation.tally import Tally\n"
-        "update, calls = Tally.update, []\n"
+        f"from lastlayer.evaluation.{module} import {name} as Counted\n"
+        f"update, calls = Counted.{method}, []\n"
         "def counted(*a, **k):\n"
         "    update(*a, **k)\n"
         "    calls.append(1)\n"
         "    len(calls) == 3 and os.kill(os.getpid(), signal.SIGINT)\n"
-        "Tally.update = counted\n"
+        f"Counted.{method} = counted\n"
         "from lastlayer.cli.main import main\n"
         f"sys.exit(main({words!r}))\n"
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
 from evaluations import NAMES
 
 import lastlayer as ll
+from lastlayer.evaluation.readers import arrays
 
 N, V = 600, 5
 R = np.random.default_rng(1)
@@ -142,8 +144,6 @@ def test_any_split_gives_the_same_bytes(words):
 
 
 def test_blocks_of_different_sizes_are_read_side_by_side(monkeypatch, tmp_path):
-    from lastlayer.evaluation.readers import arrays
-
     whole = ll.compare(A, B.astype(np.float32), Y, documents=DOCUMENT)
     np.save(tmp_path / "b.npy", B.astype(np.float32))
     np.save(tmp_path / "y.npy", Y)
@@ -258,3 +258,23 @@ def test_the_text_has_every_number():
     )
     assert sum(line.startswith("group ") for line in lines) == 3
     assert max(map(len, lines)) <= 88
+
+
+def test_ctrl_c_has_the_rows_so_far(monkeypatch):
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 37 * V * 8)
+    y = np.where(np.arange(N) == 5, -100, Y)
+
+    def stop(rows, total, n_bytes):
+        assert total == N
+        if rows > 100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(ll.ComparisonInterrupted) as caught:
+        ll.compare(A, B, y, progress=stop)
+    stopped = caught.value
+    n = stopped.tally.n + stopped.tally.ignored
+    assert n == 3 * 37
+    assert isinstance(stopped, KeyboardInterrupt)
+    assert str(stopped) == f"interrupted after {n} rows"
+    assert ll.Comparison.of(stopped.tally) == ll.compare(A[:n], B[:n], y[:n])
+    assert pickle.loads(pickle.dumps(stopped)).tally.to_bytes() == stopped.tally.to_bytes()

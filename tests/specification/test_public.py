@@ -69,6 +69,7 @@ OTHERS = {
     "evaluate",
     "compare",
     "Comparison",
+    "ComparisonInterrupted",
     "PairedTally",
     "Tally",
     "Temperature",

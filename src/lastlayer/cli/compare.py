@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -95,13 +96,16 @@ def compare(
             raise UsageError(f"compare: {option} is {str(path)!r}; expected another file than the input")
     if str(json) == "-" and str(tally) == "-":
         raise UsageError("compare: --tally is '-'; expected a file, since --json is '-' too")
-    result = ll.compare(
-        a, b, targets, kind=(kind, kind_b or kind), label=label, columns=columns_of(columns),
-        columns_b=columns_of(columns_b),
-        labels=labels_of(labels), sample_weight=weight, groups=group, documents=document,
-        temperature=(temperature_of(temperature), temperature_of(temperature_b)), ignore_index=ignore_index,
-        binary=binary, invalid=invalid, unknown=unknown, progress=progress,
-    )  # fmt: skip
+    try:
+        result = ll.compare(
+            a, b, targets, kind=(kind, kind_b or kind), label=label, columns=columns_of(columns),
+            columns_b=columns_of(columns_b), labels=labels_of(labels), sample_weight=weight, groups=group,
+            documents=document, temperature=(temperature_of(temperature), temperature_of(temperature_b)),
+            ignore_index=ignore_index, binary=binary, invalid=invalid, unknown=unknown, progress=progress,
+        )  # fmt: skip
+    except ll.ComparisonInterrupted as stopped:
+        _say_interrupted(stopped, to_stderr="-" in (str(json), str(tally)))
+        raise typer.Exit(130) from None
     if tally is not None:
         write("tally", tally, result.to_bytes())
     if json is not None:
@@ -110,3 +114,11 @@ def compare(
         result.save_html(html, title=f"Comparison of {a.name} (a) and {b.name} (b)")
     if "-" not in (str(json), str(tally)):
         show_comparison(result)
+
+
+def _say_interrupted(stopped: ll.ComparisonInterrupted, to_stderr: bool) -> None:
+    """Print the numbers so far."""
+    tally = stopped.tally
+    show_comparison(ll.Comparison.of(tally), to_stderr)
+    rows = tally.n + tally.ignored
+    print(f"lastlayer: interrupted after {rows:,} rows; no file of results was written", file=sys.stderr)

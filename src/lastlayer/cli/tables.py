@@ -39,9 +39,9 @@ def show_evaluation(result: ll.Evaluation, to_stderr: bool = False) -> None:
     _show_remarks(console, result)
 
 
-def show_comparison(result: ll.Comparison) -> None:
+def show_comparison(result: ll.Comparison, to_stderr: bool = False) -> None:
     """Print the differences, those of groups, the flips and the divergence."""
-    console = open_console("compare")
+    console = open_console("compare", to_stderr)
     said = [f"{result.n:,} rows"]
     names = ("ignored", "invalid_a", "invalid_b", "unknown")
     said += [f"{getattr(result, k):,} {k.replace('_', ' in ')}" for k in names if getattr(result, k)]

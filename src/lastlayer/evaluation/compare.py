@@ -19,10 +19,22 @@ from .readers.paths import Request, source_of
 from .readers.source import Block, Source
 from .stream import located
 
-__all__ = ["compare"]
+__all__ = ["ComparisonInterrupted", "compare"]
 
 _FACTS = ("sample_weight", "groups", "documents")
 _NONE = np.zeros((), np.int64)  # in place of the targets of b: those of a are used
+
+
+class ComparisonInterrupted(KeyboardInterrupt):
+    """Ctrl-C during `compare`; ``tally`` holds the rows that were counted until then, each of them once."""
+
+    def __init__(self, tally: PairedTally) -> None:
+        super().__init__(f"interrupted after {tally.n + tally.ignored} rows")
+        self.tally = tally
+
+    def __reduce__(self) -> tuple[type, tuple[PairedTally]]:
+        """For another process."""
+        return type(self), (self.tally,)
 
 
 def compare(
@@ -77,6 +89,8 @@ def compare(
     ------
     ShapeError, DtypeError, OptionError, TargetError
         If the rows or classes of a and b are not as many, among others.
+    ComparisonInterrupted
+        After Ctrl-C; its ``tally`` has the rows so far, each counted once.
 
     Examples
     --------
@@ -107,8 +121,11 @@ def compare(
             binary=binary, ignore_index=ignore_index, temperature=temperature, invalid=invalid,
             unknown=unknown,
         )  # fmt: skip
-        with shown(progress) as tell:
-            _count(tally, of_a, of_b, has_targets, tell)
+        try:
+            with shown(progress) as tell:
+                _count(tally, of_a, of_b, has_targets, tell)
+        except KeyboardInterrupt as error:
+            raise ComparisonInterrupted(tally) from error
         return comparison_of(tally)
 
 
