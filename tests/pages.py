@@ -61,6 +61,15 @@ def named():
     return ll.evaluate(z, [HOSTILE[k] for k in y], labels=HOSTILE, kind="logits")
 
 
+def long_names():
+    """Names of 540 characters, with and without spaces; labels that are no class."""
+    z, y = scores(120, 4)
+    names = ["word0 " * 90, "word1 " * 90, "x" * 540, "y" * 540]
+    labels = [names[k] for k in y]
+    labels[3] = "z" * 540
+    return ll.evaluate(z, labels, labels=names, unknown="wrong")
+
+
 CASES = {
     "ten": lambda: of(400, 10),
     "two": lambda: of(100, 2),
@@ -73,6 +82,7 @@ CASES = {
     "groups": lambda: of(200, 12, groups=np.array(HOSTILE, dtype=object)[np.arange(200) % 5], classwise=True),
     "positions": lambda: ll.evaluate(*(a.reshape(20, 10, *a.shape[1:]) for a in scores(200, 6))),
     "names": named,
+    "long": long_names,
     "thousand": lambda: ll.evaluate(*blocks(6000, 1000, 20)),
     "never": lambda: ll.evaluate(
         [[3.0, 0, 0], [3.0, 0, 0], [0, 0, 2.0]], ["b", "c", "a"], labels=["b", "c", "a"]

@@ -26,15 +26,6 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
     assert os.listdir(tmp_path) == ["pipe"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no links for everybody")
-def test_a_link_stays_a_link(tmp_path):
-    (tmp_path / "file").write_bytes(b"old")
-    (tmp_path / "link").symlink_to("file")
-    write_whole("path", str(tmp_path / "link"), b"new")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "file").read_bytes() == b"new"
-
-
 def test_what_cannot_be_written_is_an_error(tmp_path):
     for path in (
         str(tmp_path),

@@ -37,10 +37,10 @@ def test_confidence_is_a_stacked_histogram():
 def test_what_confidence_says():
     display = ConfidenceDisplay(edges=[0, 0.5, 1], weight=[4, 1], accuracy=[0.25, 1.0]).plot()
     assert [text for _, text in display.shown_] == [
-        "confidence 0 to 0.5: 1 row right, 20 % of all",
-        "confidence 0 to 0.5: 3 rows wrong, 60 % of all",
-        "confidence 0.5 to 1: 1 row right, 20 % of all",
-        "confidence 0.5 to 1: 0 rows wrong, 0 % of all",
+        "confidence 0 to 0.5: 1 row right, 20 %",
+        "confidence 0 to 0.5: 3 rows wrong, 60 %",
+        "confidence 0.5 to 1: 1 row right, 20 %",
+        "confidence 0.5 to 1: 0 rows wrong, 0 %",
     ]
     assert display.table()[1] == [[0.0, 0.5, 4.0, 1.0, 3.0], [0.5, 1.0, 1.0, 1.0, 0.0]]
 

@@ -87,7 +87,7 @@ def test_before_and_after():
     assert {mark.get_color() for mark in last} == {ll.plots.colors.SECOND}
     assert display.shown_[-1][1].startswith("after, confidence 0.933 to 1:")
     assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == [
-        "confidence is right", "before", "after",
+        "perfect calibration", "before", "after",
     ]  # fmt: skip
     head, rows = display.table()
     assert head[0] == "when"

@@ -26,10 +26,27 @@ def test_a_script_that_is_not_the_page_s_own_does_not_run(visit):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("case", ["ten", "names", "thousand"])
+@pytest.mark.parametrize("case", ["ten", "names", "thousand", "long"])
 def test_nothing_is_wider_than_the_window(visit, case, width):
     page = visit(case, width=width).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_long_name_has_three_lines_at_most_and_is_found_whole(visit, width):
+    page = visit("long", width=width).page
+    heights = page.eval_on_selector_all("#classes-table-0 tbody tr", "e => e.map((r) => r.offsetHeight)")
+    assert len(heights) == 4
+    assert max(heights) < 100
+    assert page.locator("#classes-table-0 tbody th").nth(2).text_content() == "x" * 540
+    assert page.locator("#classes-table-0 .long").nth(2).get_attribute("title") == "x" * 540
+
+
+@pytest.mark.parametrize("table", ["calibrated-table-0", "compared-table-0", "classes-table-0"])
+def test_tables_beside_a_picture_are_seen_whole(visit, table):
+    page = visit("both").page
+    box = page.locator(f"div.scroll:has(#{table})")
+    assert box.evaluate("e => e.scrollWidth - e.clientWidth") <= 0
 
 
 def colours(page):

@@ -8,8 +8,10 @@ import pages
 import pytest
 
 import lastlayer as ll
+from lastlayer.evaluation.paired import Paired
 from lastlayer.plots import colors
 from lastlayer.report.cells import cell, estimate_cells, number_text
+from lastlayer.report.compared import verdict
 from lastlayer.report.page import page_of
 
 
@@ -119,7 +121,7 @@ def test_a_vocabulary_has_a_page():
     wide[:, :3000] = z
     tally.update(wide, y)
     text = page_of(tally.result())
-    assert "The table has the 2,000 classes with most rows, of 128,256." in text
+    assert "classes that have rows, of 128,256." in text
     assert len(text) < 3_000_000
 
 
@@ -127,10 +129,10 @@ def test_findings_are_shown_where_they_were_looked_for():
     z, y = pages.scores(50, 4)
     p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
     assert "probabilities-as-logits" in page_of(ll.evaluate(p, y))
-    assert "No usual mistake was found" in page_of(ll.evaluate(z, y))
+    assert "None of the mistakes" in page_of(ll.evaluate(z, y))
     tally = ll.Tally(4)
     tally.update(z, y)
-    assert "No usual mistake" not in page_of(tally.result())
+    assert "None of the mistakes" not in page_of(tally.result())
 
 
 def test_a_comparison_alone_and_in_a_report(report):
@@ -138,9 +140,9 @@ def test_a_comparison_alone_and_in_a_report(report):
     result = ll.compare(z, z + pages.scores(300, 5, 1)[0], y, groups=np.arange(300) % 3)
     text = page_of(comparison=result, title="A & B")
     assert f"p = {number_text(result.mcnemar)}" in text
-    assert "With 95 % confidence, the log-loss of b is worse" in text
+    assert "b is worse in log-loss" in text
     assert "<h1>A &amp; B</h1>" in text
-    assert "these rows do not tell the models apart" in page_of(comparison=ll.compare(z, z, y))
+    assert "these rows do not show which model is better" in page_of(comparison=ll.compare(z, z, y))
     both = report("both")[1].read_text(encoding="utf-8")
     assert '<section id="compared"' in both
     assert '<section id="calibrated"' in both
@@ -176,3 +178,62 @@ def test_an_estimate_has_the_digits_of_its_error():
     found = estimate_cells(ll.Estimate(0.123456, 0.0123, 0.0993, 0.1476))
     assert [one.text for one in found] == ["0.123", "0.099", "0.148"]
     assert [one.text for one in estimate_cells(ll.Estimate(float("nan")))] == ["\N{EN DASH}", "", ""]
+
+
+def estimate(low, high):
+    return ll.Estimate((low + high) / 2, (high - low) / 4, low, high)
+
+
+def test_the_verdict_names_what_the_rows_decide():
+    class Found:
+        log_loss = Paired(estimate(0, 1), estimate(0, 1), estimate(-2.0, -1.0))
+        brier = Paired(estimate(0, 1), estimate(0, 1), estimate(0.1, 0.2))
+        accuracy = Paired(estimate(0, 1), estimate(0, 1), estimate(-0.1, 0.2))
+
+    assert verdict(Found) == (
+        "b is better in log-loss and worse in Brier score: the 95 % intervals exclude 0. In accuracy the "
+        "interval includes 0: these rows do not show which model is better in this number."
+    )
+    nothing = ll.Estimate(np.nan)
+    Found.log_loss = Found.brier = Paired(nothing, nothing, nothing)
+    Found.accuracy = Paired(estimate(0, 1), estimate(0, 1), estimate(0.1, 0.2))
+    assert verdict(Found) == (
+        "b is better in accuracy: the 95 % interval excludes 0. The difference in log-loss and Brier "
+        "score has no interval."
+    )
+
+
+def test_a_page_of_a_comparison_says_what_was_not_valid():
+    z, y = pages.scores(40, 3)
+    b = z.copy()
+    b[4, 1] = np.nan
+    text = page_of(comparison=ll.compare(z, b, y, temperature=(1, 2)))
+    assert "40 rows · 1 invalid in b · logits · temperatures 1 and 2" in text
+    assert "The difference in log-loss and Brier score has no interval." in text
+
+
+def test_undefined_numbers_are_called_so(report):
+    text = report("nan")[1].read_text(encoding="utf-8")
+    assert text.count('<p class="value">undefined</p>') == 2
+    assert "without the 9 invalid" in text
+    text = page_of(ll.Tally(10).result())
+    assert text.count('<p class="value">undefined</p>') == 4
+    assert "The expected calibration error" not in text
+
+
+def test_only_what_is_known_is_said_of_before_and_after():
+    z, y = pages.scores(80, 4)
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    first, after = ll.evaluate(z, y), ll.evaluate(z, y, temperature=2)
+    assert "The logits were divided by 1 before and by 2 after." in page_of(after, before=first)
+    for before in (ll.evaluate(p, y, kind="probabilities"), after):
+        assert "The logits were divided" not in page_of(after, before=before)
+
+
+def test_the_table_of_a_vocabulary_has_the_classes_that_have_rows():
+    tally = ll.Tally(100_000)
+    tally.update(np.zeros((3, 100_000), np.float32), [7, 7, 70_000])
+    text = page_of(tally.result())
+    assert "The table has the 2 classes that have rows, of 100,000." in text
+    table = text[text.index('<table id="classes-table-0"') :]
+    assert re.findall(r'<th scope="row">(\d+)</th>', table[: table.index("</table>")]) == ["7", "70000"]

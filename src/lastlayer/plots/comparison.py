@@ -50,7 +50,8 @@ class ComparisonDisplay(Display):
 
     title = "Differences"
     description = (
-        "Each line is the interval of a difference; one that holds 0 leaves open which model is better."
+        "Each line is the 95 % interval of a difference. One that includes 0 does not show which model is "
+        "better."
     )
 
     def __init__(

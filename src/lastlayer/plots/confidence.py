@@ -42,13 +42,13 @@ class ConfidenceDisplay(Display):
     >>> evaluation = ll.evaluate([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]], [0, 1, 1])
     >>> display = ConfidenceDisplay.from_evaluation(evaluation)
     >>> print(display.shown_[3][1])
-    confidence 0.867 to 0.933: 0 rows wrong, 0 % of all
+    confidence 0.867 to 0.933: 0 rows wrong, 0 %
     """
 
     title = "Confidence"
     description = (
-        "How the confidence of the rows is spread, right rows below and wrong ones on top; wrong rows at the "
-        "right are confident mistakes."
+        "The distribution of the confidence, right rows below and wrong ones on top. Wrong rows at the right "
+        "are confident mistakes."
     )
 
     def __init__(
@@ -93,7 +93,7 @@ class ConfidenceDisplay(Display):
                 for bars, bottom, part, color, name in parts:
                     bars.append(bar(main, left, bottom / total, width, part / total, color, 0.85))
                     rows = rows_text(part)
-                    self._say(bars[-1], f"{where}: {rows} {name}, {percent(part / total)} of all")
+                    self._say(bars[-1], f"{where}: {rows} {name}, {percent(part / total)}")
             main.set(xlim=(0, 1), xlabel="confidence", ylabel="rows")
             main.autoscale_view(scalex=False)
             main.set_ylim(0, None)

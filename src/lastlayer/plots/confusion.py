@@ -69,8 +69,8 @@ class ConfusionDisplay(Display):
 
     title = "Confusion matrix"
     description = (
-        "Each line shows where the rows of one class go; cells off the diagonal are mistakes, and blocks are "
-        "classes that are taken for each other."
+        "Each line shows which classes are predicted for the rows of one class. Cells off the diagonal are "
+        "mistakes; a block is a set of classes that are confused with each other."
     )
 
     def __init__(self, *, confusion: Any, support: Any, labels: Sequence[Any] | None = None) -> None:

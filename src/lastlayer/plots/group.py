@@ -50,8 +50,8 @@ class GroupDisplay(Display):
 
     title = "Groups"
     description = (
-        "Groups with the largest loss are at the top; where an interval does not reach the dashed line, the "
-        "group differs from all rows."
+        "The largest loss is at the top; the dashed line is the mean of all rows. Of groups that do not "
+        "differ, about 5 % have a 95 % interval that does not reach it."
     )
 
     def __init__(

@@ -56,8 +56,8 @@ class LossByClassDisplay(Display):
 
     title = "Loss by class"
     description = (
-        "The classes whose rows the model finds hardest are at the top; the loss of a class with few rows is "
-        "uncertain."
+        "The classes with the largest mean loss are at the top; the dashed line is the mean of all rows. The "
+        "loss of a class with few rows is uncertain."
     )
 
     def __init__(

@@ -52,7 +52,7 @@ class PositionDisplay(Display):
     """
 
     title = "Loss by position"
-    description = "A falling line: the model makes use of what comes before; a rising one: it loses track."
+    description = "If the loss falls with the position, the model benefits from the context before it."
 
     def __init__(
         self, *, loss: Any, stderr: Any = None, weight: Any = None, mean: float = float("nan")

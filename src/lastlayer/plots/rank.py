@@ -51,7 +51,8 @@ class RankDisplay(Display):
 
     title = "Rank of the target"
     description = (
-        "Bars at the right are rows whose target the model holds for one of the least likely classes."
+        "Place 1: the target has the largest score. At the right are rows whose target has one of the "
+        "smallest scores."
     )
 
     def __init__(self, *, first: Any, last: Any, weight: Any, total: float, classes: int) -> None:

@@ -56,8 +56,8 @@ class ReliabilityDisplay(Display):
 
     title = "Reliability"
     description = (
-        "Points on the diagonal: the confidence is right; below it the model is too confident, above it "
-        "not confident enough."
+        "On the diagonal, accuracy equals confidence. Below it the model is overconfident, above it "
+        "underconfident."
     )
 
     def __init__(
@@ -91,7 +91,7 @@ class ReliabilityDisplay(Display):
         with axes(self, ax, **layout) as (main, others):
             self.strip_ax_ = others[0] if others else main
             (self.diagonal_,) = main.plot(
-                [0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="confidence is right"
+                [0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect calibration"
             )
             self.points_: list[Any] = []
             self.intervals_: list[Any] = []

@@ -59,7 +59,10 @@ class TopKDisplay(Display):
     """
 
     title = "Top-k accuracy"
-    description = "A steep start: where the model is wrong, the target is among its next guesses."
+    description = (
+        "How often the target is among the k largest scores. A steep start: where the first guess is wrong, "
+        "the target is often among the next ones."
+    )
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 MOST = 2000  # rows of a table
+_LONG = 120  # characters of a name; of more, three lines are shown
 NONE = "\N{EN DASH}"  # of NaN: there is no such number
 
 
@@ -31,6 +32,11 @@ class Cell(NamedTuple):
     text: str
     number: str = ""
     is_number: bool = False
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is a name for which one line has no room."""
+        return not self.is_number and len(self.text) > _LONG
 
 
 class Table(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import isfinite
 from typing import Any
 
 from lastlayer import plots
@@ -16,16 +17,34 @@ _COMPARED = {"log_loss": "log-loss", "accuracy": "accuracy", "brier": "Brier sco
 
 
 def verdict(result: Any) -> str:
-    """Which of the differences the rows suffice for, in words."""
-    clear = []
+    """Which of the differences the rows decide, in words."""
+    found: dict[str, list[str]] = {"better": [], "worse": [], "open": [], "none": []}
     for name, shown in _COMPARED.items():
         d = getattr(result, name).difference
-        if d.low > 0 or d.high < 0:
-            is_better = (d.value > 0) == (name == "accuracy")
-            clear.append(f"the {shown} of b is {'better' if is_better else 'worse'}")
-    if not clear:
-        return "No interval of a difference leaves out 0: these rows do not tell the models apart."
-    return f"With 95 % confidence, {' and '.join(clear)}."
+        if not (isfinite(d.low) and isfinite(d.high)):
+            found["none"].append(shown)
+        elif d.low <= 0 <= d.high:
+            found["open"].append(shown)
+        else:
+            found["better" if (d.value > 0) == (name == "accuracy") else "worse"].append(shown)
+    clear = [f"{word} in {_listed(found[word])}" for word in ("better", "worse") if found[word]]
+    said = []
+    if clear:
+        count = len(found["better"]) + len(found["worse"])
+        end = "the 95 % interval excludes 0" if count == 1 else "the 95 % intervals exclude 0"
+        said.append(f"b is {' and '.join(clear)}: {end}.")
+    if found["open"]:
+        of = "interval includes" if len(found["open"]) == 1 else "intervals include"
+        end = "in this number" if len(found["open"]) == 1 else "in these numbers"
+        open_ = f"these rows do not show which model is better {end}"
+        said.append(f"In {_listed(found['open'])} the {of} 0: {open_}.")
+    if found["none"]:
+        said.append(f"The difference in {_listed(found['none'])} has no interval.")
+    return " ".join(said)
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def comparison_tables(result: Any) -> tuple[Table, ...]:
@@ -41,8 +60,13 @@ def comparison_tables(result: Any) -> tuple[Table, ...]:
 
 def comparison_section(result: Any) -> Section:
     """The comparison, with the picture of its differences."""
-    p = f"McNemar's exact test of the rows that one model alone has right: p = {number_text(result.mcnemar)}."
-    text = ("Differences are b minus a, of the same rows.", verdict(result), p)
+    a, b, *_ = result.flips
+    p = (
+        f"McNemar's exact test: {a:,} rows are right in a alone and {b:,} in b alone. If both models were "
+        f"equally accurate, a split at least as uneven would have the probability "
+        f"p = {number_text(result.mcnemar)}."
+    )
+    text = ("Every difference is b minus a, on the same rows.", verdict(result), p)
     display = partial(plots.ComparisonDisplay.from_comparison, result)
     tables = comparison_tables(result)
     return pictured("compared", "Comparison", text, display, tables=tables)

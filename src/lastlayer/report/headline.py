@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lastlayer.evaluation.estimates import Estimate
+from lastlayer.plots.names import clean
 
 from .cells import estimate_cells, interval_text, number_text
 from .sections import name_of
@@ -15,6 +16,8 @@ __all__ = ["Card", "cards_of", "facts_of"]
 
 _MANY = 20  # classes, from which the top-k accuracy matters
 _NAME = 24  # characters
+_UNDEFINED = "undefined"
+_PRIOR = "predicting the class frequencies"
 
 
 class Card(NamedTuple):
@@ -38,26 +41,36 @@ def cards_of(result: Any) -> list[Card]:
     if support.sum() > 0:
         part, often = support / support.sum(), int(support.argmax())
         beside = {
-            "Log-loss": f"{number_text(result.baseline)} for the frequencies of the classes",
-            "Accuracy": f"{100 * part[often]:.1f} % for always “{_short(name_of(result, often))}”",
-            "Brier score": f"{number_text(1 - float((part**2).sum()))} for the frequencies of the classes",
+            "Log-loss": f"baseline {number_text(result.baseline)}: {_PRIOR}",
+            "Accuracy": f"baseline {part[often]:.4f}: always predicting “{_short(name_of(result, often))}”",
+            "Brier score": f"baseline {number_text(1 - float((part**2).sum()))}: {_PRIOR}",
         }
         found = [card._replace(beside=beside.get(card.title, "")) for card in found]
-    return [*found, Card("Calibration error", number_text(result.ece), "", "", _sure(result.overconfidence))]
+    return [*found, Card("Calibration error (ECE)", _value(result.ece), "", "", _sure(result))]
 
 
 def _card(title: str, value: Estimate, unit: str = "") -> Card:
+    if value.value != value.value:
+        return Card(title, _UNDEFINED, "", "", "")
     return Card(title, estimate_cells(value)[0].text, unit, interval_text(value), "")
 
 
-def _sure(over: float) -> str:
-    """Whether the confidence is too high in the mean."""
+def _value(number: float) -> str:
+    return number_text(number) if number == number else _UNDEFINED
+
+
+def _sure(result: Any) -> str:
+    """Whether the confidence is too high in the mean; of invalid rows, that they have none."""
+    over = result.overconfidence
     if over != over:
-        return ""
+        return (
+            f"without the {result.invalid:,} invalid" if result.invalid and result.ece == result.ece else ""
+        )
     return f"mean confidence {number_text(abs(over))} {'above' if over > 0 else 'below'} the accuracy"
 
 
 def _short(name: str) -> str:
+    name = clean(name)
     return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
 
 

@@ -50,7 +50,7 @@ MEANINGS = {
     "ece_equal_mass": "The calibration error over bins with equally many rows.",
     "classwise_ece": "Mean over the classes of the calibration error of each one's probability.",
     "mean_confidence": "Mean of the largest probability of each row.",
-    "overconfidence": "mean_confidence - accuracy. Positive: too sure.",
+    "overconfidence": "mean_confidence - accuracy. Positive: overconfident.",
     "reliability": "Brier score lost to miscalibration, of the confidence. Lower is better.",
     "resolution": "How far the accuracy of the bins differs from the mean. Higher is better.",
     "uncertainty": "Variance of \"the prediction is right\".",

@@ -60,10 +60,14 @@ def fragment_of(result: Any = None, *, comparison: Any = None) -> str:
 
 
 def _facts(comparison: Any) -> list[str]:
-    found = [f"{comparison.n:,} rows"]
-    if comparison.ignored:
-        found.append(f"{comparison.ignored:,} ignored")
-    return [*found, " and ".join(dict.fromkeys(comparison.kind))]
+    found = [f"{comparison.n:,} {'row' if comparison.n == 1 else 'rows'}"]
+    for name in ("ignored", "invalid_a", "invalid_b", "unknown"):
+        if count := getattr(comparison, name):
+            found.append(f"{count:,} {name.replace('_', ' in ')}")
+    found.append(" and ".join(dict.fromkeys(comparison.kind)))
+    if comparison.temperature != (1.0, 1.0):
+        found.append("temperatures {} and {}".format(*map(number_text, comparison.temperature)))
+    return found
 
 
 def _run(result: Any) -> list[tuple[str, str]]:
@@ -87,7 +91,7 @@ def _notes(one: Any) -> list[str]:
     undefined = [name for name in getattr(one, "undefined", ()) if name not in OPTIONAL]
     if undefined:
         more = f" and {len(undefined) - _UNDEFINED} more" if len(undefined) > _UNDEFINED else ""
-        found.append(f"Undefined, 0 / 0: {', '.join(undefined[:_UNDEFINED])}{more}.")
+        found.append(f"Undefined: {', '.join(undefined[:_UNDEFINED])}{more}.")
     return found
 
 

@@ -68,8 +68,8 @@ def name_of(result: Any, k: int) -> str:
 # --- numbers ------------------------------------------------------------------------------------------------
 
 _INTERVALS = (
-    "The intervals cover the true mean in 95 % of all samples: of independent rows, or of documents where "
-    "they were given."
+    "About 95 % of such intervals contain the true mean. Rows are taken as independent; where every row has "
+    "a document, documents are, except in the intervals of bins and groups."
 )
 
 
@@ -97,10 +97,12 @@ def _before_and_after(before: Any, after: Any) -> Section:
         rows.append([Cell(name), *cells])
     head = ["number", "before", "95 %", "after", "95 %"]
     divided = [number_text(float(x.temperature)) for x in (before, after)]
-    text = f"The logits were divided by {divided[0]} before, and by {divided[1]} after."
+    text = [f"The logits were divided by {divided[0]} before and by {divided[1]} after."]
+    if {before.kind, after.kind} != {"logits"} or before.temperature == after.temperature:
+        text = []  # what else was done to the scores is not known
     display = partial(plots.ReliabilityDisplay.from_evaluation, before, after=after)
     table = Table("Before and after", head, rows, False)
-    return pictured("calibrated", "Before and after", (text,), display, tables=(table,))
+    return pictured("calibrated", "Before and after", tuple(text), display, tables=(table,))
 
 
 def _with_interval(value: Any) -> list[Cell]:
@@ -111,9 +113,12 @@ def _with_interval(value: Any) -> list[Cell]:
 
 
 def _calibration(result: Any) -> Section:
-    text = f"Calibration error (ECE) {number_text(result.ece)}, of the worst bin {number_text(result.mce)}."
+    text: tuple[str, ...] = ()
+    if result.ece == result.ece:
+        ece, mce = number_text(result.ece), number_text(result.mce)
+        text = (f"The expected calibration error (ECE) is {ece}; in the worst bin (MCE) it is {mce}.",)
     return pictured(
-        "calibration", "Calibration", (text,),
+        "calibration", "Calibration", text,
         partial(plots.ReliabilityDisplay.from_evaluation, result),
         partial(plots.ConfidenceDisplay.from_evaluation, result),
     )  # fmt: skip
@@ -125,7 +130,9 @@ def _ranks(result: Any) -> Section:
 
 
 def _confusion(result: Any) -> Section:
-    text = "Rows are targets, columns predictions. Classes that are often confused stand side by side."
+    text = (
+        "Targets are at the left, predictions at the bottom. Classes that are often confused are neighbours."
+    )
     return pictured(
         "confusion", "Confusion", (text,), partial(plots.ConfusionDisplay.from_evaluation, result)
     )
@@ -143,8 +150,10 @@ def _classes(result: Any) -> Section:
     chosen = np.arange(len(support))
     text = []
     if len(chosen) > MOST:
-        chosen = np.sort(np.argsort(-support, kind="stable")[:MOST])
-        text = [f"The table has the {MOST:,} classes with most rows, of {len(support):,}."]
+        most = np.argsort(-support, kind="stable")[:MOST]
+        chosen = np.sort(most[support[most] > 0])
+        which = "classes with most rows" if len(chosen) == MOST else "classes that have rows"
+        text = [f"The table has the {len(chosen):,} {which}, of {len(support):,}."]
     rows = [
         [Cell(name_of(result, k)), _count(support[k]), *(fixed(v[k], 4) for v in columns.values())]
         for k in chosen.tolist()
@@ -166,5 +175,5 @@ def _hardest(result: Any) -> Section:
         for row, loss, target, predicted in result.hardest
     ]
     table = Table("Rows of the largest loss", ["row", "loss, nats", "target", "predicted"], rows)
-    text = "Look at these first: wrong labels and unusual inputs are among them. Rows are counted from 0."
+    text = "Wrong labels and unusual inputs are often among these rows. Rows are counted from 0."
     return Section("hardest", "Hardest rows", (text,), (), (table,))
