@@ -6,9 +6,14 @@ import { text } from "./format.js";
 import { explain, sigmoid } from "./math.js";
 import { naive } from "./naive.js";
 import { fromHash, toHash } from "./state.js";
+import { numbersCodes } from "./code_numbers.js";
+import { mistakeCodes } from "./code_mistakes.js";
+import { BAD, GOOD, MISTAKES, TARGETS } from "./mistakes.js";
+import { MistakesView } from "./views/mistakes.jsx";
+import { NumbersView } from "./views/numbers.jsx";
 import { RowView } from "./views/row.jsx";
 
-const NAMES = /** @type {[string, string][]} */ ([["row", "One row"]]);
+const NAMES = /** @type {[string, string][]} */ ([["row", "One row"], ["numbers", "Numbers"], ["mistakes", "Mistakes"]]);
 
 function App() {
   const [state, setState] = useState(() => fromHash(location.hash));
@@ -21,7 +26,7 @@ function App() {
     addEventListener("hashchange", read);
     return () => removeEventListener("hashchange", read);
   }, []);
-  /** @param {"row" | "numbers"} group */
+  /** @param {"row" | "numbers" | "mistakes"} group */
   const change = (group) => (/** @type {object} */ part) =>
     setState((old) => ({ ...old, [group]: { ...old[group], ...part } }));
   return (
@@ -49,6 +54,8 @@ function App() {
       <main id="main" tabindex={-1}>
         <h2>{NAMES.find(([view]) => view === state.view)?.[1]}</h2>
         {state.view === "row" && <RowView row={state.row} change={change("row")} />}
+        {state.view === "numbers" && <NumbersView numbers={state.numbers} change={change("numbers")} />}
+        {state.view === "mistakes" && <MistakesView mistakes={state.mistakes} change={change("mistakes")} />}
       </main>
       <footer>
         <p>Everything is computed in this page, in float64, by the formulas of lastlayer. The address holds the state:
@@ -59,6 +66,6 @@ function App() {
 }
 
 // For the console: explorer.explain({ logits: [0.1, 0.9, 4], target: 2 }).
-Object.assign(globalThis, { explorer: { explain, naive, sigmoid, codes, text } });
+Object.assign(globalThis, { explorer: { explain, naive, sigmoid, codes, numbersCodes, mistakeCodes, MISTAKES, GOOD, BAD, TARGETS, text } });
 
 render(<App />, /** @type {HTMLElement} */ (document.getElementById("app")));

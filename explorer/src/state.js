@@ -2,6 +2,8 @@
 //
 // An address holds the view and every value that is not its default. Values that cannot be are left out.
 
+import { MISTAKES } from "./mistakes.js";
+
 /**
  * @typedef {import("./math.js").Row & {
  *   target: number, dense: number[] | null, temperature: number, softcap: number | null,
@@ -11,9 +13,10 @@
  * @property {string} view
  * @property {RowState} row
  * @property {{ logits: number[], target: number }} numbers
+ * @property {{ which: string, batch: string }} mistakes
  */
 
-export const VIEWS = /** @type {const} */ (["row"]);
+export const VIEWS = /** @type {const} */ (["row", "numbers", "mistakes"]);
 export const MOST_CLASSES = 10;
 
 /** @returns {State} */
@@ -24,6 +27,7 @@ export function initial() {
       logits: [0.1, 0.9, 4], target: 2, dense: null, temperature: 1, softcap: null, smoothing: 0, weights: null,
     },
     numbers: { logits: [0, 20], target: 1 },
+    mistakes: { which: "twice", batch: "good" },
   };
 }
 
@@ -58,6 +62,14 @@ const numberOf = (one) => ({
   write: (value) => String(value),
 });
 
+/** @param {readonly string[]} words */
+const oneOf = (words) => ({
+  /** @param {string} word */
+  read: (word) => (words.includes(word) ? word : undefined),
+  /** @param {string} word */
+  write: (word) => word,
+});
+
 /** The name of each value in an address, where it stands in the state, and how it is read and written. */
 const FIELDS = /** @type {[string, string, string, any][]} */ ([
   ["z", "row", "logits", listOf(isNumber)],
@@ -69,6 +81,8 @@ const FIELDS = /** @type {[string, string, string, any][]} */ ([
   ["w", "row", "weights", listOf(isAmount)],
   ["nz", "numbers", "logits", listOf(isFinite)],
   ["ny", "numbers", "target", numberOf(Number.isInteger)],
+  ["m", "mistakes", "which", oneOf(Object.keys(MISTAKES))],
+  ["batch", "mistakes", "batch", oneOf(["good", "bad"])],
 ]);
 
 /**

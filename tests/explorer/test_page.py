@@ -3,7 +3,7 @@
 import pytest
 from browser import luminance, serious_findings
 
-VIEWS = ["row"]
+VIEWS = ["row", "numbers", "mistakes"]
 
 
 @pytest.mark.parametrize("view", VIEWS)
