@@ -152,6 +152,10 @@ def test_print_has_all_sections_and_no_navigation(visit):
     assert luminance(page, "body") > 0.95
     assert not page.is_visible("nav")
     assert not page.is_visible("summary")
+    arrow = "e => getComputedStyle(e, '::after').content"
+    assert page.eval_on_selector("#classes-table-0 th button", arrow) == '""'
+    wide = page.evaluate("document.querySelector('#confusion svg').getBoundingClientRect().width")
+    assert wide > 400  # a picture alone is not half as wide as the page
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 

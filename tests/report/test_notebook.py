@@ -14,7 +14,9 @@ def test_numbers_as_tables():
     text = result._repr_html_()
     assert f"{result.n} rows" in text
     for name in ("log_loss", "accuracy", "ece"):
-        assert f"<td>{name}</td>" in text
+        assert f'<td style="text-align: left">{name}</td>' in text
+    assert '<th style="text-align: left">what it is</th>' in text
+    assert '<th style="text-align: right">value</th>' in text
     assert "<script" not in text
     assert "<svg" not in text
     z, y = pages.scores(50, 4)

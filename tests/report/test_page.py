@@ -178,6 +178,19 @@ def test_an_estimate_has_the_digits_of_its_error():
     found = estimate_cells(ll.Estimate(0.123456, 0.0123, 0.0993, 0.1476))
     assert [one.text for one in found] == ["0.123", "0.099", "0.148"]
     assert [one.text for one in estimate_cells(ll.Estimate(float("nan")))] == ["\N{EN DASH}", "", ""]
+    assert [one.text for one in estimate_cells(ll.Estimate(np.inf))] == ["∞", "", ""]
+
+
+def test_an_interval_is_shown_where_the_standard_error_is_0():
+    """All rows are right, or no row has flipped: the interval has a width."""
+    z = np.eye(4)[np.arange(40) % 4] * 9
+    found = ll.evaluate(z, np.arange(40) % 4).accuracy
+    assert found.stderr == 0
+    low = 1 / (1 + 1.959963984540054**2 / 40)  # Wilson's interval of 40 of 40
+    assert [one.text for one in estimate_cells(found)] == ["1.000", f"{low:.3f}", "1.000"]
+    same = ll.compare(z, 2 * z, np.arange(40) % 4).accuracy.difference
+    assert [one.text for one in estimate_cells(same)] == ["0.000", f"{same.low:.3f}", f"{same.high:.3f}"]
+    assert [one.text for one in estimate_cells(ll.Estimate(0.0, 0.0, 0.0, 0.0))] == ["0", "0", "0"]
 
 
 def estimate(low, high):

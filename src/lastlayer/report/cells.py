@@ -89,10 +89,14 @@ def number_text(value: float) -> str:
 
 
 def decimals_of(value: Estimate) -> int | None:
-    """So many decimals that the standard error has two digits; None if there is none."""
-    if not (isfinite(value.value) and isfinite(value.stderr) and 1e-9 < value.stderr < 1e9):
+    """So many decimals that the standard error has two digits; None if there is none.
+
+    Where all rows are right the error is 0, and the interval is not: a quarter of it counts as the error.
+    """
+    error = value.stderr or (value.high - value.low) / 4
+    if not (isfinite(value.value) and isfinite(error) and 1e-9 < error < 1e9):
         return None
-    return min(max(1 - floor(log10(value.stderr)), 0), 8)
+    return min(max(1 - floor(log10(error)), 0), 8)
 
 
 def estimate_cells(value: Any) -> list[Cell]:
@@ -100,9 +104,10 @@ def estimate_cells(value: Any) -> list[Cell]:
     if not isinstance(value, Estimate):
         return [cell(float(value) if isinstance(value, np.floating) else value), Cell(""), Cell("")]
     decimals = decimals_of(value)
-    if decimals is None:
-        return [cell(value.value), Cell(""), Cell("")]
     parts = (value.value, value.low, value.high)
+    if decimals is None:
+        bounds = [cell(part) if part == part else Cell("") for part in parts[1:]]
+        return [cell(value.value), *bounds]
     return [Cell(f"{p + 0.0:,.{decimals}f}", repr(p), True) if isfinite(p) else cell(p) for p in parts]
 
 

@@ -69,7 +69,7 @@ def name_of(result: Any, k: int) -> str:
 
 _INTERVALS = (
     "About 95 % of such intervals contain the true mean. Rows are taken as independent; where every row has "
-    "a document, documents are, except in the intervals of bins and groups."
+    "a document, documents are, except in the intervals of bins, groups and positions."
 )
 
 
