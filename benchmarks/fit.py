@@ -185,16 +185,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.simplefilter("ignore")  # of peers that did not converge
     cases = [*CASES, *([MANY] if options.many else [])]
     chosen = [c for c in cases if not options.only or any(word in c.name for word in options.only)]
-    record = {
+    record: Record = {
         "machine": machine(),
         "threads": options.threads,
         "seeds": options.seeds,
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "measured": [measure(case, options) for case in chosen],
+        "measured": [],
     }
+    for case in chosen:
+        record["measured"].append(measure(case, options))
+        if not options.only:
+            write_record(record, RECORDS)  # what is measured is kept, should a later line not end
     print(rendered(record))
-    if not options.only:
-        write_record(record, RECORDS)
     return 0
 
 
