@@ -63,6 +63,12 @@ export function Chart({ title, note, across, series, log = false, range, end, at
               return `${begins ? "M" : "L"}${x(u).toFixed(1)} ${y(v).toFixed(1)}`;
             }).join("")} />
         ))}
+        {series.map((one) => {
+          const found = last(one);
+          return found && shown(found[1]) && (
+            <circle key={one.name} class="end-of-line" style={{ color: one.color }} cx={x(found[0])} cy={y(found[1])} r={3.5} />
+          );
+        })}
       </svg>
       <ul class="legend">
         {series.map((one) => (

@@ -10,10 +10,14 @@ import { numbersCodes } from "./code_numbers.js";
 import { mistakeCodes } from "./code_mistakes.js";
 import { BAD, GOOD, MISTAKES, TARGETS } from "./mistakes.js";
 import { MistakesView } from "./views/mistakes.jsx";
+import { trainingCodes } from "./code_training.js";
+import { intervals, objective, SETS } from "./training.js";
+import { advanced, TrainingView } from "./views/training.jsx";
 import { NumbersView } from "./views/numbers.jsx";
 import { RowView } from "./views/row.jsx";
 
-const NAMES = /** @type {[string, string][]} */ ([["row", "One row"], ["numbers", "Numbers"], ["mistakes", "Mistakes"]]);
+const NAMES = /** @type {[string, string][]} */ ([["row", "One row"], ["numbers", "Numbers"], ["mistakes", "Mistakes"],
+  ["training", "Training"]]);
 
 function App() {
   const [state, setState] = useState(() => fromHash(location.hash));
@@ -26,9 +30,9 @@ function App() {
     addEventListener("hashchange", read);
     return () => removeEventListener("hashchange", read);
   }, []);
-  /** @param {"row" | "numbers" | "mistakes"} group */
-  const change = (group) => (/** @type {object} */ part) =>
-    setState((old) => ({ ...old, [group]: { ...old[group], ...part } }));
+  /** @param {"row" | "numbers" | "mistakes" | "training"} group */
+  const change = (group) => (/** @type {any} */ part) =>
+    setState((old) => ({ ...old, [group]: { ...old[group], ...(typeof part === "function" ? part(old[group]) : part) } }));
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => {
@@ -56,6 +60,7 @@ function App() {
         {state.view === "row" && <RowView row={state.row} change={change("row")} />}
         {state.view === "numbers" && <NumbersView numbers={state.numbers} change={change("numbers")} />}
         {state.view === "mistakes" && <MistakesView mistakes={state.mistakes} change={change("mistakes")} />}
+        {state.view === "training" && <TrainingView training={state.training} change={change("training")} />}
       </main>
       <footer>
         <p>Everything is computed in this page, in float64, by the formulas of lastlayer. The address holds the state:
@@ -66,6 +71,11 @@ function App() {
 }
 
 // For the console: explorer.explain({ logits: [0.1, 0.9, 4], target: 2 }).
-Object.assign(globalThis, { explorer: { explain, naive, sigmoid, codes, numbersCodes, mistakeCodes, MISTAKES, GOOD, BAD, TARGETS, text } });
+Object.assign(globalThis, {
+  explorer: {
+    explain, naive, sigmoid, text, codes, numbersCodes, mistakeCodes, trainingCodes, MISTAKES, GOOD, BAD, TARGETS, SETS,
+    objective, advanced, intervals,
+  },
+});
 
 render(<App />, /** @type {HTMLElement} */ (document.getElementById("app")));

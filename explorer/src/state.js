@@ -3,6 +3,7 @@
 // An address holds the view and every value that is not its default. Values that cannot be are left out.
 
 import { MISTAKES } from "./mistakes.js";
+import { SETS } from "./training.js";
 
 /**
  * @typedef {import("./math.js").Row & {
@@ -14,9 +15,20 @@ import { MISTAKES } from "./mistakes.js";
  * @property {RowState} row
  * @property {{ logits: number[], target: number }} numbers
  * @property {{ which: string, batch: string }} mistakes
+ * @property {TrainingState} training
+ *
+ * Points and weights are null where they are those of the set, and 0; the losses so far are not in the address.
+ * @typedef {object} TrainingState
+ * @property {string} set
+ * @property {import("./training.js").Point[] | null} points
+ * @property {boolean} product whether x1 x2 is a feature
+ * @property {number} rate
+ * @property {number} step
+ * @property {number[][] | null} weights
+ * @property {[number, number][] | null} history steps and losses
  */
 
-export const VIEWS = /** @type {const} */ (["row", "numbers", "mistakes"]);
+export const VIEWS = /** @type {const} */ (["row", "numbers", "mistakes", "training"]);
 export const MOST_CLASSES = 10;
 
 /** @returns {State} */
@@ -28,6 +40,7 @@ export function initial() {
     },
     numbers: { logits: [0, 20], target: 1 },
     mistakes: { which: "twice", batch: "good" },
+    training: { set: "three", points: null, product: false, rate: 1, step: 0, weights: null, history: null },
   };
 }
 
@@ -70,6 +83,36 @@ const oneOf = (words) => ({
   write: (word) => word,
 });
 
+const flag = {
+  /** @param {string} word */
+  read: (word) => word === "1",
+  /** @param {boolean} value */
+  write: (value) => (value ? "1" : "0"),
+};
+
+/** Points as class:x:y. */
+const pointList = {
+  /** @param {string} word */
+  read: (word) => {
+    const points = word.split(",").slice(0, 150).map((part) => part.split(":").map(Number));
+    const good = points.every((one) => one.length === 3 && Number.isInteger(one[0]) && one.slice(1).every((v) => Math.abs(v) <= 3));
+    return good ? points.map(([k, x, y]) => ({ x, y, k })) : undefined;
+  },
+  /** @param {import("./training.js").Point[]} points */
+  write: (points) => points.map(({ x, y, k }) => `${k}:${x}:${y}`).join(","),
+};
+
+/** Weights, a class after the other. */
+const matrix = {
+  /** @param {string} word */
+  read: (word) => {
+    const rows = word.split(";").map((row) => row.split(",").map(Number));
+    return rows.every((row) => row.every(Number.isFinite)) ? rows : undefined;
+  },
+  /** @param {number[][]} rows */
+  write: (rows) => rows.map((row) => row.join(",")).join(";"),
+};
+
 /** The name of each value in an address, where it stands in the state, and how it is read and written. */
 const FIELDS = /** @type {[string, string, string, any][]} */ ([
   ["z", "row", "logits", listOf(isNumber)],
@@ -83,6 +126,12 @@ const FIELDS = /** @type {[string, string, string, any][]} */ ([
   ["ny", "numbers", "target", numberOf(Number.isInteger)],
   ["m", "mistakes", "which", oneOf(Object.keys(MISTAKES))],
   ["batch", "mistakes", "batch", oneOf(["good", "bad"])],
+  ["set", "training", "set", oneOf(Object.keys(SETS))],
+  ["points", "training", "points", pointList],
+  ["product", "training", "product", flag],
+  ["rate", "training", "rate", numberOf(isPositive)],
+  ["step", "training", "step", numberOf((x) => Number.isInteger(x) && Number(x) >= 0)],
+  ["weights", "training", "weights", matrix],
 ]);
 
 /**
@@ -128,5 +177,11 @@ function consistent(state) {
   const size = state.row.logits.length;
   if (state.row.dense && state.row.dense.length !== size) state.row.dense = null;
   if (state.row.weights && state.row.weights.length !== size) state.row.weights = null;
+  const { classes } = SETS[state.training.set];
+  const { points, weights, product } = state.training;
+  if (points && !points.every(({ k }) => k >= 0 && k < classes)) state.training.points = null;
+  const wide = product ? 4 : 3;
+  if (weights && !(weights.length === classes && weights.every((row) => row.length === wide))) state.training.weights = null;
+  if (!state.training.weights) state.training.step = 0;
   return state;
 }

@@ -86,10 +86,10 @@ export function objective(points, weights, product) {
   for (const point of points) {
     const one = ofPoint(point, weights, product);
     loss += one.loss / points.length;
-    right += Number(one.top === point.k) / points.length;
+    right += Number(one.top === point.k);
     one.gradient.forEach((row, k) => row.forEach((g, d) => (gradient[k][d] += g / points.length)));
   }
-  return { loss, right, gradient };
+  return { loss, right: right / points.length, gradient };
 }
 
 /**

@@ -93,3 +93,22 @@ def test_the_code_of_a_mistake_prints_the_wrong_and_the_right_loss(shared):
                 np.testing.assert_allclose(
                     number(output, name), one[name], rtol=1e-6, err_msg=f"{library}: {code}"
                 )
+
+
+@pytest.mark.parametrize("product", [False, True])
+def test_the_code_of_training_prints_the_loss(shared, product):
+    pytest.importorskip("torch")
+    codes, loss, right = shared.evaluate(
+        """product => {
+          const state = { set: "xor", points: null, product, rate: 0.7, step: 0, weights: null };
+          const { weights } = explorer.advanced(state, 7);
+          const { points } = explorer.SETS.xor;
+          const { loss, right } = explorer.objective(points, weights, product);
+          return [explorer.trainingCodes(points, weights, product, 0.7), explorer.text(loss), right];
+        }""",
+        product,
+    )
+    for library, code in codes:
+        output = printed(code)
+        assert number(output, "loss") == float(loss), library
+        np.testing.assert_allclose(number(output, "right"), right, rtol=1e-6)

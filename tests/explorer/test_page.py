@@ -3,7 +3,7 @@
 import pytest
 from browser import luminance, serious_findings
 
-VIEWS = ["row", "numbers", "mistakes"]
+VIEWS = ["row", "numbers", "mistakes", "training"]
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -48,10 +48,20 @@ def test_the_address_holds_the_state(visit):
     assert "z=1,-Infinity,2.5" in page.evaluate("location.hash")
 
 
-@pytest.mark.parametrize("anchor", ["#view=none", "#view=row&z=x&y=9", "#z=&T=-1", "#w=1&q=1,2&y=1.5", "#%"])
+@pytest.mark.parametrize(
+    "anchor",
+    [
+        "#view=none",
+        "#view=row&z=x&y=9",
+        "#z=&T=-1",
+        "#w=1&q=1,2&y=1.5",
+        "#%",
+        "#view=training&weights=1&points=9:0:0&set=x",
+    ],
+)
 def test_an_address_that_says_nonsense_opens_the_default(visit, anchor):
     seen = visit(anchor)
-    assert card(seen.page, "Loss")
+    assert card(seen.page, "Mean loss" if "training" in anchor else "Loss")
     assert seen.said == []
 
 
