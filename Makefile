@@ -1,7 +1,7 @@
 # venv   the development environment, the package built in it       test    every test
 # demo   the main job, on a smaller environment                     bench   the benchmarks
 # check  style, types, and the native tests under sanitizers        fix     what a formatter can mend
-# build  compile the core again after a change in native/           docs    run the worked page again
+# build  compile the core again after a change in native/           docs    run pages and notebooks again
 # train  three models, with PyTorch's loss and with ours            accuracy  measure docs/accuracy.md
 # soak   thousands of random cases               clean  remove what was built (not .venv)
 # browser  Chromium, for the tests of pages      explorer  build the page of `lastlayer explore` (Node.js)
@@ -123,6 +123,8 @@ fix: $(DEV)
 
 docs: $(DEV) browser
 	$(BIN)/python docs/worked/pictures.py
+	$(BIN)/python docs/tutorial/pictures.py
+	$(BIN)/python docs/notebooks/build.py
 	$(BIN)/python docs/build_worked.py
 	$(BIN)/python examples/digits.py --rows 2000 --repeats 1 > /dev/null
 	$(BIN)/python docs/report_picture.py digits-report.html

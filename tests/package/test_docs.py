@@ -54,10 +54,18 @@ def test_the_names_of_the_glossary_are_names_of_the_code():
     assert [name for name in sorted(names) if not re.search(rf"\b{re.escape(name)}\b", source)] == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/how-to/command-line.md", "docs/how-to/compare.md"])
+WITH_COMMANDS = [
+    "README.md",
+    "docs/how-to/command-line.md",
+    "docs/how-to/compare.md",
+    "docs/tutorial/index.md",
+]
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS)
 def test_the_pages_show_what_the_command_prints(page, capsys, monkeypatch, tmp_path):
     """The page's Python makes the files of its commands, in an empty folder."""
-    for needed in ("typer", "rich", "pyarrow"):
+    for needed in ("typer", "rich", "pyarrow", "sklearn", "matplotlib", "jinja2"):
         pytest.importorskip(needed)
     from lastlayer.cli.main import main
 

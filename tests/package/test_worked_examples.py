@@ -107,11 +107,15 @@ def test_the_page_builder_replaces_output_and_keeps_the_rest():
     assert executed(run) == run
 
 
-def test_the_pictures_of_the_page_are_there_and_can_be_drawn_again(tmp_path):
-    pytest.importorskip("matplotlib")
-    page = (WORKED / "softmax-and-cross-entropy.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"\]\((\w+\.svg)\)", page))
-    pictures = load(WORKED / "pictures.py")
+@pytest.mark.parametrize(("name", "most_bytes"), [("worked", 110_000), ("tutorial", 60_000)])
+def test_the_pictures_of_the_pages_are_there_and_can_be_drawn_again(name, most_bytes, tmp_path):
+    for needed in ("matplotlib", "sklearn"):
+        pytest.importorskip(needed)
+    folder = ROOT / "docs" / name
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in folder.glob("*.md"))
+    named = set(re.findall(r"!\[[^\]]{20,}\]\((\w+\.svg)\)", pages))  # each with a text in its place
+    pictures = load(folder / "pictures.py")
     pictures.main(tmp_path)
-    assert named == set(pictures.PICTURES) == {path.name for path in WORKED.glob("*.svg")}
+    assert named == set(pictures.PICTURES) == {path.name for path in folder.glob("*.svg")}
     assert named == {path.name for path in tmp_path.glob("*.svg")}
+    assert max(path.stat().st_size for path in folder.glob("*.svg")) <= most_bytes

@@ -70,12 +70,16 @@ def axes(
         with matplotlib.rc_context({"text.parse_math": False}):
             yield ax, []
         return
-    with style():
-        if figure is None:
-            import matplotlib.pyplot as plt
+    is_new = figure is None
+    if figure is None:
+        import matplotlib.pyplot as plt
 
-            figure = plt.figure(figsize=size, layout="constrained")
-        else:
+        # Not inside of the style: in a notebook the first figure makes pyplot interactive, and at the end of
+        # the style that would be undone, so the notebook would show no later picture.
+        look: dict[str, Any] = {"dpi": 100, "facecolor": PAPER, "edgecolor": PAPER}
+        figure = plt.figure(figsize=size, layout="constrained", **look)
+    with style():
+        if not is_new:
             figure.set_size_inches(*size)
             figure.set_layout_engine("constrained")
         every = list(figure.subplots(squeeze=False, **layout).flat)
