@@ -103,7 +103,7 @@ def test_tallies_are_merged_and_columns_of_one_file_compared(run, data, other, t
         ),
         (
             ["z.npy", "z.npy", "y.npy", "--json", "z.npy"],
-            "--json is 'z.npy'; expected another file than the in",
+            "--json is 'z.npy'; expected another file than A",
         ),
         (
             ["z.npy", "z.npy", "y.npy", "--json", "-", "--tally", "-"],

@@ -88,6 +88,13 @@ def test_compare_writes_the_page(run, data, tmp_path):
         (["report", "{a}", "--html", "none/r.html"], "--html is 'none/r.html'; expected a file in a folder"),
         (["report", "{a}", "--html", "{a}"], "--html is '{a}'; expected another file than TALLY"),
         (["evaluate", "z.npy", "y.npy", "--html", "none/r.html"], "expected a file in a folder that exists"),
+        (["evaluate", "z.npy", "y.npy", "--html", "-"], "--html is '-'; expected a file"),
+        (["compare", "z.npy", "z.npy", "y.npy", "--html", "-"], "--html is '-'; expected a file"),
+        (["report", "{a}", "--html", "-"], "--html is '-'; expected a file"),
+        (
+            ["compare", "z.npy", "z.npy", "y.npy", "--json", "x", "--html", "./x"],
+            "--html is 'x'; expected another file than --json",
+        ),
         (["evaluate", "z.npy", "y.npy", "--html", "z.npy"], "--html is 'z.npy'; expected another file"),
         (
             ["compare", "z.npy", "z.npy", "y.npy", "--html", "z.npy"],
@@ -114,3 +121,21 @@ def test_missing_packages_are_named_before_the_work(run, monkeypatch, tmp_path):
     status, out, err = run("evaluate", "z.npy", "y.npy", "--html", tmp_path / "r.html")
     assert (status, out) == (2, "")
     assert "--html needs jinja2; run: pip install 'lastlayer[report]'" in err
+
+
+def test_ctrl_c_while_the_scores_are_read_again_keeps_the_results(run, data, tmp_path, monkeypatch):
+    evaluate = ll.evaluate
+
+    def once(*arguments, **options):
+        if options["temperature"] == 1:
+            raise ll.EvaluationInterrupted(ll.Tally(3))
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(ll, "evaluate", once)
+    json, html = tmp_path / "r.json", tmp_path / "r.html"
+    words = ("evaluate", "z.npy", "y.npy", "--temperature", "2", "--json", json, "--html", html)
+    status, out, err = run(*words)
+    assert (status, err) == (130, "lastlayer: interrupted; the report was not written\n")
+    assert "log_loss" in out
+    assert json.exists()
+    assert not html.exists()

@@ -22,6 +22,7 @@ from .data import (
     Progress,
     Weight,
     as_json,
+    check_outputs,
     columns_of,
     labels_of,
     needs_report,
@@ -29,7 +30,6 @@ from .data import (
     write,
 )
 from .tables import show_comparison
-from .usage import UsageError
 
 __all__ = ["compare"]
 
@@ -89,13 +89,8 @@ def compare(
       lastlayer compare logits.npy logits.npy labels.npy --temperature-b temperature.json
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
     needs_report("compare", html)
-    for option, path in (("--json", json), ("--tally", tally), ("--html", html)):
-        if path is not None and str(path) != "-" and not path.absolute().parent.is_dir():
-            raise UsageError(f"compare: {option} is {str(path)!r}; expected a file in a folder that exists")
-        if path is not None and str(path) != "-" and path in (a, b, targets):
-            raise UsageError(f"compare: {option} is {str(path)!r}; expected another file than the input")
-    if str(json) == "-" and str(tally) == "-":
-        raise UsageError("compare: --tally is '-'; expected a file, since --json is '-' too")
+    outputs = {"--json": json, "--tally": tally, "--html": html}
+    check_outputs("compare", outputs, {"A": a, "B": b, "TARGETS": targets})
     try:
         result = ll.compare(
             a, b, targets, kind=(kind, kind_b or kind), label=label, columns=columns_of(columns),

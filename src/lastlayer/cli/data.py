@@ -28,6 +28,7 @@ __all__ = [
     "Targets",
     "Weight",
     "as_json",
+    "check_outputs",
     "columns_of",
     "labels_of",
     "needs_report",
@@ -127,6 +128,25 @@ def needs_report(command: str, html: Path | None) -> None:
     if html is not None and missing:
         text = f"--html needs {' and '.join(missing)}; run: pip install 'lastlayer[report]'"
         raise UsageError(f"{command}: {text}")
+
+
+def check_outputs(command: str, outputs: dict[str, Path | None], inputs: dict[str, Path | None]) -> None:
+    """Refuse files that could not be written, or would replace another one, before hours of work."""
+    places: dict[str, str] = {}
+    for option, path in {**inputs, **outputs}.items():
+        if path is None or str(path) == "-":
+            continue
+        other = places.setdefault(os.path.realpath(path), option)
+        if other != option and option in outputs:
+            raise UsageError(f"{command}: {option} is {str(path)!r}; expected another file than {other}")
+    for option, path in outputs.items():
+        if path is not None and str(path) != "-" and not path.absolute().parent.is_dir():
+            text = f"{option} is {str(path)!r}; expected a file in a folder that exists"
+            raise UsageError(f"{command}: {text}")
+    if str(outputs.get("--json")) == "-" and str(outputs.get("--tally")) == "-":
+        raise UsageError(f"{command}: --tally is '-'; expected a file, since --json is '-' too")
+    if str(outputs.get("--html")) == "-":
+        raise UsageError(f"{command}: --html is '-'; expected a file")
 
 
 def write(option: str, path: Path, data: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +25,7 @@ from .data import (
     Targets,
     Weight,
     as_json,
+    check_outputs,
     columns_of,
     labels_of,
     needs_report,
@@ -105,42 +105,38 @@ def evaluate(
                 scores, targets, progress=progress, checkpoint=checkpoint, counted=counted.append,
                 client=client, **where, **facts, **options,
             )  # fmt: skip
-        if predictions is not None:
-            from lastlayer.evaluation.predictions import write_predictions
-
-            write_predictions(predictions, scores, targets, options=counted[0].options, **where)
-        before = None
-        if html is not None and result.temperature != 1:  # the report shows what calibration changes
-            options["temperature"] = 1.0
-            before = ll.evaluate(scores, targets, progress=progress, **where, **facts, **options)
     except ll.EvaluationInterrupted as stopped:
         _say_interrupted(stopped, to_stderr=str(json) == "-")
         raise typer.Exit(130) from None
+    if predictions is not None:
+        from lastlayer.evaluation.predictions import write_predictions
+
+        write_predictions(predictions, scores, targets, options=counted[0].options, **where)
     if tally is not None:
         write("tally", tally, counted[0].to_bytes())
     if json is not None:
         write("json", json, as_json(result.to_dict()))
-    if html is not None:
-        result.save_html(html, before=before, title=f"Evaluation of {scores.name}")
     if str(json) != "-":
         show_evaluation(result)
+    if html is not None:
+        before = None
+        if result.temperature != 1:  # the report shows what calibration changes
+            options["temperature"] = 1.0
+            try:
+                with client_at("evaluate", dask) as client:
+                    before = ll.evaluate(
+                        scores, targets, progress=progress, client=client, **where, **facts, **options
+                    )
+            except ll.EvaluationInterrupted:
+                print("lastlayer: interrupted; the report was not written", file=sys.stderr)
+                raise typer.Exit(130) from None
+        result.save_html(html, before=before, title=f"Evaluation of {scores.name}")
 
 
 def _outputs(outputs: dict[str, Path | None], others: dict[str, Path | None]) -> None:
     """Refuse outputs that could not be written, or would replace another file, before hours of work."""
-    files = {**others, **outputs}
-    places: dict[str, str] = {}
-    for option, path in files.items():
-        if path is None or str(path) == "-":
-            continue
-        if (other := places.setdefault(os.path.realpath(path), option)) != option and option[:2] == "--":
-            raise UsageError(f"evaluate: {option} is {str(path)!r}; expected another file than {other}")
-    for option, path in outputs.items():
-        if path is not None and str(path) != "-" and not path.absolute().parent.is_dir():
-            raise UsageError(f"evaluate: {option} is {str(path)!r}; expected a file in a folder that exists")
-    tally, json, predictions = (outputs[f"--{name}"] for name in ("tally", "json", "predictions"))
-    if tally is not None and str(tally) == "-" and str(json) == "-":
-        raise UsageError("evaluate: --tally is '-'; expected a file, since --json is '-' too")
+    check_outputs("evaluate", outputs, others)
+    predictions = outputs["--predictions"]
     if predictions is not None and predictions.suffix.lower() not in (".parquet", ".csv"):
         raise UsageError(f"evaluate: --predictions is {str(predictions)!r}; expected .parquet or .csv")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 import lastlayer as ll
 
-from .data import needs_report, tally_of
+from .data import check_outputs, needs_report, tally_of
 from .usage import UsageError
 
 __all__ = ["report"]
@@ -38,11 +37,8 @@ def report(
       lastlayer report after.tally --before before.tally --comparison models.tally
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
     needs_report("report", html)
-    if not html.absolute().parent.is_dir():
-        raise UsageError(f"report: --html is {str(html)!r}; expected a file in a folder that exists")
-    for option, path in (("TALLY", tally), ("--before", before), ("--comparison", comparison)):
-        if path is not None and os.path.realpath(path) == os.path.realpath(html):
-            raise UsageError(f"report: --html is {str(html)!r}; expected another file than {option}")
+    inputs = {"TALLY": tally, "--before": before, "--comparison": comparison}
+    check_outputs("report", {"--html": html}, inputs)
     found = tally_of("report", tally)
     if isinstance(found, ll.PairedTally):
         for option, path in (("--before", before), ("--comparison", comparison)):
