@@ -234,6 +234,17 @@ def test_undefined_numbers_are_called_so(report):
     assert "The expected calibration error" not in text
 
 
+def test_labels_and_numbers_of_rows_as_one_can_use_them():
+    z = np.zeros((2000, 2))
+    z[:, 0] = 5
+    labels = ["a"] * 1998 + ["b", "z" * 500]
+    text = page_of(ll.evaluate(z, labels, labels=["a", "b"], unknown="wrong"))
+    assert "counted as wrong: &#39;" + "z" * 60 + "&#39;." in text
+    hardest = text[text.index('<table id="hardest-table-0"') :]
+    assert '<td class="n">1998</td>' in hardest[: hardest.index("</table>")]
+    assert "mean confidence equal to the accuracy" in page_of(ll.evaluate(np.zeros((3, 1)), [0, 0, 0]))
+
+
 def test_only_what_is_known_is_said_of_before_and_after():
     z, y = pages.scores(80, 4)
     p = np.exp(z) / np.exp(z).sum(1, keepdims=True)

@@ -66,6 +66,8 @@ def _sure(result: Any) -> str:
         return (
             f"without the {result.invalid:,} invalid" if result.invalid and result.ece == result.ece else ""
         )
+    if over == 0:
+        return "mean confidence equal to the accuracy"
     return f"mean confidence {number_text(abs(over))} {'above' if over > 0 else 'below'} the accuracy"
 
 

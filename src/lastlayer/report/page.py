@@ -20,7 +20,7 @@ from .sections import number_tables, sections_of
 
 __all__ = ["fragment_of", "page_of"]
 
-_UNDEFINED = 30  # names shown
+_UNDEFINED, _LONGEST = 30, 60  # names shown; characters of a name
 
 
 def page_of(
@@ -86,7 +86,7 @@ def _notes(one: Any) -> list[str]:
     """What else is to be known of the numbers."""
     found = list(one.notes)
     if names := getattr(one, "unknown_labels", ()):
-        shown = ", ".join(map(repr, names[:_UNDEFINED]))
+        shown = ", ".join(repr(str(name)[:_LONGEST]) for name in names[:_UNDEFINED])
         found.append(f"Labels that are no class, counted as wrong: {shown}.")
     undefined = [name for name in getattr(one, "undefined", ()) if name not in OPTIONAL]
     if undefined:

@@ -171,7 +171,12 @@ def _count(weight: Any) -> Cell:
 
 def _hardest(result: Any) -> Section:
     rows = [
-        [cell(row), fixed(loss, 4), Cell(name_of(result, target)), Cell(name_of(result, predicted))]
+        [
+            Cell(str(row), str(row), True),
+            fixed(loss, 4),
+            Cell(name_of(result, target)),
+            Cell(name_of(result, predicted)),
+        ]
         for row, loss, target, predicted in result.hardest
     ]
     table = Table("Rows of the largest loss", ["row", "loss, nats", "target", "predicted"], rows)
