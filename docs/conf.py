@@ -29,6 +29,8 @@ extensions = [
     "sphinx.ext.autosummary",
 ]
 exclude_patterns = ["_site", "**/.ipynb_checkpoints"]
+highlight_language = "none"  # literal blocks are formulas and commands; code says its language
+toc_object_entries_show_parents = "hide"
 nitpicky = True
 nitpick_ignore_regex = [("py:obj", r"(sklearn|torch)\..*")]  # names of other libraries, without a link
 

@@ -40,10 +40,10 @@ SCHEMA = "lastlayer.evaluation/1"
 class ByClass:
     """One number for each class; NaN where it is 0 / 0."""
 
-    precision: Floats
-    recall: Floats
-    f1: Floats
-    support: Floats
+    precision: Floats  #: (V,)
+    recall: Floats  #: (V,)
+    f1: Floats  #: (V,)
+    support: Floats  #: (V,): the weight of the rows of the class
     macro_precision: float
     macro_recall: float
     macro_f1: float
@@ -53,10 +53,10 @@ class ByClass:
 class Calibration:
     """The rows by their confidence: a reliability diagram."""
 
-    edges: Floats  # B + 1
-    weight: Floats  # B
-    confidence: Floats  # mean of each bin; NaN of an empty one
-    accuracy: Floats
+    edges: Floats  #: (B + 1,)
+    weight: Floats  #: (B,)
+    confidence: Floats  #: (B,), mean of each bin; NaN of an empty one
+    accuracy: Floats  #: (B,)
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class RankCounts:
     than `Evaluation.weight`.
     """
 
-    first: Ints  # B: the least rank of each bucket
-    last: Ints  # B: its largest, which is in it; at the end V - 1
-    weight: Floats  # B: of its rows
+    first: Ints  #: (B,): the least rank of each bucket
+    last: Ints  #: (B,): its largest, which is in it; at the end V - 1
+    weight: Floats  #: (B,): of its rows
 
 
 @dataclass(frozen=True)
@@ -116,61 +116,61 @@ class Evaluation:
     them the same bytes.
     """
 
-    n: int
-    weight: float
-    ignored: int
-    invalid: int
-    unknown: int
-    log_loss: Estimate
-    bits: Estimate
-    perplexity: Estimate
-    document_perplexity: float
-    bits_per_byte: Estimate
-    accuracy: Estimate
-    balanced_accuracy: float
-    top_k_accuracy: dict[int, Estimate]
-    mean_reciprocal_rank: Estimate
-    matthews: float
-    brier: Estimate
-    reliability: float
-    resolution: float
-    uncertainty: float
-    ece: float
-    mce: float
-    ece_equal_mass: float
-    ece_equal_mass_bound: float
-    classwise_ece: float | None
-    roc_auc: float | None  # binary, or with classwise=True the mean over the classes, each against the rest
-    roc_auc_bound: float | None  # how far it can be off; 0: exact
-    average_precision: float | None
-    average_precision_bound: float | None
-    mean_confidence: Estimate
-    mean_entropy: Estimate
-    overconfidence: float
-    baseline: float
-    skill: float
-    by_class: ByClass
-    calibration: Calibration
-    ranks: RankCounts
-    confusion: Any  # (V, V): targets by predictions; or [(target, predicted, weight), ...]; or None
-    loss_by_class: Floats
-    roc_auc_by_class: Floats | None
-    average_precision_by_class: Floats | None
-    loss_by_group: dict[Any, Estimate]
-    accuracy_by_group: dict[Any, Estimate]
-    weight_by_group: dict[Any, float]  # the sum of the rows' weights; without weights how many rows
-    loss_by_position: Floats
-    loss_by_position_stderr: Floats  # as if rows were independent
-    weight_by_position: Floats
-    hardest: list[tuple[int, float, int, int]]  # row, loss, target, predicted
-    labels: tuple[Any, ...] | None
-    kind: str
-    temperature: float
-    unknown_labels: tuple[str, ...] = ()
-    undefined: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    findings: tuple[Any, ...] = field(default=())
-    run: Run | None = None
+    n: int  #: rows that count
+    weight: float  #: the sum of their weights; without weights `n`
+    ignored: int  #: rows without a target, or of weight 0
+    invalid: int  #: rows with NaN or +inf: they count as wrong
+    unknown: int  #: rows whose label is no class
+    log_loss: Estimate  #: mean loss, nats
+    bits: Estimate  #: mean loss, bits
+    perplexity: Estimate  #: exp of the mean loss
+    document_perplexity: float  #: the mean over documents of each one's perplexity
+    bits_per_byte: Estimate  #: bits of all rows by their bytes of text
+    accuracy: Estimate  #: share of rows whose prediction is the target
+    balanced_accuracy: float  #: the mean over the classes of their recall
+    top_k_accuracy: dict[int, Estimate]  #: by k: the target is among the k best
+    mean_reciprocal_rank: Estimate  #: the mean of 1 / (rank + 1)
+    matthews: float  #: Matthews' correlation of targets and predictions
+    brier: Estimate  #: mean squared distance of probabilities and target
+    reliability: float  #: of Murphy's decomposition; 0 is best
+    resolution: float  #: of Murphy's decomposition; more is better
+    uncertainty: float  #: of Murphy's decomposition; of the rows alone
+    ece: float  #: expected calibration error, bins of equal width
+    mce: float  #: the largest error of a bin
+    ece_equal_mass: float  #: the same as ece, bins of equal weight
+    ece_equal_mass_bound: float  #: how far it can be off
+    classwise_ece: float | None  #: with classwise=True: the mean over the classes
+    roc_auc: float | None  #: binary, or with classwise=True the mean over the classes, each against the rest
+    roc_auc_bound: float | None  #: how far it can be off; 0: exact
+    average_precision: float | None  #: as `roc_auc`
+    average_precision_bound: float | None  #: as `roc_auc_bound`
+    mean_confidence: Estimate  #: of the largest probability
+    mean_entropy: Estimate  #: of the probabilities, nats
+    overconfidence: float  #: mean confidence less accuracy
+    baseline: float  #: the loss of predicting the classes' frequencies, nats
+    skill: float  #: 1 - log_loss / baseline
+    by_class: ByClass  #: precision, recall, f1, support
+    calibration: Calibration  #: the bins of `ece`
+    ranks: RankCounts  #: the rows by their target's rank
+    confusion: Any  #: (V, V): targets by predictions; or [(target, predicted, weight), ...]; or None
+    loss_by_class: Floats  #: (V,): mean loss of each target class, nats
+    roc_auc_by_class: Floats | None  #: (V,), each against the rest
+    average_precision_by_class: Floats | None  #: (V,), each against the rest
+    loss_by_group: dict[Any, Estimate]  #: nats
+    accuracy_by_group: dict[Any, Estimate]  #: by group: share of right rows
+    weight_by_group: dict[Any, float]  #: the sum of the rows' weights; without weights how many rows
+    loss_by_position: Floats  #: nats, by place in the sequence
+    loss_by_position_stderr: Floats  #: as if rows were independent
+    weight_by_position: Floats  #: the sum of the rows' weights
+    hardest: list[tuple[int, float, int, int]]  #: row, loss, target, predicted
+    labels: tuple[Any, ...] | None  #: names of the classes
+    kind: str  #: of the scores
+    temperature: float  #: what logits were divided by
+    unknown_labels: tuple[str, ...] = ()  #: those that are no class
+    undefined: tuple[str, ...] = ()  #: names of the numbers that are 0 / 0
+    notes: tuple[str, ...] = ()  #: what was left out, and why
+    findings: tuple[Any, ...] = field(default=())  #: of `check`
+    run: Run | None = None  #: how `evaluate` computed it
 
     def __eq__(self, other: object) -> bool:
         """Whether all numbers are the same, whatever `run`; NaN is the same as NaN."""
