@@ -122,6 +122,7 @@ fix: $(DEV)
 	$(BIN)/clang-format -i $(NATIVE)
 
 docs: $(DEV) browser
+	$(BIN)/python docs/pictures.py
 	$(BIN)/python docs/worked/pictures.py
 	$(BIN)/python docs/tutorial/pictures.py
 	$(BIN)/python docs/notebooks/build.py
