@@ -18,11 +18,11 @@ function Frame({ title, count, note, label, zero, children }) {
   return (
     <figure>
       <figcaption><strong>{title}</strong>{note && <span> {note}</span>}</figcaption>
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="group" aria-label={label}>
+      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} class={count > 4 ? "many" : undefined} role="group" aria-label={label}>
         <line class="axis" x1={0} x2={WIDTH} y1={zero} y2={zero} />
         {children}
         {Array.from({ length: count }, (_, k) => (
-          <text key={k} class="name" x={center(k, count)} y={HEIGHT - 6}>{count > 6 ? k : `class ${k}`}</text>
+          <text key={k} class="name" x={center(k, count)} y={HEIGHT - 6}>{count > 4 ? k : `class ${k}`}</text>
         ))}
       </svg>
     </figure>
@@ -42,9 +42,15 @@ const thickness = (count) => Math.min(56, (0.7 * WIDTH) / count);
  * @param {{ x: number, y: number, value: number, count: number, below?: boolean }} props
  */
 function Value({ x, y, value, count, below = false }) {
-  const at = below ? Math.min(y + 13, BOTTOM + 6) : Math.max(y - 5, 12);
+  const at = below ? Math.min(y + 15, BOTTOM + 6) : Math.max(y - 5, 12);
   return count > 6 ? null : <text class="number" x={x} y={at}>{brief(value)}</text>;
 }
+
+/**
+ * Where a number stands above its bar, and not across a mark.
+ * @param {number} bar @param {number} mark
+ */
+const clear = (bar, mark) => (mark >= bar && mark < bar + 22 ? mark : bar);
 
 /**
  * Bars from 0 to `most`; `marks` are lines across them.
@@ -67,7 +73,7 @@ export function Bars({ title, values, most, note, marks }) {
               y1={BOTTOM - height(marks[k])} y2={BOTTOM - height(marks[k])}
             />
           )}
-          <Value x={center(k, values.length)} y={BOTTOM - Math.max(height(x), marks ? height(marks[k]) : 0)}
+          <Value x={center(k, values.length)} y={BOTTOM - clear(height(x), marks ? height(marks[k]) : 0)}
             value={x} count={values.length} />
         </g>
       ))}

@@ -5,7 +5,7 @@ import { codes } from "./code.js";
 import { text } from "./format.js";
 import { explain, sigmoid } from "./math.js";
 import { naive } from "./naive.js";
-import { fromHash, toHash } from "./state.js";
+import { fromHash, initial, toHash } from "./state.js";
 import { numbersCodes } from "./code_numbers.js";
 import { mistakeCodes } from "./code_mistakes.js";
 import { BAD, GOOD, MISTAKES, TARGETS } from "./mistakes.js";
@@ -13,11 +13,13 @@ import { MistakesView } from "./views/mistakes.jsx";
 import { trainingCodes } from "./code_training.js";
 import { intervals, objective, SETS } from "./training.js";
 import { advanced, TrainingView } from "./views/training.jsx";
+import { answerOf, QUESTIONS } from "./questions.js";
+import { QuestionsView } from "./views/questions.jsx";
 import { NumbersView } from "./views/numbers.jsx";
 import { RowView } from "./views/row.jsx";
 
 const NAMES = /** @type {[string, string][]} */ ([["row", "One row"], ["numbers", "Numbers"], ["mistakes", "Mistakes"],
-  ["training", "Training"]]);
+  ["training", "Training"], ["questions", "Questions"]]);
 
 function App() {
   const [state, setState] = useState(() => fromHash(location.hash));
@@ -30,7 +32,7 @@ function App() {
     addEventListener("hashchange", read);
     return () => removeEventListener("hashchange", read);
   }, []);
-  /** @param {"row" | "numbers" | "mistakes" | "training"} group */
+  /** @param {"row" | "numbers" | "mistakes" | "training" | "question"} group */
   const change = (group) => (/** @type {any} */ part) =>
     setState((old) => ({ ...old, [group]: { ...old[group], ...(typeof part === "function" ? part(old[group]) : part) } }));
   return (
@@ -61,6 +63,12 @@ function App() {
         {state.view === "numbers" && <NumbersView numbers={state.numbers} change={change("numbers")} />}
         {state.view === "mistakes" && <MistakesView mistakes={state.mistakes} change={change("mistakes")} />}
         {state.view === "training" && <TrainingView training={state.training} change={change("training")} />}
+        {state.view === "questions" && (
+          <QuestionsView question={state.question} change={change("question")}
+            open={(row) => setState((old) => ({
+              ...old, view: "row", row: { ...initial().row, ...row },
+            }))} />
+        )}
       </main>
       <footer>
         <p>Everything is computed in this page, in float64, by the formulas of lastlayer. The address holds the state:
@@ -74,7 +82,7 @@ function App() {
 Object.assign(globalThis, {
   explorer: {
     explain, naive, sigmoid, text, codes, numbersCodes, mistakeCodes, trainingCodes, MISTAKES, GOOD, BAD, TARGETS, SETS,
-    objective, advanced, intervals,
+    objective, advanced, intervals, QUESTIONS, answerOf,
   },
 });
 

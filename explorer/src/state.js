@@ -3,6 +3,7 @@
 // An address holds the view and every value that is not its default. Values that cannot be are left out.
 
 import { MISTAKES } from "./mistakes.js";
+import { QUESTIONS } from "./questions.js";
 import { SETS } from "./training.js";
 
 /**
@@ -16,6 +17,7 @@ import { SETS } from "./training.js";
  * @property {{ logits: number[], target: number }} numbers
  * @property {{ which: string, batch: string }} mistakes
  * @property {TrainingState} training
+ * @property {{ number: number }} question
  *
  * Points and weights are null where they are those of the set, and 0; the losses so far are not in the address.
  * @typedef {object} TrainingState
@@ -28,7 +30,7 @@ import { SETS } from "./training.js";
  * @property {[number, number][] | null} history steps and losses
  */
 
-export const VIEWS = /** @type {const} */ (["row", "numbers", "mistakes", "training"]);
+export const VIEWS = /** @type {const} */ (["row", "numbers", "mistakes", "training", "questions"]);
 export const MOST_CLASSES = 10;
 
 /** @returns {State} */
@@ -41,6 +43,7 @@ export function initial() {
     numbers: { logits: [0, 20], target: 1 },
     mistakes: { which: "twice", batch: "good" },
     training: { set: "three", points: null, product: false, rate: 1, step: 0, weights: null, history: null },
+    question: { number: 1 },
   };
 }
 
@@ -132,6 +135,7 @@ const FIELDS = /** @type {[string, string, string, any][]} */ ([
   ["rate", "training", "rate", numberOf(isPositive)],
   ["step", "training", "step", numberOf((x) => Number.isInteger(x) && Number(x) >= 0)],
   ["weights", "training", "weights", matrix],
+  ["question", "question", "number", numberOf((x) => Number.isInteger(x) && Number(x) >= 1 && Number(x) <= QUESTIONS.length)],
 ]);
 
 /**

@@ -3,7 +3,7 @@
 import pytest
 from browser import luminance, serious_findings
 
-VIEWS = ["row", "numbers", "mistakes", "training"]
+VIEWS = ["row", "numbers", "mistakes", "training", "questions"]
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -28,7 +28,6 @@ export function RowView({ row, change }) {
   const found = explain(row);
   const { logits, target } = row;
   const size = logits.length;
-  const plain = row.temperature === 1 && row.softcap === null;
   const said = row.dense
     ? `Loss ${text(found.loss, 4)} nats.`
     : `Loss ${text(found.loss, 4)} nats; class ${target} has probability ${text(found.p[target], 3)}.`;
@@ -72,7 +71,7 @@ export function RowView({ row, change }) {
       <div class="pictures">
         <DragBars title="Logits" note="drag the bars" values={logits}
           change={(k, x) => change({ logits: replaced(logits, k, x) })} />
-        <Bars title="Exponentials" note={plain ? "of logit - peak" : "of z - peak"} values={found.exp} most={1} />
+        <Bars title="Exponentials" note="of z - peak" values={found.exp} most={1} />
         <Bars title="Probabilities" note="line: t" values={found.p} marks={found.t}
           most={Math.max(1, ...found.t)} />
         <Arrows title="Step downhill" note="gradient" gradient={found.grad}
