@@ -81,8 +81,8 @@ def test_tables_with_bars():
     """Widths of bars are shares of 8 em, and of 4 em on either side; names are text."""
     found = ll.explain([0.0, math.log(3.0)], 1, labels=["<b>&", "dog"])
     root = ElementTree.fromstring(found._repr_html_())
-    tables = root.findall("table")
-    assert [[th.text for th in t.find("thead/tr")][:-1] for t in tables] == [
+    tables = root.findall("div/table")
+    assert [[th.text for th in t.findall("thead/tr/th")] for t in tables] == [
         ["class", "logit", "shifted", "exp", "probability"],
         ["class", "probability p", "target t", "gradient"],
     ]

@@ -8,6 +8,7 @@ from .steps import Line, Row, Step, Table
 
 __all__ = ["html_of"]
 
+_CELL = "padding:0.15em 0.6em"  # not every notebook gives tables a style
 _BAR = "display:inline-block;height:0.8em;vertical-align:middle"
 _RAISE, _LOWER = "#0969da", "#bf5b04"  # those of `lastlayer.plots`; they can be seen on white and on black
 
@@ -28,18 +29,23 @@ def html_of(steps: list[Step | Line | Table]) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in [*table.head, ""])
+    sides = ["left", *["right"] * len(table.head[1:])]
+    head = "".join(
+        f'<th scope="col" style="text-align:{side};{_CELL}">{escape(name)}</th>'
+        for side, name in zip(sides, table.head, strict=True)
+    )
     rows = "\n".join(_row(row, table.has_words) for row in table.rows)
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+    shown = f"<table>\n<thead><tr>{head}<td></td></tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+    return f'<div style="overflow-x:auto">\n{shown}\n</div>'
 
 
 def _row(row: Row, has_words: bool) -> str:
     name = escape(row.name)
     name = f"<strong>{name} (target)</strong>" if row.is_target else name
-    numbers = "".join(f"<td>{escape(number)}</td>" for number in row.numbers)
+    numbers = "".join(f'<td style="text-align:right;{_CELL}">{escape(number)}</td>' for number in row.numbers)
     last = f"{_signed(row.share)} {row.word}" if has_words else _bar(row.share, 8.0, _RAISE)
     return (
-        f'<tr><th scope="row" style="text-align:left">{name}</th>{numbers}'
+        f'<tr><th scope="row" style="text-align:left;{_CELL}">{name}</th>{numbers}'
         f'<td style="text-align:left;white-space:nowrap">{last}</td></tr>'
     )
 
