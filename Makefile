@@ -129,6 +129,7 @@ docs: $(DEV) browser
 	$(BIN)/python docs/build_worked.py
 	$(BIN)/python examples/digits.py --rows 2000 --repeats 1 > /dev/null
 	$(BIN)/python docs/report_picture.py digits-report.html
+	$(BIN)/python docs/explorer_picture.py
 
 # Warnings are errors: a link that leads nowhere, a docstring that cannot be read, a name that is not in the reference.
 site: $(DEV)

@@ -38,12 +38,16 @@ class Visit:
         self.page.goto(path.as_uri() + anchor)
 
 
-def serious_findings(page, excluded=()):
-    """What axe-core finds of serious or critical impact, and how many of its rules passed."""
+def serious_findings(page, excluded=(), rules=None):
+    """What axe-core finds of serious or critical impact, and how many of its rules (or of these) passed."""
     axe = resources.files("axe_playwright_python") / "axe.min.js"
     page.evaluate("document.querySelectorAll('details').forEach((e) => { e.open = true })")
     page.evaluate(axe.read_text(encoding="utf-8"))
-    found = page.evaluate("excluded => axe.run({ exclude: excluded.map((one) => [one]) })", list(excluded))
+    found = page.evaluate(
+        """([excluded, rules]) => axe.run(
+          { exclude: excluded.map((one) => [one]) }, rules ? { runOnly: rules } : {})""",
+        [list(excluded), rules],
+    )
     serious = [
         (one["id"], [node["html"][:120] for node in one["nodes"][:3]])
         for one in found["violations"]

@@ -160,13 +160,17 @@ export function DragBars({ title, values, change, note }) {
 
 /**
  * Arrows about 0: which way, and how far, a step downhill moves each logit.
- * @param {{ title: string, gradient: number[], most: number, note?: any }} props
+ * The scale is 1 or a power of 10, so that arrows of different rows can be compared.
+ * @param {{ title: string, gradient: number[], note?: string }} props
  */
-export function Arrows({ title, gradient, most, note }) {
+export function Arrows({ title, gradient, note = "" }) {
+  const largest = Math.max(...gradient.filter(Number.isFinite).map(Math.abs), 0);
+  const most = largest > 1 ? largest : largest > 0.1 || largest === 0 ? 1 : 10 ** Math.ceil(Math.log10(largest));
+  const scale = most === 1 ? "" : `scale ±${brief(most)}`;
   const middle = (TOP + BOTTOM) / 2;
   const label = `${title}: ${gradient.map((g, k) => `class ${k}, gradient ${brief(g)}`).join("; ")}`;
   return (
-    <Frame title={title} note={note} count={gradient.length} label={label} zero={middle}>
+    <Frame title={title} note={[note, scale].filter(Boolean).join(", ")} count={gradient.length} label={label} zero={middle}>
       {gradient.map((g, k) => {
         const x = center(k, gradient.length);
         const y = middle + ((BOTTOM - TOP) / 2) * (Math.max(-1, Math.min(1, g / most)) || 0);

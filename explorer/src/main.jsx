@@ -13,6 +13,7 @@ import { MistakesView } from "./views/mistakes.jsx";
 import { trainingCodes } from "./code_training.js";
 import { intervals, objective, SETS } from "./training.js";
 import { advanced, TrainingView } from "./views/training.jsx";
+import { PRESETS } from "./presets.js";
 import { answerOf, QUESTIONS } from "./questions.js";
 import { QuestionsView } from "./views/questions.jsx";
 import { NumbersView } from "./views/numbers.jsx";
@@ -20,6 +21,15 @@ import { RowView } from "./views/row.jsx";
 
 const NAMES = /** @type {[string, string][]} */ ([["row", "One row"], ["numbers", "Numbers"], ["mistakes", "Mistakes"],
   ["training", "Training"], ["questions", "Questions"]]);
+
+const FLAT = PRESETS.flatMap(([, some]) => some.map(([, found]) => found));
+
+/**
+ * The state with a view opened, and the values of that view as given, the others as at first.
+ * @param {{ view: string, part: object }} found
+ * @returns {(old: import("./state.js").State) => import("./state.js").State}
+ */
+const opened = ({ view, part }) => (old) => ({ ...old, view, [view]: { .../** @type {any} */ (initial())[view], ...part } });
 
 function App() {
   const [state, setState] = useState(() => fromHash(location.hash));
@@ -35,6 +45,12 @@ function App() {
   /** @param {"row" | "numbers" | "mistakes" | "training" | "question"} group */
   const change = (group) => (/** @type {any} */ part) =>
     setState((old) => ({ ...old, [group]: { ...old[group], ...(typeof part === "function" ? part(old[group]) : part) } }));
+  // Another view is another entry of the browser's history.
+  const go = (/** @type {(old: import("./state.js").State) => import("./state.js").State} */ to) => {
+    history.replaceState(null, "", toHash(state));
+    history.pushState(null, "", toHash(to(state)));
+    setState(to);
+  };
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => {
@@ -43,6 +59,21 @@ function App() {
       }}>Skip to the content</a>
       <header>
         <h1>Softmax and cross-entropy, to try</h1>
+        <label class="presets">
+          Worked numbers{" "}
+          <select value="" onChange={(event) => {
+            const found = FLAT[Number(event.currentTarget.value)];
+            event.currentTarget.value = "";
+            if (found) go(opened(found));
+          }}>
+            <option value="">choose one …</option>
+            {PRESETS.map(([group, some]) => (
+              <optgroup key={group} label={group}>
+                {some.map((one) => <option key={one[0]} value={FLAT.indexOf(one[1])}>{one[0]}</option>)}
+              </optgroup>
+            ))}
+          </select>
+        </label>
       </header>
       <nav aria-label="Views">
         <ul>
@@ -51,7 +82,7 @@ function App() {
               <a href={toHash({ ...state, view })} aria-current={state.view === view ? "page" : undefined}
                 onClick={(event) => {
                   event.preventDefault();
-                  setState((old) => ({ ...old, view }));
+                  go((old) => ({ ...old, view }));
                 }}>{name}</a>
             </li>
           ))}
@@ -65,9 +96,7 @@ function App() {
         {state.view === "training" && <TrainingView training={state.training} change={change("training")} />}
         {state.view === "questions" && (
           <QuestionsView question={state.question} change={change("question")}
-            open={(row) => setState((old) => ({
-              ...old, view: "row", row: { ...initial().row, ...row },
-            }))} />
+            open={(row) => go(opened({ view: "row", part: row }))} />
         )}
       </main>
       <footer>
@@ -82,7 +111,7 @@ function App() {
 Object.assign(globalThis, {
   explorer: {
     explain, naive, sigmoid, text, codes, numbersCodes, mistakeCodes, trainingCodes, MISTAKES, GOOD, BAD, TARGETS, SETS,
-    objective, advanced, intervals, QUESTIONS, answerOf,
+    objective, advanced, intervals, QUESTIONS, answerOf, PRESETS,
   },
 });
 

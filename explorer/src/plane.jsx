@@ -14,17 +14,24 @@ const at = (/** @type {number} */ v) => ((v + END) * SIZE) / (2 * END);
 const round = (/** @type {number} */ v) => Math.round(Math.max(-END, Math.min(END, v)) * 100) / 100;
 
 /**
- * One path a class: strips of the plane, cut where the class changes.
+ * One path a class: strips of the plane, cut where the class changes. Where the same classes follow each other along
+ * both edges of a strip, the cuts are slanted, as the boundary is.
  * @param {number[][]} weights @param {boolean} product
  */
 function regions(weights, product) {
   const paths = weights.map(() => "");
+  const along = (/** @type {number} */ i) => intervals(weights, product, END - (i * 2 * END) / STRIPS, END);
+  let upper = along(0);
   for (let i = 0; i < STRIPS; i++) {
-    const top = (i * SIZE) / STRIPS;
-    const y = END - ((i + 0.5) * 2 * END) / STRIPS;
-    for (const [from, to, k] of intervals(weights, product, y, END)) {
-      paths[k] += `M${at(from).toFixed(1)} ${top}H${at(to).toFixed(1)}v${SIZE / STRIPS}H${at(from).toFixed(1)}Z`;
-    }
+    const [top, bottom] = [(i * SIZE) / STRIPS, ((i + 1) * SIZE) / STRIPS];
+    const lower = along(i + 1);
+    const alike = upper.length === lower.length && upper.every(([, , k], n) => k === lower[n][2]);
+    const [first, second] = alike ? [upper, lower] : [along(i + 0.5), along(i + 0.5)];
+    first.forEach(([from, to, k], n) => {
+      const at4 = [from, to, second[n][1], second[n][0]].map((v) => at(v).toFixed(1));
+      paths[k] += `M${at4[0]} ${top}H${at4[1]}L${at4[2]} ${bottom}H${at4[3]}Z`;
+    });
+    upper = lower;
   }
   return paths;
 }

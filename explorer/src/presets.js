@@ -1,22 +1,49 @@
-// The worked numbers of docs/worked, as states of the view "One row".
+// The worked numbers of docs/worked, as states of the page.
 
-/** @type {[string, Partial<import("./state.js").RowState>][]} */
+/** @typedef {import("./state.js").State} State */
+
+/** @param {number[]} logits @param {number} target */
+const row = (logits, target) => ({ view: "row", part: { logits, target } });
+/** @param {number[]} p @param {number} target */
+const probabilities = (p, target) => row(p.map(Math.log), target);
+/** @param {number[]} logits @param {number} target */
+const numbers = (logits, target) => ({ view: "numbers", part: { logits, target } });
+/** @param {string} which @param {string} batch */
+const mistakes = (which, batch) => ({ view: "mistakes", part: { which, batch } });
+
+/** @type {[string, [string, { view: string, part: object }][]][]} */
 export const PRESETS = [
-  ["0.1, 0.9, 4.0: softmax", { logits: [0.1, 0.9, 4], target: 2 }],
-  ["0.1, 0.9, 3.0: what one tutorial printed", { logits: [0.1, 0.9, 3], target: 2 }],
-  ["2.0, 1.0, 0.1: to check by hand", { logits: [2, 1, 0.1], target: 0 }],
-  ["102.0, 101.0, 100.1: the same, shifted", { logits: [102, 101, 100.1], target: 0 }],
-  ["1000, 1001, 1002: where the formula overflows", { logits: [1000, 1001, 1002], target: 2 }],
-  ["1.0, 1.1, 2.5: right about class 2", { logits: [1, 1.1, 2.5], target: 2 }],
-  ["3.2, 0.2, 0.9: wrong about class 2", { logits: [3.2, 0.2, 0.9], target: 2 }],
-  ["1.0, 3.1, 0.5: second row of the good batch", { logits: [1, 3.1, 0.5], target: 1 }],
-  ["2.1, 0.1, 0.5: third row of the good batch", { logits: [2.1, 0.1, 0.5], target: 0 }],
-  ["3.2, 0.2, 0.9: second row of the bad batch", { logits: [3.2, 0.2, 0.9], target: 1 }],
-  ["0.2, 3.2, 0.1: third row of the bad batch", { logits: [0.2, 3.2, 0.1], target: 0 }],
-  ["0, 20: a loss of 2e-9", { logits: [0, 20], target: 1 }],
-  ["0.1, 0.9, 4.0, target 1: the gradient", { logits: [0.1, 0.9, 4], target: 1 }],
-  ["log of 0.1, 0.1, 0.8: a loss of 0.223", { logits: [0.1, 0.1, 0.8].map(Math.log), target: 2 }],
-  ["log of 0.8, 0.1, 0.1: a loss of 2.303", { logits: [0.8, 0.1, 0.1].map(Math.log), target: 2 }],
-  ["log of 0.7, 0.2, 0.1: a loss of 0.357", { logits: [0.7, 0.2, 0.1].map(Math.log), target: 0 }],
-  ["log of 0.1, 0.3, 0.7: they add up to 1.1", { logits: [0.1, 0.3, 0.7].map(Math.log), target: 0 }],
+  ["Probabilities", [
+    ["0.1, 0.9, 4.0", row([0.1, 0.9, 4], 2)],
+    ["0.1, 0.9, 3.0: what a tutorial printed for 4.0", row([0.1, 0.9, 3], 2)],
+    ["2.0, 1.0, 0.1: to check by hand", row([2, 1, 0.1], 0)],
+    ["102.0, 101.0, 100.1: the same, shifted", row([102, 101, 100.1], 0)],
+    ["1000, 1001, 1002: stable", row([1000, 1001, 1002], 2)],
+    ["1000, 1001, 1002: the textbook formula", numbers([1000, 1001, 1002], 2)],
+  ]],
+  ["From probabilities to a loss", [
+    ["0.1, 0.1, 0.8, class 2: 0.22314355", probabilities([0.1, 0.1, 0.8], 2)],
+    ["0.8, 0.1, 0.1, class 2: 2.30258509", probabilities([0.8, 0.1, 0.1], 2)],
+    ["the same divided by the number of classes", mistakes("classes", "good")],
+    ["0.7, 0.2, 0.1, class 0: 0.35667494", probabilities([0.7, 0.2, 0.1], 0)],
+    ["0.1, 0.3, 0.7, class 0: they add up to 1.1", probabilities([0.1, 0.3, 0.7], 0)],
+  ]],
+  ["From logits to a loss", [
+    ["1.0, 1.1, 2.5, class 2: 0.3850768", row([1, 1.1, 2.5], 2)],
+    ["3.2, 0.2, 0.9, class 2: 2.4398019", row([3.2, 0.2, 0.9], 2)],
+    ["1.0, 3.1, 0.5, class 1", row([1, 3.1, 0.5], 1)],
+    ["2.1, 0.1, 0.5, class 0", row([2.1, 0.1, 0.5], 0)],
+    ["3.2, 0.2, 0.9, class 1", row([3.2, 0.2, 0.9], 1)],
+    ["0.2, 3.2, 0.1, class 0", row([0.2, 3.2, 0.1], 0)],
+    ["0, 20, class 1: 2.061154e-09", row([0, 20], 1)],
+    ["0, 20, class 1: 0 by the textbook formula", numbers([0, 20], 1)],
+    ["0.1, 0.9, 4.0, class 1: the gradient", row([0.1, 0.9, 4], 1)],
+  ]],
+  ["Batches and mistakes", [
+    ["softmax first: 0.7254601 for 0.2850904", mistakes("twice", "good")],
+    ["softmax first: 1.4545170 for 2.8900697", mistakes("twice", "bad")],
+    ["softmax over the other axis", mistakes("axis", "good")],
+    ["one-hot targets with class weights: 0.5418083 for 0.3250850", mistakes("onehot", "good")],
+    ["one-hot row for a batch: 2.1517570 for 0.2850904", mistakes("indices", "good")],
+  ]],
 ];

@@ -69,10 +69,17 @@ export function MistakesView({ mistakes, change }) {
       ]} />
       <Announcement text={`${mistake.name}: wrong loss ${text(wrong.loss, 4)}, right loss ${text(correct.loss, 4)}.`} />
       <p>{mistake.why} {mistake.effect}</p>
+      {which === "classes" && (
+        <p>
+          One tutorial prints {text(-Math.log(0.8) / 3)} and {text(-Math.log(0.1) / 3)} for the probabilities 0.1, 0.1, 0.8
+          and 0.8, 0.1, 0.1 with class 2: -log 0.8 = {text(-Math.log(0.8))} and -log 0.1 = {text(-Math.log(0.1))}, divided
+          by 3.
+        </p>
+      )}
       <p>
         {mistake.check
           ? <>The function <code>lastlayer.check</code> finds it: <code>{mistake.check}</code>.</>
-          : <>No function sees it from the number alone. Compare the loss of equal logits with log V: it has to be the same.</>}
+          : <>It shows where all logits are equal: the right loss is log V there, and this one is not.</>}
       </p>
       <div class="pictures wide">
         <Chart title="True loss while training" note="a linear layer, learning rate 1" across="step" end={[0, STEPS]}

@@ -1,5 +1,5 @@
 // Questions: a prediction about a row -> the row after the change, which says whether it was right.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Arrows, Bars } from "../columns.jsx";
 import { text } from "../format.js";
 import { explain } from "../math.js";
@@ -19,7 +19,7 @@ export function QuestionsView({ question: { number }, change, open }) {
   const right = answerOf(one);
   const answered = chosen !== undefined;
   const score = Object.entries(given).filter(([n, k]) => answerOf(QUESTIONS[Number(n) - 1]) === k).length;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (moved.current) heading.current?.focus();
   }, [number]);
   const go = (/** @type {number} */ to) => {
@@ -86,8 +86,7 @@ function Pictures({ name, row, look, hidden = false }) {
           most={Math.max(...row.logits.filter(Number.isFinite)) - low || 1} />
         {!hidden && <Bars title="Probabilities" note="line: t" values={found.p} marks={found.t} most={Math.max(1, ...found.t)} />}
         {!hidden && look !== "p" && (
-          <Arrows title="Step downhill" note="gradient" gradient={found.grad}
-            most={Math.max(1, ...found.grad.filter(Number.isFinite).map(Math.abs))} />
+          <Arrows title="Step downhill" gradient={found.grad} />
         )}
       </div>
     </section>

@@ -4,9 +4,8 @@ import { Arrows, Bars, color, DragBars } from "../columns.jsx";
 import { Announcement, Cards, Choice, Code, NumberField, Slider, Switch } from "../controls.jsx";
 import { text } from "../format.js";
 import { explain, sum } from "../math.js";
-import { PRESETS } from "../presets.js";
 import { Sigmoid } from "../sigmoid.jsx";
-import { initial, MOST_CLASSES } from "../state.js";
+import { MOST_CLASSES } from "../state.js";
 
 /** @typedef {import("../state.js").RowState} RowState */
 
@@ -38,20 +37,6 @@ export function RowView({ row, change }) {
         cross-entropy measures how much probability the right class got. Drag a bar, or type a number.
       </p>
       <div class="line">
-        <label>
-          Start from{" "}
-          <select
-            value=""
-            onChange={(event) => {
-              const preset = PRESETS[Number(event.currentTarget.value)];
-              if (preset) change({ ...initial().row, ...preset[1] });
-              event.currentTarget.value = "";
-            }}
-          >
-            <option value="">a worked example …</option>
-            {PRESETS.map(([name], k) => <option key={name} value={k}>{name}</option>)}
-          </select>
-        </label>
         <button type="button" disabled={size >= MOST_CLASSES} onClick={() => change(resized(row, size + 1))}>
           Add a class
         </button>
@@ -74,8 +59,7 @@ export function RowView({ row, change }) {
         <Bars title="Exponentials" note="of z - peak" values={found.exp} most={1} />
         <Bars title="Probabilities" note="line: t" values={found.p} marks={found.t}
           most={Math.max(1, ...found.t)} />
-        <Arrows title="Step downhill" note="gradient" gradient={found.grad}
-          most={Math.max(1, ...found.grad.filter(Number.isFinite).map(Math.abs))} />
+        <Arrows title="Step downhill" gradient={found.grad} />
         {size === 2 && <Sigmoid z={found.z} p={found.p} />}
       </div>
       <div class="beside-each-other">

@@ -192,8 +192,7 @@ function Selected({ points, place, weights, product, classes, move, remove, chan
         <button type="button" disabled={points.length >= MOST_POINTS} onClick={add}>Add a point</button>
       </div>
       <div class="pictures">
-        <Arrows title="Step downhill" note={`of point ${place}, in its logits`} gradient={found.grad}
-          most={Math.max(1, ...found.grad.map(Math.abs))} />
+        <Arrows title="Step downhill" note={`of point ${place}`} gradient={found.grad} />
         <div class="scroll" tabindex={0} role="region" aria-label="The gradient of the point">
           <table>
             <caption>Loss {text(found.loss)}; gradient in the weights = (p - t) times the features</caption>
