@@ -50,6 +50,7 @@ default_role = "autolink"
 # HTML
 html_theme = "pydata_sphinx_theme"
 html_title = "lastlayer"
+html_favicon = "_site/static/icon.svg"
 html_static_path = ["_site/static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]

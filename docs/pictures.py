@@ -67,14 +67,15 @@ def memory() -> dict[str, tuple[float, float]]:
     return {row["problem"]: (number(row["torch"]), number(row["lastlayer, 64 MiB"])) for row in rows}
 
 
-def lines(axes: Axes, series: dict[str, dict[float, float]], form: str) -> None:
+def lines(axes: Axes, series: dict[str, dict[float, float]], form: str, above: float) -> None:
+    """A line for each library; our last number stands so many points above it."""
     for name, points in series.items():
         mark, colour = MARKS[name]
         x, y = zip(*sorted(points.items()), strict=True)
         axes.plot(x, y, marker=mark, color=colour, label=name.replace("scipy", "SciPy"))
         if name == "lastlayer":
             axes.annotate(
-                format(y[-1], form), (x[-1], y[-1]), (0, 7), textcoords="offset points", ha="center"
+                format(y[-1], form), (x[-1], y[-1]), (0, above), textcoords="offset points", ha="center"
             )
     axes.set(xscale="log", yscale="log")
     axes.grid(alpha=0.25)
@@ -88,7 +89,7 @@ def canvas() -> tuple[Figure, list[Axes]]:
 def error() -> Figure:
     figure, panels = canvas()
     for axes, (quantity, series) in zip(panels, errors().items(), strict=True):
-        lines(axes, series, ".1f")
+        lines(axes, series, ".1f", 7)
         axes.set_title(f"largest error of a {quantity.strip('`').replace('loss of a row', 'loss')}, float32")
         axes.set(xlabel="scale of the logits", ylabel="ULP", xticks=(1, 5, 20), xticklabels=("1", "5", "20"))
         axes.set_ylim(bottom=0.4)
@@ -104,7 +105,7 @@ def speed() -> Figure:
         ("cross_entropy_grad", "loss and gradient", ("lastlayer", "torch")),
     )
     for axes, (name, title, names) in zip(panels, contents, strict=True):
-        lines(axes, times(f"`{name}`", names), ".2f")
+        lines(axes, times(f"`{name}`", names), ".2f", -13)
         axes.set_title(f"{title}, float32, one thread")
         axes.set(xlabel="number of classes V", ylabel="ns for each logit")
         axes.set_ylim(bottom=0.2)

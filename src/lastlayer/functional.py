@@ -103,6 +103,11 @@ def softmax(
     ------
     ShapeError, DtypeError, OptionError
 
+    See Also
+    --------
+    log_softmax : logarithms, also of probabilities that are 0 in floating point.
+    cross_entropy : a loss from the same logits.
+
     Notes
     -----
     float16 and bfloat16 are computed in float32. A NaN or +inf in a row makes that row NaN, and so does -inf
@@ -212,6 +217,11 @@ def logsumexp(x: Any, axis: Any = -1, *, where: Any = None, keepdims: bool = Fal
     Raises
     ------
     ShapeError, DtypeError, OptionError
+
+    See Also
+    --------
+    softmax, log_softmax : what it normalizes.
+    row_stats : it and more numbers of each row.
 
     Examples
     --------
@@ -405,6 +415,11 @@ z_loss, reduction, denominator
     Raises
     ------
     ShapeError, DtypeError, OptionError, TargetError
+
+    See Also
+    --------
+    cross_entropy : the loss alone.
+    linear_cross_entropy_grad : gradients of features and weights, without the logits.
 
     Notes
     -----
@@ -624,6 +639,11 @@ def row_stats(
     ------
     ShapeError, DtypeError, OptionError, TargetError
 
+    See Also
+    --------
+    linear_row_stats : the same from features and weights.
+    evaluate : metrics of all rows, with intervals.
+
     Notes
     -----
     Among equal logits the lowest class index wins. A row with a NaN has ``argmax`` and ``rank`` -1.
@@ -687,6 +707,11 @@ def predict(
     ------
     ShapeError, DtypeError, OptionError
 
+    See Also
+    --------
+    top_k : the k best classes.
+    row_stats : also loss, entropy and rank.
+
     Examples
     --------
     >>> import lastlayer as ll
@@ -728,6 +753,11 @@ def top_k(logits: Any, k: int, *, axis: int = -1, temperature: float | Any = 1.0
     Raises
     ------
     ShapeError, DtypeError, OptionError
+
+    See Also
+    --------
+    predict : the best class alone.
+    linear_top_k : the same from features and weights.
 
     Examples
     --------

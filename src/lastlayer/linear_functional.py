@@ -233,6 +233,11 @@ temperature, softcap, z_loss, reduction, denominator, return_stats
     ------
     ShapeError, DtypeError, OptionError, TargetError
 
+    See Also
+    --------
+    linear_cross_entropy : the loss alone.
+    cross_entropy_grad : the gradient of the logits.
+
     Notes
     -----
     Sums over tiles are accumulated in float32, or float64 for float64 arrays.
@@ -301,6 +306,11 @@ temperature, softcap
     Raises
     ------
     ShapeError, DtypeError, OptionError, TargetError
+
+    See Also
+    --------
+    row_stats : the same from logits.
+    linear_top_k : the k best classes.
 
     Notes
     -----

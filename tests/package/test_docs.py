@@ -85,6 +85,19 @@ def test_the_pages_show_what_the_command_prints(page, capsys, monkeypatch, tmp_p
         assert doctest.OutputChecker().check_output(shown.strip("\n"), printed, doctest.ELLIPSIS), printed
 
 
+def test_every_block_of_code_is_run():
+    """Those of ``pycon`` are run above; other code only stands in pages whose test runs it."""
+    run = {ROOT / page for page in [*WITH_COMMANDS, "docs/worked/softmax-and-cross-entropy.md"]}
+    found = {
+        page for page in PAGES if re.search(r"^```(python|console)$", page.read_text("utf-8"), re.MULTILINE)
+    }
+    assert found == run
+    languages = {
+        lang for page in PAGES for lang in re.findall(r"^```(\S+)$", page.read_text("utf-8"), re.MULTILINE)
+    }
+    assert languages <= {"pycon", "python", "console", "text", "{toctree}"}
+
+
 def test_pre_commit_runs_what_make_check_runs():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     checks = re.search(r"^check: (.*)$", makefile, re.MULTILINE)[1].split()

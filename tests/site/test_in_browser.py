@@ -1,4 +1,8 @@
-"""The site in Chromium, from files: nothing from elsewhere, no error, no overflow, search, accessibility."""
+"""The site in Chromium, from files and served: nothing from elsewhere, no errors, search, accessibility."""
+
+import functools
+import http.server
+import threading
 
 import pytest
 from browser import Visit, serious_findings
@@ -37,6 +41,36 @@ def test_search_works_from_files(visit):
     found = seen.page.eval_on_selector_all("#search-results li a", "links => links.map((a) => a.href)")
     assert any("api/probabilities.html#lastlayer.logsumexp" in link for link in found)
     assert [text for text in seen.said if not text.startswith("[PST]: ")] == []
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def address(site):
+    """Of the site on a server."""
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_served_site_asks_for_nothing_elsewhere(browser, address):
+    """Search shows what each page says, which it reads from the same server."""
+    context = browser.new_context()
+    page, asked, errors = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: message.type in ("error", "warning") and errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{address}/index.html")
+    page.goto(f"{address}/search.html?q=perplexity")
+    page.wait_for_selector("#search-results li p.context")
+    context.close()
+    assert [url for url in asked if not url.startswith(address)] == []
+    assert errors == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -50,6 +50,12 @@ def test_nothing_is_loaded_from_elsewhere(pages, site):
         assert not re.search(r"""(url\(\s*['"]?|@import\s+['"]?)(https?:)?//""", text), style.name
 
 
+def test_the_explorer_is_part_of_the_site(site):
+    shipped = ROOT / "src" / "lastlayer" / "explore" / "explorer.html"
+    assert (site / "explorer.html").read_bytes() == shipped.read_bytes()
+    assert 'href="explorer.html"' in (site / "index.html").read_text(encoding="utf-8")
+
+
 def test_every_markdown_page_is_a_page_of_the_site(site):
     above = {"README.md": "overview", "CHANGELOG.md": "changelog", "CONTRIBUTING.md": "contributing"}
     docs = ROOT / "docs"

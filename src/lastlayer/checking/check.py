@@ -71,6 +71,11 @@ def check(
         For an unknown ``kind``, an ``axis`` that the scores lack, an ``ignore_index`` that is no integer, or
         ``labels`` that are not V different names.
 
+    See Also
+    --------
+    evaluate : its ``findings`` are the same.
+    row_stats : loss and rank of each row.
+
     Notes
     -----
     The data is read once. Memory: a few blocks of 65 536 elements (or of one row), and one count per class.

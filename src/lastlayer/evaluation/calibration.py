@@ -177,6 +177,11 @@ def fit_temperature(
     ShapeError, DtypeError, OptionError, TargetError
         OptionError also for a row with NaN or +inf, and for a target whose logit is -inf.
 
+    See Also
+    --------
+    evaluate : how well the probabilities fit before and after.
+    lastlayer.sklearn.TemperatureScaling : the same for a classifier of scikit-learn.
+
     Notes
     -----
     One pass over the data for each step of Newton's method, some ten in all, in constant memory.

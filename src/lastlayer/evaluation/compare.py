@@ -92,6 +92,11 @@ def compare(
     ComparisonInterrupted
         After Ctrl-C; its ``tally`` has the rows so far, each counted once.
 
+    See Also
+    --------
+    evaluate : one model.
+    PairedTally : the same in a loop of your own.
+
     Examples
     --------
     >>> import lastlayer as ll

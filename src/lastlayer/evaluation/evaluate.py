@@ -93,6 +93,12 @@ def evaluate(
         After Ctrl-C; its ``tally`` has the rows so far, each counted once. With Dask a KeyboardInterrupt:
         the tasks are cancelled.
 
+    See Also
+    --------
+    Tally : the same in a loop of your own.
+    compare : two models on the same rows.
+    fit_temperature : calibrates.
+
     Examples
     --------
     >>> import lastlayer as ll
