@@ -119,3 +119,19 @@ def test_the_pictures_of_the_pages_are_there_and_can_be_drawn_again(name, most_b
     assert named == set(pictures.PICTURES) == {path.name for path in folder.glob("*.svg")}
     assert named == {path.name for path in tmp_path.glob("*.svg")}
     assert max(path.stat().st_size for path in folder.glob("*.svg")) <= most_bytes
+
+
+def test_the_tutorial_has_the_worked_numbers():
+    """Its examples print them, and are run as they stand."""
+    pages = (page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "tutorial").glob("*.md"))
+    blocks = [
+        one for page in pages for one in re.findall(r"^```pycon\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    ]
+    shown = set(re.findall(r"\d+\.\d+", "\n".join(blocks)))
+    worked = """
+    0.0190013 0.04228816 0.93871054 0.04672966 0.10399876 0.84927158 0.65900114 0.24243297
+    0.09856589 0.09003057 0.24472847 0.66524096 0.22314355 2.30258509 0.07438118 0.76752836
+    0.35667494 0.3850768 2.4398019 0.2850904 2.8900695 0.7254601 1.4545171 0.5418083 0.3250850
+    2.1517571 3.1632481 0.95771184
+    """
+    assert set(worked.split()) - shown == set()

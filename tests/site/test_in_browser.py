@@ -78,3 +78,12 @@ def test_axe_finds_nothing_serious(visit, scheme):
     found, passed = serious_findings(visit("index.html", scheme).page)
     assert found == []
     assert passed > 20
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("tutorial/04-gradient.html", 1280), ("notebooks/numpy.html", 390)]
+)
+def test_axe_finds_nothing_serious_in_the_tutorial(visit, name, width):
+    found, passed = serious_findings(visit(name, "dark", width).page)
+    assert found == []
+    assert passed > 20

@@ -8,7 +8,7 @@ from .steps import Line, Row, Step, Table
 
 __all__ = ["html_of"]
 
-_CELL = "padding:0.15em 0.6em"  # not every notebook gives tables a style
+_CELL = "padding:0.15em 0.6em;white-space:nowrap"  # not every notebook gives tables a style
 _BAR = "display:inline-block;height:0.8em;vertical-align:middle"
 _RAISE, _LOWER = "#0969da", "#bf5b04"  # those of `lastlayer.plots`; they can be seen on white and on black
 
@@ -36,7 +36,7 @@ def _table(table: Table) -> str:
     )
     rows = "\n".join(_row(row, table.has_words) for row in table.rows)
     shown = f"<table>\n<thead><tr>{head}<td></td></tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
-    return f'<div style="overflow-x:auto">\n{shown}\n</div>'
+    return f'<div style="overflow-x:auto;margin-bottom:1em" tabindex="0">\n{shown}\n</div>'
 
 
 def _row(row: Row, has_words: bool) -> str:
