@@ -23,7 +23,7 @@ function ticks(low, high, least = 0) {
 }
 
 /**
- * Points that are not finite, or 0 on a logarithmic scale, interrupt a curve.
+ * Points that are not finite interrupt a curve; on a logarithmic scale, 0 is drawn at the bottom.
  * @param {{ title: string, note?: any, across: string, series: Series[], log?: boolean, range: [number, number],
  *   end: [number, number], at?: number, children?: any }} props `range`: of y; `end`: of x; `at`: a line at this x
  */
@@ -33,7 +33,7 @@ export function Chart({ title, note, across, series, log = false, range, end, at
   const x = (/** @type {number} */ v) => LEFT + ((RIGHT - LEFT) * (v - end[0])) / (end[1] - end[0] || 1);
   const y = (/** @type {number} */ v) =>
     BOTTOM - ((BOTTOM - TOP) * (Math.max(low, Math.min(high, value(v))) - low)) / (high - low || 1);
-  const shown = (/** @type {number} */ v) => Number.isFinite(value(v));
+  const shown = (/** @type {number} */ v) => Number.isFinite(v) && (v >= 0 || !log);
   const last = (/** @type {Series} */ one) => one.points.filter(([, v]) => !Number.isNaN(v)).at(-1);
   const label = `${title}: ${series.map((one) => `${one.name}, at the end ${brief(last(one)?.[1] ?? NaN)}`).join("; ")}`;
   return (

@@ -58,7 +58,7 @@ function App() {
         document.getElementById("main")?.focus();
       }}>Skip to the content</a>
       <header>
-        <h1>Softmax and cross-entropy, to try</h1>
+        <h1>Softmax and cross-entropy: an explorer</h1>
         <label class="presets">
           Worked numbers{" "}
           <select value="" onChange={(event) => {

@@ -99,7 +99,8 @@ export function explain(row) {
   const spread = sum(exp.map((e, j) => (e === 0 ? 0 : e * (peak - z[j]))));
   const entropy = Math.log1p(rest) + spread / (1 + rest) + (peak - peak); // NaN if the peak is infinite
   const t = effectiveTarget(row);
-  return { z, top, peak, exp, rest, p, logp, lse: peak + Math.log1p(rest), entropy, t, ...lossOf(row, z, t) };
+  const lse = peak === Infinity ? peak : peak + Math.log1p(rest);
+  return { z, top, peak, exp, rest, p, logp, lse, entropy, t, ...lossOf(row, z, t) };
 }
 
 /**

@@ -115,7 +115,7 @@ export const MISTAKES = {
     name: "One-hot row as indices",
     what: "One sample's one-hot row is passed as the targets of a batch that has as many samples as classes.",
     why: "Its entries are taken for class indices: 0 for the first sample, and so on. Nothing is raised.",
-    effect: "The model learns the wrong classes, and well: the loss of the true classes rises.",
+    effect: "The model learns the wrong classes: the loss of the true classes rises.",
     check: "worse-than-uniform", wrong: indices, right,
   },
   onehot: {

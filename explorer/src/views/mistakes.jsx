@@ -53,8 +53,8 @@ export function MistakesView({ mistakes, change }) {
   return (
     <>
       <p>
-        Each of these runs without an error, and gives a wrong number. Choose one, to see the number, the right one, and
-        what training makes of it.
+        Each of these runs without an error, and gives a wrong number. Choose one to see the wrong number, the right one,
+        and the effect on training.
       </p>
       <Choice label="Mistake" value={which} change={(word) => change({ which: word })}
         options={Object.entries(MISTAKES).map(([word, { name }]) => /** @type {[string, string]} */ ([word, name]))} />

@@ -114,7 +114,7 @@ export function NumbersView({ numbers, change }) {
         rule="a number above 0" change={setRate} />
       <p class="note">
         Both start at these logits and take 30 steps of gradient descent on them. Where the loss is 0 and the gradient
-        of the target's logit too, training has stopped; where the gradient is nan, the model is lost.
+        of the target's logit too, training has stopped. Where the gradient is nan, every later logit is nan.
       </p>
       <Code codes={numbersCodes(numbers)} />
     </>

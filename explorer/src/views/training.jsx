@@ -112,7 +112,7 @@ export function TrainingView({ training, change }) {
       )}
       <div class="pictures wide">
         <figure>
-          <figcaption><strong>Points and predicted classes</strong> <span>arrows: the weights w; dark rim: predicted
+          <figcaption><strong>Points and predicted classes</strong> <span>arrows: the weights w; thick rim: predicted
             wrong</span></figcaption>
           <Plane points={points} weights={weights} product={product} predicted={predicted} selected={place}
             select={setSelected} move={move} add={add} remove={remove} />
