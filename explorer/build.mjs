@@ -24,6 +24,8 @@ const parts = {
   style: look.outputFiles[0].text.trim(),
   script,
   hash: createHash("sha256").update(script, "utf8").digest("base64"),
+  // The bundle contains Preact, whose license goes with it.
+  notice: readFileSync(join(here, "node_modules/preact/LICENSE"), "utf8").trim(),
 };
 const page = readFileSync(join(here, "src/page.html"), "utf8");
 // A function as the replacement: a "$&" in the bundle is no pattern then.
