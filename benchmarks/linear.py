@@ -538,7 +538,7 @@ def short_table(record: Record) -> str:
     about = record["machine"]
     return (
         "`linear_cross_entropy` with `max_memory=2**26`, forward and backward: how many times faster than "
-        f"its peers, {record['threads']} threads of {about['cpu']}; all figures, with the default memory "
+        f"the baselines, {record['threads']} threads of {about['cpu']}; all figures, with the default memory "
         f"and for NumPy: [docs/performance-linear.md](docs/performance-linear.md).\n\n{table(head, rows)}"
     )
 
