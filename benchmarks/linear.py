@@ -377,8 +377,8 @@ def demands(record: Record) -> list[Demand]:
     best = min(t for name in PEERS if (t := median(record, name)))
     small = "lastlayer, 64 MiB"
     found = [
-        Demand("default budget / best peer", 1.0 if half else 1.05, over(record, "lastlayer", best)),
-        Demand("64 MiB / best peer", 1.0 if half else 1.25, over(record, small, best)),
+        Demand("default memory / best baseline", 1.0 if half else 1.05, over(record, "lastlayer", best)),
+        Demand("64 MiB / best baseline", 1.0 if half else 1.25, over(record, small, best)),
     ]
     chunk = {
         ("bfloat16", 32000): 10,
@@ -400,14 +400,14 @@ def demands(record: Record) -> list[Demand]:
         found.append(Demand(f"{name} / 1 product", most, over(record, name, "1 product")))
     if not half:
         found.append(
-            Demand(
-                "NumPy: a tenth of its memory / materialised", 1.0, over(record, NUMPY[1], NUMPY[2], "numpy")
-            )
+            Demand("NumPy: 1/10 of the memory / materialised", 1.0, over(record, NUMPY[1], NUMPY[2], "numpy"))
         )
     for name in OURS:
         one = record["memory"].get(name)
         if one and one[1]:
-            found.append(Demand(f"{name}: peak off the plan by", 0.1, abs(one[0] / one[1] - 1)))
+            found.append(
+                Demand(f"{name}: peak memory, difference from the plan", 0.1, abs(one[0] / one[1] - 1))
+            )
     e = record["torch"]["errors"]
     for i, what in ((1, "dx"), (2, "dW")):
         worst = max(e[name][i] for name in OURS)
@@ -428,15 +428,14 @@ def render(record: Record) -> str:
         f"{record['threads']} threads; lastlayer {about['lastlayer']} ({about['isa']}), Python "
         f"{about['python']}, NumPy {about['numpy']}, torch {about['torch']}, cut-cross-entropy "
         f"{about['cut-cross-entropy']}.\n",
-        "Loss and gradients of features and weight, from N x D features and V classes. All contenders ran in "
-        "turns in one process for each problem, each after an untimed run of its own, and after its answer "
-        f"had been compared with float64; times are medians of {' or '.join(runs)} runs, and only the ratios "
-        "of one line mean anything. Memory is the peak of a fresh process beyond its start "
-        'and beyond the gradients. "3 products" are the products of matrices alone, into memory that is '
-        "there: the floor of who computes no logit twice. torch chunked is "
-        "`torch.nn.functional.linear_cross_entropy` with its options; NumPy materialised is "
+        "The loss, and its gradients with respect to features and weight. A problem is named by N x D x V: "
+        "rows, features, classes. For each problem all implementations ran in turns in one process, each "
+        "after an untimed run and after its result had been compared with float64. Times are medians of "
+        f"{' or '.join(runs)} runs: compare them only within a row. Memory is the peak of a fresh process, "
+        'less its memory at the start and the gradients. "3 products" is the time of the matrix products '
+        "alone, into allocated memory: about the least time of computing each logit once. "
+        "torch chunked is `torch.nn.functional.linear_cross_entropy` with its options; NumPy materialised is "
         "`cross_entropy_grad` of `x @ weight.T` and two more products.\n",
-        "## Asked and got\n",
     ]
     rows = []
     for one in record["measured"]:
@@ -444,7 +443,10 @@ def render(record: Record) -> str:
             got = "-" if d.got is None else f"{d.got:.3g}"
             met = "-" if d.got is None else "yes" if d.got <= d.most else "**no**"
             rows.append([one["problem"], d.what, f"{d.most:.3g}", got, met])
-    parts.append(table(["problem", "what", "at most", "got", "met"], rows))
+    goals = [
+        "## Goals and results\n\nRatios of times, of memory and of errors.\n",
+        table(["problem", "ratio", "at most", "measured", "met"], rows),
+    ]
     parts.append("## Times\n\nMilliseconds, forward and backward.\n")
     names = [*LOSSES, "3 products"]
     parts.append(
@@ -478,7 +480,7 @@ def render(record: Record) -> str:
             ),
         )
     )
-    parts.append("## Memory\n\nMB beyond the start and the gradients; planned ones in brackets.\n")
+    parts.append("## Memory\n\nMB beyond the start and the gradients; in brackets the planned MB.\n")
     names = list(LOSSES)
     parts.append(
         table(
@@ -498,8 +500,8 @@ def render(record: Record) -> str:
         )
     )
     parts.append(
-        "## Error\n\nOf dx and of dW against float64, each as the norm of the difference over the norm, of "
-        "some rows and classes.\n"
+        "## Error\n\nThe relative errors of dx and dW against float64: the norm of the difference divided by "
+        "the norm, on a sample of rows and classes.\n"
     )
     parts.append(
         table(
@@ -518,7 +520,7 @@ def render(record: Record) -> str:
             ),
         )
     )
-    return "\n".join(parts)
+    return "\n".join([*parts, *goals])
 
 
 def short_table(record: Record) -> str:

@@ -324,22 +324,24 @@ def render(record: Record) -> str:
         f"Measured on {record['date']}: {about['cpu']}, {about['cores']} cores, {about['system']}; lastlayer "
         f"{about['lastlayer']} ({about['isa']}), Python {about['python']}, NumPy {about['numpy']}, torch "
         f"{about['torch']}, SciPy {about['scipy']}, scikit-learn {about['scikit-learn']}.\n",
-        "All contenders of one line ran in turns in one process; the figures are medians. Every answer was "
-        "compared with float64 before it was timed. `out=` was given to all who have it. The time of a line "
-        "on another machine, or in another run, is another time: compare within a line. SciPy, NumPy and "
-        "scikit-learn use one thread whatever they are given.\n",
-        "## Asked and got\n",
-        "How many times faster than the peer: the floor that was asked for, and what was measured.\n",
+        "All implementations in a row of a table were measured in turns in one process; the figures are "
+        "medians. Every result was compared with float64 before its time was measured. `out=` was passed to "
+        "every function that has it. Times differ between machines and between runs: compare them only within a "
+        "row. SciPy, NumPy and scikit-learn always use one thread.\n",
+    ]
+    goals = [
+        "## Goals and results\n",
+        "How many times faster than the baseline: the goal, and the measured ratio.\n",
     ]
     head = [
         "function",
         "problem",
-        "peer",
-        "asked",
-        *(f"got, {n} thread{'s' * (n > 1)}" for n in threads),
+        "baseline",
+        "goal",
+        *(f"measured, {n} thread{'s' * (n > 1)}" for n in threads),
         "met",
     ]
-    parts.append(
+    goals.append(
         table(
             head,
             (
@@ -355,14 +357,14 @@ def render(record: Record) -> str:
             ),
         )
     )
-    parts.append(
-        "The peer `memcpy` copies the scores to the result's memory (with several threads, the faster of "
-        "`np.copyto` and torch's `copy_`): 1 would be the speed of memory.\n"
+    goals.append(
+        "The baseline `memcpy` copies the scores to the result's memory (with several threads, the faster of "
+        "`np.copyto` and torch's `copy_`). A ratio of 1 is the speed of a copy.\n"
     )
     single = record["single"]
-    parts.append(
+    goals.append(
         table(
-            ["what", "at most", "got", "met"],
+            ["quantity", "at most", "measured", "met"],
             (
                 [
                     limit.what,
@@ -380,7 +382,8 @@ def render(record: Record) -> str:
     )
     parts += [
         "## Times\n",
-        "Milliseconds. GB/s counts each score once read, and once written by those who write.\n",
+        "Milliseconds. GB/s counts one read of each score, and one write where the result or the gradient "
+        "has the shape of the scores.\n",
     ]
     for function in FUNCTIONS:
         lines = [one for one in record["measured"] if one["function"] == function]
@@ -400,7 +403,7 @@ def render(record: Record) -> str:
             rows.append([*row, speed])
         parts.append(f"### `{function}`\n")
         parts.append(table(["problem", "threads", *names, "lastlayer, GB/s"], rows))
-    return "\n".join(parts)
+    return "\n".join([*parts, *goals])
 
 
 def short_table(record: Record) -> str:

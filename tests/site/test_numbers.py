@@ -44,16 +44,19 @@ def test_the_table_has_the_measured_numbers(pictures):
     exact = pictures.table("accuracy.md", "Declared and measured")
     worst = {
         name: max(
-            float(of(exact, dtype="float32", who=set_)[name]) for set_ in ("avx512", "avx2", "baseline")
+            float(of(exact, dtype="float32", implementation=set_)[name])
+            for set_ in ("avx512", "avx2", "baseline")
         )
         for name in ("`softmax`", "loss of a row")
     }
     assert loss[1].startswith(f"{worst['loss of a row']:.1f} ULP")
-    assert loss[2].startswith(of(exact, dtype="float32", who="torch")["loss of a row"] + " ULP")
+    assert loss[2].startswith(of(exact, dtype="float32", implementation="torch")["loss of a row"] + " ULP")
     assert softmax[1].startswith(f"{worst['`softmax`']:.1f} ULP")
-    softmax_of = [float(of(exact, dtype="float32", who=who)["`softmax`"]) for who in ("torch", "SciPy")]
+    softmax_of = [
+        float(of(exact, dtype="float32", implementation=who)["`softmax`"]) for who in ("torch", "SciPy")
+    ]
     assert softmax[2] == "{:.0f} ULP in PyTorch, {:.0f} in SciPy".format(*softmax_of)
-    declared = of(exact, dtype="float32", who="declared")
+    declared = of(exact, dtype="float32", implementation="declared")
     assert f"at most {declared['`softmax`']}," in softmax[1]
     assert f"at most {declared['loss of a row']}," in loss[1]
 

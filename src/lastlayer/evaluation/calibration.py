@@ -66,7 +66,7 @@ class Temperature:
         return f"T = {self.value:.6g} [{self.low:.6g}, {self.high:.6g}]"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it; infinities and NaN as text."""
+        """The values as JSON; infinities and NaN as text."""
         found: dict[str, Any] = {"schema": SCHEMA}
         for name, value in asdict(self).items():
             odd = isinstance(value, float) and value - value != 0
@@ -75,7 +75,7 @@ class Temperature:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Temperature:
-        """What `to_dict` gave.
+        """Read what `to_dict` returned.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class Temperature:
 
     @errors_of("Temperature.save")
     def save(self, path: Any) -> None:
-        """Write it as JSON; the file is never seen half-written."""
+        """Write it as JSON; an existing file stays until the new one is complete."""
         write_whole("path", os.fspath(path), json.dumps(self.to_dict(), indent=2).encode())
 
     @classmethod
@@ -142,7 +142,7 @@ def fit_temperature(
     invalid: str = "error",
     client: Any = None,
 ) -> Temperature:
-    """The temperature with the smallest log-loss on held-out logits and labels.
+    """Find the temperature with the smallest log-loss on held-out logits and labels.
 
     ::
 
@@ -151,16 +151,16 @@ def fit_temperature(
     Parameters
     ----------
     scores : array, table, batches or path
-        Logits, from where `evaluate` takes them; with ``weight`` features (N, D). Batches are read once for
-        each step: a list or a DataLoader, not a generator.
+        Logits, in any form that `evaluate` takes; features (N, D) if ``weight`` is given. Batches are read
+        once for each step: pass a list or a DataLoader, not a generator.
     kind : {"logits", "log-probabilities"}
-        What the scores are. Log-probabilities are logits too; of probabilities pass the logarithms.
+        What the scores are. Log-probabilities are logits too; for probabilities pass their logarithms.
     targets, label, columns, sample_weight, labels, axis, binary, ignore_index
         As in `evaluate`.
     invalid : {"error", "skip"}
-        A row with NaN or +inf is an error, or left out.
+        Whether a row with NaN or +inf is an error or is left out.
     progress : bool or function, optional
-        As in `evaluate`; it begins again with each pass over the data.
+        As in `evaluate`; it starts again with each pass over the data.
     weight, bias : array (V, D), array (V,), optional
         The logits are ``scores @ weight.T + bias``, computed some rows at a time.
     client : dask.distributed.Client, optional
@@ -169,8 +169,9 @@ def fit_temperature(
     Returns
     -------
     Temperature
-        ``float(t)`` is T, within [0.001, 1000]. It is the bound, and there is a warning, where the loss falls
-        all the way: every row right for T to 0, or no information for T to infinity.
+        ``float(t)`` is T, within [0.001, 1000]. T is one of these bounds, with a warning, if the loss has no
+        minimum between them: it falls as T goes to 0 if every row is right, and as T goes to infinity if the
+        logits do not predict the targets.
 
     Raises
     ------
@@ -184,7 +185,7 @@ def fit_temperature(
 
     Notes
     -----
-    One pass over the data for each step of Newton's method, some ten in all, in constant memory.
+    Each step of Newton's method is one pass over the data in constant memory; there are about ten steps.
     scikit-learn's ``beta`` is 1 / T.
 
     Examples
@@ -194,7 +195,7 @@ def fit_temperature(
     >>> rng = np.random.default_rng(0)
     >>> true = rng.normal(size=(2000, 3))
     >>> labels = (true + rng.gumbel(size=true.shape)).argmax(1)
-    >>> t = ll.fit_temperature(2.0 * true, labels)  # logits that are twice as sure as they should be
+    >>> t = ll.fit_temperature(2.0 * true, labels)  # logits that are twice too large
     >>> print(t)
     T = 1.90892 [1.77466, 2.06515]
     >>> bool(t.log_loss_after < t.log_loss_before)

@@ -58,11 +58,12 @@ def compare(
     invalid: str = "count",
     unknown: str = "error",
 ) -> Comparison:
-    """Differences of loss, accuracy and Brier score of two models on the same rows, with paired intervals.
+    """Compare loss, accuracy and Brier score of two models on the same rows, with paired intervals.
 
     ::
 
-        difference = sum w (x_b - x_a) / sum w        x: loss (nats), hit or Brier score of a row
+        difference = sum w (x_b - x_a) / sum w        x: loss (nats), correctness (0, 1) or Brier score of a
+        row
 
     Parameters
     ----------
@@ -70,14 +71,14 @@ def compare(
         The scores of both models, of the same rows in the same order; each as in `evaluate`, and one may be
         an array, the other a file. They are read side by side, a few rows at a time.
     targets : array or path, optional
-        As in `evaluate`; those that a holds itself, if not given. If b holds targets too, they have to be the
+        As in `evaluate`; by default the targets that a contains. If b contains targets too, they must be the
         same.
     kind, temperature : as in `evaluate`, or a pair of a's and b's
-        What the scores are; what divides logits.
+        What the scores are; the number that divides logits.
     label, columns, sample_weight, groups, documents, progress
-        As in `evaluate`; columns of facts are those of a.
+        As in `evaluate`; names of columns are those of a.
     columns_b : str or sequence of str, optional
-        The columns of b, if they have other names: both models may stand in one table or file.
+        The columns of b, if they have other names: both models may be in one table or file.
     axis, binary, labels, ignore_index, invalid, unknown
         As in `PairedTally`.
 
@@ -88,7 +89,7 @@ def compare(
     Raises
     ------
     ShapeError, DtypeError, OptionError, TargetError
-        If the rows or classes of a and b are not as many, among others.
+        For example if a and b differ in the number of rows or classes.
     ComparisonInterrupted
         After Ctrl-C; its ``tally`` has the rows so far, each counted once.
 

@@ -32,8 +32,8 @@ _GROUPS = 20  # shown
 class Comparison:
     """Two models, a and b, on the same rows; every difference is b minus a, with a 95 % interval.
 
-    A negative difference of the log-loss or the Brier score is in favour of b, and so is a positive one of
-    the accuracy. Comparisons of different rows add, with ``+`` or ``sum``.
+    b is better where the difference of the log-loss or the Brier score is negative, or that of the accuracy
+    positive. Comparisons of different rows can be added, with ``+`` or ``sum``.
 
     ::
 
@@ -86,7 +86,7 @@ class Comparison:
     __hash__ = None  # type: ignore[assignment]
 
     def numbers(self) -> dict[str, Any]:
-        """The numbers as JSON has them; infinities and NaN as text."""
+        """The numbers as values of JSON; infinities and NaN as text."""
         names = [f.name for f in fields(self) if f.name != "tally"]
         return {"schema": SCHEMA} | {name: plain(getattr(self, name)) for name in names}
 
@@ -104,7 +104,7 @@ class Comparison:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Comparison:
-        """What `to_dict` gave; anything else is an `OptionError`."""
+        """Read what `to_dict` returned; anything else is an `OptionError`."""
         schema = saved.get("schema") if isinstance(saved, dict) else None
         if schema != SCHEMA:
             raise OptionError("Comparison.from_dict", "schema", repr(schema), repr(SCHEMA))
@@ -112,12 +112,12 @@ class Comparison:
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Comparison:
-        """What `to_bytes` gave; anything else is an `OptionError`."""
+        """Read what `to_bytes` returned; anything else is an `OptionError`."""
         return comparison_of(PairedTally.from_bytes(text))
 
     @errors_of("Comparison.save_html")
     def save_html(self, path: Any, *, title: str | None = None) -> None:
-        """Write the report: one HTML file that needs nothing else; as `Evaluation.save_html` does."""
+        """Write the report, one self-contained HTML file, as `Evaluation.save_html` does."""
         from lastlayer.report.page import page_of
 
         from .writing import write_whole

@@ -27,7 +27,7 @@ Z = 1.959963984540054  # of a 95 % interval of the normal distribution
 
 
 class Estimate(NamedTuple):
-    """A number read from a sample: its value, standard error and 95 % interval (NaN where there is none)."""
+    """An estimate from a sample: its value, standard error and 95 % interval (NaN where there is none)."""
 
     value: float
     stderr: float = nan

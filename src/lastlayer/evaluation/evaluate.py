@@ -44,7 +44,7 @@ def evaluate(
     client: Any = None,
     **options: Any,
 ) -> Evaluation:
-    """Loss, accuracy, calibration and tables of scores and labels, in one pass and constant memory.
+    """Compute loss, accuracy, calibration and tables from scores and labels, in one pass and constant memory.
 
     Parameters
     ----------
@@ -55,28 +55,30 @@ def evaluate(
         DataFrame of Dask is evaluated where its chunks are computed: by threads or by a cluster.
     targets : array or path, optional
         Class indices, names of classes, dense or top-k targets; or the path of a file of them. Tables, .npz
-        and .safetensors files may hold their own, batches do.
+        and .safetensors files may contain the targets, batches always do.
     kind : {"logits", "probabilities", "log-probabilities"}
-        What the scores are. It is never guessed: a file that says otherwise is an error.
+        What the scores are; it is never guessed. A file that declares another kind is an error.
     label : str, optional
-        The column of the targets, "label" if not given; of an .npz or .safetensors file the array.
+        The name of the column of targets, "label" if not given; in an .npz or .safetensors file, of the
+        array.
     columns : str or sequence of str, optional
         The columns of the scores: one of fixed-size lists, or one for each class; by default those called
-        ``logit:<class>``, whose names are then the labels. Of an .npz or .safetensors file the array.
+        ``logit:<class>``, whose names are then the labels. In an .npz or .safetensors file, the name of the
+        array.
     sample_weight, groups, documents, n_bytes : array, or name of a column, optional
         As in `Tally.update`.
     progress : bool or function, optional
-        True shows a bar in a terminal (extra ``[cli]``); a function gets the rows so far, how many there are
-        (None if that is not known), and the bytes so far.
+        True shows a bar in a terminal (extra ``[cli]``); a function is called with the rows so far, the
+        number of all rows (None if unknown), and the bytes so far.
     checkpoint : path, optional
-        A file that an interrupted run goes on from. It is written every few seconds and at the end, never by
-        halves. That of other data or options is an error that names the difference. Not with Dask.
+        A file from which an interrupted run continues. It is written every few seconds and at the end, and is
+        always complete. A file of other data or options is an error that names the difference. Not with Dask.
     axis, binary, labels, options
         As in `Tally`.
     counted : function, optional
-        It gets the `Tally` of all rows, to be saved or added to others.
+        Called with the `Tally` of all rows, which can be saved or added to others.
     client : dask.distributed.Client, optional
-        Whose workers compute; by default those of Dask's active scheduler, for data of Dask.
+        The client whose workers compute. By default data of Dask are computed by Dask's active scheduler.
 
     Returns
     -------
@@ -86,7 +88,7 @@ def evaluate(
     Raises
     ------
     ShapeError, DtypeError, OptionError, TargetError
-        They name the row by its number among all.
+        The message has the number of the row among all rows.
     BackendError
         If a table is given and pyarrow is not installed.
     EvaluationInterrupted
@@ -95,9 +97,8 @@ def evaluate(
 
     See Also
     --------
-    Tally : the same in a loop of your own.
-    compare : two models on the same rows.
-    fit_temperature : calibrates.
+    Tally : the same in a loop of your own. compare : two models on the same rows. fit_temperature :
+    calibrates the logits.
 
     Examples
     --------

@@ -51,7 +51,7 @@ class ByClass:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The rows by their confidence: a reliability diagram."""
+    """The bins of a reliability diagram: the rows by their confidence."""
 
     edges: Floats  #: (B + 1,)
     weight: Floats  #: (B,)
@@ -61,31 +61,31 @@ class Calibration:
 
 @dataclass(frozen=True)
 class RankCounts:
-    """The rows by their target's rank: how many classes beat the target, 0 where the prediction is right.
+    """The rows by the rank of their target: how many classes rank above it; 0 if the prediction is right.
 
     ::
 
         top-(last_i + 1) accuracy = sum of weight_j for j <= i / `Evaluation.weight`
 
-    Ranks to 127 are counted one by one; the buckets above begin at ``128 * 2^(k/4)``, rounded up. Rows whose
-    label is no class and invalid rows have no rank: they are in no bucket, and the weights add up to less
-    than `Evaluation.weight`.
+    Ranks up to 127 are counted one by one; the buckets of larger ranks begin at ``128 * 2^(k/4)``, rounded
+    up. Invalid rows and rows whose label is not a class have no rank. They are in no bucket, so with them the
+    weights add up to less than `Evaluation.weight`.
     """
 
-    first: Ints  #: (B,): the least rank of each bucket
-    last: Ints  #: (B,): its largest, which is in it; at the end V - 1
-    weight: Floats  #: (B,): of its rows
+    first: Ints  #: (B,): the smallest rank of each bucket
+    last: Ints  #: (B,): the largest rank of each bucket, inclusive; of the last one V - 1
+    weight: Floats  #: (B,): the sum of the weights of its rows
 
 
 @dataclass(frozen=True)
 class Run:
-    """How an evaluation was computed: of what, when, and by which versions.
+    """How an evaluation was computed: from which data, when, and by which versions.
 
-    ``source`` is the path as it was given, ``"2 files of shards/*.npz"``, or an array:
-    ``"float32 array of shape (1000, 10)"``. ``n_bytes`` of scores were read, those before a checkpoint
-    included; None: nothing was read now.
-    ``seconds`` is the time of the call, ``started`` its begin in UTC (ISO 8601). ``versions`` has those of
-    "lastlayer", "Python" and "NumPy", and as "backend" what computed the rows, and on how many threads.
+    ``source`` is the path as it was given, ``"2 files of shards/*.npz"``, or an array: ``"float32 array of
+    shape (1000, 10)"``. ``n_bytes`` is how many bytes of scores were read, including those before a
+    checkpoint; None if nothing was read now. ``seconds`` is the time of the call, ``started`` its start in
+    UTC (ISO 8601). ``versions`` has those of "lastlayer", "Python" and "NumPy", and under "backend" the
+    backend and its number of threads.
     """
 
     source: str
@@ -106,14 +106,14 @@ class Evaluation:
         ece       = sum_b W_b / W |accuracy_b - confidence_b|                   mce: the largest of them
         skill     = 1 - log_loss / baseline     baseline: the loss of predicting the classes' frequencies
 
-    ``reliability - resolution + uncertainty`` is Murphy's decomposition of the mean of
-    (confidence - right)^2, up to how much the confidences within a bin differ.
+    ``reliability - resolution + uncertainty`` is Murphy's decomposition of the mean of (confidence -
+    right)^2, up to the differences of the confidences within a bin.
 
-    `undefined` names the numbers that are 0 / 0 here, which are NaN. `findings` are those of `check`.
+    `undefined` names the numbers that are 0 / 0, and so NaN. `findings` are those of `check`.
 
-    `run` says how `evaluate` computed it; `Tally.result` has none. It is in the JSON, and no part of ``==``:
-    the same rows give equal evaluations, and ``dataclasses.replace(evaluation, run=None).to_json()`` gives
-    them the same bytes.
+    `run` says how `evaluate` computed it; `Tally.result` has none. The JSON contains it, but ``==`` does not
+    compare it: the same rows give equal evaluations, and ``dataclasses.replace(evaluation,
+    run=None).to_json()`` is the same for them, byte by byte.
     """
 
     n: int  #: rows that count
@@ -125,10 +125,10 @@ class Evaluation:
     bits: Estimate  #: mean loss, bits
     perplexity: Estimate  #: exp of the mean loss
     document_perplexity: float  #: the mean over documents of each one's perplexity
-    bits_per_byte: Estimate  #: bits of all rows by their bytes of text
+    bits_per_byte: Estimate  #: bits of all rows divided by their bytes of text
     accuracy: Estimate  #: share of rows whose prediction is the target
     balanced_accuracy: float  #: the mean over the classes of their recall
-    top_k_accuracy: dict[int, Estimate]  #: by k: the target is among the k best
+    top_k_accuracy: dict[int, Estimate]  #: by k: share of rows whose target is in the top k
     mean_reciprocal_rank: Estimate  #: the mean of 1 / (rank + 1)
     matthews: float  #: Matthews' correlation of targets and predictions
     brier: Estimate  #: mean squared distance of probabilities and target
@@ -138,10 +138,10 @@ class Evaluation:
     ece: float  #: expected calibration error, bins of equal width
     mce: float  #: the largest error of a bin
     ece_equal_mass: float  #: the same as ece, bins of equal weight
-    ece_equal_mass_bound: float  #: how far it can be off
+    ece_equal_mass_bound: float  #: the largest possible error of `ece_equal_mass`
     classwise_ece: float | None  #: with classwise=True: the mean over the classes
     roc_auc: float | None  #: binary, or with classwise=True the mean over the classes, each against the rest
-    roc_auc_bound: float | None  #: how far it can be off; 0: exact
+    roc_auc_bound: float | None  #: the largest possible error of `roc_auc`; 0: exact
     average_precision: float | None  #: as `roc_auc`
     average_precision_bound: float | None  #: as `roc_auc_bound`
     mean_confidence: Estimate  #: of the largest probability
@@ -165,8 +165,8 @@ class Evaluation:
     hardest: list[tuple[int, float, int, int]]  #: row, loss, target, predicted
     labels: tuple[Any, ...] | None  #: names of the classes
     kind: str  #: of the scores
-    temperature: float  #: what logits were divided by
-    unknown_labels: tuple[str, ...] = ()  #: those that are no class
+    temperature: float  #: the number that divided the logits
+    unknown_labels: tuple[str, ...] = ()  #: labels that are not a class
     undefined: tuple[str, ...] = ()  #: names of the numbers that are 0 / 0
     notes: tuple[str, ...] = ()  #: what was left out, and why
     findings: tuple[Any, ...] = field(default=())  #: of `check`
@@ -182,7 +182,7 @@ class Evaluation:
     __hash__ = None  # type: ignore[assignment]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it; infinities and NaN as text."""
+        """The numbers as values of JSON; infinities and NaN as text."""
         return {"schema": SCHEMA} | {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
     def to_json(self, **options: Any) -> str:
@@ -223,23 +223,24 @@ class Evaluation:
     def save_html(
         self, path: Any, *, before: Any = None, comparison: Any = None, title: str | None = None
     ) -> None:
-        """Write the report: one HTML file with all numbers, tables and pictures, that needs nothing else.
+        """Write the report: one self-contained HTML file with all numbers, tables and pictures.
 
         Parameters
         ----------
         path : path
-            The file; it is never seen half-written.
+            The file. An existing file stays until the new one is complete.
         before : Evaluation, optional
-            Of the same rows before calibration, or before whatever changed: shown beside this one.
+            An evaluation of the same rows before calibration, or before another change; shown beside this
+            one.
         comparison : Comparison, optional
-            Of two models on these rows: a section of its own.
+            A comparison of two models on these rows; it becomes a section of the report.
         title : str, optional
             The heading, "Evaluation" if not given.
 
         Raises
         ------
         OptionError
-            For a path that cannot be written, and for an evaluation of other rows.
+            If the path cannot be written, or an evaluation is of other rows.
         ImportError
             Without Jinja2 or matplotlib (extra ``[report]``).
 

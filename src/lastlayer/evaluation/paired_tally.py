@@ -27,7 +27,7 @@ __all__ = ["PairedTally", "pair_of", "scores_of_model"]
 
 
 class PairedTally:
-    """Sums of the rows of two models, a and b, to which rows are added and which add to each other.
+    """Exact sums of two models, a and b: rows are added to it, and tallies can be added.
 
     ::
 
@@ -36,19 +36,19 @@ class PairedTally:
             tally.update(scores_a, scores_b, targets)
         print(Comparison.of(tally))
 
-    As those of `Tally` its sums are exact: they are the same whatever the split and order of the rows.
+    Its sums are exact, as those of `Tally`: they do not depend on the split and order of the rows.
 
     Parameters
     ----------
     classes : int
         V.
     kind : {"logits", "probabilities", "log-probabilities"}, or a pair of them
-        What the scores are, of both models or of a and of b. It is never guessed.
+        What the scores are, of both models, or of a and of b; it is never guessed.
     temperature : float, or a pair
         Divides logits.
     invalid : {"count", "skip"}
-        Rows with NaN or +inf count as wrong in that model and make its loss NaN; or rows that are invalid in
-        one of the models are left out of both, and counted.
+        "count": rows with NaN or +inf count as wrong in that model and make its loss NaN. "skip": rows that
+        are invalid in one of the models are left out of both, and only their number is kept.
     labels, ignore_index, axis, binary, unknown
         As in `Tally`.
 
@@ -199,7 +199,7 @@ class PairedTally:
     # --- files ----------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """The tally as JSON has it: plain lists, integers and text."""
+        """The tally as values of JSON: plain lists, integers and text."""
         return as_dict(self)
 
     def to_bytes(self) -> bytes:
@@ -208,12 +208,12 @@ class PairedTally:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> PairedTally:
-        """What `to_dict` gave; anything else is an `OptionError`."""
+        """Read what `to_dict` returned; anything else is an `OptionError`."""
         return restored(cls, saved)  # type: ignore[no-any-return]
 
     @classmethod
     def from_bytes(cls, text: bytes) -> PairedTally:
-        """What `to_bytes` gave; anything else is an `OptionError`."""
+        """Read what `to_bytes` returned; anything else is an `OptionError`."""
         return restored(cls, parsed("PairedTally", text))  # type: ignore[no-any-return]
 
 

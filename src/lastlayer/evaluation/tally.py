@@ -1,4 +1,4 @@
-"""`Tally`: the law of the row axis. In: scores and targets, some rows at a time. Out: sums that add.
+"""`Tally`: counts and sums over rows. In: scores and targets, some rows at a time. Out: sums that add.
 
 A tally holds integers and exact sums (`exact`), so it is the same whatever the split and order of the rows.
 Ratios are computed once, by `result`.
@@ -51,7 +51,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Tally:
-    """Counts and exact sums of an evaluation, to which rows are added and which add to each other.
+    """The counts and exact sums of an evaluation: rows are added to it, and tallies can be added.
 
     ::
 
@@ -65,15 +65,16 @@ class Tally:
     classes : int
         V.
     kind : {"logits", "probabilities", "log-probabilities"}
-        What scores are. It is never guessed.
+        What the scores are; it is never guessed.
     labels : sequence of V names, optional
-        Targets are names then; ``None``, NaN and "" are missing, and such rows ignored.
+        If given, targets are these names; ``None``, NaN and "" are missing targets, and their rows are
+        ignored.
     ignore_index : int or None
         Rows with this class index are ignored.
     axis : int
         The class axis of the scores.
     binary : bool
-        Scores are one number a row, that of class 1: shape (N,) or (N, 1).
+        The scores are one number for each row, that of class 1: shape (N,) or (N, 1).
     temperature : float
         Divides logits.
     top_k : ints
@@ -81,12 +82,13 @@ class Tally:
     bins : int
         Bins of equal width for the calibration error: bin i holds ``i / bins < c <= (i + 1) / bins``.
     classwise : bool
-        Whether the calibration error and the areas under the curves of each class against the rest are
-        wanted, which looks at every probability.
+        Whether to compute the calibration error and the areas under the curves of each class against the
+        rest. This reads every probability, so it is slower.
     invalid : {"count", "skip"}
-        Rows with NaN or +inf count as wrong and make the loss NaN; or they are left out, and counted.
+        "count": rows with NaN or +inf count as wrong and make the loss NaN. "skip": they are left out, and
+        only their number is kept.
     unknown : {"error", "wrong"}
-        A label that is no class is an error; or its row counts as wrong, without a loss.
+        "error": a label that is not a class is an error. "wrong": its row counts as wrong, and has no loss.
 
     Examples
     --------
@@ -168,12 +170,14 @@ class Tally:
         n_bytes : array (...) of ints, optional
             The bytes of text that each row stands for: ``bits_per_byte`` is divided by their sum.
         groups, documents : array (...), optional
-            A name or number of each row: results by group; errors that know that the rows of a document
-            depend on each other, and ``document_perplexity``.
+            A name or number for each row. ``groups`` give results by group. ``documents`` give
+            ``document_perplexity``, and standard errors that allow for the dependence of rows of one
+            document.
         positions : array (...) of ints, optional
-            The position in its text; by default that along the last row axis, if there is more than one.
+            The position of each row in its text; by default its position along the last row axis, if there is
+            more than one.
         rows : array (...) of ints, optional
-            Numbers of the rows among all, for ``hardest``.
+            The number of each row among all rows, for ``hardest``.
 
         Raises
         ------
@@ -202,7 +206,7 @@ class Tally:
     def update_linear(
         self, x: Any, weight: Any, targets: Any, *, bias: Any = None, max_memory: Any = None, **more: Any
     ) -> None:
-        """Add rows of ``x @ weight.T + bias`` without these logits; class indices or names as targets.
+        """Add rows of logits ``x @ weight.T + bias``, not materialized; targets are indices or names.
 
         ``more``: `sample_weight`, `n_bytes`, `groups`, `documents`, `positions` and `rows` as in `update`.
         """
@@ -226,8 +230,8 @@ class Tally:
     def update_stats(self, stats: RowStats, targets: Any, **more: Any) -> None:
         """Add rows whose `RowStats` are known.
 
-        They are those of ``row_stats(logits, targets, temperature=...)`` with the tally's temperature, the
-        same targets, and without smoothing: what they were made with cannot be seen.
+        Compute them by ``row_stats(logits, targets, temperature=...)`` with the tally's temperature, the same
+        targets, and without smoothing. This is not checked, since a `RowStats` does not hold its options.
 
         ``more``: `sample_weight`, `n_bytes`, `groups`, `documents`, `positions` and `rows` as in `update`.
         """
@@ -377,7 +381,7 @@ class Tally:
     # --- files ----------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """The tally as JSON has it: plain lists, integers and text."""
+        """The tally as values of JSON: plain lists, integers and text."""
         return as_dict(self)
 
     def to_bytes(self) -> bytes:
@@ -386,12 +390,12 @@ class Tally:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Tally:
-        """What `to_dict` gave; anything else is an `OptionError`."""
+        """Read what `to_dict` returned; anything else is an `OptionError`."""
         return restored(cls, saved)  # type: ignore[no-any-return]
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Tally:
-        """What `to_bytes` gave; anything else is an `OptionError`."""
+        """Read what `to_bytes` returned; anything else is an `OptionError`."""
         return restored(cls, parsed("Tally", text))  # type: ignore[no-any-return]
 
     def result(self) -> Evaluation:
