@@ -326,8 +326,8 @@ def render(record: Record) -> str:
         f"{about['torch']}, SciPy {about['scipy']}, scikit-learn {about['scikit-learn']}.\n",
         "All implementations in a row of a table were measured in turns in one process; the figures are "
         "medians. Every result was compared with float64 before its time was measured. `out=` was passed to "
-        "every function that has it. Times differ between machines and between runs: compare them only within a "
-        "row. SciPy, NumPy and scikit-learn always use one thread.\n",
+        "every function that has it. Times differ between machines and between runs: compare them only "
+        "within a row. SciPy, NumPy and scikit-learn always use one thread.\n",
     ]
     goals = [
         "## Goals and results\n",

@@ -62,8 +62,7 @@ def compare(
 
     ::
 
-        difference = sum w (x_b - x_a) / sum w        x: loss (nats), correctness (0, 1) or Brier score of a
-        row
+        difference = sum w (x_b - x_a) / sum w      x: loss (nats), Brier score, or 1 for a right row, else 0
 
     Parameters
     ----------

@@ -97,8 +97,9 @@ def evaluate(
 
     See Also
     --------
-    Tally : the same in a loop of your own. compare : two models on the same rows. fit_temperature :
-    calibrates the logits.
+    Tally : the same in a loop of your own.
+    compare : two models on the same rows.
+    fit_temperature : calibrates the logits.
 
     Examples
     --------

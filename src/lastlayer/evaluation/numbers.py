@@ -81,11 +81,11 @@ class RankCounts:
 class Run:
     """How an evaluation was computed: from which data, when, and by which versions.
 
-    ``source`` is the path as it was given, ``"2 files of shards/*.npz"``, or an array: ``"float32 array of
-    shape (1000, 10)"``. ``n_bytes`` is how many bytes of scores were read, including those before a
-    checkpoint; None if nothing was read now. ``seconds`` is the time of the call, ``started`` its start in
-    UTC (ISO 8601). ``versions`` has those of "lastlayer", "Python" and "NumPy", and under "backend" the
-    backend and its number of threads.
+    ``source`` is the path as it was given, ``"2 files of shards/*.npz"``, or an array:
+    ``"float32 array of shape (1000, 10)"``. ``n_bytes`` is how many bytes of scores were read, including
+    those before a checkpoint; None if nothing was read now. ``seconds`` is the time of the call, ``started``
+    its start in UTC (ISO 8601). ``versions`` has those of "lastlayer", "Python" and "NumPy", and under
+    "backend" the backend and its number of threads.
     """
 
     source: str
