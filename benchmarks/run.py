@@ -441,8 +441,8 @@ def short_table(record: Record) -> str:
     ]
     return (
         f"How many times faster, {first} thread of {about['cpu']} ({about['isa']}), torch "
-        f"{about['torch']}, SciPy {about['scipy']}; all figures, two threads, 16-bit floats and what was "
-        f"asked: [docs/performance.md](docs/performance.md).\n\n{table(head, rows)}"
+        f"{about['torch']}, SciPy {about['scipy']}; all figures, two threads and 16-bit floats: "
+        f"[docs/performance.md](docs/performance.md).\n\n{table(head, rows)}"
     )
 
 
