@@ -1,4 +1,4 @@
-"""Pictures of evaluations and comparisons, one class each, by the conventions of scikit-learn's Displays.
+"""Figures of evaluations and comparisons, one class each, with the conventions of scikit-learn's Displays.
 
 They need matplotlib: the extra ``lastlayer[plot]``. ``import lastlayer`` does not import this package, and
 importing this package does not import matplotlib.

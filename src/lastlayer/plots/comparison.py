@@ -20,9 +20,10 @@ _ALL = "all rows"
 class ComparisonDisplay(Display):
     """The differences of log-loss, accuracy and Brier score, b minus a, with 95 % intervals.
 
-    A difference is green where its interval is in favour of b, red where it is in favour of a, and dark where
-    it holds 0. On a new figure each number has axes of its own, with a line for each group, the largest
-    difference of the log-loss at the top, at most 60. On given axes the differences of all rows are plotted.
+    A difference is green if its whole interval is in favour of b, red if it is in favour of a, and dark if
+    the interval contains 0. On a new figure each number has its own axes, with a line for each of up to 60
+    groups, the largest difference of the log-loss at the top. On given axes only the differences of all rows
+    are plotted.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class ComparisonDisplay(Display):
     Attributes
     ----------
     ax_, figure_ : the axes and the figure of matplotlib
-    axes_ : list of the axes of each number; of given axes, these
+    axes_ : list of the axes of each number, or of the given axes
     order_ : list of the groups, the largest difference of the log-loss first
     points_, intervals_ : lists of artists, number by number
     shown_ : list of (artist, text), one for each value

@@ -1,4 +1,4 @@
-"""The histogram of confidence. In: bins of confidence. Out: of each a bar of right and one of wrong rows."""
+"""The histogram of confidence. In: bins of confidence. Out: for each bin, bars of right and wrong rows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["ConfidenceDisplay"]
 
 
 class ConfidenceDisplay(Display):
-    """How many rows the model is how confident of, and how many of them it has right.
+    """The histogram of confidence: the rows of each bin, split into right and wrong predictions.
 
-    Of more than 100 bins neighbours are joined; the table has all.
+    More than 100 bins are merged with their neighbours; the table has all bins.
 
     Parameters
     ----------
     edges : array (B + 1,)
-        Of the bins of confidence.
+        The edges of the bins of confidence.
     weight, accuracy : arrays (B,)
         Sum of the weights and accuracy of each bin; NaN in an empty bin.
     mean_confidence, mean_accuracy : float, optional

@@ -27,22 +27,22 @@ _LISTED = 200  # pairs in the table
 
 
 class ConfusionDisplay(Display):
-    """Where the rows of each class go: the share of a target's rows that each class is predicted for.
+    """The confusion matrix: for each target, the share of its rows for which each class is predicted.
 
     ::
 
         share[t, p] = rows of target t with prediction p / rows of target t
 
-    Classes stand in an order in which those that are confused are neighbours (average linkage; SciPy). Up to
-    60 classes are drawn as cells, right ones in one colour and wrong ones in another, up to 30 with their
-    shares in percent. More classes are drawn as an image of the wrong rows alone, of at most 250 x 250
-    blocks, with a circle around the largest pairs; of more than 1000 classes, the 1000 with
-    the most wrong rows.
+    Classes are ordered such that classes that are often confused are neighbours (average linkage; SciPy). Up
+    to 60 classes are drawn as cells, right predictions in one colour and wrong ones in another; up to 30
+    classes also have their shares in percent. More classes are drawn as an image of the wrong rows alone, of
+    at most 250 x 250 blocks, with a circle around the largest pairs. With more than 1000 classes, the 1000
+    with the most wrong rows are drawn.
 
     Parameters
     ----------
     confusion : array (V, V), or list of (target, predicted, weight), or None
-        As `Evaluation.confusion`; None where there were too many pairs.
+        As `Evaluation.confusion`; None if there were too many pairs.
     support : array (V,)
         The sum of the weights of each target's rows.
     labels : sequence of V names, optional

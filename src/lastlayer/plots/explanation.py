@@ -19,7 +19,7 @@ _ALL, _MOST = 40, 20  # classes that are all shown; how many of more
 class ExplanationDisplay(Display):
     """The probabilities of one row, its target, and on a new figure the gradient beside them.
 
-    Of more than 40 classes the 20 most probable ones and the target are shown.
+    With more than 40 classes, the 20 most probable ones and the target are shown.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class ExplanationDisplay(Display):
     targets : array (V,), optional
         The effective target t.
     gradient : array (V,), optional
-        The derivatives of the loss in the logits.
+        The derivatives of the loss with respect to the logits.
     target : int, optional
         The true class.
     labels : sequence of V names, optional

@@ -18,7 +18,7 @@ _SHOWN = 60  # groups
 class GroupDisplay(Display):
     """The mean loss and the accuracy of each group, with 95 % intervals; the largest loss is at the top.
 
-    Of more than 60 groups the 60 with the largest loss are shown. On given axes the loss alone is plotted.
+    With more than 60 groups, the 60 with the largest loss are shown. On given axes only the loss is plotted.
 
     Parameters
     ----------

@@ -22,8 +22,8 @@ _ROOM = 1.18  # of the longest bar: the numbers of rows stand beside it
 class LossByClassDisplay(Display):
     """The mean loss of the rows of each class, the largest at the top, with the number of rows.
 
-    Of more than 60 classes the 30 with the largest loss are shown, and beside them, on a new figure, the
-    distribution of all. Classes without rows have no loss.
+    With more than 60 classes, the 30 with the largest loss are shown, and on a new figure also the
+    distribution of the losses of all classes. Classes without rows have no loss.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class LossByClassDisplay(Display):
     order_ : array
         The classes that have a loss, the largest first.
     bars_, texts_ : lists: a bar and a number of rows for each class that is shown
-    histogram_ : list of bars: how many classes have which loss
+    histogram_ : list of bars: the number of classes by loss
     shown_ : list of (artist, text), one for each value
 
     Examples

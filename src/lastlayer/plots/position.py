@@ -22,15 +22,16 @@ _POINTS = 64  # positions that each have a point; of more, means over neighbours
 class PositionDisplay(Display):
     """The mean loss of the rows at each position of the last row axis, such as that of a token in its text.
 
-    More than 64 positions are one thin line, and over it the means of 64 ranges of positions; the line of
-    more than 4096 positions is one of means too. Infinite losses are left out of the picture.
+    More than 64 positions are drawn as a thin line, with the means of 64 ranges of positions above it. With
+    more than 4096 positions the line is one of means, too. Infinite losses are not drawn.
 
     Parameters
     ----------
     loss : array (L,)
         Mean loss at each position, in nats; NaN without rows.
     stderr, weight : arrays (L,), optional
-        The standard error of each, and the weight of its rows: for 95 % intervals, and for means of ranges.
+        The standard error at each position, and the weight of its rows: for 95 % intervals, and for means of
+        ranges.
     mean : float, optional
         The mean loss of all rows.
 

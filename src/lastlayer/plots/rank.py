@@ -17,19 +17,19 @@ _EDGES = np.unique(np.ceil(2.0 ** (np.arange(0, 4 * 40) / 4)).astype(np.int64)) 
 
 
 class RankDisplay(Display):
-    """How many rows have their target at which place among the classes; place 1 is the prediction.
+    """The number of rows by the place of their target among the classes; place 1 is the prediction.
 
-    With more than 20 classes bars from place 9 on are of several places, four bars for each doubling, and
-    both axes are logarithmic.
+    With more than 20 classes, each bar from place 9 on stands for several places (four bars for each
+    doubling), and both axes are logarithmic.
 
     Parameters
     ----------
     first, last : arrays (B,)
-        The least and the largest rank of each bucket; rank 0 is the best.
+        The smallest and the largest rank of each bucket; rank 0 is the best.
     weight : array (B,)
         The sum of the weights of the rows of each bucket.
     total : float
-        The sum of the weights of all rows: those of invalid rows and unknown labels too, which have no rank.
+        The sum of the weights of all rows, including invalid rows and unknown labels, which have no rank.
     classes : int
         V.
 

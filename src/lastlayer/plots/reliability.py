@@ -21,7 +21,7 @@ _STRIP = 0.15  # of the height, for the bars on the user's axes
 class ReliabilityDisplay(Display):
     """Accuracy against confidence, bin by bin, with 95 % intervals; below, the share of rows of each bin.
 
-    Of more than 100 bins neighbours are joined; the table has all.
+    More than 100 bins are merged with their neighbours; the table has all bins.
 
     ::
 
@@ -30,7 +30,7 @@ class ReliabilityDisplay(Display):
     Parameters
     ----------
     edges : array (B + 1,)
-        Of the bins of confidence.
+        The edges of the bins of confidence.
     weight, confidence, accuracy : arrays (B,)
         Sum of the weights, mean confidence and accuracy of each bin; the last two are NaN in an empty bin.
     after : ReliabilityDisplay, optional
@@ -86,7 +86,7 @@ class ReliabilityDisplay(Display):
         return cls(edges=c.edges, weight=c.weight, confidence=c.confidence, accuracy=c.accuracy, after=after)
 
     def plot(self, ax: Any = None) -> ReliabilityDisplay:
-        """Plot on ``ax``, or on a new figure, which has a strip of its own for the shares."""
+        """Plot on ``ax``, or on a new figure, which has separate axes for the shares."""
         layout: dict[str, Any] = {"nrows": 2, "sharex": True, "height_ratios": [4, 1]}
         with axes(self, ax, **layout) as (main, others):
             self.strip_ax_ = others[0] if others else main

@@ -34,9 +34,9 @@ class TopKDisplay(Display):
     k, accuracy : arrays (K,)
         The curve, by increasing k.
     estimates : mapping from k to (value, stderr, low, high), optional
-        The k with intervals of their own, as `Evaluation.top_k_accuracy`.
+        Accuracies with their own intervals, as `Evaluation.top_k_accuracy`.
     n : float, optional
-        Rows, as many as make the intervals of the curve; of weighted rows the effective number.
+        The number of rows, for the intervals of the curve; the effective number if rows are weighted.
     classes : int
         V.
 

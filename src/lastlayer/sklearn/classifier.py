@@ -50,41 +50,41 @@ class SoftmaxClassifier(LinearClassifier):
         The inverse of the penalty's strength; ``numpy.inf`` for no penalty.
     fit_intercept : bool
     class_weight : dict, "balanced" or None
-        A factor for the weight of the rows of each class; "balanced" gives all classes the same weight in
-        sum. Classes that a dict leaves out have the factor 1.
+        A factor for the weight of the rows of each class; "balanced" gives all classes the same total weight.
+        Classes that are missing from a dict have the factor 1.
     label_smoothing : float in [0, 1)
         The part of a row's target that is spread evenly over all classes.
     solver : {"auto", "lbfgs", "newton-cg"}
-        L-BFGS with a metric, or Newton's method by conjugate gradients; "auto" chooses by the size of X.
+        Preconditioned L-BFGS, or Newton's method with conjugate gradients; "auto" chooses by the size of X.
     tol : float
-        The largest entry of F's gradient at the end.
+        A fit ends when no entry of F's gradient exceeds it in absolute value.
     max_iter : int
         The largest number of steps.
     warm_start : bool
-        Begin at the weights of the last fit. Classes that are new begin at zero, and those that are no
-        longer among the labels are left out. A dense X with far more features than rows (N < 0.7 D) is
-        fitted in other coordinates, from the start.
+        Start from the weights of the last fit. New classes start from zero; classes that are no longer among
+        the labels are left out. A dense X with far more features than rows (N < 0.7 D) is fitted in other
+        coordinates, from the start.
     max_memory : float, optional
-        Bytes that a fit may use beyond X, the weights and the steps that L-BFGS remembers; by default
+        Bytes that a fit may use in addition to X, the weights and the steps that L-BFGS stores; by default
         256 MiB.
     random_state : int, RandomState or None
-        For the rows that samples are made of. The result depends on it only within ``tol``.
+        The seed for choosing samples of rows. The result depends on it only within ``tol``.
     verbose : int
-        1 prints a line for each step, with the loss and the gradient norm; 2 draws a bar with both, where
-        stderr is a terminal (extra ``[cli]``), and else prints the lines.
+        1 prints a line for each step, with the loss and the gradient norm. 2 shows them in a progress bar if
+        stderr is a terminal (extra ``[cli]``), and otherwise prints the lines.
     checkpoint : str or path, optional
-        A file that the weights are written to every few seconds and at the end, whole or not at all. If it
-        exists, `fit` goes on from it: an interrupted fit loses no more than those seconds, and ends at the
-        same ``tol``, not by the same steps. It has to be of the same problem: shape of X, labels, sum of
+        A file to which the weights are written every few seconds and at the end; it is always complete. If it
+        exists, `fit` continues from it. So an interrupted fit loses no more than these seconds; it reaches
+        the same ``tol``, by different steps. The file must be of the same problem: shape of X, labels, sum of
         weights, ``C`` and the other options that the minimum depends on. ``n_iter_`` and ``max_iter`` count
-        all steps. Remove the file to begin again.
+        all steps. Remove the file to start again.
 
     Attributes
     ----------
-    coef_ : float64 array (V, D), of two classes (1, D)
-    intercept_ : float64 array (V,), of two classes (1,)
+    coef_ : float64 array (V, D), for two classes (1, D)
+    intercept_ : float64 array (V,), for two classes (1,)
     classes_ : array (V,)
-        The labels in order; 0 to V - 1 if ``y`` was probabilities.
+        The sorted labels; 0 to V - 1 if ``y`` was probabilities.
     n_iter_ : int
         Steps over all rows.
     loss_ : float
@@ -108,9 +108,9 @@ class SoftmaxClassifier(LinearClassifier):
     and float16 in float32; sums and weights are float64. So a memory map (``numpy.load(..., mmap_mode="r")``)
     may be larger than memory. Integers and other dtypes are converted to float64 as a whole.
 
-    Small problems (N D V at most 65 536) with a finite C are fitted until the gradient is lost in rounding,
-    which takes no time: so neither the order of the rows shows in the result, nor whether a row is repeated
-    or has a weight.
+    Small problems (N D V at most 65 536) with a finite C are fitted until the gradient is as small as its
+    rounding error, which takes little time. So the result does not depend on the order of the rows, or on
+    whether a row is repeated or has a weight.
 
     Examples
     --------
@@ -170,8 +170,8 @@ class SoftmaxClassifier(LinearClassifier):
         ----------
         X : array or CSR matrix (N, D)
             Arrays in memory or mapped files of float16, float32 or float64 are not copied. Or a Dask array
-            (extra ``[dask]``) in chunks of rows: sums over its chunks are computed where they are, and with
-            a client of ``dask.distributed`` the workers keep them in their memory until the fit ends.
+            (extra ``[dask]``) in chunks of rows: sums over its chunks are computed where the chunks are, and
+            with a client of ``dask.distributed`` the workers keep the chunks in memory until the fit ends.
         y : array (N,), or float array (N, V)
             Labels; or the probabilities of the classes 0 to V - 1, with a sum of 1 in each row.
         sample_weight : array (N,), optional
@@ -185,8 +185,8 @@ class SoftmaxClassifier(LinearClassifier):
         ------
         ValueError, TypeError
             `lastlayer.OptionError`, `lastlayer.ShapeError`, `lastlayer.TargetError` and
-            `lastlayer.DtypeError` are of these: for NaN or infinity in X (with the row and the column), for
-            targets that are no labels or probabilities, and for a single class.
+            `lastlayer.DtypeError` are subclasses of these. They are raised for NaN or infinity in X (with the
+            row and the column), for targets that are not labels or probabilities, and for a single class.
 
         Warns
         -----

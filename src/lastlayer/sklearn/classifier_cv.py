@@ -57,45 +57,45 @@ class _Best(NamedTuple):
 
 
 class SoftmaxClassifierCV(LinearClassifier):
-    """A `SoftmaxClassifier` whose C has the best score in cross-validation.
+    """A `SoftmaxClassifier` whose C is chosen by cross-validation.
 
-    Each fold is fitted along the path of C, from a strong penalty to a weak one, and every fit begins where
-    the last one ended. Then all rows are fitted with the best C.
+    Each fold is fitted along the path of C, from a strong penalty to a weak one, and every fit starts from
+    the weights of the previous one. Then all rows are fitted with the best C.
 
     Parameters
     ----------
     Cs : int, or array of floats
-        How many values between 1e-4 and 1e4, evenly spaced on a logarithmic scale; or the values.
+        The number of values between 1e-4 and 1e4, evenly spaced on a logarithmic scale; or the values.
     cv : int, or a splitter of scikit-learn
         The folds; an int means `sklearn.model_selection.StratifiedKFold`, for probabilities as targets
         `KFold`.
     scoring : str, callable or None
-        A scorer of scikit-learn; None for the log-loss, negative, weighted by ``sample_weight``. Other
-        scorers get a copy of the rows that a fold holds out.
+        A scorer of scikit-learn; None for the negative log-loss, weighted by ``sample_weight``. Other scorers
+        get a copy of the rows that a fold holds out.
     fit_intercept, class_weight, label_smoothing, solver, tol, max_iter, warm_start, max_memory, random_state
-        As in `SoftmaxClassifier`. "balanced" class weights are those of all rows. A warm start begins
-        each fold at the last fit's weights.
+        As in `SoftmaxClassifier`. "balanced" class weights are those of all rows. With a warm start each fold
+        starts from the last fit's weights.
     verbose : int
         1 prints a line for each C, 2 also one for each step.
 
     Attributes
     ----------
     scores_ : array (n_folds, n_Cs)
-        Larger is better.
+        The score of each fold for each C; larger is better.
     Cs_ : array (n_Cs,)
         In ascending order: from the strongest penalty to the weakest.
     C_ : float
-        That of the best mean score; of equal ones the smallest.
+        The C with the best mean score; the smallest one if several are equal.
     coef_, intercept_, classes_, n_iter_, loss_, gradient_norm_, n_features_in_, feature_names_in_
-        As in `SoftmaxClassifier`, of the fit to all rows.
+        As in `SoftmaxClassifier`, for the fit to all rows.
 
     See Also
     --------
-    sklearn.linear_model.LogisticRegressionCV : whose ``scoring=None`` is the accuracy.
+    sklearn.linear_model.LogisticRegressionCV : its ``scoring=None`` is the accuracy.
 
     Notes
     -----
-    A class that is absent from the rows of a fold keeps its column: its probability there is close to 0.
+    A class that is absent from the training rows of a fold keeps its column, with probabilities close to 0.
 
     Examples
     --------
@@ -148,7 +148,7 @@ class SoftmaxClassifierCV(LinearClassifier):
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> SoftmaxClassifierCV:  # noqa: N803
-        """Choose C, and fit all rows with it.
+        """Choose C, and fit to all rows with it.
 
         Parameters
         ----------
@@ -164,7 +164,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         Warns
         -----
         ConvergenceWarning
-            As `SoftmaxClassifier.fit`; and once for all fits of folds that did not reach ``tol``.
+            As in `SoftmaxClassifier.fit`; and one warning for all fits of folds that did not reach ``tol``.
         """
         split_params, score_params = self._routed(sample_weight, params)
         data = training_data(self, X, y, sample_weight)
@@ -183,7 +183,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         return self
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
-        """The score of the predictions by ``scoring``: without one the log-loss, negative.
+        """The score of the predictions by ``scoring``; by default the negative log-loss.
 
         Parameters
         ----------
@@ -210,12 +210,12 @@ class SoftmaxClassifierCV(LinearClassifier):
         Parameters
         ----------
         ax : axes of matplotlib, optional
-            Without them a new figure is made.
+            By default a new figure is made.
 
         Returns
         -------
         PathDisplay
-            With ``ax_``, ``figure_``, ``lines_`` (one a fold) and ``line_`` (their mean).
+            It has ``ax_``, ``figure_``, ``lines_`` (one for each fold) and ``line_`` (their mean).
         """
         check_is_fitted(self)
         name = "-log-loss" if self.scoring is None else str(getattr(self.scoring, "__name__", self.scoring))

@@ -36,14 +36,14 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Returns
         -------
-        array (N, V), of two classes (N,)
+        array (N, V), for two classes (N,)
             In the dtype of X: float32 for float32 and float16, else float64. `calibrate` does not change it.
         """
         return self._head("decision_function", X).decision()
 
     @maps_blocks
     def predict_proba(self, X: Any) -> Any:  # noqa: N803
-        """The probability of each class: the softmax of the logits, after `calibrate` of the logits over T.
+        """The softmax of the logits; after `calibrate`, of the logits divided by T.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @maps_blocks
     def predict(self, X: Any) -> Any:  # noqa: N803
-        """The most probable class of each row; of many classes the logits are not materialized.
+        """The most probable class of each row; with many classes the logits are not materialized.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels : array (N, k)
             The most probable first.
         probabilities : array (N, k)
-            Those of `predict_proba`.
+            As in `predict_proba`.
         """
         head = self._head("predict_top_k", X)
         with errors_of(f"{type(self).__name__}.predict_top_k"):
@@ -106,7 +106,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.classes_[indices], probabilities
 
     def calibrate(self, X: Any, y: Any) -> Any:  # noqa: N803
-        """Find the temperature T of the smallest log-loss on data that the classifier was not fitted to.
+        """Find the temperature T with the smallest log-loss on data to which the classifier was not fitted.
 
         From then on `predict_proba`, `predict_log_proba` and `predict_top_k` divide the logits by T;
         `decision_function` and `predict` do not change. `fit` removes T again.
@@ -139,7 +139,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def save(self, path: Any) -> None:
-        """Write the fitted classifier to a safetensors file, from which `load` makes it again.
+        """Write the fitted classifier to a safetensors file, which `load` reads.
 
         The file has the tensors ``coef``, ``intercept`` and ``classes`` (names are in the metadata), and as
         metadata the options, the names of the features and the temperature: no pickle. An existing file
@@ -162,7 +162,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, path: Any) -> Any:
-        """Read a classifier that `save` wrote; it predicts the same bits.
+        """Read a classifier that `save` wrote; its predictions are bitwise equal.
 
         Parameters
         ----------

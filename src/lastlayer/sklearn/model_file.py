@@ -1,7 +1,7 @@
-"""Fitted classifiers in files of safetensors. In: an estimator, or a file by whomever. Out: the other.
+"""Fitted classifiers in files of safetensors. In: an estimator, or a file from any source. Out: the other.
 
-Arrays are tensors; all else is JSON in the file's metadata, so nothing in a file is executed. What a file
-holds is checked before it is believed: names, types, shapes, and that every weight is finite.
+Arrays are tensors; all else is JSON in the file's metadata, so nothing in a file is executed. The content of
+a file is checked before it is used: names, types, shapes, and that every weight is finite.
 """
 
 from __future__ import annotations

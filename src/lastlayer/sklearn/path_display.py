@@ -1,4 +1,4 @@
-"""A picture of cross-validation. In: the scores of folds along C. Out: lines on the axes of matplotlib."""
+"""A figure of cross-validation. In: the scores of folds along C. Out: lines on the axes of matplotlib."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PathDisplay:
     Attributes
     ----------
     ax_, figure_ : the axes and the figure of matplotlib
-    lines_ : list of lines, one a fold
+    lines_ : list of lines, one for each fold
     line_ : the line of the mean
     """
 

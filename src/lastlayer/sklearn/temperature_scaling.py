@@ -27,19 +27,19 @@ class TemperatureScaling(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  #
 
     ::
 
-        predict_proba(X) = softmax(logits / T)        predict: that of the classifier
+        predict_proba(X) = softmax(logits / T)        predict: as the classifier
 
-    It wraps a classifier, as `sklearn.calibration.CalibratedClassifierCV` does, so that it stands in a
-    pipeline, a search or `cross_val_score` in the place of the classifier. For logits that are already
-    computed use `lastlayer.fit_temperature`.
+    It wraps a classifier, as `sklearn.calibration.CalibratedClassifierCV` does, and can replace it in a
+    pipeline, a search or `cross_val_score`. For logits that are already computed use
+    `lastlayer.fit_temperature`.
 
     Parameters
     ----------
     estimator : classifier, optional
-        With ``decision_function`` or ``predict_proba``; a logistic regression by default. It is fitted to
-        all data, and T to the logits of each fold from a copy that was fitted to the other folds. A fitted
-        classifier is left as it is in ``FrozenEstimator(classifier)``: T is then fitted to all of ``X``,
-        which should be data that the classifier has not seen.
+        With ``decision_function`` or ``predict_proba``; a logistic regression by default. It is fitted to all
+        data. T is fitted to the logits of each fold, computed by a copy that was fitted to the other folds.
+        Pass ``FrozenEstimator(classifier)`` to keep a fitted classifier: T is then fitted to all of ``X``,
+        which should be data to which the classifier was not fitted.
     cv : int, or a splitter of scikit-learn
         The folds.
 
@@ -52,10 +52,11 @@ class TemperatureScaling(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  #
 
     Notes
     -----
-    The logits are those of ``decision_function``; of two classes, where it is one number x a row, (0, x).
-    scikit-learn's calibration takes (-x, x) there, and its ``beta_`` is 1 / (2 T); else it is 1 / T.
-    Without it they are the logarithms of ``predict_proba``, of which a 0 counts as 2.2e-16: with a
-    probability of 0 for the right class the loss would be infinite at every temperature.
+    The logits are the values of ``decision_function``. For two classes it gives one number x for each row,
+    and the logits are (0, x). scikit-learn's calibration uses (-x, x), so its ``beta_`` is 1 / (2 T); for
+    more classes it is 1 / T. For a classifier without ``decision_function`` the logits are the logarithms of
+    ``predict_proba``, where 0 is replaced by 2.2e-16: a probability of 0 for the true class would make the
+    loss infinite at every temperature.
 
     Examples
     --------
@@ -63,7 +64,7 @@ class TemperatureScaling(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  #
     >>> from sklearn.frozen import FrozenEstimator
     >>> from sklearn.naive_bayes import GaussianNB
     >>> from lastlayer.sklearn import TemperatureScaling
-    >>> X, y = make_classification(600, n_redundant=10, random_state=0)  # which naive Bayes is too sure of
+    >>> X, y = make_classification(600, n_redundant=10, random_state=0)  # naive Bayes is overconfident
     >>> classifier = GaussianNB().fit(X[:300], y[:300])
     >>> calibrated = TemperatureScaling(FrozenEstimator(classifier)).fit(X[300:], y[300:])
     >>> t = calibrated.temperature_
@@ -136,7 +137,7 @@ class TemperatureScaling(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  #
         return np.array([places[label] for label in labels.tolist()])
 
     def decision_function(self, X: Any) -> Any:  # noqa: N803
-        """The logits divided by T: (N, V), of two classes (N,)."""
+        """The logits divided by T: (N, V), for two classes (N,)."""
         check_is_fitted(self)
         z = self._logits(X) / float(self.temperature_)
         return z[:, 1] - z[:, 0] if len(self.classes_) == 2 else z
