@@ -1,4 +1,4 @@
-"""Who is measured: what each contender runs for a function and a problem. All who have `out=` are given it.
+"""The contenders: what each one runs for a function and a problem. `out=` is passed where it exists.
 
 `contenders(...)` gives {name: callable without arguments}; what a callable returns is the answer that `check`
 compares with float64 before anything is timed. The first is always lastlayer.

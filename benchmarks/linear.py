@@ -351,7 +351,7 @@ def memory(problem: Problem, contender: str, library: str, threads: int) -> list
 
 
 class Demand(NamedTuple):
-    """What was asked of one problem, and what was got: ``got <= most`` meets it."""
+    """A goal of one problem, and the measured ratio: ``got <= most`` meets it."""
 
     what: str
     most: float
@@ -372,7 +372,7 @@ def over(record: Record, a: str, b: str | float | None, library: str = "torch") 
 
 
 def demands(record: Record) -> list[Demand]:
-    """What was asked of a problem, with what was measured."""
+    """The goals of a problem, with the measured ratios."""
     half = record["dtype"] == "bfloat16"
     best = min(t for name in PEERS if (t := median(record, name)))
     small = "lastlayer, 64 MiB"

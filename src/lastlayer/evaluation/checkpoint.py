@@ -1,6 +1,6 @@
-"""The file from which an interrupted evaluation goes on. In: what is counted so far. Out: a file.
+"""The file from which an interrupted evaluation continues. In: the counts so far. Out: a file.
 
-It names the data and the options it is of: those of another run are an error.
+It names its data and options: a file of other data or options is an error.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Checkpoint:
         self._last, self._pause = time.monotonic(), _EVERY
 
     def read(self, watch: Watch) -> Progressed | None:
-        """What is counted so far; None without a file. ``watch``: observers of the same options."""
+        """The counts so far; None without a file. ``watch``: observers of the same options."""
         try:
             with open(self.path, encoding="utf-8") as file:
                 saved = json.load(file)

@@ -26,7 +26,7 @@ _NONE = np.zeros((), np.int64)  # in place of the targets of b: those of a are u
 
 
 class ComparisonInterrupted(KeyboardInterrupt):
-    """Ctrl-C during `compare`; ``tally`` holds the rows that were counted until then, each of them once."""
+    """Ctrl-C during `compare`; ``tally`` holds the rows that were counted before it, each of them once."""
 
     def __init__(self, tally: PairedTally) -> None:
         super().__init__(f"interrupted after {tally.n + tally.ignored} rows")

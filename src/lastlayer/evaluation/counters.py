@@ -38,7 +38,7 @@ _PAIRS = 1_000_000  # pairs of classes that are counted where the whole table wo
 
 
 class Seen(NamedTuple):
-    """Rows that are counted, with what the user said of each."""
+    """Rows that are counted, with the user's facts about each."""
 
     rows: Rows
     weights: Floats | None  # None: 1 each
@@ -72,8 +72,8 @@ OF_KNOWN = ("loss", "brier")  # metrics that a row of unknown label has not
 class Moments:
     """Of all rows: the sums of w, w^2, w x, w^2 x and w^2 x^2 for each metric x, of the rows that have it.
 
-    Rows without a weight of their own are added apart: of them two sums tell all. ``of_known``: how many of
-    the metrics, the first, a row of unknown label has not.
+    Rows without a weight are added separately: for them two sums are enough. ``of_known``: how many metrics,
+    from the first on, are missing for a row of unknown label.
     """
 
     def __init__(self, metrics: int, of_known: int = len(OF_KNOWN)) -> None:
@@ -224,7 +224,7 @@ class Keyed:
         return found
 
     def keys(self) -> list[Any]:
-        """The keys in order: what is computed of them does not depend on which came first."""
+        """The sorted keys, so that results do not depend on the order of the rows."""
         if len(self._order) != len(self.places):  # which only grow
             self._order = sorted(self.places, key=lambda key: (type(key).__name__, key))
         return self._order
@@ -250,7 +250,7 @@ class Bins:
         self.add_numbers(seen.rows.confidence, seen.rows.rank == 0, place, seen.weights)
 
     def add_numbers(self, p: Floats, hit: Any, place: Ints, weights: Floats | None) -> None:
-        """Add probabilities to their bins, with whether what they are of has happened."""
+        """Add probabilities to their bins, with whether each event occurred."""
         self.weight.add(place, weights)
         self.hits.add(place[hit], None if weights is None else weights[hit])
         self.confidence.add(p if weights is None else weights * p, place)
@@ -301,7 +301,7 @@ def _between(values: Floats, guess: Floats, edges: Floats) -> Ints:
 
 
 class Pairs:
-    """How often each pair of target and prediction occurs, of classes too many for the whole table."""
+    """The count of each pair of target and prediction, with too many classes for the whole table."""
 
     def __init__(self) -> None:
         self.sums: dict[int, int] | None = {}  # target times V plus prediction -> weight, in units of 2^-120

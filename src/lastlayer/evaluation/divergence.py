@@ -1,4 +1,4 @@
-"""How far the distributions of two models are apart. In: scores. Out: KL divergences and their quantiles."""
+"""KL divergence between two models' distributions. In: scores. Out: KL divergences and their quantiles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BINS = len(_EDGES) + 1
 
 
 class Quantile(NamedTuple):
-    """A quantile of rows that were counted by bins: it lies between low and high, which differ by 1.1 %."""
+    """A quantile of rows counted in bins: it lies between low and high, which differ by 1.1 %."""
 
     value: float  # the geometric mean of the bounds
     low: float
@@ -46,8 +46,8 @@ def divergence(a: Any, b: Any, kinds: tuple[str, str], temperatures: tuple[float
 
         sum_j p_j log(p_j / q_j) - p_j + q_j
 
-    Without the last two, whose sum is 0 for distributions, small divergences would lose their digits; with
-    them no term is negative, also of probabilities that were rounded.
+    The sum of the last two terms over j is 0 for distributions. With them no summand is negative, even for
+    rounded probabilities; without them small divergences would be inaccurate.
     """
     step = max(1, _AT_ONCE // max(1, a.shape[1]))
     parts = [slice(start, start + step) for start in range(0, len(a), step)]

@@ -1,6 +1,6 @@
 """Exact sums of floats. In: numbers, each with the place it is added to. Out: the same sum in any order.
 
-A number is cut into three integers, in units of 2^-20, 2^-70 and 2^-120, and integers are added. So a sum
+A number is divided into three integers, in units of 2^-20, 2^-70 and 2^-120, and integers are added. So a sum
 does not depend on how the rows were split or ordered, or on the number of threads. What is below 2^-120 is
 cut off; numbers of 2^32 and more are kept as Python's integers; infinities and NaN are counted.
 """

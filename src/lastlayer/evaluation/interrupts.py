@@ -1,4 +1,4 @@
-"""Work that Ctrl-C does not cut in two. In: some statements. Out: all of them are done, then it is raised."""
+"""Statements that Ctrl-C does not interrupt. In: a block. Out: it runs to its end, then Ctrl-C is raised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["whole"]
 
 @contextmanager
 def whole() -> Iterator[None]:
-    """Ctrl-C waits until the end."""
+    """Delay Ctrl-C until the end of the block."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python interrupts the main thread alone
         return

@@ -1,7 +1,7 @@
 """McNemar's exact test. In: how many rows are right in one model alone, and in the other alone. Out: p-value.
 
-Where the models are equally good, each of these rows is equally likely to be right in either: the smaller
-count has a binomial distribution of probability 1/2.
+If the models are equally good, each of these rows is equally likely to be right in either one: the counts
+have a binomial distribution with probability 1/2.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Paired(NamedTuple):
 
 
 class Flips(NamedTuple):
-    """How many rows each model has right."""
+    """How many rows a alone, b alone, both or neither predict correctly."""
 
     only_a: int
     only_b: int
@@ -62,7 +62,7 @@ class Flips(NamedTuple):
 
 
 class GroupComparison(NamedTuple):
-    """The differences, b minus a, of the rows of a group."""
+    """The differences, b minus a, over the rows of a group."""
 
     n: int
     log_loss: Estimate
@@ -98,9 +98,9 @@ def group_metrics_of(metrics: tuple[Floats, ...], w: Floats | None) -> tuple[Flo
 
 
 def paired(name: str, moments: Any, documents: list[Floats] | None) -> Paired | Estimate:
-    """The estimates of a mean; their errors know of ``documents``, if given: the columns of these sums.
+    """The estimates of a mean; ``documents``: the columns of the sums by document, for the errors.
 
-    Of what both models have it is a `Paired`; of "flipped" and "kl" an `Estimate`.
+    A `Paired` for metrics that both models have; an `Estimate` for "flipped" and "kl".
     """
     if name not in _COMPARED:
         return _estimate(name, moments, documents)

@@ -2,8 +2,8 @@
 
 The columns: ``row``, counted from 0 as in `Evaluation.hardest`; ``label`` and ``predicted``, class indices,
 or names if the classes have names; ``confidence``, the largest probability; ``nll`` in nats; ``rank``, how
-many classes beat the label. A row without a label has no ``label``, ``nll`` and ``rank``, an invalid row no
-``predicted``, ``confidence`` and ``rank``: these are null in Parquet, empty in CSV.
+many classes rank above the label. A row without a label has no ``label``, ``nll`` and ``rank``; an invalid
+row has no ``predicted``, ``confidence`` and ``rank``. These are null in Parquet and empty in CSV.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def write_predictions(
     path: Any, scores: Any, targets: Any = None, *, options: TallyOptions, label: str | None = None,
     columns: Any = None, binary: bool = False,
 ) -> None:  # fmt: skip
-    """Write the prediction of each row to a .parquet or .csv file, whole or not at all.
+    """Write the prediction of each row to a .parquet or .csv file, which is complete or not written.
 
     Parameters
     ----------
     path : path
-        Its ending says which form the file has.
+        Its ending determines the format.
     scores, targets, label, columns, binary
-        As in `evaluate`, but read once more from the beginning: no iterable of batches.
+        As in `evaluate`, but read a second time from the beginning: not an iterable of batches.
     options : TallyOptions
         Those of the evaluation: its kind, labels, temperature and so on.
     """

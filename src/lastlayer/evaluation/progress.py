@@ -20,7 +20,7 @@ __all__ = ["Told", "bar_in_terminal", "shown"]
 
 
 class Told:
-    """A source that tells how far a pass over it has come."""
+    """A source that reports the progress of a pass over it."""
 
     def __init__(self, source: Source, tell: Progress) -> None:
         self._source, self._tell = source, tell

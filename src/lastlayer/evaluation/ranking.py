@@ -1,13 +1,13 @@
-"""How well scores tell a class from the rest. In: a score a row, and whether it is of the class. Out: areas.
+"""Areas under ROC and precision-recall curves. In: scores, and which rows are of the class. Out: areas.
 
 ::
 
     roc_auc           = P(positive > negative) + P(equal) / 2, of a random positive row and a negative one
     average_precision = sum over distinct scores of (R - R_before) P       R recall, P precision from it on
 
-A `Ranking` counts both kinds of rows at each distinct score. Where these become too many, their last bits are
-dropped, as few as possible; the result then has a bound. How many bits are dropped depends on the rows alone,
-so the counts are the same for any split and order of them.
+A `Ranking` counts both kinds of rows at each distinct score. If there are too many distinct scores, their
+last bits are dropped, as few as possible; the result then has an error bound. The number of dropped bits
+depends on the set of rows alone, so the counts are the same for any split and order of the rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ONE = 1 << -UNIT  # a weight of 1 in the units of exact sums
 
 
 class Areas(NamedTuple):
-    """Both areas, each at most its bound away from that of the scores themselves."""
+    """Both areas, each with its largest possible error."""
 
     roc_auc: float
     roc_auc_bound: float

@@ -2,11 +2,11 @@
 
 ::
 
-    rank = how many classes beat the target        0: the model's first choice is right
+    rank = how many classes rank above the target        0: the prediction is right
 
-Ranks to 127 have a bucket each. The buckets above begin at ``128 * 2^(k/4)``, rounded up, so each is some
-19 % wider than the one before it. Where they begin does not depend on the number of classes V; none begins
-at V or above, and the last ends at ``V - 1``.
+Ranks up to 127 have a bucket each. The buckets above begin at ``128 * 2^(k/4)``, rounded up, so each is about
+19 % wider than the one before it. Their beginnings do not depend on the number of classes V; none begins at V
+or above, and the last ends at ``V - 1``.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Rows(NamedTuple):
 
 
 def as_float64(scores: Any) -> Floats:
-    """Scores of any dtype as float64, in C order: NumPy adds up a row in an order that follows the memory.
+    """Scores of any dtype as float64, in C order: the order of NumPy's sums depends on the memory layout.
 
     Those of a file may be the bits of bfloat16.
     """

@@ -1,6 +1,6 @@
 """How an evaluation was computed. In: what the user named, and when reading began. Out: `Run`.
 
-None of it is counted: two runs of the same rows have the same numbers, and other seconds.
+It is not part of the counts: two runs over the same rows have the same numbers, and different times.
 """
 
 from __future__ import annotations

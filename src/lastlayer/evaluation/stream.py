@@ -24,7 +24,7 @@ _KINDS_OF_DATA = "targets|sample_weight|n_bytes|positions"
 
 
 class EvaluationInterrupted(KeyboardInterrupt):
-    """Ctrl-C during `evaluate`; ``tally`` holds the rows that were counted until then, each of them once."""
+    """Ctrl-C during `evaluate`; ``tally`` holds the rows that were counted before it, each of them once."""
 
     def __init__(self, tally: Tally) -> None:
         super().__init__(f"interrupted after {tally.n + tally.ignored} rows")
@@ -84,7 +84,7 @@ def _add(tally: Tally, watch: Watch, block: Block, source: Source) -> None:
 
 
 def located(error: LastlayerError, block: Block) -> LastlayerError:
-    """An error of a block as one of all rows."""
+    """The error of a block, with the row's number among all rows."""
     argument, found = error.argument, re.fullmatch(rf"({_KINDS_OF_DATA})\[(\d+)\]", error.argument)
     of_a_part = isinstance(block.targets, tuple) and not isinstance(error, OptionError)
     if found and not of_a_part:

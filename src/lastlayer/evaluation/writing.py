@@ -1,4 +1,4 @@
-"""Files that are never seen half-written. In: bytes and a path. Out: the new file, or the old one."""
+"""Files that are replaced atomically. In: bytes and a path. Out: the new file, or the old one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An order of classes in which those that are confused stand together. In: a matrix. Out: a permutation."""
+"""An order in which classes that are confused are neighbours. In: a matrix. Out: a permutation."""
 
 from __future__ import annotations
 

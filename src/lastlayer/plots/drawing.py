@@ -1,4 +1,4 @@
-"""What all pictures share. In: axes of the user, or none. Out: axes to draw on; single artists."""
+"""Common parts of all displays. In: axes of the user, or none. Out: axes to draw on; single artists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Table = tuple[list[str], list[list[Any]]]
 
 
 class Display:
-    """A picture: what it is called, what to look for, and after `plot` what its artists say."""
+    """A figure: its title, its description, and after `plot` the text of each artist."""
 
     title: str
     description: str

@@ -1,4 +1,4 @@
-"""What the user trains with, as Dask arrays. In: X, y and weights. Out: the same checked, in partitions.
+"""The training data as Dask arrays. In: X, y and weights. Out: the same checked, in partitions.
 
 The checks are those of `training_data`, in one pass over the data; nothing of X comes to the client.
 """

@@ -1,4 +1,4 @@
-"""What fitted softmax classifiers have in common. In: fitted weights, and features. Out: predictions."""
+"""The predictions of fitted softmax classifiers. In: fitted weights, and features. Out: predictions."""
 
 from __future__ import annotations
 

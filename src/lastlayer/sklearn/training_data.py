@@ -1,4 +1,4 @@
-"""What the user trains with. In: X, y and weights. Out: the same checked, and indices for labels.
+"""The training data. In: X, y and weights. Out: the same checked, and indices for labels.
 
 Dense floats are never copied, so X may be a memory map: it is read block by block.
 """

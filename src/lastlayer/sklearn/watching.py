@@ -1,4 +1,4 @@
-"""Who watches a fit. In: the steps. Out: lines, or a bar in a terminal; and a checkpoint."""
+"""The progress of a fit. In: the steps. Out: lines, or a bar in a terminal; and a checkpoint."""
 
 from __future__ import annotations
 
