@@ -1,4 +1,4 @@
-"""The findings of `check` on the rows of a tally. In: the tally, its numbers, the observers. Out: findings."""
+"""The findings of `check` on the rows of a tally. In: the tally, its numbers, observers. Out: findings."""
 
 from __future__ import annotations
 
