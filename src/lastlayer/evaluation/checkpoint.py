@@ -25,7 +25,7 @@ _SHARE = 0.05  # of the time may be spent on writing them
 
 
 class Progressed(NamedTuple):
-    """How far an evaluation has come."""
+    """The progress of an evaluation."""
 
     tally: Tally
     watch: Watch

@@ -1,4 +1,4 @@
-"""What a tally counts, each part by itself. In: `Rows` and their weights. Out: exact sums that add.
+"""The parts of a tally, each one separate. In: `Rows` and their weights. Out: exact sums that add.
 
 Every part has ``add`` for rows, ``merge`` for another of its kind, ``to_dict`` and ``from_dict`` for JSON.
 """
@@ -132,12 +132,12 @@ class Moments:
             mine.merge(theirs)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The values as JSON."""
         return {"parts": [part.to_dict() for part in self._parts()]}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any], of_known: int = len(OF_KNOWN)) -> Moments:
-        """What `to_dict` gave."""
+        """Read the result of `to_dict`."""
         found = cls(0, of_known)
         parts = [Sums.from_dict(part) for part in saved["parts"]]
         found.rows, found.plain, found.weight, found.weighted = parts[0], parts[1:3], parts[3], parts[4:]
@@ -197,7 +197,7 @@ class Keyed:
             mine.merge(theirs, places)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, in the order of the keys."""
+        """The values as JSON, in the order of the keys."""
         found = []
         for key in self.keys():
             place = self.places[key]
@@ -208,7 +208,7 @@ class Keyed:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any], of_known: int = len(OF_KNOWN)) -> Keyed:
-        """What `to_dict` gave."""
+        """Read the result of `to_dict`."""
         squares = bool(saved["squares"])
         found = cls(saved["columns"] - 2 - 5 * squares, squares, of_known)
         for key, row, *odd in saved["keys"]:
@@ -262,12 +262,12 @@ class Bins:
         self.confidence.merge(other.confidence)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The values as JSON."""
         return {k: getattr(self, k).to_dict() for k in ("weight", "hits", "confidence")}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Bins:
-        """What `to_dict` gave."""
+        """Read the result of `to_dict`."""
         found = cls.__new__(cls)
         found.weight, found.hits = Counts.from_dict(saved["weight"]), Counts.from_dict(saved["hits"])
         found.confidence = Sums.from_dict(saved["confidence"])
@@ -331,12 +331,12 @@ class Pairs:
             self.sums = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The values as JSON."""
         return {"pairs": None if self.sums is None else [[k, str(v)] for k, v in sorted(self.sums.items())]}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Pairs:
-        """What `to_dict` gave."""
+        """Read the result of `to_dict`."""
         found = cls()
         found.sums = None if saved["pairs"] is None else {int(k): int(v) for k, v in saved["pairs"]}
         if any(k < 0 or v < 0 for k, v in (found.sums or {}).items()):
@@ -379,12 +379,12 @@ class Hardest:
         self.rows = heapq.nsmallest(HARDEST, [*self.rows, *new], key=lambda row: (-row[0], row[1:]))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The values as JSON."""
         return {"rows": [[loss.hex(), *rest] for loss, *rest in self.rows]}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Hardest:
-        """What `to_dict` gave."""
+        """Read the result of `to_dict`."""
         found = cls()
         found.rows = [(float.fromhex(loss), i, t, p) for loss, i, t, p in saved["rows"]]
         return found

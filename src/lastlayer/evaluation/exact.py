@@ -122,7 +122,7 @@ class Sums:
         return int((((a << _BASE) + b) << _BASE) + c + sum(self.large.values()))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it: integers as text, of the places that are not 0."""
+        """The values as JSON: integers as text, of the places that are not 0."""
         places = sorted({*np.flatnonzero(self.limbs.any(axis=1)).tolist(), *self.large})
         totals = {k: self.total(k) for k in places}
         found: dict[str, Any] = {"size": len(self), "sums": {str(k): str(v) for k, v in totals.items() if v}}
@@ -132,7 +132,7 @@ class Sums:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Sums:
-        """What `to_dict` gave."""
+        """Read the result of `to_dict`."""
         found = cls(saved["size"])
         found.large = {int(k): int(text) for k, text in saved["sums"].items()}
         found.odd = {int(k): [int(n) for n in counts] for k, counts in saved.get("not_finite", {}).items()}
@@ -205,7 +205,7 @@ class Counts:
         return counts if self.sums is None else counts + self.sums.values()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it: the places that are not 0."""
+        """The values as JSON: the places that are not 0."""
         found: dict[str, Any] = {
             "size": len(self.counts),
             "counts": {str(k): int(self.counts[k]) for k in np.flatnonzero(self.counts)},
@@ -216,7 +216,7 @@ class Counts:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Counts:
-        """What `to_dict` gave."""
+        """Read the result of `to_dict`."""
         found = cls(saved["size"])
         for k, count in saved["counts"].items():
             if type(count) is not int or count < 0 or not 0 <= int(k) < len(found):

@@ -1,4 +1,4 @@
-"""What a user adds to a tally -> arrays of rows. In: scores and targets of any library. Out: NumPy."""
+"""The rows added to a tally, as arrays. In: scores and targets of any library. Out: NumPy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Targets(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What else was said of n rows, each an array (n,) or None."""
+    """Other facts about n rows, each an array (n,) or None."""
 
     weights: Floats | None
     n_bytes: Ints | None
@@ -207,7 +207,7 @@ def facts_of(
     function: str, shape: Shape, *, sample_weight: Any = None, n_bytes: Any = None, groups: Any = None,
     documents: Any = None, positions: Any = None, rows: Any = None,
 ) -> Facts:  # fmt: skip
-    """What else was said of the rows, each as one array."""
+    """The other facts about the rows, each as one array."""
     weights = None
     if sample_weight is not None:
         weights = spread(function, "sample_weight", sample_weight, shape)

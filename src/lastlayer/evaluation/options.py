@@ -17,7 +17,7 @@ _CLASSES, _BINS = 1 << 31, 1_000_000  # at most
 
 
 class TallyOptions(NamedTuple):
-    """What a tally counts. Two tallies are added only if theirs are equal."""
+    """The options of a tally. Tallies can be added only if their options are equal."""
 
     classes: int
     kind: str = "logits"

@@ -1,4 +1,4 @@
-"""What `progress=` shows. In: True, or a function. Out: a function of the rows and bytes so far, or None.
+"""The progress of a run. In: True, or a function. Out: a function of the rows and bytes so far, or None.
 
 Where data is read several times, rows and bytes begin again with each pass.
 """

@@ -40,7 +40,7 @@ class Areas(NamedTuple):
 
 
 def limit_of(rankings: int) -> int:
-    """How many distinct scores each of so many rankings tells apart."""
+    """The number of distinct scores that each of so many rankings distinguishes."""
     return max(64, min(_SCORES, _OF_ALL // rankings))
 
 
@@ -138,14 +138,14 @@ class Ranking:
         return Areas(area, bound, (high + low) / 2, (high - low) / 2)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it: whole weights as numbers, others as text in units of 2^-120."""
+        """The values as JSON: whole weights as numbers, others as text in units of 2^-120."""
         columns = (self.keys.tolist(), *map(_weights, self.sums))
         rows = [list(row) for row in zip(*columns, strict=True)]
         return {"limit": self.limit, "dropped": self.dropped, "scores": rows}
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> Ranking:
-        """What `to_dict` gave."""
+        """Read the result of `to_dict`."""
         found = cls(saved["limit"])
         found.dropped, rows = saved["dropped"], saved["scores"]
         found.keys = np.array([row[0] for row in rows], np.int64)

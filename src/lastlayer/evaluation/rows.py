@@ -25,7 +25,7 @@ _STATS = ("peak", "rest", "gap", "mass", "spread", "square")
 
 
 class Rows(NamedTuple):
-    """What is counted of each row; those that are ignored have been left out."""
+    """The numbers that are counted for each row; ignored rows have been left out."""
 
     target: Ints  # the class, or that of the largest probability of a dense target; -2: no class of the model
     predicted: Ints  # -1 in invalid rows

@@ -1,4 +1,4 @@
-"""How an evaluation was computed. In: what the user named, and when reading began. Out: `Run`.
+"""How an evaluation was computed. In: the user's data, and when reading began. Out: `Run`.
 
 It is not part of the counts: two runs over the same rows have the same numbers, and different times.
 """
@@ -71,7 +71,7 @@ def _own_version() -> str:
 
 
 def described(scores: Any, targets: Any = None) -> str:
-    """What the user named, in words."""
+    """The user's data, in words."""
     if not isinstance(scores, (str, os.PathLike)):
         return _data(scores, targets is not None)
     found = _files("scores", scores)

@@ -54,7 +54,7 @@ class Partitions(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What the client has to know of a partition."""
+    """The facts about a partition that the client needs."""
 
     sparse: bool
     bad: tuple[int, int, float] | None  # row, column and value of the first number that is not finite

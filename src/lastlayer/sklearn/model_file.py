@@ -35,7 +35,7 @@ _WRONG = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowE
 
 
 class Model(NamedTuple):
-    """What a file holds."""
+    """The content of a file."""
 
     name: str  # of the estimator's class
     options: dict[str, Any]
@@ -139,7 +139,7 @@ def read_model(path: Any) -> Model:
 
 
 def made_again(cls: Any, path: str, model: Model) -> Any:
-    """The estimator of what a file holds: of this class, or of one that is derived from it."""
+    """The estimator in a file: of this class, or of one that is derived from it."""
     found = next((kind for kind in _with_derived(cls) if kind.__name__ == model.name), None)
     if found is None:
         raise OptionError("load", "path", f"{path!r} of a {model.name[:80]}", f"a saved {cls.__name__}")

@@ -30,7 +30,7 @@ __all__ = ["Settings", "checkpoint_of", "moved_start", "solve", "warn_if_separab
 
 
 class Settings(NamedTuple):
-    """How an estimator fits."""
+    """The settings of a fit."""
 
     name: str  # of its class
     intercept: bool

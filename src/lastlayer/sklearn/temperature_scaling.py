@@ -157,7 +157,7 @@ class TemperatureScaling(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  #
         return self._as_logits(getattr(self.estimator_, method)(X), method)
 
     def _as_logits(self, scores: Any, method: str) -> Any:
-        """What a classifier gave as logits (N, V)."""
+        """The scores of a classifier as logits (N, V)."""
         scores = np.asarray(scores, np.float64)
         if method == "predict_proba":
             scores = np.log(np.maximum(scores, _EPSILON))

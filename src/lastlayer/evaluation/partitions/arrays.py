@@ -112,7 +112,7 @@ def _delayed(x: Any) -> list[Any]:
 
 
 def lengths_of(chunks: Sequence[Any], axis: int, client: Any) -> tuple[int, ...]:
-    """How long the chunks are, or the parts of a DataFrame."""
+    """The lengths of the chunks, or of the parts of a DataFrame."""
     import dask
 
     length = dask.delayed(_length, pure=False)

@@ -1,4 +1,4 @@
-"""What a user named -> partitions. In: a request, and a client if there is one. Out: `Division`, or None."""
+"""The user's data -> partitions. In: a request, and a client if there is one. Out: `Division`, or None."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ __all__ = ["Division", "Opened", "Partition"]
 
 
 class Partition(NamedTuple):
-    """What a task reads, wherever it runs."""
+    """The data of one task, on any machine."""
 
     open: Callable[..., Source | None]  # None: it has no rows
     values: tuple[Any, ...]  # its arguments: delayed values of Dask, or small ones
@@ -45,7 +45,7 @@ class Opened:
 
     @property
     def length(self) -> int:
-        """How many positions its rows have on their first axis."""
+        """The number of its rows along the first axis."""
         shape = getattr(self.source, "shape", None)
         return self.seen if shape is None else int(shape[0])
 

@@ -24,7 +24,7 @@ __all__ = ["Given", "PartitionedLoss"]
 
 
 class Given(NamedTuple):
-    """What a user said besides the data."""
+    """The user's options besides the data."""
 
     options: dict[str, Any]  # of `Tally`
     skip: bool  # whether rows with NaN or +inf are left out

@@ -28,7 +28,7 @@ Tell = Callable[[int, "int | None", int], None]
 
 
 class Read(NamedTuple):
-    """How much was read."""
+    """The amount of data that was read."""
 
     rows: int
     length: int  # on the first axis of the rows
@@ -43,7 +43,7 @@ _AT_ONCE = 4  # results that a task merges: a task costs as much as a merge of s
 
 
 class _Result(NamedTuple):
-    """What a task returns."""
+    """The result of a task."""
 
     value: Any
     read: Read
@@ -103,7 +103,7 @@ def _located(division: Division, sent: Any, run: Any, watch: _Watch) -> Lastlaye
 
 
 class _Watch:
-    """What is known of the partitions so far."""
+    """The facts about the partitions so far."""
 
     def __init__(self, division: Division, tell: Tell | None) -> None:
         self.notes: list[Any] = [None] * len(division.partitions)  # (`Read`, error) of each that is done

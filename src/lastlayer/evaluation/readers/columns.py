@@ -25,7 +25,7 @@ _FEW = 16  # columns, which are written side by side at once
 
 
 class Wanted(NamedTuple):
-    """What a user said of a table."""
+    """The user's options for a table."""
 
     kind: str | None = None
     columns: Any = None

@@ -73,7 +73,7 @@ class Files:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """What tells the files from others."""
+        """Numbers that identify the files."""
         return {"files": [content_of(path) for path in self.paths]}
 
     def part(self, path: str, groups: tuple[int, ...] | None, rows: int) -> Files:
@@ -104,7 +104,7 @@ class Files:
         return pa.schema([self.schema.field(name) for name in names])
 
     def count(self, names: list[str]) -> int:
-        """How many rows there are: known in Parquet, counted in CSV."""
+        """The number of rows: known in Parquet, counted in CSV."""
         if self.rows is None:
             self.rows = sum(batch.num_rows for batch in self.batches(names, 1 << 16))
         return self.rows

@@ -1,4 +1,4 @@
-"""What a user names -> a source. In: arrays, tables, batches, paths of files and folders. Out: `Source`."""
+"""The user's data -> a source. In: arrays, tables, batches, paths of files and folders. Out: `Source`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _TARGETS = ("targets", "labels", "label", "y")
 
 
 class Request(NamedTuple):
-    """What a user asked for."""
+    """The user's request."""
 
     scores: Any
     targets: Any
@@ -116,7 +116,7 @@ def _of_arrays(request: Request, scores: Any) -> ArraySource:
 
 
 def wanted_of(request: Request) -> Wanted:
-    """What is asked for of a table."""
+    """The request for a table."""
     names = {k: v for k, v in request.facts.items() if isinstance(v, str)}
     arrays = {k: array_of(k, v) for k, v in request.facts.items() if not isinstance(v, str)}
     targets = opened_targets(request)
@@ -244,13 +244,13 @@ def _scores_of(request: Request, path: str, file: ArrayFile) -> Any:
 
 
 def _names(kind: str | None) -> tuple[str, ...]:
-    """What the scores are usually called, those of the declared kind first."""
+    """The usual names of scores, those of the declared kind first."""
     order = sorted(_OF_KIND, key=lambda other: other != kind)
     return (*(n for n in _OF_KIND[order[0]]), "scores", *(n for k in order[1:] for n in _OF_KIND[k]))
 
 
 def _kind_of_name(request: Request, file: ArrayFile) -> str | None:
-    """What the name of the scores says, where it was not given."""
+    """The kind by the name of the scores, if it was not given."""
     if request.columns is not None:
         return None
     name = next((n for n in _names(request.kind) if n in file.arrays), None)

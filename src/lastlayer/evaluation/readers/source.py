@@ -1,4 +1,4 @@
-"""What a reader gives: blocks of rows, from any row on. In: a user's data. Out: one `Block` after another."""
+"""The protocol of readers: blocks of rows, from any row on. In: data. Out: one `Block` after another."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Source(Protocol):
 
     @property
     def rows(self) -> int | None:
-        """How many rows there are; None where that is not known before the end."""
+        """The number of rows; None if it is not known before the end."""
 
     @property
     def n_bytes(self) -> int | None:
@@ -58,14 +58,14 @@ class Source(Protocol):
 
     @property
     def kind(self) -> str | None:
-        """What the data says its scores are."""
+        """The kind of scores that the data declares."""
 
     @property
     def labels(self) -> tuple[Any, ...] | None:
         """The names of the classes, if the data has them."""
 
     def identity(self) -> dict[str, Any]:
-        """What tells this data from other data, as JSON has it: for checkpoints."""
+        """Values of JSON that identify this data: for checkpoints."""
 
     def blocks(self, start: int) -> Iterator[Block]:
         """The blocks from a row on, where an earlier block has ended."""
