@@ -26,7 +26,7 @@ LAYERS = [
     ["backends.reference", "backends.core"],
     ["threads"],
     ["shards"],
-    ["backends.torch"],
+    ["backends.torch", "backends.triton"],
     ["dispatch"],
     ["linear_arrays"],
     ["functional", "linear_functional"],
