@@ -1,0 +1,49 @@
+"""Rows of scores that are held on chip: their statistics, and results from these. Device code.
+
+A row is (peak, rest): rest is the sum of exp(z - peak) over all classes but one at the peak, so that
+
+    lse = peak + log1p(rest)          loss = (peak - z_y) + log1p(rest)          p = exp(z - peak) / (1 + rest)
+
+have no terms that cancel. On chip `rest` is kept as (other, ties): the sum over classes below the peak,
+relative to `elementary.reference`, and the number of classes at the peak.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .elementary import INF, NAN, divide_pairs, exp_below, exp_beside, log1p, reference, two_sum
+
+__all__ = ["exponentials", "inverse", "loss_from", "rest_of"]
+
+
+@triton.jit
+def exponentials(z, shift, zero, WIDE: tl.constexpr, CORRECTED: tl.constexpr):
+    """The exponentials of scores, relative to a row's `reference`."""
+    if WIDE:
+        return exp_below(z, shift, zero)
+    else:
+        return exp_beside(z, shift, CORRECTED)
+
+
+@triton.jit
+def rest_of(peak, other, ties, unit):
+    """rest, relative to exp(peak); NaN where probabilities are not defined."""
+    rest = tl.div_rn(other, unit) + (ties - 1.0)
+    return tl.where(tl.abs(peak) < INF, rest, NAN)
+
+
+@triton.jit
+def inverse(c, peak, other, ties, unit, unit_low):
+    """c / sum of the exponentials, as a pair: multiplied by an exponential it is c p."""
+    high, low = two_sum(other, ties * unit)
+    high, low = divide_pairs(c, high, low + ties * unit_low)
+    good = tl.abs(peak) < INF
+    return tl.where(good, high, NAN), tl.where(good, low, NAN)
+
+
+@triton.jit
+def loss_from(peak, z_y, rest):
+    """The loss of an index target."""
+    return (peak - z_y) + log1p(rest)
