@@ -94,7 +94,7 @@ def reference(peak, WIDE: tl.constexpr):
 
 @triton.jit
 def exp_below(z, shift, zero):
-    """exp(z - shift) / 2^zero for scores z of 24 bits up to the peak; exactly 0 below the range of float32."""
+    """exp(z - shift) / 2^zero for scores z of 24 bits up to the peak; 0 below the range of float32."""
     x = z - shift
     least = (zero - 216.0) * LN2  # exp is 0 there, and 2^n has no overflow in the integer
     x = tl.maximum(x, least, propagate_nan=tl.PropagateNan.ALL)
@@ -130,7 +130,10 @@ def divide_pairs(c, high, low):
 
 @triton.jit
 def log1p(x):
-    """log(1 + x) for x >= 0 or NaN: 1 + x = 2^k m, its rounding error added to m, and a polynomial of m - 1."""
+    """log(1 + x) for x >= 0 or NaN: 1 + x = 2^k m, and a polynomial of m - 1.
+
+    The rounding error of 1 + x is added to m.
+    """
     u = 1.0 + x
     lost = x - (u - 1.0)
     bits = u.to(tl.int32, bitcast=True)

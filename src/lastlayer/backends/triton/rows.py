@@ -2,7 +2,7 @@
 
 A row is (peak, rest): rest is the sum of exp(z - peak) over all classes but one at the peak, so that
 
-    lse = peak + log1p(rest)          loss = (peak - z_y) + log1p(rest)          p = exp(z - peak) / (1 + rest)
+    lse = peak + log1p(rest)     loss = (peak - z_y) + log1p(rest)     p = exp(z - peak) / (1 + rest)
 
 have no terms that cancel. On chip `rest` is kept as (other, ties): the sum over classes below the peak,
 relative to `elementary.reference`, and the number of classes at the peak.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, NAN, divide_pairs, exp_below, exp_beside, log1p, reference, two_sum
+from .elementary import INF, NAN, divide_pairs, exp_below, exp_beside, log1p, two_sum
 
 __all__ = ["exponentials", "inverse", "loss_from", "rest_of"]
 

@@ -1,8 +1,8 @@
 """A sum over all rows in the same launch as the rows: the last program to finish adds the others' parts up.
 
 Device code. Programs add the losses of their rows up in a fixed order, and store a float64; a counter tells
-the last one, which adds the parts up in the order of the programs. So the result is the same, bit by bit, from run to
-run. The counter is 0 before and after each launch; see `launching.workspace`.
+the last one, which adds the parts up in the order of the programs. So the result is the same, bit by bit,
+from run to run. The counter is 0 before and after each launch; see `launching.workspace`.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     loss, with its mean          1 read
     loss and gradient            1 read + 1 write
 
-Used up to 16 384 classes, for scores whose classes lie next to each other in memory. A program holds R rows as
-a tile of shape (K, R, C), class k C + c, with C classes of a row side by side in the lanes and K such pieces
-in a thread's registers: the sums over K need no exchange between threads, and the loads are as wide as the
+Used up to 16 384 classes, for scores whose classes lie next to each other in memory. A program holds R rows
+as a tile of shape (K, R, C), class k C + c: C classes of a row side by side in the lanes, K such pieces in a
+thread's registers: the sums over K need no exchange between threads, and the loads are as wide as the
 alignment A of the rows allows (Triton knows alignments of 16 only: V and the strides come divided by A).
 Programs are as many as fit on the GPU; each goes through every P-th tile, so that a mean has few parts.
 
@@ -20,7 +20,7 @@ import triton.language as tl
 
 from .elementary import INF, NAN, log1p, reference
 from .rows import exponentials, inverse, rest_of
-from .sums import MEAN, NONE, finish
+from .sums import NONE, finish
 
 __all__ = ["GRADIENT", "LOG_SOFTMAX", "LOSS", "LSE", "SOFTMAX", "tile"]
 
