@@ -6,10 +6,13 @@
 # soak   thousands of random cases               clean  remove what was built (not .venv)
 # browser  Chromium, for the tests of pages      explorer  build the page of `lastlayer explore` (Node.js)
 # site   the documentation as a site, in build/site                 site-links  its links to other places
+# gpu    on a machine with a GPU, with what is installed there: build, test, measure; one table and one record
 
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 WORKERS ?= 2
+GPU_SECONDS ?= 360
+GPU_OUT ?= benchmarks/record/gpu
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -25,7 +28,7 @@ NATIVE = $(shell find native -name '*.cpp' -o -name '*.hpp' -o -name '*.inl')
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: venv build demo train test browser explorer soak bench accuracy check format lint types native-format native sanitize fix docs site site-links clean
+.PHONY: venv build demo train test browser explorer soak bench gpu accuracy check format lint types native-format native sanitize fix docs site site-links clean
 
 venv: $(DEV)
 build: $(DEV)
@@ -79,6 +82,10 @@ bench: $(BENCH)
 	$(BIN)/python benchmarks/small.py
 	$(BIN)/python benchmarks/evaluate.py
 	$(BIN)/python benchmarks/fit.py
+
+# No environment is made and nothing is fetched: $(PYTHON) has torch, Triton, scikit-build-core and nanobind.
+gpu:
+	$(PYTHON) benchmarks/gpu/steps.py --budget $(GPU_SECONDS) --out $(GPU_OUT)
 
 # Some peers are large, and only the benchmarks need them.
 $(BENCH): $(DEV)

@@ -1,0 +1,202 @@
+"""Build, test and measure on a machine with a GPU: what `make gpu` runs, unattended and without a network.
+
+    python benchmarks/gpu/steps.py --budget 360 --out benchmarks/record/gpu
+    TRITON_INTERPRET=1 LASTLAYER_BACKEND=triton python benchmarks/gpu/steps.py --device cpu    a dry run
+
+1. The compiled core is built; meanwhile all kernels that will be timed are compiled (`warm`).
+2. The tests that need a GPU run (tests/gpu).
+3. The benchmark runs (`run`).
+4. compute-sanitizer watches every function on small tensors (`sanitize`), where it is installed.
+
+A step that fails or takes too long does not stop the next. Uses the interpreter that runs it, and whatever is
+installed there. Writes one table and one record; what became of each step is in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from glob import glob
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RECORDS = HERE.parent / "record" / "gpu"
+
+# Of the whole budget, at most.
+BUILDING, TESTING = 0.3, 0.3
+SANITIZING = 60.0  # seconds of each tool
+TOOLS = ("memcheck", "racecheck")
+
+
+class Steps:
+    """Runs commands, and notes what became of them."""
+
+    def __init__(self, budget: float) -> None:
+        self.budget, self.began = budget, time.monotonic()
+        self.outcomes: dict[str, str] = {}
+        self.failed = False
+        paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    @property
+    def left(self) -> float:
+        return self.budget - (time.monotonic() - self.began)
+
+    def start(self, command: Sequence[str], **variables: str) -> subprocess.Popen[bytes]:
+        """Start a command in a process group of its own."""
+        print("+", *command, flush=True)
+        environment = {**self.environment, **variables}
+        return subprocess.Popen(list(command), cwd=ROOT, env=environment, start_new_session=True)
+
+    def finish(self, process: subprocess.Popen[bytes], seconds: float) -> int | None:
+        """Wait for a command; None if it took too long and was ended with what it started."""
+        try:
+            return process.wait(max(1.0, seconds))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return None
+
+    def run(self, command: Sequence[str], seconds: float, **variables: str) -> int | None:
+        return self.finish(self.start(command, **variables), seconds)
+
+    def note(self, step: str, status: int | None, began: float, optional: bool = False) -> None:
+        """Note what became of a step; too little time for an optional one is no failure."""
+        took = time.monotonic() - began
+        words = "took too long" if status is None else "done" if status == 0 else f"FAILED, status {status}"
+        self.outcomes[step] = f"{words}, {took:.0f} s"
+        self.failed |= status != 0 and not (optional and status is None)
+        print(f"= {step}: {self.outcomes[step]}; {self.left:.0f} s are left", flush=True)
+
+
+def build(steps: Steps, seconds: float) -> int | None:
+    """Build the compiled core: an editable installation, or CMake alone where pip is absent."""
+    if importlib.util.find_spec("pip"):
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+        status = steps.run([*pip, "--no-build-isolation", "--editable", "."], seconds)
+        if status == 0 or status is None:
+            return status
+    folder = ROOT / "build" / "gpu"
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    configured = steps.run(
+        ["cmake", "-S", ".", "-B", str(folder), *generator, f"-DPython_EXECUTABLE={sys.executable}"], 60
+    )
+    if configured != 0:
+        return configured
+    status = steps.run(["cmake", "--build", str(folder), "--parallel", str(os.cpu_count() or 1)], seconds)
+    for core in folder.glob("_core*.so"):
+        shutil.copy(core, ROOT / "src" / "lastlayer")
+    return status
+
+
+def benchmark(options: argparse.Namespace, *more: str) -> list[str]:
+    command = [sys.executable, str(HERE / "run.py"), "--device", options.device, "--out", str(options.out)]
+    return [*command, *(["--quick"] if options.device == "cpu" else []), *more]
+
+
+def test(steps: Steps) -> int | None:
+    pytest = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"]
+    if importlib.util.find_spec("xdist"):
+        pytest += ["-n", str(min(8, os.cpu_count() or 1))]
+    # Warnings of other versions of other packages are no errors here.
+    return steps.run([*pytest, "-W", "default", "tests/gpu"], steps.budget * TESTING)
+
+
+def sanitizer() -> str | None:
+    """Where compute-sanitizer is."""
+    found = shutil.which("compute-sanitizer")
+    for pattern in ("bin/compute-sanitizer", "compute-sanitizer/compute-sanitizer"):
+        found = found or next(iter(sorted(glob(f"/usr/local/cuda*/{pattern}"), reverse=True)), None)
+    return found
+
+
+def sanitize(steps: Steps) -> None:
+    tool = sanitizer()
+    for check in TOOLS:
+        name = f"compute-sanitizer, {check}"
+        if tool is None:
+            steps.outcomes[name] = "skipped: it is not installed"
+        elif steps.left < SANITIZING / 2:
+            steps.outcomes[name] = "skipped: no time is left"
+        else:
+            began = time.monotonic()
+            command = [
+                tool,
+                "--tool",
+                check,
+                "--error-exitcode",
+                "9",
+                sys.executable,
+                str(HERE / "sanitize.py"),
+            ]
+            status = steps.run(command, min(SANITIZING, steps.left), PYTORCH_NO_CUDA_MEMORY_CACHING="1")
+            steps.note(name, status, began, optional=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--budget", type=float, default=360.0, help="seconds, of all steps together")
+    parser.add_argument("--out", type=Path, default=RECORDS, help="folder of the table and the record")
+    parser.add_argument("--skip", nargs="+", default=[], choices=["build", "test", "measure", "sanitize"])
+    options = parser.parse_args(argv)
+    options.out = options.out.resolve()
+    on_gpu = options.device == "cuda"
+    steps = Steps(options.budget)
+    began = time.monotonic()
+    if on_gpu:
+        warm = steps.start(benchmark(options, "--warm", "--budget", str(steps.budget)))
+        if "build" not in options.skip:
+            steps.note("build", build(steps, steps.budget * BUILDING), began)
+        left = steps.budget * BUILDING - (time.monotonic() - began)
+        steps.note("compile the kernels", steps.finish(warm, left), began, optional=True)
+    if on_gpu and "test" not in options.skip:
+        began = time.monotonic()
+        steps.note("test", test(steps), began)
+    if "measure" not in options.skip:
+        began = time.monotonic()
+        for_sanitizer = SANITIZING if on_gpu and "sanitize" not in options.skip and sanitizer() else 0
+        seconds = steps.left - for_sanitizer - 10
+        command = benchmark(options, "--processes", "1", "--budget", f"{seconds:.0f}", "--no-table")
+        steps.note("measure", steps.run(command, seconds + 20), began)
+    if on_gpu and "sanitize" not in options.skip:
+        sanitize(steps)
+    conclude(steps, options.out)
+    return 1 if steps.failed else 0
+
+
+def conclude(steps: Steps, folder: Path) -> None:
+    """Add the steps to the newest record, and print its table."""
+    written = [
+        path for path in folder.glob("*.json") if path.stat().st_mtime > time.time() - steps.budget - 60
+    ]
+    if not written:
+        print("\n".join(f"{name}: {what}" for name, what in steps.outcomes.items()))
+        return
+    sys.path[:0] = [str(HERE), str(ROOT / "src")]
+    from table import rendered
+
+    path = max(written, key=lambda path: path.stat().st_mtime)
+    record = {**json.loads(path.read_text()), "steps": steps.outcomes}
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    path.with_suffix(".md").write_text(rendered(record) + "\n")
+    print(f"\n{rendered(record)}\n\n{time.monotonic() - steps.began:.0f} s; {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
