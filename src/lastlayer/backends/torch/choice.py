@@ -1,6 +1,10 @@
-"""Choose what computes a tensor: the core if it can read the tensor's memory, else PyTorch's operations.
+"""Choose what computes a tensor: the core, the kernels in Triton, or PyTorch's operations.
 
-In: tensors. Out: bools. No other module makes this decision.
+In: tensors. Out: the way, or bools. No other module makes this decision.
+
+- CORE: the core can read the tensor's memory.
+- TRITON: a CUDA tensor that the kernels can compute; where "triton" is selected, a CPU tensor too.
+- COMPOSED: all others.
 """
 
 from __future__ import annotations
@@ -13,25 +17,66 @@ from torch.autograd import forward_ad
 
 from lastlayer import selection
 
-from .tensors import in_memory, is_traced, is_transformed, is_watched
+from .tensors import in_memory, is_batched, is_readable, is_traced, is_transformed, is_watched
 
-__all__ = ["can_defer", "is_usual", "on_core"]
+__all__ = [
+    "COMPOSED",
+    "CORE",
+    "TRITON",
+    "can_defer",
+    "is_usual",
+    "is_usual_for_kernels",
+    "kernels",
+    "may_use_kernels",
+    "on_core",
+    "way_of",
+]
+
+CORE, TRITON, COMPOSED = "core", "triton", "composed"
 
 _KINDS = (Tensor, torch.nn.Parameter)
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _compiling = torch.compiler.is_compiling
 _watchers = torch._C._len_torch_dispatch_stack
 
+kernels: Any = None  # lastlayer.backends.triton.calls, imported at the first tensor that it may compute
+_reasons: dict[tuple[int, torch.dtype], str | None] = {}  # by device (-1: the CPU): why not by the kernels
+
+
+def way_of(x: Tensor) -> str:
+    """CORE, TRITON or COMPOSED; or an error, where the selected backend cannot compute ``x``."""
+    if _compiling():
+        return COMPOSED
+    if selection.native_tensors and in_memory(x):
+        return CORE
+    why_not = None
+    if selection.triton and (x.is_cuda or not selection.composed):
+        if not is_readable(x) or x.is_neg():  # fake, or inside a transform: composed, whatever is selected
+            return COMPOSED
+        why_not = _why_not_triton(x)
+        if why_not is None:
+            return TRITON
+    if not selection.composed:
+        selection.refuse_tensor(x.device, why_not)
+    return COMPOSED
+
+
+def _why_not_triton(x: Tensor) -> str | None:
+    """None if the kernels compute tensors of this device and dtype."""
+    global kernels
+    if not (x.is_cuda or x.is_cpu):
+        return f"a tensor on {x.device}"
+    key = x.get_device(), x.dtype
+    if key not in _reasons:
+        from lastlayer.backends.triton import calls
+
+        kernels, _reasons[key] = calls, calls.why_not(x)
+    return _reasons[key]
+
 
 def on_core(x: Tensor) -> bool:
     """Whether the core computes ``x``."""
-    if _compiling():
-        return False
-    if selection.native_tensors and in_memory(x):
-        return True
-    if not selection.composed:
-        selection.refuse_tensor(x.device)
-    return False
+    return way_of(x) is CORE
 
 
 def is_usual(x: Any) -> bool:
@@ -50,6 +95,34 @@ def is_usual(x: Any) -> bool:
         and forward_ad._current_level < 0
         and not _watchers()
     )
+
+
+def is_usual_for_kernels(x: Any) -> bool:
+    """Whether `kernel_path` may compute ``x``: as `is_usual`, for a tensor that `way_of` has seen the like of.
+
+    The kernels check nothing themselves, so this tests everything.
+    """
+    return (
+        not _compiling()
+        and type(x) in _KINDS
+        and selection.triton
+        and (x.is_cuda or not selection.composed)
+        and _reasons.get((x.get_device(), x.dtype), "") is None
+        and not is_transformed()
+        and not is_traced()
+        and forward_ad._current_level < 0
+        and not _watchers()
+        and x.layout is torch.strided
+        and not is_batched(x)
+        and not x._is_zerotensor()
+        and not x.is_neg()
+        and (x.untyped_storage().nbytes() > 0 or x.numel() == 0)
+    )
+
+
+def may_use_kernels(x: Tensor) -> bool:
+    """Whether the kernels may compute ``x``, as far as its device tells: also for a tensor of a graph."""
+    return selection.triton and (x.is_cuda or not selection.composed)
 
 
 def can_defer(x: Any, weight: Tensor, bias: Tensor | None) -> bool:

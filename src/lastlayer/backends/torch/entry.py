@@ -22,10 +22,10 @@ from lastlayer.options import AXIS, IGNORE_INDEX, REDUCTION, Given, Options, Opt
 from lastlayer.problem import tensor_errors
 from lastlayer.row_statistics import RowStats
 
-from . import canonical, composed, fast_path, kernels, number_options, ops, shards
+from . import canonical, composed, fast_path, kernel_rules, kernels, number_options, ops, shards
 from . import row_stats as rows
 from .canonical import resolve
-from .choice import on_core
+from .choice import COMPOSED, TRITON, may_use_kernels, on_core, way_of
 from .composed import Form
 from .lazy import materialized
 from .loss_rules import Loss, LossBackward, SoftLoss
@@ -116,7 +116,7 @@ def softmax(
                 return composed.softmax(x, form.axis, where, form.temperature, log)
             return ops.softmax(*arguments)  # type: ignore[no-any-return]
         return call(Softmax, *arguments)  # type: ignore[no-any-return]
-    if on_core(x) and can_write(out, x, where):
+    if way_of(x) is not COMPOSED and can_write(out, x, where):
         kernels.softmax(*arguments, out)
         if not out.is_inference():  # inference tensors have no version counter
             torch.autograd.graph.increment_version(out)
@@ -221,6 +221,13 @@ def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
         if is_transformed():  # transforms of torch.func in a graph cannot differentiate registered operations
             return kernels.composed_loss(x, target, o)
         return ops.loss(x, *target, *o[:-1])  # type: ignore[no-any-return]
+    if (
+        o.function == "cross_entropy"
+        and may_use_kernels(x)
+        and kernel_rules.tracks_only_backward(x)
+        and way_of(x) is TRITON
+    ):
+        return kernel_rules.differentiable_loss(x, target, canonical.form_of(x, target, o), o)
     return call(Loss, x, *target, o)  # type: ignore[no-any-return]
 
 

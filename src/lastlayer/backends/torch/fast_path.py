@@ -16,7 +16,8 @@ from torch.autograd import Function
 from lastlayer.backends.core import core
 from lastlayer.options import Options
 
-from .choice import is_usual
+from . import kernel_rules
+from .choice import is_usual, may_use_kernels
 from .loss_rules import loss_gradient
 from .rule import call
 from .softmax_rules import SoftmaxBackward
@@ -32,6 +33,7 @@ __all__ = [
     "softmax",
 ]
 
+_compiling = torch.compiler.is_compiling
 _records = torch.is_grad_enabled
 _threads = torch.get_num_threads
 _float32, _float64 = torch.float32, torch.float64
@@ -68,8 +70,10 @@ def loss(function: str, x: Tensor, y: Any, axis: Any, ignore_index: Any, reducti
         or type(axis) is not int
         or type(y) is not Tensor
         or y.dtype is torch.bool
-        or not is_usual(x)
     ):
+        return None
+    usual = is_usual(x)
+    if not usual and (_compiling() or not may_use_kernels(x)):
         return None
     ndim = x.dim()
     if ndim < 2 or not -ndim <= axis < ndim or y.dim() != ndim - 1:
@@ -77,6 +81,8 @@ def loss(function: str, x: Tensor, y: Any, axis: Any, ignore_index: Any, reducti
     axis %= ndim
     if ndim > 2 and y.shape != x.shape[:axis] + x.shape[axis + 1 :]:
         return None
+    if not usual:
+        return kernel_rules.loss(function, x, y, axis, ignore_index, reduction)
     try:
         if x.requires_grad and _records():
             return apply_loss(x, y, ignore_index, reduction, function, axis)  # type: ignore[no-any-return]
@@ -187,11 +193,16 @@ def gradient_of(
 
 def softmax(x: Tensor, axis: Any, log: bool) -> Tensor | None:
     """``lastlayer.softmax`` or ``log_softmax`` along one axis."""
-    if type(axis) is not int or not is_usual(x):
+    if type(axis) is not int:
+        return None
+    usual = is_usual(x)
+    if not usual and (_compiling() or not may_use_kernels(x)):
         return None
     ndim = x.dim()
     if not -ndim <= axis < ndim:
         return None
+    if not usual:
+        return kernel_rules.softmax(x, axis % ndim, log)
     try:
         if x.requires_grad and _records():
             return _apply_softmax(x, axis % ndim, log)  # type: ignore[no-any-return]

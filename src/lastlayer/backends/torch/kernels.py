@@ -1,6 +1,7 @@
 """Values and gradients without autograd. In: tensors and the options of a call. Out: tensors.
 
-Tensors in CPU memory are computed by the core, without a copy; all others by `composed` and `losses`.
+Tensors in CPU memory are computed by the core, without a copy; CUDA tensors by the kernels in Triton; all
+others by `composed` and `losses`.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from lastlayer.backends.core import core, native
 from lastlayer.options import Options
 from lastlayer.row_statistics import RowStats
 
-from . import composed, losses, number_options
+from . import choice, composed, losses, number_options
 from .canonical import form_of, resolve, scores_form, scores_in_memory
-from .choice import on_core
+from .choice import CORE, TRITON, on_core, way_of
 from .composed import Form
 from .targets import Target
-from .tensors import from_memory, in_memory, memory, new_like, shape_of, wide
+from .tensors import from_memory, in_memory, is_readable, memory, new_like, shape_of, wide
 
 __all__ = [
+    "can_be_read",
     "composed_gradient",
     "composed_loss",
     "in_range",
@@ -40,6 +42,7 @@ __all__ = [
     "soft_gradients",
     "softmax",
     "softmax_backward",
+    "statistics",
     "top_k",
 ]
 
@@ -61,12 +64,20 @@ def ranks(x: Tensor, y: Tensor, target_logits: Tensor, o: Options) -> Tensor:
     return from_memory(_in_core(native.ranks, scores_in_memory(x, o), memory(y), rows))
 
 
+def can_be_read(grad: Tensor, x: Tensor) -> bool:
+    """Whether the kernel that computes ``x`` can read a gradient: neither batched nor lazy, on its device."""
+    return is_readable(grad) and not grad.is_neg() and grad.device == x.device
+
+
 def softmax(
     x: Tensor, where: Tensor | None, axis: int, temperature: float, log: bool, out: Tensor | None = None
 ) -> Tensor:
     """See `composed.softmax`."""
-    if not on_core(x):
-        return composed.softmax(x, axis, where, temperature, log)
+    if (way := way_of(x)) is not CORE:
+        if way is TRITON:
+            return choice.kernels.softmax(x, where, axis, temperature, log, out)  # type: ignore[no-any-return]
+        y = composed.softmax(x, axis, where, temperature, log)
+        return y if out is None else out.copy_(y)
     mask = None if where is None else memory(where)
     scores = problem.scores("softmax", memory(x), axis, mask, temperature)
     out = new_like(x) if out is None else out
@@ -78,8 +89,10 @@ def softmax_backward(
     grad: Tensor, y: Tensor, where: Tensor | None, axis: int, temperature: float, log: bool
 ) -> Tensor:
     """See `composed.softmax_backward`."""
-    if not (on_core(y) and in_memory(grad)):
-        return composed.softmax_backward(grad, y, where, axis, temperature, log)
+    if (way := way_of(y)) is not CORE or not in_memory(grad):
+        kernel = way is TRITON and can_be_read(grad, y)
+        run = choice.kernels.softmax_backward if kernel else composed.softmax_backward
+        return run(grad, y, where, axis, temperature, log)  # type: ignore[no-any-return]
     if where is not None and log:
         grad = torch.where(where, grad, 0.0)
     dx, grad = new_like(y), grad.to(y.dtype)
@@ -93,8 +106,9 @@ def softmax_backward(
 
 def logsumexp(x: Tensor, where: Tensor | None, form: Form) -> Tensor:
     """See `composed.logsumexp`."""
-    if not on_core(x):
-        return composed.logsumexp(x, form, where)
+    if (way := way_of(x)) is not CORE:
+        run = choice.kernels.logsumexp if way is TRITON else composed.logsumexp
+        return run(x, form, where)  # type: ignore[no-any-return]
     mask = None if where is None else memory(where)
     options: Any = form.temperature, form.softcap  # numbers: calls with tensors for options are composed
     scores = problem.scores("logsumexp", memory(x), form.axis, mask, *options)
@@ -103,8 +117,10 @@ def logsumexp(x: Tensor, where: Tensor | None, form: Form) -> Tensor:
 
 def logsumexp_backward(grad: Tensor, x: Tensor, where: Tensor | None, form: Form) -> Tensor:
     """See `composed.logsumexp_backward`."""
-    if not (on_core(x) and in_memory(grad)) or form.softcap is not None:
-        return composed.logsumexp_backward(grad, x, form, where)
+    if (way := way_of(x)) is not CORE or not in_memory(grad) or form.softcap is not None:
+        kernel = way is TRITON and can_be_read(grad, x)
+        run = choice.kernels.logsumexp_backward if kernel else composed.logsumexp_backward
+        return run(grad, x, form, where)  # type: ignore[no-any-return]
     temperature: Any = form.temperature
     dx = softmax(x, where, form.axis, temperature, False)
     row_grads = grad.unsqueeze(form.axis)
@@ -113,7 +129,9 @@ def logsumexp_backward(grad: Tensor, x: Tensor, where: Tensor | None, form: Form
 
 def loss(x: Tensor, target: Target, o: Options) -> Tensor:
     """The loss that ``o.function`` names."""
-    if not on_core(x):
+    if (way := way_of(x)) is not CORE:
+        if way is TRITON and o.function not in _PICKS:
+            return choice.kernels.cross_entropy(x, target, form_of(x, target, o))  # type: ignore[no-any-return]
         return composed_loss(x, target, o)
     checked = resolve(x, target, o)
     if o.function in _PICKS:
@@ -136,7 +154,9 @@ def composed_loss(x: Tensor, target: Target, o: Options) -> Tensor:
 
 def loss_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor:
     """d(grad . loss)/dx, computed from the logits again."""
-    if not (on_core(x) and in_memory(grad)):
+    if (way := way_of(x)) is not CORE or not in_memory(grad):
+        if way is TRITON and o.function not in _PICKS and can_be_read(grad, x):
+            return choice.kernels.gradient(grad, x, target, form_of(x, target, o))  # type: ignore[no-any-return]
         return composed_gradient(grad, x, target, o)
     checked = resolve(x, target, o)
     if o.function not in _PICKS:
@@ -251,9 +271,11 @@ def _gradient(grad: Tensor | None, x: Tensor, checked: problem.Problem, kind: in
 
 
 def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Tensor]:
-    """The loss and its gradient, in one call of the core."""
-    if not on_core(x):
+    """The loss and its gradient, in one call of the core or of a kernel."""
+    if (way := way_of(x)) is not CORE:
         form = form_of(x, target, o)
+        if way is TRITON:
+            return choice.kernels.cross_entropy_and_gradient(x, target, form)  # type: ignore[no-any-return]
         value = losses.cross_entropy(x, target, form)
         return value, losses.gradient(torch.ones_like(value), x, target, form)
     checked = resolve(x, target, o)
@@ -274,10 +296,18 @@ def row_state(x: Tensor, target: Target | None, o: Options) -> RowStats:
     return found
 
 
+def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor]:
+    """The fields of `RowStats`, by the kernels in Triton; without derivatives."""
+    with torch.no_grad():
+        return choice.kernels.statistics(x, target, form)  # type: ignore[no-any-return]
+
+
 def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
     """The most probable class of each row, and its probability."""
-    if not (on_core(x) and number_options.are_read(o)):
-        return composed.predict(x, scores_form(x, o))
+    if (way := way_of(x)) is not CORE or not number_options.are_read(o):
+        kernel = way is TRITON and number_options.are_read(o)
+        run = choice.kernels.predict if kernel else composed.predict
+        return run(x, scores_form(x, o))  # type: ignore[no-any-return]
     checked = problem.without_targets(scores_in_memory(x, o))
     stats = _in_core(native.row_stats, checked, _ARGMAX)
     return from_memory(stats.argmax), from_memory(stats.confidence)
@@ -285,11 +315,13 @@ def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
 
 def top_k(x: Tensor, k: Any, o: Options) -> tuple[Tensor, Tensor]:
     """The k most probable classes of each row, and their probabilities."""
-    if not (on_core(x) and number_options.are_read(o)):
+    if (way := way_of(x)) is not CORE or not number_options.are_read(o):
         form = scores_form(x, o)
         if not torch.compiler.is_compiling():
             k = problem.top(problem.scores(o.function, shape_of(x), form.axis), k)
-        return composed.top_k(x, k, form)
+        kernel = way is TRITON and number_options.are_read(o)
+        run = choice.kernels.top_k if kernel else composed.top_k
+        return run(x, k, form)  # type: ignore[no-any-return]
     scores = scores_in_memory(x, o)
     count = problem.top(scores, k)
     labels, probabilities = _in_core(native.top_k, scores, count)

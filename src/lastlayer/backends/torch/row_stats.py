@@ -18,7 +18,7 @@ from lastlayer.options import Options
 from lastlayer.row_statistics import ARRAYS, RowStats
 
 from . import canonical, composed, kernels, losses, number_options
-from .choice import on_core
+from .choice import COMPOSED, CORE, TRITON, way_of
 from .composed import Form
 from .loss_rules import loss_gradient
 from .rule import Rule, along_rows, call, ones_of_rows
@@ -38,6 +38,7 @@ class TensorRowStats(RowStats):
 
     source: Any = None  # (x, target or None, options, form) of the call
     state: Any = None  # the same RowStats in NumPy arrays that share memory; None if the core did not run
+    by_kernels: bool = False  # whether the kernels computed the fields
     versions: Any = None  # version counters of the source's tensors at the time of the call
 
     @property
@@ -81,10 +82,13 @@ class TensorRowStats(RowStats):
         tensors = x, *(target or ())
         if self.state is None or tracks(*tensors):  # the tensors will be read again
             unchanged(o.function, self.versions, *tensors)
-        if self.state is None:
+        if self.state is not None:
+            found = from_memory(getattr(self.state, name))
+        elif self.by_kernels:
+            found = self._result(getattr(self, f"_{name}")()).detach()
+        else:
             with mode_of(x):
                 return value(name, x, target, o, form)
-        found = from_memory(getattr(self.state, name))
         return call(RowValue, x, found, *(target or ()), name, o, form)  # type: ignore[no-any-return]
 
     def _xp(self) -> Any:
@@ -271,17 +275,23 @@ def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> 
     """``lastlayer.row_stats``. ``composing``: whether more than the logits may require a gradient."""
     form = canonical.scores_form(x, o) if target is None else canonical.form_of(x, target, o)
     source = x, target, o, form
-    state = kernels.row_state(x, target, o) if on_core(x) and number_options.are_read(o) else None
-    if state is None:
+    way = way_of(x) if number_options.are_read(o) else COMPOSED
+    state = kernels.row_state(x, target, o) if way is CORE else None
+    if way is COMPOSED:
         found = {
             key: v if key in _LEARNED else v.detach() for key, v in losses.statistics(x, target, form).items()
         }
     else:
-        found = tensors_of(state)
+        found = tensors_of(state) if state is not None else kernels.statistics(x, target, form)
         if composing and target is not None:  # weights may require a gradient
             found |= {
                 key: v for key, v in losses.statistics(x.detach(), target, form).items() if key in _LEARNED
             }
-    kept = versions_of(x, *(target or ()))
-    state = None if composing else state
-    return TensorRowStats(**found, dtype=wide(x.dtype), source=source, state=state, versions=kept)
+    return TensorRowStats(
+        **found,
+        dtype=wide(x.dtype),
+        source=source,
+        state=None if composing else state,
+        by_kernels=way is TRITON and not composing,
+        versions=versions_of(x, *(target or ())),
+    )

@@ -34,6 +34,7 @@ __all__ = [
     "is_autocast",
     "is_batched",
     "is_kept_elsewhere",
+    "is_readable",
     "is_transformed",
     "is_watched",
     "memory",
@@ -78,9 +79,16 @@ def in_memory(x: Any) -> bool:
 
     Raises a BackendError if that memory was freed.
     """
+    return x.is_cpu and is_readable(x)
+
+
+def is_readable(x: Any) -> bool:
+    """Whether a kernel on its device can read ``x``: strided memory, and no subclass without numbers.
+
+    Raises a BackendError if that memory was freed.
+    """
     return (
         (type(x) in _KINDS or not _dispatches(x))
-        and x.is_cpu
         and x.layout is torch.strided
         and not is_transformed()
         and not is_batched(x)
@@ -112,7 +120,7 @@ def in_strides(function: str, name: str, x: Tensor) -> Tensor:
         return x.clone()  # zeros in memory
     if (x.is_nested and x.layout is torch.strided) or x.layout not in _STRIDED or x.is_quantized:
         tensor_errors.not_strided(function, name, x)
-    return x
+    return x.resolve_neg() if x.is_neg() else x
 
 
 def _is_allocated(x: Tensor) -> bool:
@@ -158,11 +166,11 @@ def memory(x: Tensor) -> Any:
 
 
 def can_write(out: Tensor, x: Tensor, where: Tensor | None) -> bool:
-    """Whether the core may write to ``out`` while it reads: its memory is that of ``x``, or disjoint.
+    """Whether a kernel may write to ``out`` while it reads: its memory is that of ``x``, or disjoint.
 
     Ranges of addresses are compared, since tensors made from one NumPy array have different storages.
     """
-    if not in_memory(out) or out.is_neg():  # `memory` copies negative views
+    if not is_readable(out) or out.is_neg():  # `memory` copies negative views
         return False
     if where is not None and _share(out, where):
         return False

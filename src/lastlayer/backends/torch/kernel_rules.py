@@ -1,0 +1,172 @@
+"""How losses and softmax of the kernels in Triton are differentiated, and their fast path.
+
+In: tensors that the kernels can compute. Out: differentiable tensors. The gradient of a mean or sum is computed
+with the loss, in one pass over the logits; the backward pass multiplies it by grad_output, which the kernel
+reads on the device. Where that would be wrong or too early (see `_with_gradient`), statistics of the rows are
+saved instead, and the backward pass computes the gradient from them.
+
+Second derivatives, batched gradients and compiled backward passes are left to `loss_rules` and `softmax_rules`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function, forward_ad
+
+from lastlayer.options import Options
+
+from . import choice
+from .choice import is_usual_for_kernels
+from .composed import Form
+from .loss_rules import loss_gradient
+from .rule import call
+from .softmax_rules import SoftmaxBackward
+from .targets import Target
+from .tensors import is_autocast, is_batched, is_kept_elsewhere, is_transformed
+
+__all__ = ["differentiable_loss", "loss", "softmax", "tracks_only_backward"]
+
+_records = torch.is_grad_enabled
+_compiling = torch.compiler.is_compiling
+_watchers = torch._C._len_torch_dispatch_stack
+# Whether the graph of the backward pass that is running is kept; True outside of one.
+_keeps_graph = torch._C._autograd._get_current_graph_task_keep_graph
+_float16, _HALVES = torch.float16, (torch.float16, torch.bfloat16)
+_strided = torch.strided
+_new = tuple.__new__
+_PARTS = len(Target._fields)
+_MOST = 1 << 63
+
+
+# --- losses -------------------------------------------------------------------------------------------------
+
+
+def tracks_only_backward(x: Tensor) -> bool:
+    """Whether autograd records operations on ``x`` for a backward pass, and for nothing else."""
+    return x.requires_grad and _records() and forward_ad._current_level < 0 and not is_transformed()
+
+
+def differentiable_loss(x: Tensor, target: Target, form: Form, o: Options | None = None) -> Tensor:
+    """The cross-entropy, differentiable in ``x`` only."""
+    return _apply_loss(x, target, form, o)  # type: ignore[no-any-return]
+
+
+_forms: dict[tuple[int, int | None, str], Form] = {}
+
+
+def loss(function: str, x: Tensor, y: Tensor, axis: int, ignore_index: Any, reduction: str) -> Tensor | None:
+    """``lastlayer.cross_entropy`` with one class index per row; None if a call is not simple.
+
+    `fast_path.loss` has checked the types and the axis, and the shape of more than one axis of rows.
+    """
+    if not is_usual_for_kernels(x) or function != "cross_entropy":
+        return None
+    shape = x.shape
+    if shape[axis] == 0 or (len(shape) == 2 and shape[1 - axis] != y.shape[0]):
+        return None
+    if y.device != x.device or y.is_floating_point() or y.is_complex() or y.layout is not _strided:
+        return None
+    form = _forms.get((axis, ignore_index, reduction))
+    if form is None or type(ignore_index) is not type(form.ignore_index):
+        if not (ignore_index is None or (type(ignore_index) is int and -_MOST <= ignore_index < _MOST)):
+            return None
+        form = Form(axis, ignore_index=ignore_index, reduction=reduction)
+        _forms[axis, ignore_index, reduction] = form
+    target = _new(Target, (y, None, None, None, None))
+    if x.requires_grad and _records():
+        return _apply_loss(x, target, form, None)  # type: ignore[no-any-return]
+    return choice.kernels.cross_entropy(x, target, form)  # type: ignore[no-any-return]
+
+
+class KernelLoss(Function):
+    """(x, target, form, options) -> loss, differentiable in x. Options None: all defaults but the form's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, target: Target, form: Form, o: Options | None) -> Tensor:
+        ctx.form, ctx.o = form, o
+        if _with_gradient(x, form):
+            loss, ctx.dx = choice.kernels.cross_entropy_and_gradient(x, target, form)
+            ctx.save_for_backward(x, *target)
+        else:
+            ctx.dx = None
+            loss, kept = choice.kernels.cross_entropy_and_statistics(x, target, form)
+            ctx.save_for_backward(x, *target, *kept)
+        return loss  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, *saved = ctx.saved_tensors
+        form = ctx.form
+        if not _is_plain(grad):
+            o = ctx.o or Options("cross_entropy", form.axis, form.ignore_index, reduction=form.reduction)
+            return loss_gradient(grad, (x, *saved[:_PARTS]), o), None, None, None
+        dx = ctx.dx
+        if dx is None:
+            target, kept = Target(*saved[:_PARTS]), tuple(saved[_PARTS:])
+            return choice.kernels.gradient(grad, x, target, form, kept or None), None, None, None
+        kept = _keeps_graph()
+        if not kept:
+            ctx.dx = None
+        return choice.kernels.scaled(dx, grad, not kept), None, None, None  # a kept one is not written to
+
+
+def _with_gradient(x: Tensor, form: Form) -> bool:
+    """Whether the gradient is computed with the loss.
+
+    Not for the losses of rows, whose grad_output is not one number; not in float16, where gradients underflow
+    unless they are scaled before they are rounded; and not under hooks on saved tensors.
+    """
+    return form.reduction != "none" and x.dtype is not _float16 and not is_kept_elsewhere()
+
+
+def _is_plain(grad: Tensor) -> bool:
+    """Whether a backward pass is the usual one, and a kernel can read its grad_output."""
+    return (
+        not _records()
+        and type(grad) is Tensor
+        and not _compiling()
+        and not _watchers()
+        and forward_ad._current_level < 0
+        and not is_transformed()
+        and not is_batched(grad)
+        and not grad._is_zerotensor()
+        and not grad.is_neg()
+    )
+
+
+# --- softmax ------------------------------------------------------------------------------------------------
+
+
+def softmax(x: Tensor, axis: int, log: bool) -> Tensor | None:
+    """``lastlayer.softmax`` or ``log_softmax``; None if a call is not simple. ``axis`` is not negative."""
+    if not is_usual_for_kernels(x) or (x.dtype in _HALVES and not x.is_cpu and is_autocast(x)):
+        return None
+    if x.requires_grad and _records():
+        return _apply_softmax(x, axis, log)  # type: ignore[no-any-return]
+    return choice.kernels.softmax(x, None, axis, 1.0, log)  # type: ignore[no-any-return]
+
+
+class KernelSoftmax(Function):
+    """(x, axis, log) -> softmax or log-softmax."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: int, log: bool) -> Tensor:
+        y = choice.kernels.softmax(x, None, axis, 1.0, log)
+        ctx.save_for_backward(y)
+        ctx.axis, ctx.log = axis, log
+        return y  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        if not _is_plain(grad):
+            return call(SoftmaxBackward, grad, y, None, ctx.axis, 1.0, ctx.log), None, None
+        return choice.kernels.softmax_backward(grad, y, None, ctx.axis, 1.0, ctx.log), None, None
+
+
+# The base class's `apply`: it skips the support for torch.func, which is not active on this path.
+_apply_loss: Any = super(Function, KernelLoss).apply
+_apply_softmax: Any = super(Function, KernelSoftmax).apply
