@@ -2,12 +2,13 @@
 
 For arrays it is the first backend of the list that `selection` allows and whose ``why_not`` returns None: the
 native core for NumPy arrays, the reference for all others. PyTorch tensors go to `backends.torch`, which
-supports autograd and in which `choice` decides between the core and PyTorch's operations. Tensors are treated
-as arrays only where `selection` allows nothing but the reference.
+supports autograd and in which `choice` decides between the core, the kernels in Triton and PyTorch's
+operations. Tensors are treated as arrays only where `selection` allows nothing but the reference.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, NamedTuple
 
@@ -96,6 +97,8 @@ class Backends(tuple[Availability, ...]):
 def show_backends() -> Backends:
     """The available backends, the arrays that each computes, and why others are not available.
 
+    Imports PyTorch, if it is installed, to find its devices.
+
     Returns
     -------
     Backends
@@ -114,7 +117,25 @@ def show_backends() -> Backends:
             why_not = "left out by LASTLAYER_BACKEND"
         what = ", ".join(filter(None, (candidate.arrays, candidate.describe())))
         found.append(Availability(candidate.name, what, why_not))
-    return Backends(found)
+    kernels = Availability("triton", "CUDA tensors", _why_not_triton())
+    return Backends([*found[:-1], kernels, found[-1]])
+
+
+def _why_not_triton() -> str | None:
+    """Why the kernels in Triton cannot run on this machine; None if they can."""
+    if not selection.triton:
+        return "left out by LASTLAYER_BACKEND"
+    try:
+        import torch
+
+        from .backends.triton import calls
+    except (ImportError, OSError) as error:
+        return f"PyTorch cannot be imported: {error}"
+    if torch.cuda.is_available():
+        return calls.why_not(torch.empty(0, device="cuda"))
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return calls.why_not(torch.empty(0))
+    return "no CUDA device"
 
 
 selection.names += [candidate.name for candidate in _BACKENDS]

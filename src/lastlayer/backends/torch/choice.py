@@ -9,6 +9,7 @@ In: tensors. Out: the way, or bools. No other module makes this decision.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -65,7 +66,9 @@ def _why_not_triton(x: Tensor) -> str | None:
     """None if the kernels compute tensors of this device and dtype."""
     global kernels
     if not (x.is_cuda or x.is_cpu):
-        return f"a tensor on {x.device}"
+        return "it computes CUDA tensors"
+    if x.is_cpu and os.environ.get("TRITON_INTERPRET") != "1":
+        return "it computes CPU tensors only where TRITON_INTERPRET=1"
     key = x.get_device(), x.dtype
     if key not in _reasons:
         from lastlayer.backends.triton import calls
@@ -98,7 +101,7 @@ def is_usual(x: Any) -> bool:
 
 
 def is_usual_for_kernels(x: Any) -> bool:
-    """Whether `kernel_path` may compute ``x``: as `is_usual`, for a tensor that `way_of` has seen the like of.
+    """Whether `kernel_rules` may compute ``x``: as `is_usual`, where `way_of` has seen such a tensor before.
 
     The kernels check nothing themselves, so this tests everything.
     """

@@ -1,11 +1,11 @@
 """How losses and softmax of the kernels in Triton are differentiated, and their fast path.
 
-In: tensors that the kernels can compute. Out: differentiable tensors. The gradient of a mean or sum is computed
-with the loss, in one pass over the logits; the backward pass multiplies it by grad_output, which the kernel
-reads on the device. Where that would be wrong or too early (see `_with_gradient`), statistics of the rows are
-saved instead, and the backward pass computes the gradient from them.
+In: tensors that the kernels can compute. Out: differentiable tensors.
 
-Second derivatives, batched gradients and compiled backward passes are left to `loss_rules` and `softmax_rules`.
+The gradient of a mean or sum is computed with the loss, in one pass over the logits; the backward pass
+multiplies it by grad_output, which the kernel reads on the device. Where that is not possible (see
+`_with_gradient`), statistics of the rows are saved, and the backward pass computes the gradient from them.
+Second derivatives and batched gradients are left to `loss_rules` and `softmax_rules`.
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ class KernelLoss(Function):
         if dx is None:
             target, kept = Target(*saved[:_PARTS]), tuple(saved[_PARTS:])
             return choice.kernels.gradient(grad, x, target, form, kept or None), None, None, None
-        kept = _keeps_graph()
-        if not kept:
+        once = not _keeps_graph()
+        if once:  # else another backward pass may follow, which needs the same numbers
             ctx.dx = None
-        return choice.kernels.scaled(dx, grad, not kept), None, None, None  # a kept one is not written to
+        return choice.kernels.scaled(dx, grad, once), None, None, None
 
 
 def _with_gradient(x: Tensor, form: Form) -> bool:

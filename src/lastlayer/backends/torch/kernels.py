@@ -92,7 +92,7 @@ def softmax_backward(
     if (way := way_of(y)) is not CORE or not in_memory(grad):
         kernel = way is TRITON and can_be_read(grad, y)
         run = choice.kernels.softmax_backward if kernel else composed.softmax_backward
-        return run(grad, y, where, axis, temperature, log)  # type: ignore[no-any-return]
+        return run(grad, y, where, axis, temperature, log)
     if where is not None and log:
         grad = torch.where(where, grad, 0.0)
     dx, grad = new_like(y), grad.to(y.dtype)
@@ -108,7 +108,7 @@ def logsumexp(x: Tensor, where: Tensor | None, form: Form) -> Tensor:
     """See `composed.logsumexp`."""
     if (way := way_of(x)) is not CORE:
         run = choice.kernels.logsumexp if way is TRITON else composed.logsumexp
-        return run(x, form, where)  # type: ignore[no-any-return]
+        return run(x, form, where)
     mask = None if where is None else memory(where)
     options: Any = form.temperature, form.softcap  # numbers: calls with tensors for options are composed
     scores = problem.scores("logsumexp", memory(x), form.axis, mask, *options)
@@ -120,7 +120,7 @@ def logsumexp_backward(grad: Tensor, x: Tensor, where: Tensor | None, form: Form
     if (way := way_of(x)) is not CORE or not in_memory(grad) or form.softcap is not None:
         kernel = way is TRITON and can_be_read(grad, x)
         run = choice.kernels.logsumexp_backward if kernel else composed.logsumexp_backward
-        return run(grad, x, form, where)  # type: ignore[no-any-return]
+        return run(grad, x, form, where)
     temperature: Any = form.temperature
     dx = softmax(x, where, form.axis, temperature, False)
     row_grads = grad.unsqueeze(form.axis)
@@ -307,7 +307,7 @@ def predict(x: Tensor, o: Options) -> tuple[Tensor, Tensor]:
     if (way := way_of(x)) is not CORE or not number_options.are_read(o):
         kernel = way is TRITON and number_options.are_read(o)
         run = choice.kernels.predict if kernel else composed.predict
-        return run(x, scores_form(x, o))  # type: ignore[no-any-return]
+        return run(x, scores_form(x, o))
     checked = problem.without_targets(scores_in_memory(x, o))
     stats = _in_core(native.row_stats, checked, _ARGMAX)
     return from_memory(stats.argmax), from_memory(stats.confidence)
@@ -321,7 +321,7 @@ def top_k(x: Tensor, k: Any, o: Options) -> tuple[Tensor, Tensor]:
             k = problem.top(problem.scores(o.function, shape_of(x), form.axis), k)
         kernel = way is TRITON and number_options.are_read(o)
         run = choice.kernels.top_k if kernel else composed.top_k
-        return run(x, k, form)  # type: ignore[no-any-return]
+        return run(x, k, form)
     scores = scores_in_memory(x, o)
     count = problem.top(scores, k)
     labels, probabilities = _in_core(native.top_k, scores, count)

@@ -80,7 +80,7 @@ class TensorRowStats(RowStats):
     def _read(self, name: str) -> Tensor:
         x, target, o, form = self.source
         tensors = x, *(target or ())
-        if self.state is None or tracks(*tensors):  # the tensors will be read again
+        if (self.state is None and not self.by_kernels) or tracks(*tensors):  # these will be read again
             unchanged(o.function, self.versions, *tensors)
         if self.state is not None:
             found = from_memory(getattr(self.state, name))
@@ -116,7 +116,7 @@ class TensorRowStats(RowStats):
 
     def _concatenated(self, parts: list[Any]) -> RowStats:
         names = [name for name in ARRAYS if getattr(self, name) is not None]
-        found = {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
+        found: dict[str, Any] = {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
         state = None
         if all(p.state is not None for p in parts):
             state = self.state._concatenated([p.state for p in parts])
