@@ -372,12 +372,24 @@ def test_logits_without_a_gradient_of_their_own():
     assert not ll.cross_entropy(seeded(3, 4), INDEX).requires_grad
 
 
-def test_checkpointing_recomputes():
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ll.cross_entropy(x * 2, INDEX),
+        lambda x: ll.cross_entropy(x * 2, INDEX, label_smoothing=0.1),
+        lambda x: ll.cross_entropy(x * 2, DENSE),
+        lambda x: ll.row_stats(x * 2).entropy.sum(),
+        lambda x: ll.row_stats(x * 2, INDEX).nll.sum(),
+        lambda x: ll.softmax(x * 2).square().sum(),
+        lambda x: ll.logsumexp(x * 2).sum(),
+    ],
+)
+def test_checkpointing_recomputes(function):
     from torch.utils.checkpoint import checkpoint
 
     x = variable(3, 4)
-    loss = checkpoint(lambda x: ll.cross_entropy(x * 2, INDEX), x, use_reentrant=False)
-    expected = gradient_of(lambda x: ll.cross_entropy(x * 2, INDEX), x.detach())
+    loss = checkpoint(function, x, use_reentrant=False)
+    expected = gradient_of(function, x.detach())
     assert torch.equal(torch.autograd.grad(loss, x)[0], expected)
 
 

@@ -80,7 +80,8 @@ class Loss(Rule):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return loss_gradient(grad, ctx.saved_tensors, ctx.options), *(None,) * len(ctx.saved_tensors)
+        saved = ctx.saved_tensors  # read once: checkpointing refuses a second time
+        return loss_gradient(grad, saved, ctx.options), *(None,) * len(saved)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:

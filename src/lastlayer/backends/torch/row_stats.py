@@ -236,7 +236,8 @@ class RowValue(Rule):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return value_gradient(grad, ctx.saved_tensors, *ctx.options), *(None,) * (len(ctx.saved_tensors) + 3)
+        saved = ctx.saved_tensors  # read once: checkpointing refuses a second time
+        return value_gradient(grad, saved, *ctx.options), *(None,) * (len(saved) + 3)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
