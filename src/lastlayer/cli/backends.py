@@ -8,7 +8,7 @@ __all__ = ["backends"]
 
 
 def backends() -> None:
-    """Show the available backends, and why others are not available.
+    """Show which backend runs what, and why not otherwise.
 
     \b
     Example:

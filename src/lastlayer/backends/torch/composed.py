@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from . import undifferentiated
+from .form import Form
 from .number_options import Number, differs
 from .tensors import wide
 
@@ -36,20 +38,6 @@ __all__ = [
     "top_k",
     "value_backward",
 ]
-
-
-class Form(NamedTuple):
-    """The options of a loss, checked; see `problem`."""
-
-    axis: int = -1
-    temperature: Number = 1.0
-    softcap: Number | None = None
-    on: Number = 1.0
-    off: Number = 0.0
-    ignore_index: int | None = None
-    z_loss: Number = 0.0
-    reduction: str = "mean"
-    denominator: Number | None = None
 
 
 class Rows(NamedTuple):
@@ -114,6 +102,8 @@ def rows(z: Tensor) -> Rows:
 
 def softmax(x: Tensor, axis: int, where: Tensor | None, temperature: Number, log: bool) -> Tensor:
     """p = exp(z - peak) / (1 + rest), or its logarithm; 0 or -inf where masked."""
+    if undifferentiated.is_possible(x, axis, where, temperature):
+        return undifferentiated.softmax(x, axis, where, temperature, log)
     form = Form(axis, temperature)
     if where is None:
         r = rows(canonical(x, form))
@@ -134,6 +124,8 @@ def softmax_backward(
 
     dx = y (grad - sum_j grad_j y_j) / temperature, or (grad - exp(y) sum_j grad_j) / temperature.
     """
+    if undifferentiated.is_possible(y, axis, grad, where, temperature):
+        return undifferentiated.softmax_backward(grad, y, where, axis, temperature, log)
     g, p = grad.to(wide(y.dtype)), y.to(wide(y.dtype))
     if not log:
         return (p * (g - (g * p).sum(axis, keepdim=True)) / temperature).to(y.dtype)
@@ -166,6 +158,8 @@ def softmax_double_backward(
 
 def logsumexp(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
     """lse = peak + log1p(rest)."""
+    if undifferentiated.is_possible(x, form.axis, where, *form):
+        return undifferentiated.logsumexp(x, form, where)
     if where is None:
         return rows(canonical(x, form)).lse.squeeze(-1)
     anything = where.movedim(form.axis, -1).any(-1, keepdim=True)
@@ -175,6 +169,8 @@ def logsumexp(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
 
 def logsumexp_backward(grad: Tensor, x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
     """dx = grad p dz/dx."""
+    if undifferentiated.is_possible(x, form.axis, grad, where, *form):
+        return undifferentiated.logsumexp_backward(grad, x, form, where)
     p = probabilities(x, form, where)
     return back(grad.unsqueeze(-1).to(p.dtype) * p * slope(x, form), x, form)
 

@@ -19,7 +19,7 @@ from lastlayer.row_statistics import RowStats
 
 from . import choice, composed, losses, number_options
 from .canonical import form_of, resolve, scores_form, scores_in_memory
-from .choice import CORE, TRITON, on_core, way_of
+from .choice import COMPOSED, CORE, TRITON, on_core, way_of
 from .composed import Form
 from .targets import Target
 from .tensors import from_memory, in_memory, is_readable, memory, new_like, shape_of, wide
@@ -33,6 +33,7 @@ __all__ = [
     "logsumexp_backward",
     "loss",
     "loss_and_gradient",
+    "loss_and_kept",
     "loss_double_backward",
     "loss_gradient",
     "loss_hessian_product",
@@ -141,6 +142,13 @@ def loss(x: Tensor, target: Target, o: Options) -> Tensor:
     return from_memory(value)
 
 
+def loss_and_kept(x: Tensor, target: Target, o: Options) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The loss, and numbers of the rows for `composed_gradient`; none where the core computes."""
+    if o.function in _PICKS or way_of(x) is not COMPOSED:
+        return loss(x, target, o), ()
+    return losses.cross_entropy_and_statistics(x, target, form_of(x, target, o))
+
+
 _PICKS = {"nll_loss": False, "log_loss": True}
 
 
@@ -168,12 +176,14 @@ def loss_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor
     return _gradient(grad, x, checked, core.PICK_LOG_GRADIENT if log else core.PICK_GRADIENT)[1]
 
 
-def composed_gradient(grad: Tensor, x: Tensor, target: Target, o: Options) -> Tensor:
-    """d(grad . loss)/dx, by PyTorch's operations."""
+def composed_gradient(
+    grad: Tensor, x: Tensor, target: Target, o: Options, kept: tuple[Tensor, ...] = ()
+) -> Tensor:
+    """d(grad . loss)/dx, by PyTorch's operations. ``kept``: from `loss_and_kept`."""
     form = form_of(x, target, o)
     if o.function in _PICKS:
         return losses.pick_gradient(grad, x, target, form, _PICKS[o.function])
-    return losses.gradient(grad, x, target, form)
+    return losses.gradient(grad, x, target, form, kept)
 
 
 def loss_double_backward(
@@ -276,8 +286,7 @@ def loss_and_gradient(x: Tensor, target: Target, o: Options) -> tuple[Tensor, Te
         form = form_of(x, target, o)
         if way is TRITON:
             return choice.kernels.cross_entropy_and_gradient(x, target, form)  # type: ignore[no-any-return]
-        value = losses.cross_entropy(x, target, form)
-        return value, losses.gradient(torch.ones_like(value), x, target, form)
+        return losses.cross_entropy_and_gradient(x, target, form)
     checked = resolve(x, target, o)
     value, dx = _gradient(None, x, checked, core.GRADIENT)
     if type(value) is float:  # scale is 0: `_gradient` returned 0.0. NumPy's float64 is a subclass

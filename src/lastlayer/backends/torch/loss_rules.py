@@ -19,6 +19,9 @@ from .tensors import in_memory, wide
 __all__ = ["Loss", "LossBackward", "SoftLoss", "loss_gradient"]
 
 
+_TENSORS = 1 + len(Target._fields)  # the scores and the target
+
+
 class _Batch(NamedTuple):
     """A batch of losses (under vmap) of class indices without weights, as one loss with more rows."""
 
@@ -55,6 +58,11 @@ class Loss(Rule):
         return kernels.loss(x, Target(*target), o)
 
     @staticmethod
+    def run_and_keep(x: Tensor, *args: Any) -> Any:
+        *target, o = args
+        return kernels.loss_and_kept(x, Target(*target), o)
+
+    @staticmethod
     def composed(x: Tensor, *args: Any) -> Tensor:
         *target, o = args
         return kernels.composed_loss(x, Target(*target), o)
@@ -81,7 +89,13 @@ class Loss(Rule):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         saved = ctx.saved_tensors  # read once: checkpointing refuses a second time
-        return loss_gradient(grad, saved, ctx.options), *(None,) * len(saved)
+        tensors, kept = saved[:_TENSORS], saved[_TENSORS:]
+        if kept and not torch.is_grad_enabled():
+            x, *target = tensors
+            dx = kernels.composed_gradient(grad, x, Target(*target), ctx.options, kept)
+        else:
+            dx = loss_gradient(grad, tensors, ctx.options)
+        return dx, *(None,) * _TENSORS
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:

@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from . import undifferentiated
 from .composed import Form, Rows, back, canonical, rows, slope
-from .number_options import Number, differs, over
-from .targets import Effective, Target, effective
+from .number_options import Number, differs
+from .targets import Effective, Target, effective, scaled
 from .tensors import is_transformed, wide
+from .undifferentiated import Kept
 
 __all__ = [
     "cross_entropy",
+    "cross_entropy_and_gradient",
+    "cross_entropy_and_statistics",
     "double_backward",
     "gradient",
     "pick_double_backward",
@@ -85,11 +89,32 @@ def _times(weight: Tensor, difference: Tensor) -> Tensor:
 
 def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
     """loss = s (gap + mass log1p(rest) + z_loss lse^2), where gap = sum_j t_j (peak - z_j); reduced."""
+    if _is_undifferentiated(x, target, form):
+        return undifferentiated.cross_entropy(x, target, form)[0]
     e, r, inactive = _state(x, target, form)
     losses = _gap(r.difference, e) + e.mass * r.log_norm
     if differs(form.z_loss, 0.0):
         losses = losses + form.z_loss * r.lse**2
     return _reduced(losses, e, inactive, form)
+
+
+def _is_undifferentiated(x: Tensor, target: Target, form: Form, grad: Tensor | None = None) -> bool:
+    return undifferentiated.is_possible(x, form.axis, grad, *target, *form)
+
+
+def cross_entropy_and_statistics(x: Tensor, target: Target, form: Form) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The loss, and what `gradient` can use of each row."""
+    if _is_undifferentiated(x, target, form):
+        return undifferentiated.cross_entropy(x, target, form)
+    return cross_entropy(x, target, form), ()
+
+
+def cross_entropy_and_gradient(x: Tensor, target: Target, form: Form) -> tuple[Tensor, Tensor]:
+    """The loss, and the gradient of the loss; for "none", that of the sum of the losses."""
+    if _is_undifferentiated(x, target, form):
+        return undifferentiated.cross_entropy_and_gradient(x, target, form)
+    value = cross_entropy(x, target, form)
+    return value, gradient(torch.ones_like(value), x, target, form)
 
 
 def pick_loss(x: Tensor, target: Target, form: Form, log: bool) -> Tensor:
@@ -135,20 +160,16 @@ def _reduced(losses: Tensor, e: Effective, inactive: Tensor | None, form: Form) 
         losses = torch.where(e.wrong, nan, losses)
     if form.reduction == "none":
         return losses.squeeze(-1)
-    return _scaled(losses.sum(), e)
+    return scaled(losses.sum(), e.total)
 
 
-def _scaled(x: Tensor, e: Effective) -> Tensor:
-    """``x`` divided by the total; 0 if the total is 0."""
-    if isinstance(e.total, Tensor):
-        return over(x, e.total)
-    if e.total == 1.0:
-        return x
-    return x * x.new_full((), 1 / e.total if e.total else 0.0)  # a tensor of the dtype of x
+def gradient(grad: Tensor, x: Tensor, target: Target, form: Form, kept: tuple[Tensor, ...] = ()) -> Tensor:
+    """d(grad . loss)/dx = grad s scale dz/dx ((mass + 2 z_loss lse) p - t).
 
-
-def gradient(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
-    """d(grad . loss)/dx = grad s scale dz/dx ((mass + 2 z_loss lse) p - t)."""
+    ``kept``: from `cross_entropy_and_statistics`, to spare two passes.
+    """
+    if _is_undifferentiated(x, target, form, grad):
+        return undifferentiated.gradient(grad, x, target, form, Kept(*kept) if kept else None)
     e, r, inactive = _state(x, target, form)
     return back(_row_factor(grad, e, form) * _unit(r, e, form) * slope(x, form), x, form, inactive)
 
@@ -195,7 +216,7 @@ def row_factor(grad: Tensor, x: Tensor, target: Target, form: Form) -> Tensor:
 
 def _row_factor(grad: Tensor, e: Effective, form: Form) -> Tensor:
     """grad s scale: the factor of each row's gradient."""
-    row_factor = grad.unsqueeze(-1) if form.reduction == "none" else _scaled(grad, e)
+    row_factor = grad.unsqueeze(-1) if form.reduction == "none" else scaled(grad, e.total)
     row_factor = row_factor.to(e.mass.dtype)
     return row_factor if e.s is None else row_factor * e.s
 

@@ -32,6 +32,7 @@ class Rule:
     run: Any  # (*args) -> Tensor
     composed: Any  # (*args) -> Tensor: the same by PyTorch's operations, for vmap
     saved: Any  # (args, output) -> the tensors that backward and jvp need
+    run_and_keep: Any = None  # (*args) -> Tensor, and more tensors for backward; None: `run` alone
     options: Any  # (args) -> the other arguments that they need
     backward: Any  # (ctx, grad) -> gradients of args
     jvp: Any  # (ctx, *tangents) -> tangent of the output
@@ -42,8 +43,8 @@ class Rule:
         return None
 
     def __init_subclass__(cls) -> None:
-        def keep(ctx: Any, inputs: Any, output: Any) -> None:
-            tensors = cls.saved(inputs, output)
+        def keep(ctx: Any, inputs: Any, output: Any, more: Any = ()) -> None:
+            tensors = (*cls.saved(inputs, output), *more)
             ctx.save_for_backward(*tensors)
             if forward_ad._current_level >= 0 or is_transformed():
                 ctx.save_for_forward(*tensors)
@@ -52,10 +53,10 @@ class Rule:
         class Plain(Function):
             @staticmethod
             def forward(ctx: Any, *args: Any) -> Any:
-                output = cls.run(*args)
+                output, more = (cls.run(*args), ()) if cls.run_and_keep is None else cls.run_and_keep(*args)
                 if forward_ad._current_level >= 0 and output._is_view():
                     output = output.clone()  # forward mode allows no views whose base is not an input
-                keep(ctx, args, output)
+                keep(ctx, args, output, more)
                 return output
 
             backward = staticmethod(cls.backward)

@@ -9,14 +9,18 @@ from torch import Tensor
 
 from lastlayer import problem
 
-from .composed import Form
-from .number_options import Number, differs
+from .form import Form
+from .number_options import Number, differs, over
+from .row_blocks import Block
 from .tensors import wide
 
 __all__ = [
     "Effective",
     "Target",
+    "dense_total",
     "effective",
+    "rows_of",
+    "scaled",
     "signed",
 ]
 
@@ -34,13 +38,23 @@ class Target(NamedTuple):
     def is_top_k(self) -> bool:
         return self.probabilities is not None
 
+    def is_dense(self, x: Tensor) -> bool:
+        """Whether it has a number for each of the scores ``x``."""
+        return not self.is_top_k and self.y.shape == x.shape
+
+    def of_dense(self, x: Tensor, block: Block) -> Target:
+        """Dense targets of some rows."""
+        s = self.sample_weight
+        s = None if s is None else block.of_rows(s.expand(rows_of(x, block.class_axis)))
+        return Target(block.of_scores(self.y), self.class_weight, s)
+
 
 class Effective(NamedTuple):
-    """t_j = s (sum_k at_k [j = place_k] + each_j), class axis last; ``each`` may be one row for all."""
+    """t_j = s (sum_k at_k [j = place_k] + each_j), class axis last; ``each`` is broadcast."""
 
     place: Tensor | None  # class indices, last axis 1 (index targets) or K (top-k); 0 if ignored or wrong
     at: Tensor | None  # the terms of t / s that belong to the classes in ``place``
-    each: Tensor | None  # the terms of t / s of all classes: a dense row per row, or (V,); None: 0
+    each: Tensor | None  # the terms of t / s of all classes: of each row, or (V,), or one number; None: 0
     mass: Tensor  # sum of t / s
     s: Tensor | None  # sample weights
     ignored: Tensor | None  # rows whose class index is ignore_index: bool
@@ -48,41 +62,58 @@ class Effective(NamedTuple):
     wrong: Tensor | None  # rows with an index out of range, or integers that are not one-hot: bool
     total: Tensor | float  # the divisor of a mean; 1 without a mean
 
+    def of_rows(self, block: Block) -> Effective:
+        """Some of the rows. Not of dense targets, which are divided before they are read."""
+        rows = {
+            name: block.of_rows(t)
+            for name, t in self._asdict().items()
+            if isinstance(t, Tensor) and t.ndim == self.mass.ndim
+        }
+        return self._replace(**rows)
 
-def effective(x: Tensor, target: Target, form: Form) -> Effective:
-    """The effective targets. All fields but ``each`` and ``total`` have the rows' shape and one more axis."""
+
+def effective(x: Tensor, target: Target, form: Form, total: Number | None = None) -> Effective:
+    """The effective targets. All fields but ``each`` and ``total`` have the rows' shape and one more axis.
+
+    ``total``: the divisor of a mean, if ``x`` and ``target`` are only some of its rows.
+    """
     y, w, s, *_ = target
     axis = form.axis % x.ndim
     dtype, classes = wide(x.dtype), x.shape[axis]
-    shape = x.shape[:axis] + x.shape[axis + 1 :]
-    ones = torch.ones((*shape, 1), dtype=dtype, device=x.device)
+    shape = rows_of(x, axis)
     w = None if w is None else w.to(dtype)
     s = None if s is None else s.to(dtype).expand(shape).unsqueeze(-1)
     if target.is_top_k:
-        return _listed(
-            target, form, ones.squeeze(-1), x.new_ones(classes, dtype=dtype) if w is None else w, s
-        )
-    if y.shape == x.shape:
+        found = _listed(x, target, form, shape, w, s)
+    elif target.is_dense(x):
         q = y.movedim(axis, -1).to(dtype)
-        dense = form.on * q + form.off
+        dense = form.on * q + form.off if differs(form.on, 1.0) or differs(form.off, 0.0) else q
         dense = dense if w is None else dense * w
         not_one_hot = None if y.is_floating_point() else _not_one_hot(q, s)
-        total, mass = (ones if s is None else s).sum(), dense.sum(-1, keepdim=True)
-        all_zero = (dense == 0).all(-1, keepdim=True)
-        return Effective(None, None, dense, mass, s, None, all_zero, not_one_hot, _total(form, total))
-    y = signed(y).unsqueeze(-1)
+        mass = dense.sum(-1, keepdim=True)
+        found = Effective(None, None, dense, mass, s, None, mass == 0, not_one_hot, 1.0)
+    else:
+        found = _of_index(x, target, form, classes, w, s)
+    return found._replace(total=_total(x, shape, found, w, form) if total is None else total)
+
+
+def _of_index(
+    x: Tensor, target: Target, form: Form, classes: int, w: Tensor | None, s: Tensor | None
+) -> Effective:
+    """The effective targets of class indices."""
+    dtype = wide(x.dtype)
+    y = signed(target.y).unsqueeze(-1)
     ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
     wrong = ((y < 0) | (y >= classes)) & ~ignored
     index = torch.where(ignored | wrong, 0, y)
-    weight = ones if w is None else w[index]
+    weight = torch.ones_like(y, dtype=dtype) if w is None else w[index]
     each: Tensor | None = None
     mass = form.on * weight
     if differs(form.off, 0.0):
-        each = form.off * (torch.ones(classes, dtype=dtype, device=x.device) if w is None else w)
-        mass = mass + each.sum()
-    total = torch.where(ignored, 0.0, weight if s is None else weight * s).sum()
+        each = form.off * (torch.ones(1, dtype=dtype, device=x.device) if w is None else w)
+        mass = mass + (form.off * classes if w is None else each.sum())
     weightless = None if w is None else mass == 0
-    return Effective(index, form.on * weight, each, mass, s, ignored, weightless, wrong, _total(form, total))
+    return Effective(index, form.on * weight, each, mass, s, ignored, weightless, wrong, 1.0)
 
 
 def _not_one_hot(q: Tensor, s: Tensor | None) -> Tensor:
@@ -91,26 +122,30 @@ def _not_one_hot(q: Tensor, s: Tensor | None) -> Tensor:
     return wrong if s is None else wrong & (s != 0)
 
 
-def _listed(target: Target, form: Form, ones: Tensor, w: Tensor, s: Tensor | None) -> Effective:
+def _listed(
+    x: Tensor, target: Target, form: Form, shape: torch.Size, w: Tensor | None, s: Tensor | None
+) -> Effective:
     """The effective targets of top-k targets."""
     assert target.probabilities is not None
-    y, classes = signed(target.y), w.shape[0]
+    dtype, classes = wide(x.dtype), x.shape[form.axis]
+    y = signed(target.y)
     ignored = torch.zeros_like(y, dtype=torch.bool) if form.ignore_index is None else y == form.ignore_index
     wrong = ((y < 0) | (y >= classes)) & ~ignored
     place = torch.where(ignored | wrong, 0, y)
-    p = torch.where(ignored, 0.0, target.probabilities.to(w.dtype))
-    at = form.on * w[place] * p
-    mass, each = at.sum(-1, keepdim=True), None
+    p = form.on * torch.where(ignored, 0.0, target.probabilities.to(dtype))
+    at = p if w is None else w[place] * p
+    mass = at.sum(-1, keepdim=True)
+    each: Tensor | None = None
     if target.rest is not None:
-        rest = target.rest.to(w.dtype).expand(ones.shape).unsqueeze(-1)
+        rest = target.rest.to(dtype).expand(shape).unsqueeze(-1)
         rest = torch.where((rest < 0) & (rest >= -problem.ROUNDED), 0.0, rest)
-        each = (form.on / classes * rest + form.off) * w
+        each = form.on / classes * rest + form.off
     elif differs(form.off, 0.0):
-        each = form.off * w
-    mass = mass if each is None else mass + each.sum(-1, keepdim=True)
-    total = (ones if s is None else s).sum()
-    wrong = wrong.any(-1, keepdim=True)
-    return Effective(place, at, each, mass, s, None, mass == 0, wrong, _total(form, total))
+        each = form.off * torch.ones(1, dtype=dtype, device=x.device)
+    if each is not None:
+        each = each if w is None else each * w
+        mass = mass + (classes * each if w is None else each.sum(-1, keepdim=True))
+    return Effective(place, at, each, mass, s, None, mass == 0, wrong.any(-1, keepdim=True), 1.0)
 
 
 def signed(y: Tensor) -> Tensor:
@@ -121,7 +156,42 @@ def signed(y: Tensor) -> Tensor:
     return torch.where(signed < 0, torch.iinfo(torch.int64).max, signed)
 
 
-def _total(form: Form, total: Tensor) -> Number:
+def dense_total(x: Tensor, target: Target, form: Form) -> Number:
+    """The divisor of a mean of dense targets, which are not read for it."""
     if form.reduction != "mean":
         return 1.0
-    return total if form.denominator is None else form.denominator
+    if form.denominator is not None:
+        return form.denominator
+    rows, dtype, s = rows_of(x, form.axis % x.ndim), wide(x.dtype), target.sample_weight
+    return (
+        torch.ones(rows, dtype=dtype, device=x.device).sum() if s is None else s.to(dtype).expand(rows).sum()
+    )
+
+
+def rows_of(x: Tensor, axis: int) -> torch.Size:
+    """The shape of the rows of ``x``; ``axis`` is not negative."""
+    return x.shape[:axis] + x.shape[axis + 1 :]
+
+
+def scaled(x: Tensor, total: Number) -> Tensor:
+    """``x`` divided by the total of a mean; 0 if the total is 0."""
+    if isinstance(total, Tensor):
+        return over(x, total)
+    if total == 1.0:
+        return x
+    return x * x.new_full((), 1 / total if total else 0.0)  # a tensor of the dtype of x
+
+
+def _total(x: Tensor, shape: torch.Size, e: Effective, w: Tensor | None, form: Form) -> Number:
+    """The divisor of a mean: the sum of the rows' weights, unless it was given."""
+    if form.reduction != "mean":
+        return 1.0
+    if form.denominator is not None:
+        return form.denominator
+    ones = torch.ones((*shape, 1), dtype=e.mass.dtype, device=x.device)
+    weights = ones if e.s is None else e.s
+    if e.ignored is None:
+        return weights.sum()
+    if w is not None and e.place is not None:
+        weights = weights * w[e.place]
+    return torch.where(e.ignored, 0.0, weights).sum()
