@@ -220,6 +220,8 @@ def loss_of(x: Tensor, target: Target, o: Options) -> Tensor:
     if is_watched(x):
         if is_transformed():  # transforms of torch.func in a graph cannot differentiate registered operations
             return kernels.composed_loss(x, target, o)
+        if kernel_rules.with_gradient_in_graph(x, o):
+            return ops.loss_and_gradient(x, *target, *o[:-1])[0]  # type: ignore[no-any-return]
         return ops.loss(x, *target, *o[:-1])  # type: ignore[no-any-return]
     if (
         o.function == "cross_entropy"

@@ -19,7 +19,7 @@ from torch.autograd import Function, forward_ad
 from lastlayer.options import Options
 
 from . import choice
-from .choice import is_usual_for_kernels
+from .choice import is_usual_for_kernels, may_use_kernels
 from .composed import Form
 from .loss_rules import loss_gradient
 from .rule import call
@@ -27,7 +27,7 @@ from .softmax_rules import SoftmaxBackward
 from .targets import Target
 from .tensors import is_autocast, is_batched, is_kept_elsewhere, is_transformed
 
-__all__ = ["differentiable_loss", "loss", "softmax", "tracks_only_backward"]
+__all__ = ["differentiable_loss", "loss", "softmax", "tracks_only_backward", "with_gradient_in_graph"]
 
 _records = torch.is_grad_enabled
 _compiling = torch.compiler.is_compiling
@@ -120,6 +120,23 @@ def _with_gradient(x: Tensor, form: Form) -> bool:
     unless they are scaled before they are rounded; and not under hooks on saved tensors.
     """
     return form.reduction != "none" and x.dtype is not _float16 and not is_kept_elsewhere()
+
+
+def with_gradient_in_graph(x: Tensor, o: Options) -> bool:
+    """Whether an operation of a compiled graph computes the gradient with the loss, as `_with_gradient`.
+
+    Not in an exported program: few of these are trained.
+    """
+    return (
+        o.function == "cross_entropy"
+        and (o.reduction == "mean" or o.reduction == "sum")
+        and may_use_kernels(x)
+        and x.requires_grad
+        and _records()
+        and (x.dtype is torch.float32 or x.dtype is torch.bfloat16)
+        and _compiling()
+        and not torch.compiler.is_exporting()
+    )
 
 
 def _is_plain(grad: Tensor) -> bool:
