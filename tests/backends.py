@@ -7,17 +7,28 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 
+from interpreter import INTERPRETED
+from tensors_of_arrays import by_kernels
+
 from lastlayer import selection
 from lastlayer.backends.core import core, native
 from lastlayer.linear import plan as plans
 from lastlayer.linear.plan import Plan, most_aliased
 
 BACKENDS = ["reference"] + ([] if not core.BUILT else [f"native:{isa}" for isa in native.isas()])
+BACKENDS = ["triton"] if INTERPRETED else BACKENDS
 
 
 @contextmanager
 def on(name):
-    """Run everything on "reference", "native", or "native:" and an instruction set; None changes nothing."""
+    """Run everything on "reference", "native", or "native:" and an instruction set; None changes nothing.
+
+    On "triton", arrays are computed as tensors, by Triton's interpreter.
+    """
+    if name == "triton":
+        with by_kernels():
+            yield
+        return
     backend, _, isa = (name or "").partition(":")
     with selection.use(backend or None), native.use_isa(isa) if isa else nullcontext():
         yield

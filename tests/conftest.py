@@ -6,9 +6,13 @@ import os
 from contextlib import ExitStack
 
 import backends
+import interpreter
 import pytest
 from browser import browser  # noqa: F401 - a fixture
 from hypothesis import HealthCheck, settings
+
+if interpreter.INTERPRETED:
+    interpreter.mend()
 
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.register_profile(

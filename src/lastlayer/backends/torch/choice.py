@@ -73,7 +73,8 @@ def _why_not_triton(x: Tensor) -> str | None:
     if key not in _reasons:
         from lastlayer.backends.triton import calls
 
-        kernels, _reasons[key] = calls, calls.why_not(x)
+        kernels = calls if kernels is None else kernels
+        _reasons[key] = calls.why_not(x)
     return _reasons[key]
 
 
@@ -109,7 +110,7 @@ def is_usual_for_kernels(x: Any) -> bool:
         not _compiling()
         and type(x) in _KINDS
         and selection.triton
-        and (x.is_cuda or not selection.composed)
+        and (x.is_cuda or (x.is_cpu and not selection.composed))
         and _reasons.get((x.get_device(), x.dtype), "") is None
         and not is_transformed()
         and not is_traced()
