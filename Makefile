@@ -13,6 +13,7 @@ TORCH  ?= torch==2.13.0
 WORKERS ?= 2
 GPU_SECONDS ?= 360
 GPU_OUT ?= benchmarks/record/gpu
+GPU_LOGS ?= build/gpu
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -85,7 +86,7 @@ bench: $(BENCH)
 
 # No environment is made and nothing is fetched: $(PYTHON) has torch, Triton, scikit-build-core and nanobind.
 gpu:
-	$(PYTHON) benchmarks/gpu/steps.py --budget $(GPU_SECONDS) --out $(GPU_OUT)
+	$(PYTHON) benchmarks/gpu/steps.py --budget $(GPU_SECONDS) --out $(GPU_OUT) --logs $(GPU_LOGS)
 
 # Some peers are large, and only the benchmarks need them.
 $(BENCH): $(DEV)

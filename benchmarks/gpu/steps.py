@@ -36,30 +36,50 @@ BUILDING, TESTING = 0.3, 0.3
 SANITIZING = 60.0  # seconds of each tool
 TOOLS = ("memcheck", "racecheck")
 
+SAYING = ("test", *TOOLS)  # steps whose last line is part of the table
+TAIL = 40  # lines of a step that failed
+
 
 class Steps:
-    """Runs commands, and notes what became of them."""
+    """Runs commands, keeps what they print in files, and notes what became of them."""
 
-    def __init__(self, budget: float) -> None:
-        self.budget, self.began = budget, time.monotonic()
+    def __init__(self, budget: float, logs: Path) -> None:
+        self.budget, self.began, self.logs = budget, time.monotonic(), logs
+        logs.mkdir(parents=True, exist_ok=True)
         self.outcomes: dict[str, str] = {}
+        self.logged: set[str] = set()
         self.failed = False
         paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
         self.environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONUNBUFFERED": "1",
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",  # of each of many processes
         }
 
     @property
     def left(self) -> float:
         return self.budget - (time.monotonic() - self.began)
 
-    def start(self, command: Sequence[str], **variables: str) -> subprocess.Popen[bytes]:
-        """Start a command in a process group of its own."""
+    def log(self, step: str) -> Path:
+        return self.logs / f"{step}.log"
+
+    def start(self, command: Sequence[str], step: str | None, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a command in a process group of its own; the output of a step goes to its file."""
         print("+", *command, flush=True)
         environment = {**self.environment, **variables}
-        return subprocess.Popen(list(command), cwd=ROOT, env=environment, start_new_session=True)
+        if step is None:
+            return subprocess.Popen(list(command), cwd=ROOT, env=environment, start_new_session=True)
+        with self.log(step).open("ab" if step in self.logged else "wb") as out:
+            self.logged.add(step)
+            return subprocess.Popen(
+                list(command),
+                cwd=ROOT,
+                env=environment,
+                start_new_session=True,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
 
     def finish(self, process: subprocess.Popen[bytes], seconds: float) -> int | None:
         """Wait for a command; None if it took too long and was ended with what it started."""
@@ -70,15 +90,20 @@ class Steps:
             process.wait()
             return None
 
-    def run(self, command: Sequence[str], seconds: float, **variables: str) -> int | None:
-        return self.finish(self.start(command, **variables), seconds)
+    def run(self, command: Sequence[str], step: str | None, seconds: float, **variables: str) -> int | None:
+        return self.finish(self.start(command, step, **variables), seconds)
 
     def note(self, step: str, status: int | None, began: float, optional: bool = False) -> None:
         """Note what became of a step; too little time for an optional one is no failure."""
         took = time.monotonic() - began
         words = "took too long" if status is None else "done" if status == 0 else f"FAILED, status {status}"
-        self.outcomes[step] = f"{words}, {took:.0f} s"
+        text = self.log(step).read_text(errors="replace") if step in self.logged else ""
+        lines = [line for line in text.splitlines() if line.strip()]
+        last = f": {lines[-1]}" if lines and step in SAYING else ""
+        self.outcomes[step] = f"{words}, {took:.0f} s{last}"
         self.failed |= status != 0 and not (optional and status is None)
+        if status != 0:
+            print("\n".join(lines[-TAIL:]))
         print(f"= {step}: {self.outcomes[step]}; {self.left:.0f} s are left", flush=True)
 
 
@@ -86,17 +111,20 @@ def build(steps: Steps, seconds: float) -> int | None:
     """Build the compiled core: an editable installation, or CMake alone where pip is absent."""
     if importlib.util.find_spec("pip"):
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-        status = steps.run([*pip, "--no-build-isolation", "--editable", "."], seconds)
+        status = steps.run([*pip, "--no-build-isolation", "--editable", "."], "build", seconds)
         if status == 0 or status is None:
             return status
     folder = ROOT / "build" / "gpu"
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     configured = steps.run(
-        ["cmake", "-S", ".", "-B", str(folder), *generator, f"-DPython_EXECUTABLE={sys.executable}"], 60
+        ["cmake", "-S", ".", "-B", str(folder), *generator, f"-DPython_EXECUTABLE={sys.executable}"],
+        "build",
+        60,
     )
     if configured != 0:
         return configured
-    status = steps.run(["cmake", "--build", str(folder), "--parallel", str(os.cpu_count() or 1)], seconds)
+    parallel = str(os.cpu_count() or 1)
+    status = steps.run(["cmake", "--build", str(folder), "--parallel", parallel], "build", seconds)
     for core in folder.glob("_core*.so"):
         shutil.copy(core, ROOT / "src" / "lastlayer")
     return status
@@ -108,11 +136,21 @@ def benchmark(options: argparse.Namespace, *more: str) -> list[str]:
 
 
 def test(steps: Steps) -> int | None:
-    pytest = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"]
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--no-header",
+        "--tb=short",
+        "-rfE",
+        "-p",
+        "no:cacheprovider",
+    ]
     if importlib.util.find_spec("xdist"):
         pytest += ["-n", str(min(8, os.cpu_count() or 1))]
     # Warnings of other versions of other packages are no errors here.
-    return steps.run([*pytest, "-W", "default", "tests/gpu"], steps.budget * TESTING)
+    return steps.run([*pytest, "-W", "default", "tests/gpu"], "test", steps.budget * TESTING)
 
 
 def sanitizer() -> str | None:
@@ -126,11 +164,10 @@ def sanitizer() -> str | None:
 def sanitize(steps: Steps) -> None:
     tool = sanitizer()
     for check in TOOLS:
-        name = f"compute-sanitizer, {check}"
         if tool is None:
-            steps.outcomes[name] = "skipped: it is not installed"
+            steps.outcomes[check] = "skipped: compute-sanitizer is not installed"
         elif steps.left < SANITIZING / 2:
-            steps.outcomes[name] = "skipped: no time is left"
+            steps.outcomes[check] = "skipped: no time is left"
         else:
             began = time.monotonic()
             command = [
@@ -142,8 +179,9 @@ def sanitize(steps: Steps) -> None:
                 sys.executable,
                 str(HERE / "sanitize.py"),
             ]
-            status = steps.run(command, min(SANITIZING, steps.left), PYTORCH_NO_CUDA_MEMORY_CACHING="1")
-            steps.note(name, status, began, optional=True)
+            uncached = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+            status = steps.run(command, check, min(SANITIZING, steps.left), **uncached)
+            steps.note(check, status, began, optional=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -153,18 +191,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--budget", type=float, default=360.0, help="seconds, of all steps together")
     parser.add_argument("--out", type=Path, default=RECORDS, help="folder of the table and the record")
+    parser.add_argument(
+        "--logs", type=Path, default=ROOT / "build" / "gpu", help="folder of what steps print"
+    )
     parser.add_argument("--skip", nargs="+", default=[], choices=["build", "test", "measure", "sanitize"])
     options = parser.parse_args(argv)
     options.out = options.out.resolve()
     on_gpu = options.device == "cuda"
-    steps = Steps(options.budget)
+    steps = Steps(options.budget, options.logs.resolve())
     began = time.monotonic()
     if on_gpu:
-        warm = steps.start(benchmark(options, "--warm", "--budget", str(steps.budget)))
+        import torch
+
+        if not torch.cuda.is_available():
+            parser.error("no CUDA device; --device cpu is a dry run")
+        warm = steps.start(benchmark(options, "--warm", "--budget", str(steps.budget)), "compile")
         if "build" not in options.skip:
             steps.note("build", build(steps, steps.budget * BUILDING), began)
         left = steps.budget * BUILDING - (time.monotonic() - began)
-        steps.note("compile the kernels", steps.finish(warm, left), began, optional=True)
+        steps.note("compile", steps.finish(warm, left), began, optional=True)
     if on_gpu and "test" not in options.skip:
         began = time.monotonic()
         steps.note("test", test(steps), began)
@@ -173,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for_sanitizer = SANITIZING if on_gpu and "sanitize" not in options.skip and sanitizer() else 0
         seconds = steps.left - for_sanitizer - 10
         command = benchmark(options, "--processes", "1", "--budget", f"{seconds:.0f}", "--no-table")
-        steps.note("measure", steps.run(command, seconds + 20), began)
+        steps.note("measure", steps.run(command, None, seconds + 20), began)
     if on_gpu and "sanitize" not in options.skip:
         sanitize(steps)
     conclude(steps, options.out)

@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -28,10 +28,12 @@ Job = tuple[str, Callable[[], object]]
 
 def jobs(shapes: list[Shape], options: argparse.Namespace, device: torch.device) -> Iterator[Job]:
     """Everything that compiles, with a name."""
+    functions = options.only or FUNCTIONS
+    peers = [name for name in ("softmax", "loss", "both ways") if options.compile and name in functions]
     for shape in shapes:
         for dtype in options.dtypes:
-            yield f"{shape.name} {dtype}", lambda s=shape, d=dtype: of_ours(s, d, device)  # type: ignore[misc]
-            for name in ("softmax", "loss", "both ways") if options.compile else ():
+            yield f"{shape.name} {dtype}", lambda s=shape, d=dtype: of_ours(s, d, functions, device)  # type: ignore[misc]
+            for name in peers:
                 what = f"{shape.name} {dtype} {name}, compiled"
                 yield what, lambda s=shape, d=dtype, n=name: of_compile(s, d, n, device)  # type: ignore[misc]
     if options.general:
@@ -44,9 +46,9 @@ def jobs(shapes: list[Shape], options: argparse.Namespace, device: torch.device)
             yield f"sanitizer {shape.name}", lambda s=shape: every_function(s, device)  # type: ignore[misc]
 
 
-def of_ours(shape: Shape, dtype: str, device: torch.device) -> None:
+def of_ours(shape: Shape, dtype: str, functions: Sequence[str], device: torch.device) -> None:
     z, y = shape.data(DTYPES[dtype], device)
-    for name in FUNCTIONS:
+    for name in functions:
         ours(name, shape, z, y)()
 
 

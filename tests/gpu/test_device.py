@@ -150,6 +150,45 @@ def test_validation_finds_the_row(data):
     )
 
 
+def peak(function):
+    """Bytes of a call beyond what is there before."""
+    function()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    function()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(65536, 64), (4096, 1000), (512, 8192), (64, 65537), (4, 21, 128, 512)])
+def test_no_call_needs_memory_of_the_logits_size(shape, dtype):
+    z = torch.randn(shape, device=DEVICE).to(dtype)
+    y = torch.randint(0, shape[1], (shape[0], *shape[2:]), device=DEVICE)
+    leaf = z.clone().requires_grad_()
+    numbers, some = z.numel() * z.element_size(), 0.05
+    some += 40 * y.numel() / numbers  # a few numbers of each row
+
+    def both(**options):
+        ll.cross_entropy(leaf, y, axis=1, **options).sum().backward()
+        leaf.grad = None
+
+    assert peak(lambda: ll.cross_entropy(z, y, axis=1)) <= some * numbers
+    assert peak(lambda: ll.logsumexp(z, 1)) <= some * numbers
+    assert peak(lambda: ll.softmax(z, 1, out=z)) <= some * numbers
+    assert peak(lambda: ll.softmax(z, 1)) <= (1 + some) * numbers
+    assert peak(lambda: ll.cross_entropy_grad(z, y, axis=1)) <= (1 + some) * numbers
+    for options in (
+        {},
+        {"reduction": "sum"},
+        {"reduction": "none"},
+        {"label_smoothing": 0.1, "softcap": 30.0},
+    ):
+        assert peak(lambda options=options: both(**options)) <= (1 + some) * numbers, options
+
+
 @needs_cuda
 def test_more_than_two_to_the_31_numbers():
     if torch.cuda.get_device_properties(DEVICE).total_memory < 24 << 30:

@@ -41,7 +41,7 @@ def record_of(folder):
 
 
 def test_all_steps_write_a_table_and_a_record(tmp_path):
-    found = child(FOLDER / "steps.py", "--device", "cpu", "--out", tmp_path)
+    found = child(FOLDER / "steps.py", "--device", "cpu", "--out", tmp_path, "--logs", tmp_path / "logs")
     assert found.returncode == 0, found.stdout + found.stderr
     record = record_of(tmp_path)
     assert {one["shape"] for one in record["measured"]} == {"6x10", "3x100", "2x257", "1x3x2x4"}
