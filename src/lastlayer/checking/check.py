@@ -58,7 +58,7 @@ def check(
     ignore_index : int or None
         Rows with this index target are left out.
     labels : sequence of V names, optional
-        Targets are names then; ``None``, NaN and "" are missing, and such rows left out.
+        If given, targets are names. Rows whose name is missing (``None``, NaN or "") are left out.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def check(
     Raises
     ------
     OptionError
-        For an unknown ``kind``, an ``axis`` that the scores lack, an ``ignore_index`` that is no integer, or
+        For an unknown ``kind``, an ``axis`` out of range, an ``ignore_index`` that is not an integer, or
         ``labels`` that are not V different names.
 
     See Also
@@ -121,7 +121,7 @@ def check(
             problem = problem or _misfit(scores, targets, axis)
         else:
             targets, ignore_index = _of_names(targets), MISSING
-            observers.append(NameTargets(names))  # the others see the indices that it finds
+            observers.append(NameTargets(names))  # the other observers get the indices that this one finds
             problem = _misfit_of_names(shape, targets, axis)
         if problem:
             found.append(problem)
@@ -146,7 +146,7 @@ def check(
 
 
 def _open(name: str, values: Any) -> tuple[Any, Finding | None]:
-    """The values as an array of real numbers, or the finding that says why they are none."""
+    """The values as an array of real numbers, or the finding that says why this is not possible."""
     try:
         array = opened(values)
     except UnreadableError as error:
@@ -160,7 +160,7 @@ def _open(name: str, values: Any) -> tuple[Any, Finding | None]:
 
 
 def _of_names(targets: Any) -> Any:
-    """Names as an array that is read by blocks."""
+    """Names as an array that can be read in blocks."""
     if isinstance(targets, (list, tuple)):
         return np.asarray(targets, dtype=object)
     if isinstance(targets, np.ndarray) or not hasattr(targets, "__array__"):

@@ -79,7 +79,7 @@ class Count:
         self.total += found.size
 
     def move(self, length: int, axis: int) -> None:
-        """Let the rows follow others, of this length on their first axis; ``axis``: that of the classes."""
+        """Shift the positions by rows that come before; ``length``: theirs on the first axis."""
         if self.row:
             k = int(len(self.where) > len(self.row) and axis == 0)
             self.row = (self.row[0] + length, *self.row[1:])

@@ -29,7 +29,7 @@ class InvalidScores:
         self.impossible.see(rows, np.isneginf(rows.peak))
 
     def merge(self, other: InvalidScores) -> None:
-        """Add what another saw of later rows."""
+        """Add the state of an observer of later rows."""
         for name in ("nan", "inf", "impossible"):
             getattr(self, name).merge(getattr(other, name))
 
@@ -64,7 +64,7 @@ class ScoreKind:
         self.log_sum.see(rows, usable & ~(np.abs(rows.lse) <= self.tolerance), rows.lse)
 
     def merge(self, other: ScoreKind) -> None:
-        """Add what another saw of later rows."""
+        """Add the state of an observer of later rows."""
         self.rows, self.classes = self.rows + other.rows, max(self.classes, other.classes)
         for name in ("negative", "above", "sum", "positive", "log_sum"):
             getattr(self, name).merge(getattr(other, name))
@@ -117,7 +117,7 @@ class ConstantScores:
         self.rows += len(rows.scores)
 
     def merge(self, other: ConstantScores) -> None:
-        """Add what another saw of later rows."""
+        """Add the state of an observer of later rows."""
         if self.first is None:
             self.first = other.first
         elif other.first is not None:

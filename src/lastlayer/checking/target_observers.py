@@ -21,7 +21,7 @@ __all__ = ["DenseTargets", "IndexTargets", "MeanLoss", "NameTargets"]
 
 
 class NameTargets:
-    """Targets that are names: those of no class. The observers after it get class indices."""
+    """Targets that are names: finds those that are not a class. The observers after it get class indices."""
 
     def __init__(self, labels: Labels) -> None:
         self.labels, self.unknown = labels, Count("targets")
@@ -99,7 +99,9 @@ class IndexTargets:
         one = missing.size == 1
         yield finding(
             "class-never-occurs",
-            severity="warning" if by_chance < 0.01 and v <= 1000 else "note",  # vocabularies have rare words
+            severity="warning"
+            if by_chance < 0.01 and v <= 1000
+            else "note",  # large vocabularies always have rare words
             which=f"class {missing[0]} never occurs" if one else f"{missing.size} of {v} classes never occur",
             n=n,
             example="" if one else f" (the first is class {missing[0]})",
@@ -134,7 +136,7 @@ class DenseTargets:
         self.one_hot_scores = self.one_hot_scores and _is_one_hot(rows.scores)
 
     def merge(self, other: DenseTargets) -> None:
-        """Add what another saw of later rows."""
+        """Add the state of an observer of later rows."""
         for name in ("nan", "negative", "sum"):
             getattr(self, name).merge(getattr(other, name))
         self.rows += other.rows

@@ -1,7 +1,7 @@
 """The observers of `check` during another pass over the scores. In: blocks of rows. Out: findings.
 
-`evaluate` counts most of what the observers of targets look for, so those are filled from its counts. The
-observers of scores see rows only as long as these can change what they will say.
+`evaluate` already counts most of what the observers of targets need, so these are filled from its counts. The
+observers of scores get rows only as long as more rows can change their findings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Position = Callable[[int], tuple[int, ...]]
 
 
 class _Place:
-    """Where rows are among all rows: what observers ask of a block."""
+    """The position of rows among all rows, as observers need it of a block."""
 
     def __init__(self, position: Position, axis: int, offset: int) -> None:
         self._position, self.axis, self.offset = position, axis, offset
@@ -40,11 +40,11 @@ class _Place:
 
 
 class Watch:
-    """What the scores, and dense targets, of all blocks are."""
+    """Watches the scores, and dense targets, of all blocks."""
 
     def __init__(self, kind: str, axis: int, is_pair: bool) -> None:
         self.kind, self.axis = kind, axis
-        self.is_pair = is_pair and kind == "logits"  # 0 and a logit: that pair is of no kind
+        self.is_pair = is_pair and kind == "logits"  # pairs (0, logit), whose kind cannot be checked
         self.observers: dict[str, Any] = {}
 
     def see(self, scores: np.ndarray, dense: Any, position: Position, has_invalid: bool) -> None:
@@ -73,13 +73,13 @@ class Watch:
                 count.total += len(scores)
 
     def have_all(self, scores: Any, dense: Any) -> None:
-        """These arrays, in their own shape, are all there is: another class axis is looked for in them."""
+        """These arrays, in their own shape, are all the data: test whether another axis is the class axis."""
         for name, field, array in (("kind", "scores", scores), ("dense", "targets", dense)):
             if name in self.observers and array is not None:
                 setattr(self.observers[name], field, array)
 
     def merge(self, other: Watch, length: int) -> None:
-        """Add what another saw of the rows after these, of this length on the first axis of the rows."""
+        """Add the state of another for the rows after these; ``length``: of these rows, on the first axis."""
         others = copy.deepcopy(other.observers)
         if not self.observers:
             self.axis = other.axis
@@ -122,7 +122,7 @@ class Watch:
     # --- as JSON has it: for checkpoints --------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """What the observers have seen."""
+        """The state of the observers, as JSON values."""
         return {
             name: {k: _plain(v) for k, v in vars(observer).items() if _is_state(k, v)}
             for name, observer in self.observers.items()
@@ -130,7 +130,7 @@ class Watch:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any], kind: str, axis: int, is_pair: bool) -> Watch:
-        """What `to_dict` gave."""
+        """The inverse of `to_dict`."""
         found = cls(kind, axis, is_pair)
         if saved:
             found._start(np.empty((1, 1)), np.empty((1, 1)) if "dense" in saved else None)
@@ -170,7 +170,7 @@ def target_counts(
     support: np.ndarray, predicted: np.ndarray, ignored: int, rows: int, ignore_index: int | None,
     are_names: bool,
 ) -> Observer:  # fmt: skip
-    """The observer of index targets of which these classes occurred, and these were predicted."""
+    """An observer of index targets, from the counts of each class among targets and predictions."""
     found = IndexTargets(len(support), ignore_index, are_names)
     found.counts, found.ignored, found.outside.total = support, ignored, rows
     found.predicted = set(np.flatnonzero(predicted)[:2].tolist())
@@ -178,7 +178,7 @@ def target_counts(
 
 
 def loss_counts(kind: str, classes: int, n: int, mean: float, error: float, impossible: Count) -> Observer:
-    """The observer of the loss, of n rows with a finite one of this mean and standard error."""
+    """An observer of the loss, from the mean and standard error of n finite losses."""
     found = MeanLoss(kind, classes, None)
     found.n, found.total = n, mean * n
     found.squares = n * (n * error * error + mean * mean)

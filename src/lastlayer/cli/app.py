@@ -51,9 +51,9 @@ for _command in (
     backends,
 ):
     _class = WithNumbers if _command is explain else None
-    app.command(cls=_class)(errors_of(_command.__name__)(_command))  # errors name what the user called
+    app.command(cls=_class)(errors_of(_command.__name__)(_command))  # errors name the user's command
 
-# Whatever Typer says of a wrong call. Some versions of Typer hold it themselves, others take it from click.
+# Typer's exceptions for wrong calls. Some versions of Typer define them, others import them from click.
 _WrongCallError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
@@ -70,7 +70,7 @@ def _root(
 
 
 def run(words: Sequence[str]) -> int:
-    """Run a command, and return the exit status; a wrong call is raised as `UsageError`."""
+    """Run a command, and return the exit status; a wrong call raises `UsageError`."""
     try:
         found = typer.main.get_command(app).main(list(words), prog_name="lastlayer", standalone_mode=False)
     except _WrongCallError as error:
@@ -78,19 +78,19 @@ def run(words: Sequence[str]) -> int:
     except UsageError as error:
         command, text = _called(words), str(error)
         raise UsageError(text if text.startswith(f"{command}:") else f"{command}: {text}") from error
-    except typer.Abort:  # some versions' Ctrl-C
+    except typer.Abort:  # Ctrl-C in some versions
         return 130
     return found if isinstance(found, int) else 0
 
 
 def _called(words: Sequence[str]) -> str:
-    """The command that was called; "" if it is none."""
+    """The name of the command that was called; "" without one."""
     names = [c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands]
     return next((word for word in words[:1] if word in names), "")
 
 
 def _of_typer(error: Exception, words: Sequence[str]) -> str:
-    """What Typer says of a wrong call, in the form of the other errors."""
+    """Typer's message for a wrong call, in the form of the other errors."""
     command = _called(words)
     text = str(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "").rstrip(".")
     text = re.sub(r"Input should be (.*?)(, unable to .*)?$", r"expected \1", text)

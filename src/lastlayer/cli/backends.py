@@ -8,7 +8,7 @@ __all__ = ["backends"]
 
 
 def backends() -> None:
-    """Show which backend runs what, and why not otherwise.
+    """Show the available backends, and why others are not available.
 
     \b
     Example:

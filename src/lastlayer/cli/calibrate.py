@@ -45,7 +45,7 @@ def calibrate(
     dask: Dask = None,
     progress: Progress = True,
 ) -> None:
-    """Fit the temperature that calibrates held-out logits: the number that they are to be divided by.
+    """Fit the temperature that calibrates held-out logits: the number by which they are divided.
 
     \b
     Examples:
@@ -53,7 +53,7 @@ def calibrate(
       lastlayer evaluate test.npy test-labels.npy --temperature temperature.json
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
     with client_at("calibrate", dask) as client, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the result holds it, and it is printed below
+        warnings.simplefilter("ignore")  # the result has it, and it is printed below
         found = ll.fit_temperature(
             scores, targets, label=label, columns=columns_of(columns), labels=labels_of(labels),
             sample_weight=weight, ignore_index=ignore_index, binary=binary, progress=progress,

@@ -1,4 +1,4 @@
-"""``lastlayer check``: the usual mistakes in scores and labels in files."""
+"""``lastlayer check``: common mistakes in scores and labels in files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check(
     ignore_index: data.Ignore = -100,
     binary: data.Binary = False,
 ) -> None:
-    """Look for the usual mistakes, and say what to do about each. The exit status is 1 if one is an error.
+    """Find common mistakes, with a remedy for each. The exit status is 1 if one of them is an error.
 
     \b
     Examples:
@@ -56,7 +56,7 @@ def check(
 
 
 def _arrays(source: Source, o: TallyOptions, are_names: bool, ignore_index: int) -> tuple[Any, Any]:
-    """Scores and targets: those of arrays in their own shape, so that findings have their positions."""
+    """Scores and targets. Arrays keep their shape, so that findings have positions in it."""
     if isinstance(source, ArraySource) and not o.binary:
         targets = source.targets[0]
         if are_names or number_family(targets) != "float" or targets.shape == source.scores.shape:
@@ -66,7 +66,7 @@ def _arrays(source: Source, o: TallyOptions, are_names: bool, ignore_index: int)
         return scores_of("check", block.scores, o)[0]
 
     def targets_in(block: Block) -> Any:
-        """Names as they are, indices, or dense targets."""
+        """Targets: names unchanged, indices, or dense targets."""
         array = np.asarray(block.targets, dtype=object) if are_names else to_host(block.targets)
         if array.size == block.rows * o.classes and array.ndim > 1 and not o.binary:
             return array.reshape(-1, o.classes)
@@ -74,7 +74,7 @@ def _arrays(source: Source, o: TallyOptions, are_names: bool, ignore_index: int)
             rows = scores_of("check", block.scores, o)[1]
             raise ll.ShapeError("check", "targets", f"of shape {array.shape}", f"{rows}, one for each row")
         array = array.reshape(-1)
-        if array.dtype.kind == "f":  # indices with gaps, as tables have them
+        if array.dtype.kind == "f":  # tables store indices with missing values as floats
             missing = np.isnan(array)
             whole = np.where(missing, ignore_index, array)
             return whole.astype(np.int64) if (whole == np.floor(whole)).all() else array

@@ -1,4 +1,4 @@
-"""``--dask``: who computes. In: the address of a scheduler, or "local". Out: a client while it is needed."""
+"""The option ``--dask``. In: the address of a scheduler, or "local". Out: a client while it is needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Dask", "client_at"]
 
 _HELP = "Let a cluster of Dask compute: the address of its scheduler, or local for this machine's processors."
 Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help=_HELP, show_default=False)]
-_WAIT = 5  # seconds for a scheduler to answer
+_WAIT = 5  # seconds to wait for a scheduler
 
 
 @contextmanager
@@ -45,15 +45,15 @@ def client_at(command: str, address: str | None) -> Iterator[Any]:
 
 
 def _processes(distributed: Any) -> Any:
-    """A process for each processor of this machine."""
-    # A port that is free: that of another cluster's dashboard would be a warning.
+    """Start a process for each processor of this machine."""
+    # Any free port: if another cluster's dashboard has the default one, Dask warns.
     options = {"processes": True, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     return distributed.LocalCluster(**options, silence_logs=logging.ERROR)
 
 
 @contextmanager
 def _left_to_us() -> Iterator[None]:
-    """Processes that are started here ignore Ctrl-C, which a terminal sends to all of them."""
+    """Let processes started here ignore Ctrl-C, which a terminal sends to all of them."""
     usual = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -112,7 +112,7 @@ def compare(
 
 
 def _say_interrupted(stopped: ll.ComparisonInterrupted, to_stderr: bool) -> None:
-    """Print the numbers so far."""
+    """Print the differences on the rows so far."""
     tally = stopped.tally
     show_comparison(ll.Comparison.of(tally), to_stderr)
     rows = tally.n + tally.ignored

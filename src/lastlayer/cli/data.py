@@ -67,7 +67,7 @@ JsonFile = Annotated[Path | None, typer.Option(help="Write the result to this fi
 
 
 def labels_of(text: str | None) -> list[str] | None:
-    """Names of classes: between commas, or in a file."""
+    """Names of classes, separated by commas or from a file."""
     if text is None:
         return None
     if not os.path.isfile(text):
@@ -83,7 +83,7 @@ def labels_of(text: str | None) -> list[str] | None:
 
 
 def columns_of(text: str | None) -> Any:
-    """Names of columns, or the one name."""
+    """Names of columns, or a single name."""
     if text is None:
         return None
     names = [name.strip() for name in text.split(",")]
@@ -91,7 +91,7 @@ def columns_of(text: str | None) -> Any:
 
 
 def whole_numbers(option: str, text: str) -> tuple[int, ...]:
-    """Whole numbers between commas."""
+    """Integers separated by commas."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -109,7 +109,7 @@ def temperature_of(text: str) -> Any:
 
 
 def tally_of(command: str, path: Path) -> ll.Tally | ll.PairedTally:
-    """What `evaluate --tally` or `compare --tally` wrote."""
+    """The tally in a file that `evaluate --tally` or `compare --tally` wrote."""
     from lastlayer.evaluation.saved_pairs import SCHEMA as PAIRED
 
     try:
@@ -123,7 +123,7 @@ def tally_of(command: str, path: Path) -> ll.Tally | ll.PairedTally:
 
 
 def needs_report(command: str, html: Path | None) -> None:
-    """Say before hours of work how to install what writes the report."""
+    """Raise before the long computation if the packages that write the report are missing."""
     missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
     if html is not None and missing:
         text = f"--html needs {' and '.join(missing)}; run: pip install 'lastlayer[report]'"
@@ -131,7 +131,7 @@ def needs_report(command: str, html: Path | None) -> None:
 
 
 def check_outputs(command: str, outputs: dict[str, Path | None], inputs: dict[str, Path | None]) -> None:
-    """Refuse files that could not be written, or would replace another one, before hours of work."""
+    """Raise before the long computation for files that cannot be written, or that would replace another."""
     places: dict[str, str] = {}
     for option, path in {**inputs, **outputs}.items():
         if path is None or str(path) == "-":
@@ -150,7 +150,7 @@ def check_outputs(command: str, outputs: dict[str, Path | None], inputs: dict[st
 
 
 def write(option: str, path: Path, data: bytes) -> None:
-    """Write a result to a file, whole or not at all; "-" is the standard output."""
+    """Write a result to a file, completely or not at all; "-" is the standard output."""
     if str(path) == "-":
         print(data.decode())
         return

@@ -1,4 +1,4 @@
-"""``lastlayer evaluate``: the numbers of scores and labels in files."""
+"""``lastlayer evaluate``: metrics of scores and labels in files."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def evaluate(
 
 
 def _outputs(outputs: dict[str, Path | None], others: dict[str, Path | None]) -> None:
-    """Refuse outputs that could not be written, or would replace another file, before hours of work."""
+    """Raise before the long computation for outputs that cannot be written, or that would replace a file."""
     check_outputs("evaluate", outputs, others)
     predictions = outputs["--predictions"]
     if predictions is not None and predictions.suffix.lower() not in (".parquet", ".csv"):
@@ -142,7 +142,7 @@ def _outputs(outputs: dict[str, Path | None], others: dict[str, Path | None]) ->
 
 
 def _say_interrupted(stopped: ll.EvaluationInterrupted, to_stderr: bool) -> None:
-    """Print the numbers so far."""
+    """Print the metrics of the rows so far."""
     tally = stopped.tally
     show_evaluation(tally.result(), to_stderr)
     rows = tally.n + tally.ignored

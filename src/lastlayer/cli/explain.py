@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WithNumbers", "explain"]
 
-_OPTIONS = {  # what the command calls the arguments of `lastlayer.explain`
+_OPTIONS = {  # the command's names of the arguments of `lastlayer.explain`
     "target": "--target",
     "labels": "--names",
     "temperature": "--temperature",
@@ -35,10 +35,10 @@ _LOOKS = {"": "", "step": "bold cyan", "strong": "bold", "note": "yellow"}
 
 
 class WithNumbers(typer.core.TyperCommand):
-    """A command whose negative numbers are numbers, not options."""
+    """A command that reads negative numbers as numbers, not as options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Add a leading space to -1e-5, -inf and -1,2; Typer takes them for words then."""
+        """Add a leading space to -1e-5, -inf and -1,2, so that Typer reads them as arguments."""
         return super().parse_args(ctx, [f" {word}" if _is_number(word) else word for word in args])
 
 
@@ -95,7 +95,7 @@ def explain(
 
 
 def _numbers(words: list[str]) -> npt.NDArray[np.float64]:
-    """Numbers from words: one each, or several between commas, in brackets or not."""
+    """Numbers from words: one per word, or several separated by commas, in brackets or not."""
     parts = [p for word in words for p in word.strip().strip("[]()").replace(",", " ").split()]
     if not parts:
         raise UsageError("explain: missing argument 'LOGIT'; try 'lastlayer explain --help'")
@@ -127,7 +127,7 @@ def _weights(words: str) -> list[float]:
 
 
 def _write(path: Path, found: ll.Explanation) -> None:
-    """Write the picture, in the format that the name of the file says."""
+    """Write the picture, in the format given by the file's extension."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -147,7 +147,7 @@ def _write(path: Path, found: ll.Explanation) -> None:
 
 
 def _print(found: ll.Explanation, console: Console) -> None:
-    """Print the text, its names of steps in colour; a sign that the terminal lacks is printed as "?"."""
+    """Print the text, names of steps in colour; characters that the terminal lacks are printed as "?"."""
     from rich.text import Text
 
     encoding = console.encoding

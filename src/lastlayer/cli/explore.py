@@ -17,7 +17,7 @@ def explore(
         bool, typer.Option("--print-path", help="Print the path of the page; do not open it.")
     ] = False,
 ) -> None:
-    """Open the explorer in the browser: logits, losses, gradients and training to try. It needs no network.
+    """Open the explorer in the browser: change logits, see loss and gradient, train. It needs no network.
 
     \b
     Examples:

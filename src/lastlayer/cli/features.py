@@ -1,4 +1,4 @@
-"""Training data in files. In: the paths and names that a user gave. Out: features, labels and weights."""
+"""Training data in files. In: the user's paths and names of columns. Out: features, labels and weights."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .usage import UsageError
 
 __all__ = ["WORDS", "Training", "check_axes", "check_finite", "training_of"]
 
-# What these commands call the arguments of the readers.
+# These commands' names of the arguments of the readers.
 WORDS = {"scores": "DATA", "targets": "TARGETS", "columns": "features", "sample_weight": "weight"}
 
 
 class Training(NamedTuple):
-    """What a classifier is fitted to."""
+    """The data to which a classifier is fitted."""
 
     x: Any  # (N, D): an array in memory or in a file
     y: Any  # (N,) labels, or (N, V) probabilities
@@ -45,7 +45,7 @@ def training_of(
 
 
 def check_finite(x: Any, names: list[str] | None, first: int) -> None:
-    """Refuse NaN and infinity; ``first`` is the number of the first row."""
+    """Raise for NaN and infinities; ``first`` is the number of the first row."""
     finite = np.isfinite(x)
     if not finite.all():
         row, column = (int(k) for k in np.unravel_index(int(np.argmin(finite)), finite.shape))
@@ -55,13 +55,13 @@ def check_finite(x: Any, names: list[str] | None, first: int) -> None:
 
 
 def check_axes(x: Any) -> None:
-    """Refuse all but rows of features."""
+    """Raise unless the array has rows of features."""
     if len(x.shape) != 2:
         raise UsageError(f"DATA is of shape {tuple(x.shape)}; expected rows of features, (N, D)")
 
 
 def _mapped(source: ArraySource, ignore_index: int) -> Training:
-    """Features where they are. A row without a label gets the weight 0, and the label of another."""
+    """Features that stay in their file. A row without a label gets weight 0 and any other row's label."""
     y = to_host(source.targets[0][:])
     y = y.reshape(-1) if y.size == len(y) else y
     weight = source.facts.get("sample_weight")
@@ -79,7 +79,7 @@ def _mapped(source: ArraySource, ignore_index: int) -> Training:
 
 
 def _read(source: Source, ignore_index: int) -> Training:
-    """Rows that have a label, in memory."""
+    """The rows with a label, in memory."""
     names = _names_of(source)
     rows = source.rows
     if rows is None:
@@ -107,14 +107,14 @@ def _read(source: Source, ignore_index: int) -> Training:
     if y.dtype == object:
         y = y.astype(str)
     elif y.dtype.kind == "f" and y.ndim == 1 and (y == np.floor(y)).all():
-        y = y.astype(np.int64)  # indices, in a column that had gaps
+        y = y.astype(np.int64)  # indices, from a column with missing values
     elif isinstance(source, TableSource) and _is_bool(source):
         y = y.astype(bool)
     return Training(x[:filled], y, np.concatenate(weights) if weights else None, names, filled, left_out)
 
 
 def _without_label(y: Any, ignore_index: int) -> Any:
-    """Which rows have none: None, NaN, an empty text, or the index that says so."""
+    """Which rows have no label: None, NaN, an empty text, or `ignore_index`."""
     if y.ndim > 1:
         return np.zeros(len(y), bool)
     if y.dtype.kind in "iu":

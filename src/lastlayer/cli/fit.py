@@ -90,7 +90,7 @@ def fit(
     caught = _fitted(model, training)
     if training.names is not None:
         model.feature_names_in_ = np.array(training.names, dtype=object)
-    model.set_params(verbose=int(verbose))  # the file is the same without a terminal
+    model.set_params(verbose=int(verbose))  # the file does not depend on the terminal
     with errors_of("fit", names={"path": "--out"}):
         model.save(out)
     _say(model, training, out)
@@ -99,7 +99,7 @@ def fit(
 
 
 def estimators() -> Any:
-    """The estimators, or what to install for them."""
+    """The module of estimators, or an error that says what to install."""
     try:
         import lastlayer.sklearn as found
     except ImportError as error:
@@ -109,7 +109,7 @@ def estimators() -> Any:
 
 
 def check_output(out: Path, endings: tuple[str, ...], inputs: dict[str, Path | None]) -> None:
-    """Refuse an output that could not be written, or would replace an input, before hours of work."""
+    """Raise before the long fit for an output that cannot be written, or that would replace an input."""
     if out.suffix.lower() not in endings:
         raise UsageError(f"--out is {str(out)!r}; expected a name that ends in {' or '.join(endings)}")
     if not out.absolute().parent.is_dir():
@@ -132,7 +132,7 @@ def _model(c: float | None, cv: int | None, cs: str | None, options: dict[str, A
 
 
 def _numbers(text: str | None) -> Any:
-    """A number of values, or the values."""
+    """A number of values, or the values themselves."""
     if text is None:
         return 10
     try:
@@ -142,20 +142,20 @@ def _numbers(text: str | None) -> Any:
 
 
 def _fitted(model: Any, training: Training) -> list[str]:
-    """Fit, and return what was warned of."""
+    """Fit, and return the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             model.fit(training.x, training.y, sample_weight=training.weight)
         except LastlayerError:
             raise
-        except ValueError as error:  # of scikit-learn, about what it was given
+        except ValueError as error:  # a warning of scikit-learn about its arguments
             raise UsageError(f"fit: {error}") from error
     return [str(one.message) for one in caught]
 
 
 def _say(model: Any, training: Training, out: Path) -> None:
-    """What was fitted."""
+    """Print a summary of the fit."""
     left_out = f", {training.left_out:,} without a label left out" if training.left_out else ""
     shape = f"{model.n_features_in_:,} features, {len(model.classes_):,} classes"
     print(f"{training.rows:,} rows{left_out}, {shape}")

@@ -1,6 +1,6 @@
 """The ``lastlayer`` command. In: arguments. Out: printed text, and an exit status.
 
-0: done. 1: `check` found an error. 2: a wrong call or wrong input. 3: a fault of this package. 130: Ctrl-C.
+Status 0: done. 1: `check` found an error. 2: wrong arguments or input. 3: a bug of this package. 130: Ctrl-C.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or what the module says; errors are explained on the standard error stream.
+        The exit status as listed above; error messages are written to the standard error stream.
     """
     try:
         from .app import run
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(2, f"this needs the package {error.name}; run: pip install 'lastlayer[cli]'")
     try:
         status = run(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()  # a closed pipe shows here, not after the end
+        sys.stdout.flush()  # a closed pipe is noticed here, not at exit
     except BrokenPipeError:
         return _closed()
     except (ll.LastlayerError, UsageError, OSError) as error:
@@ -52,19 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _failed(status: int, text: str) -> int:
-    """Say what is wrong, in one line."""
+    """Print the error in one line."""
     print(f"lastlayer: {' '.join(text.split())}", file=sys.stderr)
     return status
 
 
 def _closed() -> int:
-    """The reader of a pipe has gone: nothing more is written, at exit neither."""
+    """The reader of a pipe has closed it: write nothing more, not even at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1  # as Python's and Rich's own
 
 
 def _unforeseen(error: Exception) -> int:
-    """An error that should not be: its traceback, and what to do about it."""
+    """Print the traceback of an unexpected error, and how to report it."""
     import traceback
 
     traceback.print_exception(error)

@@ -1,4 +1,4 @@
-"""What is printed to: the terminal, at most 88 columns wide, and tables in it."""
+"""The terminal, used at most 88 columns wide, and tables in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDEST = 88  # longer lines are hard to read
 
 
 def open_console(command: str, to_stderr: bool = False) -> Console:
-    """Open the terminal, or say how to install what prints to it."""
+    """Open the terminal, or raise an error that says what to install."""
     try:
         from rich.console import Console
     except ImportError:

@@ -24,19 +24,19 @@ from .usage import UsageError
 
 __all__ = ["predict"]
 
-_BLOCK_BYTES = 1 << 24  # of the features and logits of a block
+_BLOCK_BYTES = 1 << 24  # bytes of the features and logits of a block
 _FORMS = (".parquet", ".csv")
 
 
 class _Part(NamedTuple):
-    """Some rows that follow one another."""
+    """Consecutive rows."""
 
     x: Any  # (n, D)
-    kept: list[Any]  # columns that are written as they are
+    kept: list[Any]  # columns that are copied to the output
 
 
 class _Input(NamedTuple):
-    """The data, some rows at a time."""
+    """The input, read in blocks of rows."""
 
     parts: Iterator[_Part]
     kept: list[tuple[str, Any]]  # names and types of the columns that are kept
@@ -72,7 +72,7 @@ def predict(
     check_output(out, _FORMS, {"MODEL": model, "DATA": data, "TARGETS": targets})
     with errors_of("predict", names={"path": "MODEL"}):
         classifier = LinearClassifier.load(model)
-    names = classifier.__dict__.pop("feature_names_in_", None)  # columns are chosen by them here
+    names = classifier.__dict__.pop("feature_names_in_", None)  # they select the columns here
     columns = columns_of(features) or (None if names is None else names.tolist())
     with errors_of("predict", names={**WORDS, "path": "--out"}):
         pa: Any = arrow_for("table_file", str(out))
@@ -107,7 +107,7 @@ def _opened(pa: Any, data: Path, targets: Path | None, label: str | None, column
 
 
 def _wanted(columns: Any, label: str | None, keep: list[str]) -> Wanted:
-    """The features, and columns that are kept; labels are none of a reader's business here."""
+    """The features, and columns that are kept; the reader does not read labels here."""
     facts = {f"keep[{i}]": name for i, name in enumerate(keep)}
     facts |= {} if label is None else {"label": label}
     return Wanted(columns=columns, label=label, targets=np.zeros(()), facts=facts)
@@ -117,7 +117,7 @@ def _of_tables(files: Files, columns: Any, label: str | None, keep: list[str]) -
     if label is None and "label" in files.schema.names:
         label = "label"
     needed = Columns(files, _wanted(columns, label, keep)).names()
-    read = Columns(files, _wanted(columns, None, []))  # which leaves the others as they are
+    read = Columns(files, _wanted(columns, None, []))  # which does not change the others
     keep = list(dict.fromkeys([*([] if label is None else [label]), *keep]))
     names = None if read.is_list else read.scores
     types = [str(files.schema.field(name).type) for name in read.scores]
@@ -187,7 +187,7 @@ def _write(pa: Any, out: Path, classifier: Any, found: _Input) -> int:
 
 
 def _type_in_file(pa: Any, out: Path, kind: Any) -> Any:
-    """CSV has no categories, and for booleans the names of the classes, "True" and "False"."""
+    """The type of a column in the file. CSV has no categories, and has "True" and "False" for booleans."""
     if out.suffix.lower() != ".csv":
         return kind
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -195,7 +195,7 @@ def _type_in_file(pa: Any, out: Path, kind: Any) -> Any:
 
 
 def _as_type(pa: Any, column: Any, kind: Any) -> Any:
-    """A column that is kept, with the type that it has in the file."""
+    """A kept column, with the type that it gets in the file."""
     if column.type == kind:
         return column
     if pa.types.is_boolean(column.type):
@@ -204,7 +204,7 @@ def _as_type(pa: Any, column: Any, kind: Any) -> Any:
 
 
 def _logits(classifier: Any, x: Any) -> Any:
-    """(n, V): those of which `predict_proba` is the softmax."""
+    """The logits (n, V), whose softmax is `predict_proba`."""
     if x.shape[1] != classifier.n_features_in_:
         rule = f"{classifier.n_features_in_}, as MODEL was fitted to"
         raise UsageError(f"DATA has {x.shape[1]} features; expected {rule}")
@@ -214,5 +214,5 @@ def _logits(classifier: Any, x: Any) -> Any:
 
 
 def _text(label: Any) -> str:
-    """The name of a class as evaluate reads it: 1 and 1.0 are one label."""
+    """The name of a class as `evaluate` reads it: 1 and 1.0 are the same label."""
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)

@@ -1,4 +1,4 @@
-"""``lastlayer report``: the page of saved tallies."""
+"""``lastlayer report``: the report of saved tallies."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _CLASSES, _GROUPS, _NAME = 20, 50, 22  # rows shown; columns of a name
 
 
 def show_evaluation(result: ll.Evaluation, to_stderr: bool = False) -> None:
-    """Print the numbers, those of classes and groups, and the findings."""
+    """Print the metrics, also by class and group, and the findings."""
     console = open_console("evaluate", to_stderr)
     said = [f"{result.n:,} rows"]
     said += [f"{getattr(result, k):,} {k}" for k in ("ignored", "invalid", "unknown") if getattr(result, k)]
@@ -40,7 +40,7 @@ def show_evaluation(result: ll.Evaluation, to_stderr: bool = False) -> None:
 
 
 def show_comparison(result: ll.Comparison, to_stderr: bool = False) -> None:
-    """Print the differences, those of groups, the flips and the divergence."""
+    """Print the differences, also by group, the flips and the divergence."""
     console = open_console("compare", to_stderr)
     said = [f"{result.n:,} rows"]
     names = ("ignored", "invalid_a", "invalid_b", "unknown")
@@ -86,7 +86,7 @@ def _show_group_differences(console: Console, result: ll.Comparison) -> None:
 
 
 def show_temperature(found: ll.Temperature) -> None:
-    """Print a fitted temperature, and what it changes."""
+    """Print a fitted temperature, and the metrics that it changes."""
     console = open_console("calibrate")
     _print(console, f"{found} (95 %), of {found.n:,} rows")
     table = new_table("", "before", "after")
@@ -142,7 +142,7 @@ def _show_remarks(console: Console, result: ll.Evaluation) -> None:
 
 
 def _name(value: Any) -> str:
-    """A name that fits its column."""
+    """A name, shortened to fit its column."""
     from rich.cells import cell_len, set_cell_size
     from rich.markup import escape
 
@@ -151,7 +151,7 @@ def _name(value: Any) -> str:
 
 
 def _show(console: Console, table: Table) -> None:
-    """Print a table, and no number of it cut: a terminal that is too narrow for it folds the lines."""
+    """Print a table without cutting numbers: a terminal that is too narrow folds the lines."""
     table.show_edge = False
     console.print()
     wide = console.options.update(width=1000)

@@ -22,12 +22,12 @@ def number_text(value: float) -> str:
 
 
 def signed_text(value: float) -> str:
-    """A number with its sign, also if that is a plus."""
+    """A number with its sign, also a plus."""
     return ("+" if value > 0 else "") + number_text(value)
 
 
 def width_of(text: str) -> int:
-    """How many columns a terminal needs for the text."""
+    """The number of terminal columns that the text takes."""
     if text.isascii():
         return len(text)
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text if not _joins(c))
@@ -38,7 +38,7 @@ def _joins(sign: str) -> bool:
 
 
 def padded(text: str, width: int, is_number: bool) -> str:
-    """The text in a column of this width: numbers at its right end."""
+    """The text padded to a width: numbers on the right, words on the left."""
     space = " " * max(0, width - width_of(text))
     return space + text if is_number else text + space
 

@@ -20,7 +20,7 @@ from .explanation import Explanation
 __all__ = ["explain"]
 
 _KINDS = ("logits", "probabilities", "log-probabilities")
-_TOLERANCE = 1e-3  # of the sum of probabilities that were typed in
+_TOLERANCE = 1e-3  # the largest error of the sum of probabilities, which may be typed and rounded
 
 
 def explain(
@@ -70,11 +70,11 @@ def explain(
     ShapeError
         For scores that are not one row of at least one class.
     DtypeError
-        For scores that are no real numbers.
+        For scores that are not real numbers.
     TargetError
-        For a target that is no class.
+        For a target that is not a class.
     OptionError
-        For scores without a softmax (NaN, +inf, -inf throughout), rows that are no probabilities, options
+        For scores without a softmax (NaN, +inf, -inf throughout), rows that are not probabilities, options
         outside their range, or options of the loss without a target.
 
     See Also
@@ -143,7 +143,7 @@ def _row(logits: Any) -> npt.NDArray[np.float64]:
 
 
 def _check(row: npt.NDArray[np.float64]) -> None:
-    """Refuse rows without a softmax."""
+    """Raise for rows without a softmax."""
     for position, value in enumerate(row.tolist()):
         if math.isnan(value) or value == math.inf:
             raise OptionError("explain", f"logits[{position}]", f"{value}", "a number below infinity")

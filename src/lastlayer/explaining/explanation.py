@@ -15,14 +15,14 @@ __all__ = ["Explanation"]
 
 
 class Explanation(Numbers):
-    """What `lastlayer.explain` returns: every number on the way from the logits to the gradient.
+    """The result of `lastlayer.explain`: every number from the logits to the gradient.
 
     In a terminal it is shown as text, in a notebook as tables with bars.
 
     Attributes
     ----------
     logits : array (V,)
-        The logits, in float64; of probabilities, their logarithms.
+        The logits, in float64; for probabilities, their logarithms.
     labels : tuple of V names
         The classes: their names, or their numbers as text.
     target : int or None
@@ -30,21 +30,21 @@ class Explanation(Numbers):
     temperature, label_smoothing, class_weight
         The options of the loss.
     notes : tuple of text
-        Doubts about the input.
+        Warnings about the input.
     shifted : array (V,)
         Logits divided by the temperature, minus the largest.
     exponentials : array (V,)
-        exp of these.
+        exp of ``shifted``.
     probabilities : array (V,)
         The softmax, p.
     prediction : int
-        The class of the largest logit; the first of equal ones.
+        The class with the largest logit; the first one if several are equal.
     loss : float
         In nats; NaN without a target.
     targets : array (V,)
         The effective target t: 1 at the target and 0 elsewhere, unless an option changes it.
     gradient : array (V,)
-        The derivatives of the loss in the logits.
+        The derivative of the loss with respect to each logit.
 
     Examples
     --------

@@ -8,9 +8,9 @@ from .steps import Line, Row, Step, Table
 
 __all__ = ["html_of"]
 
-_CELL = "padding:0.15em 0.6em;white-space:nowrap"  # not every notebook gives tables a style
+_CELL = "padding:0.15em 0.6em;white-space:nowrap"  # not every notebook styles tables
 _BAR = "display:inline-block;height:0.8em;vertical-align:middle"
-_RAISE, _LOWER = "#0969da", "#bf5b04"  # those of `lastlayer.plots`; they can be seen on white and on black
+_RAISE, _LOWER = "#0969da", "#bf5b04"  # the colours of `lastlayer.plots`; visible on white and on black
 
 
 def html_of(steps: list[Step | Line | Table]) -> str:
@@ -51,7 +51,7 @@ def _row(row: Row, has_words: bool) -> str:
 
 
 def _bar(share: float, width: float, color: str, left: float = 0.0) -> str:
-    """A bar of so much of ``width``, in em."""
+    """A bar whose length is this share of ``width``, in em."""
     style = f"{_BAR};width:{share * width:.3f}em;background:{color}"
     return (
         f'<span aria-hidden="true" style="{style}'

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Numbers:
-    """One row, from logits to gradient; every number comes from the library, except those on the way."""
+    """One row, from logits to gradient. The library computes the results, this class the steps between."""
 
     def __init__(
         self,

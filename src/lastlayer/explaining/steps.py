@@ -12,18 +12,18 @@ from .numbers import Numbers
 
 __all__ = ["Line", "Row", "Step", "Table", "steps_of"]
 
-_ALL, _MOST = 40, 20  # classes that are all shown; how many of more
+_ALL, _MOST = 40, 20  # up to 40 classes are all shown; of more, the 20 most probable ones
 
 
 class Step(NamedTuple):
-    """A step: what it is called, and what it does."""
+    """A step: its name, and a sentence about it."""
 
     name: str
     text: str
 
 
 class Line(NamedTuple):
-    """A line of its own. ``look``: "result" for the loss, "note" for a doubt about the input."""
+    """A separate line. ``look``: "result" for the loss, "note" for a warning about the input."""
 
     text: str
     look: str = ""
@@ -34,13 +34,13 @@ class Row(NamedTuple):
 
     name: str
     numbers: list[str]
-    share: float  # the length of its bar, of at most 1; negative to the left
-    word: str  # what stands in place of the bar, where there are words
+    share: float  # the length of its bar, at most 1; negative: to the left
+    word: str  # shown instead of the bar in tables with words
     is_target: bool
 
 
 class Table(NamedTuple):
-    """Numbers of each class, with a bar."""
+    """The numbers of each class, with a bar."""
 
     head: list[str]
     rows: list[Row]
@@ -48,7 +48,7 @@ class Table(NamedTuple):
 
 
 def steps_of(e: Numbers) -> list[Step | Line | Table]:
-    """Everything that is said, in order."""
+    """All steps, lines and tables, in order."""
     found: list[Step | Line | Table] = [Line(text, "note") for text in e.notes]
     found += _to_probabilities(e)
     prediction = f"The prediction is {e.labels[e.prediction]}"
@@ -95,7 +95,7 @@ def _to_probabilities(e: Numbers) -> list[Step | Line | Table]:
 
 
 def _shown(e: Numbers) -> list[int]:
-    """All classes; of many, the most probable ones and the target."""
+    """The classes that are shown: all, or of many the most probable ones and the target."""
     if len(e.logits) <= _ALL:
         return list(range(len(e.logits)))
     best = np.argsort(-e.logits, kind="stable")[:_MOST].tolist()

@@ -19,7 +19,7 @@ class Piece(NamedTuple):
 
 
 def lines_of(steps: list[Step | Line | Table], width: int = 80, is_ascii: bool = False) -> list[list[Piece]]:
-    """The lines, at most ``width`` columns wide where sentences can be broken; no number is cut."""
+    """The lines. Sentences are wrapped at ``width`` columns; tables may be wider: no number is cut."""
     found: list[list[Piece]] = []
     count, was_step = 0, True
     for one in steps:
@@ -46,7 +46,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _step(name: str, text: str, width: int) -> list[list[Piece]]:
-    """The name is held together while the sentence is broken into lines."""
+    """The lines of a step; its name is not wrapped."""
     first, *more = _wrapped(name.strip().replace(" ", "\0") + " " + text, width - 4)
     start = [Piece("  " + name, "step"), Piece(first[len(name) :])]
     return [start, *([Piece("  " + line)] for line in more)]

@@ -1,7 +1,7 @@
-"""The file from which a fit that was interrupted goes on. In: parameters and steps so far. Out: a file.
+"""The file from which an interrupted fit continues. In: parameters and steps so far. Out: a file.
 
-It names the problem that it is of: the parameters of another are an error. A fit that goes on takes other
-steps than one that was never interrupted, and ends at the same tolerance.
+The file identifies its problem; using it for another problem is an error. A continued fit takes other steps
+than one that was never interrupted, but ends at the same tolerance.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .rows import Floats
 
 __all__ = ["EVERY", "Checkpoint", "Saved"]
 
-EVERY = 5.0  # seconds between two files at least
+EVERY = 5.0  # seconds: the minimum between two writes
 _SCHEMA = "lastlayer.fit/1"
-_SHARE = 0.05  # of the time may be spent on writing
+_SHARE = 0.05  # the largest fraction of the time that is spent on writing
 _REMEDY = "remove the file to begin again"
 
 
 class Saved(NamedTuple):
-    """What a file holds."""
+    """The contents of a file."""
 
     parameters: Floats  # (K, D + 1)
     steps: int
 
 
 class Checkpoint:
-    """A file of a fit. ``of``: what the minimum depends on, as JSON has it; ``shape``: (K, D + 1)."""
+    """A file of a fit. ``of``: all that the minimum depends on, as JSON values; ``shape``: (K, D + 1)."""
 
     def __init__(self, function: str, path: Any, of: dict[str, Any], shape: tuple[int, int]) -> None:
         self.path, self._function, self._shape = os.fspath(path), function, shape
@@ -44,7 +44,7 @@ class Checkpoint:
         self._last, self._pause = time.monotonic(), EVERY
 
     def read(self) -> Saved | None:
-        """The parameters to go on from; None without a file."""
+        """The parameters from which to continue; None without a file."""
         try:
             with open(self.path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 head = json.loads(str(file["head"][()]))
@@ -67,7 +67,7 @@ class Checkpoint:
         return Saved(parameters, steps)
 
     def note(self, saved: Saved) -> None:
-        """Write, if the last time is long enough ago."""
+        """Write, if enough time has passed since the last write."""
         if time.monotonic() - self._last >= self._pause:
             begun = time.monotonic()
             self.write(saved)

@@ -1,8 +1,8 @@
 """Dense features. In: an array (N, D), in memory or in a file. Out: sums over its rows, block by block.
 
 A block of rows stays in cache between its two matrix products, so a pass reads X once from memory. Products
-are computed in the dtype of X (float16: in float32), sums over blocks in float64. The core computes a whole
-pass, if it is built, and else NumPy.
+are computed in the dtype of X (float16: in float32), sums over blocks in float64. If the core is built, it
+computes a whole pass; otherwise NumPy does.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from .targets import RowTargets
 __all__ = ["DenseRows"]
 
 _BLOCK_BYTES = 1 << 21  # of X: a block stays in the second-level cache of two cores
-_CORE_PARAMETERS = 3 << 20  # beyond, the sums of the core's tasks take too much memory
+_CORE_PARAMETERS = 3 << 20  # above this, the sums of the core's tasks take too much memory
 _KEPT = 1 << 24  # probabilities that are kept for the products of the Hessian
-_LOGIT_BYTES = 1 << 25  # of a block's logits, where classes are many
+_LOGIT_BYTES = 1 << 25  # of a block's logits, if there are many classes
 
 
 class DenseRows(RowTargets):
@@ -76,11 +76,11 @@ class DenseRows(RowTargets):
         return self.hessian_of(parameters, self.kept(parameters) if keeps else None)
 
     def kept(self, parameters: Floats) -> Floats:
-        """What the products of the Hessian have in common: the probabilities (N, K)."""
+        """The probabilities (N, K), which all products of the Hessian share."""
         return self.probabilities(parameters)
 
     def hessian_of(self, parameters: Floats, kept: Floats | None) -> Callable[[Floats], Floats]:
-        """The Hessian at the parameters; what is kept of them is computed in each product if it is None."""
+        """The Hessian at the parameters; without ``kept`` each product computes the probabilities."""
         w, b = self._cast(parameters)
 
         def product(direction: Floats) -> Floats:

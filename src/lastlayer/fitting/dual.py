@@ -1,8 +1,8 @@
 """Newton's method in the span of the rows, for more sparse features than rows. In: rows. Out: points.
 
-The solution lies in the span of the rows: W = A^T X, with a number of A (N, K) for each row and logit.
-Gradient, directions and residuals are all of that form, so conjugate gradients compute with (N, K) numbers in
-the place of (D, K), and a step takes one product with X X^T:
+The solution lies in the span of the rows: W = A^T X, where A (N, K) has a number for each row and logit.
+Gradient, directions and residuals are all of that form, so conjugate gradients compute with (N, K) numbers
+instead of (D, K), and a step takes one product with X X^T:
 
     gradient = X^T (r + penalty A)                      r = s (softmax - t) / total
     Hessian times X^T a + intercepts c: X^T (H (X X^T a + c) + penalty a)       H: by the logits of each row
@@ -21,12 +21,12 @@ from .sparse import SparseRows
 
 __all__ = ["points"]
 
-_LOOSEST = 0.3  # how much of the gradient a step may leave
+_LOOSEST = 0.3  # the fraction of the gradient that may remain after a step
 _MOST_PRODUCTS = 500  # of one step
 
 
 class _Iterate:
-    """A, the intercepts, and what follows from them."""
+    """A, the intercepts, and the quantities computed from them."""
 
     def __init__(self, objective: Objective, rows: SparseRows, a: Floats, b: Floats, scores: Floats) -> None:
         self.a, self.b, self.scores = a, b, scores  # scores: X X^T A
@@ -75,7 +75,7 @@ Step = tuple[Floats, Floats, Floats]  # a, its scores X X^T a, intercepts
 
 
 def _solve(objective: Objective, rows: SparseRows, place: _Iterate, left: float) -> Step:
-    """The Newton step by conjugate gradients, until ``left`` of the gradient's length remains."""
+    """The Newton step by conjugate gradients, until a fraction ``left`` of the gradient's norm remains."""
     p = rows.softmax(place.z).astype(np.float64)
     by_logits = rows.curvature(p)
 
@@ -86,7 +86,7 @@ def _solve(objective: Objective, rows: SparseRows, place: _Iterate, left: float)
         objective.passes += 1
         return rows.times(rows.transposed_times(v.astype(rows.dtype))).astype(np.float64)
 
-    # Scales of the preconditioner: one of all weights, one of the intercepts.
+    # Scales of the preconditioner: one for all weights, one for the intercepts.
     spread = rows.weighted(p * (1 - p) / rows.total)
     squares = rows.mean_square() / rows.features
     of_weights = 1 / (float(spread.sum()) / rows.logits * squares + objective.penalty)
@@ -120,7 +120,7 @@ def _solve(objective: Objective, rows: SparseRows, place: _Iterate, left: float)
 
 
 def _search(objective: Objective, rows: SparseRows, place: _Iterate, step: Step) -> _Iterate | None:
-    """A place along the step with a lower F; its scores follow from those of the step."""
+    """A point along the step with a lower F; its scores follow from those of the step."""
     a, u, c = step
 
     def at(length: float) -> tuple[_Iterate, Place]:

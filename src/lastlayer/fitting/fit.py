@@ -1,8 +1,8 @@
 """Fits softmax regression. In: rows, the penalty, a tolerance. Out: parameters whose gradient is below it.
 
-Samples are fitted first, until their gradient is lost in the noise of sampling: all rows then begin near
-the solution, with the metric of the sample. Where the products of float32 are too coarse for the tolerance,
-the last steps are taken in float64.
+Samples are fitted first, until their gradient is below the sampling noise. So the fit of all rows begins near
+the solution, with the metric of the sample. If float32 products are too coarse for the tolerance, the last
+steps are taken in float64.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .two_level import SAMPLED, two_level
 __all__ = ["Fit", "Report", "fit"]
 
 _SAMPLE_STEPS = 30
-_NOISE = 0.3  # a sample's gradient is lost where its length is this part of the noise
-_STALLED = 15  # steps without a smaller gradient, at an F that stays the same
+_NOISE = 0.3  # a sample is fitted until its gradient's norm is this fraction of the sampling noise
+_STALLED = 15  # steps without a smaller gradient while F does not change
 
 
 class Report(NamedTuple):
-    """The state after a step, for those who watch."""
+    """The state after a step, for observers of the fit."""
 
     iteration: int
     passes: float
@@ -59,7 +59,7 @@ class _Problem(NamedTuple):
 
 
 class _State:
-    """What the stages of a fit share."""
+    """The state shared by the stages of a fit."""
 
     def __init__(self, problem: _Problem, report: Callable[[Report], None] | None) -> None:
         self.problem, self.report = problem, report
@@ -104,15 +104,15 @@ def _fit_all(state: _State, start: Floats | None) -> Fit:
 
 def _fit(state: _State, point: Point) -> Fit:
     converged = point.norm <= state.problem.tol
-    if len(point.parameters) > 1:  # a number added to all intercepts changes nothing
+    if len(point.parameters) > 1:  # adding a number to all intercepts changes nothing
         point.parameters[:, -1] -= point.parameters[:, -1].mean()
     return Fit(point.parameters, point.loss, point.norm, state.iterations, state.passes, converged)
 
 
 def _fit_reduced(state: _State) -> Fit:
-    """In coordinates of the rows' span, until the gradient of all features is small.
+    """Fit in coordinates of the rows' span, until the gradient with respect to all features is small.
 
-    Its largest entry may be another than that of the coordinates.
+    Its largest entry may differ from that of the gradient with respect to the coordinates.
     """
     p = state.problem
     span = Span(p.rows)

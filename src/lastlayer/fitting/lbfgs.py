@@ -1,7 +1,7 @@
-"""L-BFGS whose first matrix is a metric. In: an objective and a start. Out: its points, one a step.
+"""L-BFGS with a metric as its initial matrix. In: an objective and a start. Out: its points, one per step.
 
-The metric's overall size is that of the last step, s.y / y.M^-1 y: a metric of an earlier point would make
-every step too long. The line search trusts slopes where F is flat to its own rounding.
+The metric is scaled by the last step, s.y / y.M^-1 y: otherwise a metric of an earlier point would make every
+step too long. Where differences of F are below its rounding, the line search uses slopes instead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .rows import Floats
 
 __all__ = ["points"]
 
-_WOLFE = 0.9  # the part of the first slope that a step may leave
+_WOLFE = 0.9  # the fraction of the first slope that may remain after a step
 
 
 def points(
@@ -75,7 +75,7 @@ def _search(objective: Objective, point: Point, direction: Floats) -> Point | No
 
 
 def _next(a: Place, b: Place, low: float, high: float) -> float:
-    """Where the cubic through two places has its minimum, kept away from the ends of [low, high]."""
+    """The minimum of the cubic through two places, kept away from the ends of [low, high]."""
     least, most = (
         (low + 0.1 * (high - low), low + 0.9 * (high - low)) if high < np.inf else (1.5 * low, 4 * low)
     )

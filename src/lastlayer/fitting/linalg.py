@@ -1,7 +1,7 @@
 """Dense linear algebra of the metrics. In: symmetric matrices. Out: their scaled inverses.
 
-During a fit BLAS libraries run on one thread each, and the work is divided over threads here: idle threads of
-BLAS spin for a while, and would take the processors of the core's threads.
+During a fit BLAS libraries run on one thread each, and the work is divided among threads here: idle threads
+of BLAS spin for a while, and would compete with the core's threads for the processors.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def blas_on_one_thread() -> Iterator[None]:
 
 @cache
 def _blas() -> ThreadpoolController:
-    """The libraries of the process, looked for once: that takes as long as a small fit."""
+    """The BLAS libraries of the process, searched once: the search takes as long as a small fit."""
     return ThreadpoolController()
 
 
 def in_parallel(function: Callable[[Any], Any], items: Any, work: float) -> list[Any]:
-    """The function of each item, on the core's number of threads; ``work``: its multiplications."""
+    """Apply a function to each item, on the core's number of threads; ``work``: its multiplications."""
     items = list(items)
     threads = min(get_num_threads(), len(items))
     if threads <= 1 or work * len(items) < _WORTH_THREADS:

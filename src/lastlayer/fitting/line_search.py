@@ -1,4 +1,4 @@
-"""How far to go along a direction. In: F and its slope at two places. Out: whether F fell enough."""
+"""The length of a step along a direction. In: F and its slope at two places. Out: whether F fell enough."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeVar
 __all__ = ["MOST_TRIALS", "Place", "by_halving", "fell"]
 
 MOST_TRIALS = 30
-_ARMIJO = 1e-4  # the part of the first slope's promise that F has to keep
-_FLAT = 1e-7  # relative: where the rounding of F begins, with products in float32
+_ARMIJO = 1e-4  # Armijo's constant: F has to fall by this fraction of the linear prediction
+_FLAT = 1e-7  # the relative rounding error of F, with products in float32
 
 Found = TypeVar("Found")
 
@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 def fell(start: Place, trial: Place) -> bool:
-    """Armijo's condition; where F is flat to its rounding, its form for slopes (Hager and Zhang, 2005)."""
+    """Armijo's condition; if F changes less than its rounding, its form for slopes (Hager, Zhang, 2005)."""
     flat = trial.loss <= start.loss + _FLAT * abs(start.loss)
     return trial.loss <= start.loss + _ARMIJO * trial.length * start.slope or (
         flat and trial.slope <= -(1 - 2 * _ARMIJO) * start.slope

@@ -1,8 +1,8 @@
 """Approximate inverses of the Hessian, from a sample of rows. In: rows in memory. Out: R -> M^-1 R.
 
-`shared_block` is the block of any class at parameters of zero; `shares`, for many classes, that block times
-each class's share of the rows. `diagonal` needs no products of features. The metric of other points is in
-two_level.py.
+`shared_block` is the block of any class at parameters of zero. `shares`, for many classes, multiplies that
+block by a factor for each class, from its share of the rows. `diagonal` needs no products of features. The
+metric of other points is in two_level.py.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def shares(rows: Any, penalty: float, intercept: bool, rng: np.random.Generator,
 
 
 def diagonal(h: Floats) -> Metric:
-    """From the Hessian's diagonal (K, D + 1), with the penalty."""
+    """The metric from the Hessian's diagonal (K, D + 1), with the penalty."""
     inverse = 1 / np.where(h > 0, h, 1.0)
     return lambda r: r * inverse
 
 
 def rows_needed(features: int) -> int:
-    """From how many rows a block is estimated."""
+    """The number of rows from which a block is estimated."""
     return max(8 * features, 1000)
 
 
@@ -83,7 +83,7 @@ def penalty_of(features: int, penalty: float) -> Floats:
 def centred(r: Floats) -> Floats:
     """Directions without their mean over classes.
 
-    Adding one vector to the weights of all classes changes only the penalty, and no block knows that.
+    Adding one vector to the weights of all classes changes only the penalty, which the blocks do not model.
     """
     if len(r) > 1:
         r -= r.mean(axis=0)

@@ -1,6 +1,6 @@
-"""Newton's method by conjugate gradients. In: an objective and a start. Out: its points, one a step.
+"""Newton's method by conjugate gradients. In: an objective and a start. Out: its points, one per step.
 
-The Hessian is used only through its products with directions, so features may be sparse and very many. Its
+The Hessian is used only through its products with directions, so features may be sparse and numerous. Its
 diagonal is the preconditioner.
 """
 
@@ -17,7 +17,7 @@ from .rows import Floats
 
 __all__ = ["points"]
 
-_LOOSEST = 0.3  # how much of the gradient a step may leave
+_LOOSEST = 0.3  # the fraction of the gradient that may remain after a step
 _MOST_PRODUCTS = 500  # of one step
 
 

@@ -28,7 +28,7 @@ class Point(NamedTuple):
 
     @classmethod
     def of(cls, parameters: Floats, loss: float, gradient: Floats, noise: float) -> Point:
-        """With the norm of the gradient; NaN where it has one."""
+        """A point with the norm of its gradient; NaN if the gradient has a NaN."""
         return cls(parameters, loss, gradient, noise, float(max(gradient.max(), -gradient.min())))
 
 
@@ -53,7 +53,7 @@ class Objective:
         return Point.of(parameters, loss, gradient, noise / self.rows.total**2)
 
     def hessian(self, parameters: Floats) -> Callable[[Floats], Floats]:
-        """The Hessian at the parameters as a function of a direction: one pass a product."""
+        """The Hessian at the parameters as a function of a direction: one pass per product."""
         product = self.rows.hessian(parameters)
 
         def apply(direction: Floats) -> Floats:

@@ -1,8 +1,8 @@
 """Rows divided into partitions, by Dask. In: features and targets of each. Out: sums over all rows.
 
 Each sum is computed where its partition is, and pairs of sums are added in a fixed order, so the result does
-not depend on the schedule. Parameters go out once a pass, as a task: a worker that is lost loses nothing that
-the others cannot compute again. `lastlayer` does not import Dask; who has partitions has it.
+not depend on the schedule. Parameters are sent once per pass, as a task: if a worker is lost, the others can
+compute everything again. `lastlayer` does not import Dask: a caller that has partitions has imported it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEPT = 1 << 24  # probabilities that are kept in this process for the products 
 
 
 class Labels(NamedTuple):
-    """What a partition has beside its features."""
+    """The targets and weights of a partition."""
 
     targets: Any  # (n,) indices of classes, or (n, V) probabilities
     weight: Floats | None  # (n,)
@@ -44,7 +44,7 @@ class _Recipe(NamedTuple):
         options: dict[str, Any] = {"weight": labels.weight, "smoothing": self.smoothing}
         if scipy.sparse.issparse(x):
             x = x.astype(np.float64) if self.is_exact else x
-            # A copy of the transpose would be made again in each pass, which it cannot repay.
+            # A copy of the transpose would be made again in each pass, and would cost more than it saves.
             return SparseRows(x, labels.targets, self.classes, max_memory=0, **options)
         dtype = np.float64 if self.is_exact else None
         return DenseRows(x, labels.targets, self.classes, dtype=dtype, **options)
@@ -53,8 +53,8 @@ class _Recipe(NamedTuple):
 class PartitionedRows:
     """`Rows` over partitions.
 
-    ``features`` and ``labels`` have a delayed value for each partition, of an array (n, D) or a CSR matrix,
-    and of `Labels`; ``counts`` are the rows of each, none of them 0; ``shape`` is (features, classes).
+    ``features`` and ``labels`` have a delayed value for each partition: an array (n, D) or a CSR matrix, and
+    `Labels`. ``counts`` are the numbers of rows, none of them 0; ``shape`` is (features, classes).
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class PartitionedRows:
         return self._laid_out(self._sum(_diagonal, parameters))
 
     def shares(self) -> Floats:
-        """The part of each class in the targets."""
+        """The share of each class in the targets."""
         return np.asarray(self._sum(_class_weights) / self.total)
 
     def sample(self, count: int, rng: np.random.Generator) -> Any:
-        """Rows drawn without replacement, gathered into memory: those that rows in memory would draw."""
+        """Rows drawn without replacement, gathered into memory: the same as rows in memory would draw."""
         if count >= self.count:
             chosen = np.arange(self.count)
         else:
@@ -135,7 +135,7 @@ class PartitionedRows:
 
     @property
     def rounding(self) -> float:
-        """How far the mean gradient may be from the exact one: as in the worst partition."""
+        """A bound on the rounding error of the mean gradient: that of the worst partition."""
         return float(max(self.map(_rounding)))
 
     def exact(self) -> Rows:
@@ -173,7 +173,7 @@ class PartitionedRows:
         import dask
 
         send = dask.delayed(_received, pure=False, traverse=False)
-        sent = [send(one) for one in arguments]  # a task, from whose worker the others fetch it
+        sent = [send(one) for one in arguments]  # a task: other workers fetch its result from its worker
         call = dask.delayed(_applied, pure=False, traverse=False)
         more: list[tuple[Any, ...]] = [(one,) for one in each] or [()] * len(self._x)
         return [
@@ -197,7 +197,7 @@ def _applied(function: Callable[..., Any], recipe: _Recipe, x: Any, labels: Labe
 
 
 def _added(a: Any, b: Any) -> Any:
-    """The sum of two sums; neither is written to, since a task may be computed again."""
+    """Add two sums; neither is written to, since a task may be computed again."""
     if isinstance(a, tuple):
         return Sums(*(left + right for left, right in zip(a, b, strict=True)))
     return a + b

@@ -1,4 +1,4 @@
-"""How a problem is fitted, by its size alone: a pure function."""
+"""The choice of solver and metric, from the size of the problem alone: a pure function."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .rows import logits_of
 __all__ = ["DEFAULT_MEMORY", "Plan", "Size", "choose"]
 
 DEFAULT_MEMORY = 256 << 20
-_MOST_IN_SPAN = 2000  # rows: the eigenvectors of so many take seconds
-_HISTORY = 2 << 30  # bytes of the steps that L-BFGS remembers, where parameters are very many
-_MANY = 400  # classes, from which the metric of two levels costs more than it saves
+_MOST_IN_SPAN = 2000  # rows; for this many, eigenvectors take seconds
+_HISTORY = 2 << 30  # bytes of the steps that L-BFGS remembers, if there are very many parameters
+_MANY = 400  # classes; from this number on the metric of two levels costs more than it saves
 
 
 class Size(NamedTuple):
-    """What the choice depends on."""
+    """The sizes that the choice depends on."""
 
     rows: int
     features: int
@@ -25,24 +25,23 @@ class Size(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The solver, and where its metric comes from."""
+    """The solver, and how its metric is estimated."""
 
     solver: str  # "lbfgs" or "newton-cg"
     metric: str  # "levels" or "shares": see metric.py; or "diagonal"
     samples: tuple[int, ...] = ()  # rows of the samples that are fitted first
-    rows: int = 0  # at most, of the sample from which the metric is estimated
-    renewals: tuple[
-        tuple[int, float], ...
-    ] = ()  # of the metric: after so many steps, or such a fall; the last repeats
+    rows: int = 0  # rows, at most, from which the metric is estimated
+    # when the metric is computed again: after this many steps, or such a decrease; the last repeats
+    renewals: tuple[tuple[int, float], ...] = ()
     memory: int = 20  # steps that L-BFGS remembers
-    reduced: bool = False  # W is fitted in the span of the rows, which are fewer than the features
+    reduced: bool = False  # whether W is fitted in the span of the rows: of fewer rows than features
 
 
 def choose(size: Size, max_memory: int = DEFAULT_MEMORY, solver: str = "auto") -> Plan:
     """The plan for a problem of some size.
 
-    Sparse features, and dense ones that are very many, take Newton's method with conjugate gradients; fewer
-    rows than features are fitted in the span of the rows. Otherwise it is L-BFGS with a metric.
+    Sparse features, and very many dense ones, take Newton's method with conjugate gradients. If there are
+    fewer rows than features, W is fitted in the span of the rows. All others take L-BFGS with a metric.
     """
     n, d, k = size.rows, size.features, logits_of(size.classes)
     if n < 0.7 * d and n <= _MOST_IN_SPAN and not size.sparse:

@@ -1,4 +1,4 @@
-"""The protocol of training data. A solver sees rows only through sums over them, and through samples.
+"""The protocol of training data. A solver reads rows only as sums over them, and as samples.
 
 With parameters P = [W, b] of shape (K, D + 1), features x of N rows, weights s of the rows, and logits
 z = W x + b, a pass over the rows gives ::
@@ -28,9 +28,7 @@ class Sums(NamedTuple):
 
     loss: float
     gradient: Floats  # (K, D + 1)
-    noise: (
-        float  # the sum of |s (softmax - t)|^2: how far the gradient of a sample may be from that of all rows
-    )
+    noise: float  # the sum of |s (softmax - t)|^2, which determines the sampling noise of a sample's gradient
 
 
 class Rows(Protocol):
@@ -54,7 +52,7 @@ class Rows(Protocol):
         """The diagonal of that, (K, D + 1)."""
 
     def shares(self) -> Floats:
-        """The part of each class in the targets, (V,)."""
+        """The share of each class in the targets, (V,)."""
 
     def sample(self, count: int, rng: np.random.Generator) -> Any:
         """Rows drawn without replacement, in memory (`DenseRows` or `SparseRows`)."""
@@ -65,7 +63,7 @@ class Rows(Protocol):
 
     @property
     def rounding(self) -> float:
-        """How far the mean gradient may be from that of products in float64."""
+        """A bound on the mean gradient's rounding error, compared with products in float64."""
 
     def exact(self) -> Rows:
         """The same rows, with every product in float64."""

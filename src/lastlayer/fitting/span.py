@@ -1,7 +1,7 @@
 """Fewer rows than features. In: rows in memory. Out: the same rows in coordinates of their span.
 
 The solution lies in the span of the rows: W = U B, where the rows of B are an orthonormal basis of the span,
-and x = B^T u. Then W x = U u and |W| = |U|, so U is fitted in the place of W.
+and x = B^T u. Then W x = U u and |W| = |U|, so U is fitted instead of W.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from .rows import Floats
 
 __all__ = ["Span"]
 
-_SMALLEST = 1e-12  # of the largest eigenvalue of X X^T: what lies below is rounding
+_SMALLEST = 1e-12  # of the largest eigenvalue of X X^T; smaller ones are rounding errors
 
 
 class Span:
-    """``rows`` in coordinates of the span, and the way back."""
+    """``rows`` in coordinates of the span, and the transformation back."""
 
     def __init__(self, rows: Any) -> None:
         x = rows.features_of(slice(None)).astype(np.float64)

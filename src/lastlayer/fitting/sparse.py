@@ -1,7 +1,7 @@
 """Sparse features. In: a CSR matrix (N, D) of SciPy. Out: sums over its rows.
 
-Products are computed by the core in the dtype of the data; those of the transpose need its rows, a copy of
-the entries. Without the core, or without memory for the copy, SciPy computes them on one thread.
+The core computes products in the dtype of the data. Products with the transpose need a second copy of the
+entries, ordered by columns. Without the core, or without memory for the copy, SciPy computes on one thread.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class SparseRows(RowTargets):
         return np.transpose(out)
 
     def curvature(self, p: Floats) -> Callable[[Floats], Floats]:
-        """The Hessian of the losses by the logits, at the probabilities P: U -> s (P U - P (P . U))."""
+        """The Hessian of the losses with respect to the logits, at P: U -> s (P U - P (P . U))."""
 
         def apply(u: Floats) -> Floats:
             r = p * u
@@ -88,11 +88,11 @@ class SparseRows(RowTargets):
         return self.hessian_of(parameters, None)
 
     def kept(self, parameters: Floats) -> Floats:
-        """What the products of the Hessian have in common: the probabilities (N, K)."""
+        """The probabilities (N, K), which all products of the Hessian share."""
         return self.softmax(self.logits_at(parameters))
 
     def hessian_of(self, parameters: Floats, kept: Floats | None) -> Callable[[Floats], Floats]:
-        """The Hessian at the parameters; ``kept`` of them is computed if it is None."""
+        """The Hessian at the parameters; if ``kept`` is None, it is computed."""
         curvature = self.curvature(self.kept(parameters) if kept is None else kept)
         return lambda direction: self.gathered(curvature(self.logits_at(direction)))
 

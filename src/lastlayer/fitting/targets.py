@@ -1,4 +1,4 @@
-"""What training data has beside features. In: logits. Out: losses, their gradients, probabilities."""
+"""Targets and weights of training data. In: logits. Out: losses, their gradients, probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RowTargets", "pairs"]
 
 
 def pairs(z: Floats) -> Floats:
-    """The logits of all classes: of two, which have one logit z, these are (0, z)."""
+    """The logits of all classes; for two classes, which have one logit z, (0, z)."""
     return np.concatenate([np.zeros_like(z), z], axis=1) if z.shape[1] == 1 else z
 
 
@@ -43,7 +43,7 @@ class RowTargets:
         return losses, np.ascontiguousarray(g[:, 1:]) if self.logits == 1 else g
 
     def softmax(self, z: Floats, out: Floats | None = None) -> Floats:
-        """The softmax of logits, of one logit its sigmoid: (n, K). ``out`` may be used for the result."""
+        """The softmax of logits, or the sigmoid of one logit: (n, K). ``out`` may be used for the result."""
         if self.logits == 1:
             p: Floats = functional.softmax(pairs(z))
             return p[:, 1:]
@@ -56,12 +56,12 @@ class RowTargets:
         return values
 
     def shares(self) -> Floats:
-        """The part of each class in the targets, (V,)."""
+        """The share of each class in the targets, (V,)."""
         if self.targets.ndim == 2:
             weight = np.ones(self.count) if self.weight is None else self.weight
             return np.asarray(weight @ self.targets / self.total)
         return np.asarray(np.bincount(self.targets, self.weight, self.classes) / self.total)
 
     def chosen(self, count: int, rng: np.random.Generator) -> Any:
-        """The places of rows drawn without replacement, in order."""
+        """The indices of rows drawn without replacement, in order."""
         return np.sort(rng.choice(self.count, min(count, self.count), replace=False))

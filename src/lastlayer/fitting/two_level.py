@@ -2,8 +2,8 @@
 
 The fine level is a Kronecker product, F = A x G + penalty: A is the mean of diag(p) - p p^T over the rows,
 and G that of [x, 1] [x, 1]^T. It needs a single product of features. For normally distributed features the
-Hessian differs from it only in the directions of the weights themselves (Stein's lemma), where a row is no
-more than its logits. There the coarse level takes the Hessian H_c of the rows' logits:
+Hessian differs from it only in the directions of the weights themselves (Stein's lemma), where a row enters
+only by its logits. There the coarse level uses the Hessian H_c of the rows' logits:
 
     M^-1 = F^-1 + U (H_c^-1 - F_c^-1) U^T          U a basis of the weights and the intercept, F_c = U^T F U
 """
@@ -22,19 +22,19 @@ __all__ = ["SAMPLED", "two_level"]
 
 SAMPLED = 8192  # rows, from which the metric is estimated
 _CHUNK = 1024  # rows of one product
-_SMALLEST = 1e-10  # of the largest eigenvalue: what lies below is rounding
+_SMALLEST = 1e-10  # of the largest eigenvalue; smaller ones are rounding errors
 _RIDGE = 1e-7  # of the mean eigenvalue
 _PER_COORDINATE = 8  # rows of a class's own block, for each coordinate
-_LEAST = 1e-300  # of a sum that is divided by
-_COUPLED = 600  # coordinates of the coarse level, up to which it couples classes
-_SURE = 1e-8  # the smallest spread and curvature that count, where every row is sure of its class
-_GROUP = 2.0  # eigenvalues of A within this factor have one inverse
+_LEAST = 1e-300  # the smallest sum that is used as a divisor
+_COUPLED = 600  # the coarse level couples classes up to this number of coordinates
+_SURE = 1e-8  # the lower bound of spread and curvature, which matters if every row is confident
+_GROUP = 2.0  # eigenvalues of A within this factor share one inverse
 
 
 def two_level(
     rows: Any, parameters: Floats, penalty: float, intercept: bool, rng: np.random.Generator
 ) -> Metric:
-    """The metric at the parameters, from `SAMPLED` of the rows at most."""
+    """The metric at the parameters, from at most `SAMPLED` rows."""
     d = rows.features
     diagonal = penalty_of(d, penalty)
     part = rows if rows.count <= SAMPLED else rows.sample(SAMPLED, rng)
@@ -73,7 +73,7 @@ def _mean_covariance(p: Floats, weight: Floats) -> tuple[Floats, Floats]:
 def _gram_of_undecided(
     rows: Any, p: Floats, weight: Floats, intercept: bool, rng: np.random.Generator
 ) -> Floats:
-    """The mean of [x, 1] [x, 1]^T over rows weighted by 1 - |p|^2: a row of a sure class has no Hessian."""
+    """The mean of [x, 1] [x, 1]^T over rows weighted by 1 - |p|^2; the Hessian of a confident row is 0."""
     spread = p[:, 0] * (1 - p[:, 0]) if p.shape[1] == 1 else 1 - np.einsum("nk,nk->n", p, p)
     w = weight * np.maximum(spread, _SURE)
     m = rows_needed(rows.features)
@@ -83,7 +83,7 @@ def _gram_of_undecided(
 
 
 def _fine(a: Floats, q: Floats, gram: Floats, diagonal: Floats, dtype: Any) -> tuple[Metric, Floats]:
-    """F^-1, and the eigenvalues that it takes in the place of those of A."""
+    """F^-1, and the eigenvalues that it uses instead of those of A."""
     shares, groups, at = np.empty_like(a), [], 0
     while at < len(a):
         to = int(np.searchsorted(a, _GROUP * a[at], side="right"))
@@ -123,7 +123,7 @@ def _basis(parameters: Floats, gram: Floats, penalty: float) -> tuple[Floats, Fl
 def _coarse(
     rows: Any, p: Floats, weight: Floats, basis: Floats, mu: Floats, rng: np.random.Generator
 ) -> Metric:
-    """H_c^-1: of all classes at once where they are few, else each class's own block."""
+    """H_c^-1: for few classes of all at once, otherwise of each class's own block."""
     k, r = p.shape[1], len(basis)
     u = basis.astype(rows.dtype)
     t = rows.features_of(slice(None)) @ u[:, :-1].T
@@ -134,7 +134,7 @@ def _coarse(
         drawn, most = rng.random(len(t)), _PER_COORDINATE * r
 
         def own(j: int) -> Floats:
-            # A class has few rows that are undecided about it: the others are drawn rarely, and count more.
+            # Few rows are uncertain about a class; the others are sampled rarely, with a larger weight.
             chance = np.minimum(1, spread[j] * (most / max(spread[j].sum(), _LEAST)))
             i = np.flatnonzero(drawn < chance)
             roots, h = np.sqrt(spread[j, i] / chance[i]).astype(t.dtype), np.zeros((r, r))

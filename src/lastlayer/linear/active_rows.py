@@ -1,7 +1,7 @@
 """The rows that the linear head's loop computes. In: a checked head and problem. Out: `Rows`.
 
-Inactive rows are left out: where there are many, the active ones are copied to lie side by side; a few stay
-where they are, with a weight of 0, since a copy of all active rows would cost more than computing these.
+Inactive rows are left out. If there are many, the active rows are copied into a new array. A few stay where
+they are, with a weight of 0, since copying all active rows would cost more than computing those few.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
     "with_features",
 ]
 
-_FEW = 8  # inactive rows stay where they are if they are less than one in so many
+_FEW = 8  # inactive rows stay in place if they are fewer than one in this many
 _AT_ONCE = 1024  # rows checked for infinities at once
 
 
@@ -33,9 +33,9 @@ class Rows(NamedTuple):
 
     x: Any  # (n, D), of the tiles' dtype
     y: Any  # (n,) int64, or dense rows (N, V) of all rows, or None
-    index: Any  # the places of these rows among all N; None: they are all of them
+    index: Any  # the indices of these rows among all N; None: all rows
     s: Any  # sample weights (n,), float64, or None
-    inactive: Any = None  # the places of inactive rows among these; None: there are none
+    inactive: Any = None  # the indices of inactive rows among these; None: there are none
 
 
 def count_rows(head: Head) -> int:
@@ -44,7 +44,7 @@ def count_rows(head: Head) -> int:
 
 
 def all_rows(arrays: ArrayOps, head: Head, problem: Problem) -> Rows:
-    """Every row: an ignored one too, with a weight of 0."""
+    """Every row; ignored rows have a weight of 0."""
     t, n = problem.targets, count_rows(head)
     x = head.x.reshape(n, head.x.shape[-1])
     if t is None:
@@ -72,7 +72,7 @@ def active_rows(arrays: ArrayOps, head: Head, problem: Problem, loss: Any, other
 
 
 def _chosen(arrays: ArrayOps, t: Targets, x: Any, y: Any, s: Any, chosen: Any) -> Rows:
-    """The chosen rows, and the inactive ones too where that is cheaper."""
+    """The chosen rows, and the inactive ones too if that is cheaper."""
     if chosen is None or chosen.all():
         return Rows(arrays.convert(x), y, None, s)
     inactive = np.flatnonzero(~chosen)
@@ -90,7 +90,7 @@ def with_features(arrays: ArrayOps, head: Head, rows: Rows) -> Rows:
 
 
 def _in_place(arrays: ArrayOps, t: Targets, x: Any, y: Any, s: Any, count: Any) -> Rows:
-    """All rows, those that do not ``count`` with a weight of 0."""
+    """All rows; those that do not ``count`` get a weight of 0."""
     if count is not None:
         s, y = _weights(s, count), _places(t, y, count)
     return Rows(arrays.convert(x), y, None, s)
@@ -117,7 +117,7 @@ def _targets(t: Targets, n: int, v: int) -> tuple[Any, Any, Any]:
     if t.kind == "dense":
         return np.asarray(t.array).reshape(n, v), s, count
     if t.kind == "sparse":
-        return np.full(n, -1), s, count  # of no class: the listed classes are not the core's
+        return np.full(n, -1), s, count  # no class: the core does not handle listed classes
     y = np.asarray(t.array).reshape(n)
     if t.ignore_index is not None:
         seen = y != t.ignore_index

@@ -1,6 +1,6 @@
-"""What the tile loop asks of an array library: memory and products; and what NumPy gives.
+"""The operations that the tile loop needs from an array library: memory and products; those of NumPy.
 
-A tile is a contiguous matrix of ``dtype``; what is added up over several tiles is of ``sum_dtype``.
+A tile is a contiguous matrix of ``dtype``; sums over several tiles have ``sum_dtype``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ __all__ = ["ArrayOps", "HostArrayOps", "NumPyOps"]
 class ArrayOps(Protocol):
     """The array library's operations. ``out`` is written to; tiles are contiguous, indices are the rows'."""
 
-    dtype: Any  # of tiles, and of what is multiplied with them
+    dtype: Any  # of tiles, and of the matrices multiplied with them
     sum_dtype: Any  # of sums over tiles
     itemsize: int  # bytes of a number of a tile
     separate: bool  # whether a product has to be computed before it is added to a sum
     half: bool  # whether such a product is rounded to 16 bits
     double: bool  # whether tiles are of float64
-    pack_bytes: int  # that a thread takes within a product, about
+    pack_bytes: int  # scratch of a thread within a product, approximately
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
@@ -36,7 +36,7 @@ class ArrayOps(Protocol):
 
 
 class HostArrayOps(ArrayOps, Protocol):
-    """Those of arrays in CPU memory, which single numbers are read from: these arrays are NumPy's."""
+    """Operations on arrays in CPU memory. Their single numbers are read through NumPy arrays."""
 
     def dots(self, a: Any, b: Any, c: Any) -> Any: ...
     def rounded(self, a: Any) -> Any: ...
@@ -47,7 +47,7 @@ class HostArrayOps(ArrayOps, Protocol):
 
 
 class NumPyOps:
-    """NumPy's operations. 16-bit floats are multiplied as float32: it has no fast product of their own."""
+    """NumPy's operations. 16-bit floats are multiplied as float32: NumPy has no fast product for them."""
 
     pack_bytes = 0
     separate = True
@@ -65,7 +65,7 @@ class NumPyOps:
         return np.zeros(shape, dtype)
 
     def view(self, a: Any, dtype: Any) -> Any:
-        """The memory of a contiguous array, as numbers of another dtype."""
+        """The memory of a contiguous array, viewed as another dtype."""
         flat, ratio = a.reshape(-1), max(1, dtype.itemsize // a.itemsize)
         return flat[: flat.size - flat.size % ratio].view(dtype)
 
@@ -76,7 +76,7 @@ class NumPyOps:
         return a[index]
 
     def scatter(self, a: Any, index: Any, n: int) -> Any:
-        """Rows at their places among n, the others zeros."""
+        """An array of n rows: these rows at their indices, zeros elsewhere."""
         out = np.zeros((n, *a.shape[1:]), a.dtype)
         out[index] = a
         return out
@@ -90,7 +90,7 @@ class NumPyOps:
             np.add(out, bias, out=out)
 
     def multiply(self, a: Any, b: Any, out: Any, first: bool, product: Any) -> None:
-        """Write the product, or add it if it is not the ``first``, by way of the memory ``product``."""
+        """Write the product, or add it if it is not the ``first``, with ``product`` as scratch memory."""
         if first:
             np.matmul(a, b, out=out)
         else:
@@ -107,7 +107,7 @@ class NumPyOps:
         return found if c is None else found + c.astype(np.float64)
 
     def rounded(self, a: Any) -> Any:
-        """Numbers of float64 as a tile would hold them."""
+        """float64 numbers, rounded as a tile stores them."""
         return a.astype(self.dtype).astype(np.float64)
 
     def pick(self, tile: Any, columns: Any) -> Any:
@@ -119,7 +119,7 @@ class NumPyOps:
         return tile
 
     def take_out(self, tile: Any, rows: Any, columns: Any) -> Any:
-        """Different entries of a tile; zeros are left in their place."""
+        """Read distinct entries of a tile, and replace them by zeros."""
         values = tile[rows, columns]
         tile[rows, columns] = 0
         return values

@@ -1,6 +1,6 @@
 """The plan of one call. In: its backend and operands. Out: a `Plan` that ``max_memory`` allows, or an error.
 
-`plan` knows numbers only. Here they are taken from the arrays of the call.
+`plan` works on plain numbers; this module computes them from the arrays of the call.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["cut"]
 
 
 def cut(backend: TileBackend, operands: Operands, wanted: Wanted, needs: Needs) -> Plan:
-    """The tiles of a call: ``wanted`` gradients, and ``needs`` beside them."""
+    """The plan of a call that computes the ``wanted`` gradients and whatever ``needs`` lists besides."""
     (head, problem, rows), arrays = operands, backend.arrays
     n, (v, d) = rows.x.shape[0], head.weight.shape
     size, sum_size = arrays.itemsize, arrays.sum_dtype.itemsize

@@ -1,9 +1,9 @@
 """The gradients of a linear head. In: tiles of the logits' gradient. Out: dx, dweight, dbias, their sums.
 
-Tiles come last classes first, and for the same classes last rows first. Sums are in float32 (float64 for
-float64), whatever the inputs' dtype. Large entries of a tile are left out of its products and added last,
-unrounded: a sum that begins with a large number loses the last digits of all that is added to it, and a
-product in bfloat16 would round them once more for each tile.
+Tiles arrive in reverse order: from the last classes to the first, and within the same classes from the last
+rows to the first. Sums are float32 (float64 for float64 inputs). Large entries of a tile are left out of its
+products and added last, unrounded: if a sum begins with a large number, the last digits of all later terms
+are lost, and a product in bfloat16 would round the large entries once more for each tile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["GradientSums"]
 
 
 class GradientSums:
-    """The sums of one call. ``dw`` is filled from the last classes on, and may hold tiles of earlier ones."""
+    """The sums of one call. ``dw`` is filled from the last classes to the first; the rest may hold tiles."""
 
     def __init__(
         self, arrays: ArrayOps, tiles: TileOps, head: Head, x: Any, plan: Plan, dw: Any, wanted: Wanted
@@ -36,14 +36,14 @@ class GradientSums:
         self.dw_tile = None if direct or dw is None else arrays.empty((plan.classes, d), sums)
         self.product = arrays.empty((self._product_size(chunks, wanted),), arrays.dtype)
         self.last = (n - 1) // plan.rows * plan.rows  # the first row of the last chunk
-        # Entries can be added to dweight last where it is summed in more than 16 bits.
+        # Entries can be added to dweight last only if its sum has more than 16 bits.
         wide = self.dw_tile is not None or self.weight.dtype == sums
         self.exact = tiles.takes_large and dw is not None and wide
         self.large: list[Any] = []
         self.pending: list[Any] = []  # for dweight, until the last tile of their classes
 
     def _product_size(self, chunks: int, wanted: Wanted) -> int:
-        """Numbers of the largest product that is computed before it is added to its sum."""
+        """The size of the largest product that is computed before it is added to its sum."""
         if not self.arrays.separate:
             return 0
         rows = self.plan.rows if wanted[0] else 0
@@ -51,7 +51,7 @@ class GradientSums:
         return int(self.weight.shape[1]) * max(rows, classes)
 
     def add(self, tile: Tile, g: Any, stats: RowStats) -> None:
-        """Add what a tile's gradient ``g`` contributes to each."""
+        """Add the contributions of a tile's gradient ``g`` to dx, dweight and dbias."""
         first = tile.rows.start == self.last  # of the tiles of these classes
         if self.db is not None:
             self.arrays.sum_rows(g, self.db[tile.classes], first)

@@ -1,16 +1,16 @@
-"""The linear head without materialized logits: two passes over tiles of them. In: operands. Out: arrays.
+"""The linear head without materialized logits: two passes over tiles of logits. In: operands. Out: arrays.
 
 The products are the array library's (`ArrayOps`), the statistics and gradients of a tile the backend's
 (`TileOps`)::
 
     for each tile, forwards:     tile = x W_tile^T + b_tile          statistics = merge(statistics, of tile)
-    of each row:                 loss, from its statistics
+    for each row:                loss, from its statistics
     for each tile, backwards:    tile again, if it was not kept      tile = scale dloss/dtile, in place
                                  dW_tile += tile^T x                 db_tile += sum of tile's rows
                                  dx += tile W_tile
 
 `cut` says which tiles there are and which are kept, `active_rows` which rows take part, `gradient_sums` adds
-up the last two lines. The end of `linear_arrays` says in a few lines what all this computes.
+up the last two lines. The end of `linear_arrays` has the same computation without tiles, in a few lines.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Loop:
         self.buffers = buffers(self.arrays, self.plan, self.dw)
 
     def fill(self, tile: Tile) -> Any:
-        """The logits of a tile, computed."""
+        """Compute the logits of a tile."""
         out = matrix(self.buffers, tile)
         self.tiles.fill(tile, self.rows.x[tile.rows], out)
         return out
@@ -70,8 +70,8 @@ class Loop:
     def gradients(self, stats: RowStats, wanted: Wanted, tilt: Any = None) -> list[Any]:
         """dx of the loop's rows, dweight and dbias, or None where not wanted; from the second pass.
 
-        ``mass`` of the statistics is what multiplies p, and ``tilt`` what multiplies ``p_j (z_j - peak)``.
-        dweight is of the weight's dtype, the others of the sums'. The tiles are used up.
+        ``mass`` of the statistics is the factor of p, and ``tilt`` the factor of ``p_j (z_j - peak)``.
+        dweight has the weight's dtype, the others that of the sums. The tiles are overwritten.
         """
         sums = GradientSums(self.arrays, self.tiles, self.head, self.rows.x, self.plan, self.dw, wanted)
         for tile in reversed(list(self.plan.tiles())):
@@ -80,7 +80,7 @@ class Loop:
             self.tiles.gradient(tile, logits, stats, tilt)
             sums.add(tile, logits, stats)
         del logits
-        self.buffers.clear()  # of their size is what `complete` may take
+        self.buffers.clear()  # `complete` may take as much memory as the tiles had
         return sums.complete()
 
     def scale_by(self, factor: float) -> None:

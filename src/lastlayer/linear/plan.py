@@ -1,12 +1,12 @@
-"""How the linear head is cut into tiles. In: shapes and bytes of a number. Out: a `Plan`, and nothing else.
+"""How the linear head is cut into tiles: a pure function. In: shapes and bytes per number. Out: a `Plan`.
 
-A tile is the logits of some rows and some classes. The tile loop makes two passes over all of them: one for
-the statistics of each row, and, with those known, one that turns each tile into its part of the gradients.
-Tiles that memory holds from the first pass to the second are *kept*; the others are *recomputed*, which costs
-one more product. Some of the kept tiles are *aliased*: they lie in the memory of the weight's gradient, which
+A tile is the logits of some rows and some classes. The tile loop makes two passes over all tiles: the first
+computes the statistics of each row, the second turns each tile into its part of the gradients. Tiles that
+stay in memory from the first pass to the second are *kept*; the others are *recomputed*, which costs one more
+product. Some of the kept tiles are *aliased*: they are stored in the memory of the weight's gradient, which
 is not written before the second pass.
 
-Callers ask `planner`, and `use` puts another one in its place: for tests and measurements.
+Callers use `planner`; `use` replaces it, for tests and measurements.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = [
     "use",
 ]
 
-FEW = 64  # classes; up to here the order of a gradient's sum hardly changes its rounding error
+FEW = 64  # classes; up to this number the order of a gradient's sum hardly changes its rounding error
 
 _STEP = 16  # classes: a multiple of every vector's length, and of a blocked product's
 _ROWS_STEP = 16
-_CLASSES = 4096  # a product is no faster per class with more
-_NARROW = 2048  # classes: rather than narrower tiles, which are added to dx more often, tiles have fewer rows
-_SMALL = 1 << 18  # logits; with fewer the overhead of the loop takes longer than their products
-_CACHE = 4 << 20  # bytes of a tile for each thread: somewhat more than its share of the last cache
+_CLASSES = 4096  # classes; a product is no faster per class if a tile has more
+_NARROW = 2048  # classes; tiles get fewer rows before they get narrower: each tile is added to all of dx
+_SMALL = 1 << 18  # logits; below this the overhead of the loop exceeds the time of the products
+_CACHE = 4 << 20  # bytes of a tile per thread: somewhat more than its share of the last-level cache
 
 
 class Tile(NamedTuple):
@@ -51,24 +51,24 @@ class Tile(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """Bytes that the loop takes beside its tiles."""
+    """Bytes that the loop needs besides its tiles."""
 
     fixed: int = 0  # for tiles of any size
     a_row: int = 0  # for each row of a tile
     a_class: int = 0  # for each class of a tile
-    a_class_again: int = 0  # the same, where the rows take several tiles
+    a_class_again: int = 0  # the same, if rows are in several tiles
     row_product: int = 0  # for each row of a tile, of a product that is computed before it is added to a sum
-    class_product: int = 0  # for each class of a tile, of such a product, where the rows take several tiles
-    aliasable: int = 0  # for each class, of a result: unused until the second pass has done the later classes
+    class_product: int = 0  # for each class of a tile, of such a product, if rows are in several tiles
+    aliasable: int = 0  # for each class, of a result that is unused until the second pass reaches the class
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The tiles of N rows and V classes.
 
-    The outer order is that of the classes, the inner one that of the rows, so that the weight's gradient of
-    some classes is complete before the next classes begin. The last tiles of the first pass are those kept,
-    since the second pass goes backwards and starts with them; at least one always is.
+    The outer loop is over classes, the inner one over rows, so that the weight's gradient of some classes is
+    complete before the next classes begin. The last tiles of the first pass are kept, since the second pass
+    goes backwards and starts with them; at least one tile is always kept.
     """
 
     n: int
@@ -78,7 +78,7 @@ class Plan:
     kept: int  # tiles kept
     recomputed: int  # tiles recomputed
     memory: int  # bytes of all tiles and costs
-    aliased: int = 0  # the last tiles kept, which lie in the weight's gradient, at classes before theirs
+    aliased: int = 0  # how many of the kept tiles are stored in the weight's gradient, at earlier classes
 
     def tiles(self) -> Iterator[Tile]:
         """Every tile once, in the order of the first pass."""
@@ -114,14 +114,14 @@ def plan(
     threads : int
         The number of threads of a product.
     max_memory : int
-        Bytes that all tiles and ``costs`` may take together. Where even the smallest tile takes more, the
-        plan is of that tile, and its ``memory`` is larger.
+        Bytes that all tiles and ``costs`` may take together. If even the smallest tile takes more, the
+        plan has that tile, and its ``memory`` is larger.
     costs : Costs
-        Bytes beside the tiles.
+        Bytes besides the tiles.
     keep : bool
         Whether there is a second pass to keep tiles for.
     wide : int
-        Classes of a tile, where each further tile costs more than one that is larger than the cache.
+        Classes of a tile, if an additional tile costs more than a tile that exceeds the cache.
     """
     cache = _CACHE * max(1, threads)
     rows = _even(n, max(_ROWS_STEP, cache // (number * min(v, _NARROW))), 1)
@@ -147,14 +147,14 @@ def plan(
 
 
 def is_small(n: int, v: int, max_memory: int | None) -> bool:
-    """Whether ``n`` rows of ``v`` logits are computed as a whole: less than a tile, and without a budget."""
+    """Whether ``n`` rows of ``v`` logits are computed as a whole: less than a tile, and no ``max_memory``."""
     return max_memory is None and 0 < n * v <= _SMALL
 
 
 def most_aliased(count: int, chunks: int, tile: int, aliasable: int) -> int:
-    """How many tiles can lie in the weight's gradient, at classes before theirs; at least one cannot.
+    """How many tiles fit in the weight's gradient, at earlier classes than their own; at least one does not.
 
-    They lie in their order, so that the first to be used up is the first to be overwritten.
+    They are stored in order, so that the tile that is used first is overwritten first.
     """
 
     def fits(aliased: int) -> bool:
@@ -189,7 +189,7 @@ def default_memory() -> int:
 
 
 class Planner(NamedTuple):
-    """The decisions of a call, as functions: whether it is computed as a whole, and how it is cut if not."""
+    """The decisions of a call, as functions: whether it is computed as a whole, and if not, by which plan."""
 
     is_small: Callable[[int, int, int | None], bool] = is_small
     plan: Callable[..., Plan] = plan
@@ -200,7 +200,7 @@ planner = Planner()  # read at every call
 
 @contextmanager
 def use(other: Planner) -> Iterator[None]:
-    """Decide by another planner inside a ``with`` block, in all threads: for tests and measurements."""
+    """Use another planner inside a ``with`` block, in all threads: for tests and measurements."""
     global planner
     before, planner = planner, other
     try:

@@ -1,4 +1,4 @@
-"""Gradients of the rows' own values, by the loop's second pass alone. In: statistics, and upstream gradients.
+"""Gradients of per-row values, by the loop's second pass alone. In: statistics, and upstream gradients.
 Out: dx, dweight, dbias.
 
 The upstream gradient g of each row's loss, log-normaliser or entropy is known only in backward, so tiles are
@@ -40,10 +40,10 @@ def row_gradients(
     wanted: Wanted,
     backend: TileBackend,
 ) -> list[Any]:
-    """Those of dx, dweight and dbias that are wanted, of the sum of ``upstream`` times the rows' values.
+    """The wanted ones of dx, dweight and dbias, for the sum of ``upstream`` times the values of the rows.
 
-    ``upstream`` has for "loss", "lse" or "entropy" a float64 number of each row. ``stats`` are float64, of
-    all rows: peak and rest, mass for a loss, spread for an entropy, and argmax where tiles are of 16 bits.
+    ``upstream`` has a float64 number per row for "loss", "lse" or "entropy". ``stats`` are float64, of all
+    rows: peak and rest, mass for a loss, spread for an entropy, and argmax if tiles have 16 bits.
     """
     t = problem.targets
     n = count_rows(head)

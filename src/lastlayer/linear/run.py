@@ -40,18 +40,18 @@ _FIELD = 18  # bytes of a row for each statistic beyond those of a loss
 class Result(NamedTuple):
     """What `loss_and_gradients` returns."""
 
-    loss: Any  # a number, or one for each row: NumPy's
-    gradients: list[Any]  # of x, weight and bias, in their library; None where not wanted
+    loss: Any  # a number, or one per row, in NumPy
+    gradients: list[Any]  # of x, weight and bias, in their library; None if not wanted
     stats: RowStats  # of all rows, flat; peak, rest and the fields asked for
-    missing: Any  # the places of rows whose statistics were not computed, and are zeros; None: there are none
-    pending: PendingGradients | None = None  # in the place of gradients
+    missing: Any  # the indices of rows whose statistics were not computed and are zeros; None: there are none
+    pending: PendingGradients | None = None  # instead of gradients
 
 
 class PendingGradients:
-    """Gradients whose second pass is still to be made; every tile of logits is kept for it.
+    """Gradients whose second pass has not run yet; every tile of logits is kept for it.
 
-    The tiles alias the memory of the weight's gradient, of which only the pages that they cover have been
-    written and take room. The second pass uses them up.
+    The tiles alias the memory of the weight's gradient. The system provides only the pages that they cover,
+    since no others have been written. The second pass overwrites the tiles.
     """
 
     def __init__(self, loop: Loop, stats: RowStats, wanted: Wanted) -> None:
@@ -79,7 +79,7 @@ def loss_and_gradients(
 ) -> Result:
     """The loss, the gradients that are wanted, and the statistics of the active rows.
 
-    ``defer``: gradients are left pending where no tile has to be computed twice for that.
+    ``defer``: leave gradients pending if no tile has to be computed twice for that.
     """
     arrays, n, none = backend.arrays, count_rows(head), problem.reduction == "none"
     wanted = (wanted[0], wanted[1], wanted[2] and head.bias is not None)
@@ -135,9 +135,9 @@ def _computed(
 
 
 def _undefined(arrays: ArrayOps, problem: Problem, rows: Rows, stats: RowStats) -> Any:
-    """The places of the rows with t = 0 throughout, if one holds an infinity or a NaN; else None.
+    """The indices of the rows with t = 0 throughout, if one of them holds an infinity or a NaN; else None.
 
-    Such a row is inactive, and yet 0 times its numbers is NaN.
+    Such a row is inactive, but 0 times its numbers would be NaN.
     """
     if _z_loss(problem):
         return None
@@ -173,7 +173,7 @@ def with_row_stats(
 
 
 def _complete(stats: RowStats, head: Head, problem: Problem, missing: Any, backend: TileBackend) -> None:
-    """Compute the statistics of the missing rows, some at a time: their features are copied."""
+    """Compute the statistics of the missing rows in chunks, since their features are copied."""
     memory = default_memory() if head.memory is None else head.memory
     d = head.x.shape[-1]
     x = head.x.reshape(count_rows(head), d)
@@ -202,18 +202,18 @@ def row_stats(head: Head, problem: Problem, backend: TileBackend) -> RowStats:
 
 
 def fields_of(problem: Problem) -> set[str]:
-    """The statistics of a row that its problem defines, beside peak and rest."""
+    """The names of the statistics that a problem defines, besides peak and rest."""
     t = problem.targets
     return {*FIELDS, *(() if t is None else ("gap", "mass")), *(("rank",) if t and t.kind == "index" else ())}
 
 
 def _needs(fields: Collection[str]) -> Needs:
-    """What these statistics need of a loop."""
+    """What a loop has to provide for these statistics."""
     return Needs(row_bytes=_FIELD * len({*fields} - {"gap", "mass"}), ranks="rank" in fields)
 
 
 def finished(arrays: ArrayOps, head: Head, rows: Rows, grads: list[Any], wanted: Wanted) -> list[Any]:
-    """What `Loop.gradients` returned, or zeros, in the arguments' shapes and dtypes."""
+    """The result of `Loop.gradients`, or zeros, in the arguments' shapes and dtypes."""
     (dx, dw, db), n = grads, count_rows(head)
     parts = zip((head.x, head.weight, head.bias), grads, wanted, strict=True)
     dx, dw, db = (arrays.zeros(tuple(a.shape), a.dtype) if on and g is None else g for a, g, on in parts)
@@ -240,7 +240,7 @@ def _shaped(stats: RowStats, head: Head, problem: Problem, arrays: ArrayOps) -> 
 
 
 def _scattered(a: Any, index: Any, n: int) -> Any:
-    """Numbers of some rows at their places among n, the others zeros."""
+    """An array of n rows: these values at their indices, zeros elsewhere."""
     if index is None:
         return a
     whole = np.zeros(n, a.dtype)

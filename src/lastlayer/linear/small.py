@@ -1,4 +1,4 @@
-"""The linear head of NumPy arrays on few logits, which are computed as a whole.
+"""The linear head of NumPy arrays for small problems, whose logits are computed as a whole.
 
 In: a checked head, its logits and their problem. Out: the loss and the gradients of x, weight and bias. For a
 small problem (`plan.is_small`) the overhead of the loop over tiles would exceed its work. As in the loop,
@@ -25,7 +25,7 @@ Gradient = Callable[[Problem], tuple[Any, Any]]  # loss, and its gradient in the
 
 
 class Logits(NamedTuple):
-    """The logits of a small head, and the arrays that they were computed from."""
+    """The logits of a small head, and the arrays from which they were computed."""
 
     z: Any  # (..., V), float32 or float64
     x: Any  # (N, D), of their dtype

@@ -1,9 +1,9 @@
-"""What the tile loop asks of a backend: protocols, and the tuples that pass between them.
+"""The operations that the tile loop needs from a backend: protocols, and the tuples passed between them.
 
-A backend keeps the state of the rows where its tiles are, and the loop does not look into it: no operation
-returns a number that the loop would have to wait for, so a backend for a GPU can queue every tile at once.
-What depends on values (a row without a possible class so far, entries to be added apart) is decided inside an
-operation. `lastlayer.backends.core.tiles` implements all this for CPU memory.
+A backend keeps the state of the rows in the memory of its tiles, and the loop does not read it. No operation
+returns a number that the loop would have to wait for, so a GPU backend can queue all tiles at once. Decisions
+that depend on values (a row without a possible class so far, large entries) are taken inside an operation.
+`lastlayer.backends.core.tiles` implements all this for CPU memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NO_GRADIENTS: Wanted = (False, False, False)
 
 
 class Operands(NamedTuple):
-    """What a loop computes with."""
+    """The inputs of a loop."""
 
     head: Head
     problem: Problem
@@ -33,7 +33,7 @@ class Operands(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """What a driver needs of a loop beside losses."""
+    """What a driver needs from a loop besides losses."""
 
     row_bytes: int = 0  # for each row, of its other results
     min_classes: int = 0  # of a tile, where memory allows
@@ -71,22 +71,22 @@ class TileOps(Protocol):
         """Labels, -1 in a row with a NaN, and probabilities, after the last tile: (N, k) each."""
 
     def gradient(self, tile: Tile, logits: Any, stats: RowStats, tilt: Any) -> None:
-        """Replace the logits of a tile by the gradient in them: ``scale ((c + tilt (z - peak)) p - t)``.
+        """Replace the logits of a tile by their gradient: ``scale ((c + tilt (z - peak)) p - t)``.
 
-        ``c`` is the statistics' ``mass``; ``tilt`` has a number of each row, or is None for zeros.
+        ``c`` is the ``mass`` of the statistics; ``tilt`` has a number per row, or is None for zeros.
         """
 
     def scale_by(self, factor: float) -> None:
-        """Multiply what `gradient` writes from now on."""
+        """Multiply all later results of `gradient` by a factor."""
 
     def take_large(self, tile: Tile, gradient: Any, stats: RowStats) -> Any:
-        """Large entries of a tile's gradient, for `add_to_weight` and `add_to_x`; zero takes their place."""
+        """Take large entries out of a tile's gradient, for `add_to_weight` and `add_to_x`; zeros remain."""
 
     def add_to_weight(self, large: Sequence[Any], classes: slice, x: Any, out: Any) -> None:
-        """Add what entries of these classes contribute to the weight's gradient of the classes."""
+        """Add the contributions of entries to the weight's gradient of these classes."""
 
     def add_to_x(self, large: Sequence[Any], weight: Any, out: Any, room: int) -> None:
-        """Add what entries contribute to the gradient of all rows' features, in ``room`` bytes."""
+        """Add the contributions of entries to the gradient of all features, in ``room`` bytes."""
 
 
 class TileBackend(Protocol):
@@ -98,7 +98,7 @@ class TileBackend(Protocol):
 
     @property
     def threads(self) -> int:
-        """The number of threads that a product is divided over."""
+        """The number of threads of a product."""
 
     def costs(self, operands: Operands, wanted: Wanted) -> Costs:
         """Bytes of row state: ``fixed`` for all rows, and ``a_row`` for each row of a tile."""

@@ -11,9 +11,9 @@ __all__ = ["buffers", "matrix"]
 
 
 def buffers(arrays: ArrayOps, plan: Plan, dw: Any) -> list[Any]:
-    """Memory for the tiles that are kept: first their own, then that of the aliased ones, in ``dw``."""
+    """Memory of the kept tiles: first newly allocated memory, then that of the aliased tiles, in ``dw``."""
     size, own = plan.rows * plan.classes, plan.kept - plan.aliased
-    memory = arrays.empty((own * size,), arrays.dtype)  # in one piece: its pages are large
+    memory = arrays.empty((own * size,), arrays.dtype)  # in one piece, so that its pages are large
     found = [memory[i * size : (i + 1) * size] for i in range(own)]
     if not plan.aliased:
         return found

@@ -14,8 +14,8 @@ from .tile import NO_GRADIENTS, Needs, Operands, TileBackend
 
 __all__ = ["top_k"]
 
-_ROW_BYTES = 96  # for each of a row's top-k classes: itself, and what merging two sets of them takes
-_CLASSES = 64  # of a tile for each of the top-k classes: to merge them takes about as long as such a tile
+_ROW_BYTES = 96  # bytes per top-k class of a row: its entry, and the scratch for merging two sets
+_CLASSES = 64  # classes of a tile per top-k class: merging takes about as long as a tile of this width
 
 
 @np.errstate(all="ignore")
