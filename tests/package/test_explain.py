@@ -33,6 +33,10 @@ import lastlayer as ll
             ll.explain([0.25, 0.75], 1, kind="probabilities", class_weight=[1.0, 3.0]),
         ),
         (["0.25,0.75"], ll.explain([0.25, 0.75])),
+        (
+            ["1,2,-4", "--target", "0.1,0.2,0.7", "--softcap", "3", "--names", "cat,dog,owl"],
+            ll.explain([1, 2, -4], [0.1, 0.2, 0.7], softcap=3.0, labels=["cat", "dog", "owl"]),
+        ),
     ],
 )
 def test_the_text_is_what_the_command_prints(words, call, capsys, monkeypatch):
@@ -68,6 +72,54 @@ def test_options_by_hand():
     slopes = [(sum(t) * b - a) / 2 for a, b in zip(t, p, strict=True)]
     np.testing.assert_allclose(found.gradient, slopes, rtol=1e-13)
     assert "A uniform guess would cost 3.5 times log 3 = 3.845143." in repr(found)
+
+
+def test_probabilities_as_target_and_softcap_by_hand():
+    """z = c tanh(r / c) / T; the slope of the cap is 1 - tanh^2."""
+    q, r, c = [0.1, 0.2, 0.7], [0.1, 0.9, 4.0], 5.0
+    found = ll.explain(r, q, softcap=c, temperature=2.0)
+    capped = [c * math.tanh(x / c) for x in r]
+    exponentials = [math.exp((x - max(capped)) / 2) for x in capped]
+    p = [e / sum(exponentials) for e in exponentials]
+    np.testing.assert_allclose(found.capped, capped, rtol=1e-15)
+    np.testing.assert_allclose(found.exponentials, exponentials, rtol=1e-14)
+    np.testing.assert_allclose(found.probabilities, p, rtol=1e-14)
+    assert (found.target, found.targets.tolist()) == (None, q)
+    loss = -sum(a * math.log(b) for a, b in zip(q, p, strict=True))
+    assert found.loss == pytest.approx(loss, rel=1e-14)
+    slopes = [(b - a) / 2 * (1 - math.tanh(x / c) ** 2) for a, b, x in zip(q, p, r, strict=True)]
+    np.testing.assert_allclose(found.gradient, slopes, rtol=1e-12)
+    entropy = -sum(a * math.log(a) for a in q)
+    assert f"Probabilities equal to the target would cost {entropy:.6f}, the least" in repr(found)
+    assert "The prediction is 2; the target's largest class is 2." in repr(found)
+    tables = ElementTree.fromstring(found._repr_html_()).findall("div/table")
+    assert [th.text for th in tables[0].findall("thead/tr/th")] == [
+        "class", "logit", "capped", "shifted", "exp", "probability",
+    ]  # fmt: skip
+
+
+def test_probabilities_as_target_with_weights_by_hand():
+    """The loss is least where p is t over its sum."""
+    t = np.array([0.1, 0.2, 0.7]) * [1.0, 2.0, 3.0]
+    found = ll.explain(np.log(t), [0.1, 0.2, 0.7], class_weight=[1.0, 2.0, 3.0])
+    np.testing.assert_allclose(found.gradient, 0, atol=1e-15)
+    assert f"Probabilities proportional to the target would cost {found.loss:.6f}, the" in " ".join(
+        repr(found).split()
+    )
+
+
+def test_a_one_hot_row_is_its_class():
+    found, expected = ll.explain([1.0, 3.0], [0, 1], softcap=2), ll.explain([1.0, 3.0], 1, softcap=2)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-15)
+    np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-14)
+    assert "would cost 0.000000, the least possible loss" in " ".join(repr(found).split())
+
+
+def test_a_softcap_that_all_logits_reach():
+    """tanh is 1 for all: equal probabilities, and no gradient."""
+    found = ll.explain([1e30, 1e308, 1e200], 2, softcap=1.0)
+    np.testing.assert_allclose(found.probabilities, 1 / 3, rtol=1e-15)
+    assert found.gradient.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_without_a_target_there_is_no_loss():
@@ -110,6 +162,12 @@ def test_of_many_classes_the_most_probable_and_the_target():
     others = 979 / (980 + 20 * math.exp(5.0))
     assert f"The most probable of 1,000 classes are shown; the 979 others have {others:.6f}" in repr(found)
     assert len(found.gradient) == 1000
+    z, t = np.zeros(1000), np.zeros(1000)
+    t[[3, 5]] = 0.5
+    z[100:120] = 9.0
+    found = repr(ll.explain(z, t))
+    assert re.findall(r"^  (\d+) +0\.0000", found, re.MULTILINE)[:2] == ["3", "5"]
+    assert "1,000 classes and those with the largest targets are shown; the 978" in " ".join(found.split())
     z = np.zeros(40)
     assert len(re.findall(r"^  \d+ +0\.0", repr(ll.explain(z)), re.MULTILINE)) == 40
 
@@ -128,6 +186,8 @@ def test_arrays_of_other_kinds():
     torch = pytest.importorskip("torch")
     z = torch.tensor([1.0, 2.0, 4.0], dtype=torch.bfloat16, requires_grad=True)
     assert repr(ll.explain(z, torch.tensor(2))) == expected
+    soft = ll.explain(z, torch.tensor([0.25, 0.25, 0.5]))
+    assert repr(soft) == repr(ll.explain([1.0, 2.0, 4.0], [0.25, 0.25, 0.5]))
 
 
 def test_targets_by_name_and_number():
@@ -150,8 +210,11 @@ def test_targets_by_name_and_number():
         ((["a", "b"], 0), {}, ll.DtypeError, "logits is of dtype <U1; expected"),
         (([1.0, 2.0], 2), {}, ll.TargetError, "target is 2; expected a class in [0, 2)"),
         (([1.0, 2.0], True), {}, ll.TargetError, "target is True; expected a class in [0, 2)"),
-        (([1.0, 2.0], [0.0, 1.0]), {}, ll.TargetError, "target is [0.0, 1.0]; expected a class in [0, 2)"),
-        (([1.0, 2.0], np.ones(2)), {}, ll.TargetError, "target is of shape (2,); expected a class in [0, 2)"),
+        (([1.0, 2.0], [0, 0, 1]), {}, ll.ShapeError, "target is of shape (3,); expected a class, or (2,)"),
+        (([1.0, 2.0], np.ones(2)), {}, ll.TargetError, "target is [1, 1]; expected numbers in [0, 1]"),
+        (([1.0, 2.0], [np.nan, 1]), {}, ll.TargetError, "target is [nan, 1]; expected numbers in [0, 1]"),
+        (([1.0, 2.0], ["a", "b"]), {}, ll.DtypeError, "target is of dtype <U1; expected"),
+        (([1.0, 2.0],), {"softcap": 0}, ll.OptionError, "softcap is 0; expected a finite number above 0"),
         (([1.0, 2.0], 0), {"labels": [1, 2]}, ll.TargetError, "target is 0; expected one of 1, 2"),
         (([1.0, 2.0], "c"), {"labels": "ab"}, ll.TargetError, "target is 'c'; expected one of a, b"),
         (([1.0, 2.0],), {"class_weight": [1, 2]}, ll.OptionError, "target is missing; expected a class, "
@@ -215,6 +278,11 @@ def test_the_picture_on_axes_of_the_user(matplotlib):
     assert display.order_.tolist() == [*range(20), 1999]
     assert dict(matplotlib.rcParams) == before
     assert ll.explain([1.0, 2.0]).plot(Figure()).table()[0] == ["class", "probability"]
+    soft = ll.explain([1.0, 2.0], [0.25, 0.75]).plot(Figure())
+    assert len(soft.marks_) == 2
+    t = np.zeros(2000)
+    t[1000:1002] = 0.5
+    assert ll.explain(np.zeros(2000), t).plot(Figure()).order_.tolist() == [*range(20), 1000, 1001]
 
 
 def test_the_picture_without_matplotlib(monkeypatch):

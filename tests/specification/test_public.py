@@ -54,8 +54,8 @@ FUNCTIONS = {
     "predict": "(logits, *, axis=-1, temperature=1.0, softcap=None)",
     "top_k": "(logits, k, *, axis=-1, temperature=1.0)",
     "explain": (
-        "(logits, target=None, *, labels=None, temperature=1.0, label_smoothing=0.0, class_weight=None, "
-        "kind='logits')"
+        "(logits, target=None, *, labels=None, temperature=1.0, softcap=None, label_smoothing=0.0, "
+        "class_weight=None, kind='logits')"
     ),
     "show_backends": "()",
     "get_num_threads": "()",

@@ -27,6 +27,7 @@ _OPTIONS = {  # the command's names of the arguments of `lastlayer.explain`
     "target": "--target",
     "labels": "--names",
     "temperature": "--temperature",
+    "softcap": "--softcap",
     "label_smoothing": "--label-smoothing",
     "class_weight": "--class-weight",
 }
@@ -53,9 +54,13 @@ def explain(
     logits: Annotated[
         list[str] | None, typer.Argument(metavar="LOGIT", help="One number per class, or a list of them.")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="The true class: its number, or its name.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="The true class: its number, or its name; or V probabilities, with commas."),
+    ] = None,
     names: Annotated[str | None, typer.Option(help="Names of the classes, with commas.")] = None,
     temperature: Annotated[float, typer.Option(help="Divide the logits by this.")] = 1.0,
+    softcap: Annotated[float | None, typer.Option(help="Limit the logits smoothly to this size.")] = None,
     label_smoothing: Annotated[float, typer.Option(help="Spread this share of the target evenly.")] = 0.0,
     class_weight: Annotated[str | None, typer.Option(help="Weight of each class, with commas.")] = None,
     probabilities: Annotated[
@@ -72,6 +77,7 @@ def explain(
       lastlayer explain 0.1 0.9 4.0 --target 2 --names cat,dog,owl
       lastlayer explain "[0.1, 0.9, -4.0]" --temperature 2
       lastlayer explain 0.25,0.75 --probabilities --target 1
+      lastlayer explain 0.1 0.9 4.0 --target 0.1,0.2,0.7 --softcap 30
       lastlayer explain 0.1 0.9 4.0 --target 2 --plot steps.svg
     """  # noqa: D301 - \b is for Typer: it keeps the lines as they are
     values = _numbers(logits or [])
@@ -80,9 +86,10 @@ def explain(
     try:
         found = ll.explain(
             values,
-            None if target is None else _class(target.strip(), labels),
+            None if target is None else _target(target.strip(), labels),
             labels=labels,
             temperature=temperature,
+            softcap=softcap,
             label_smoothing=label_smoothing,
             class_weight=None if class_weight is None else _weights(class_weight),
             kind="probabilities" if probabilities else "logits",
@@ -108,12 +115,12 @@ def _numbers(words: list[str]) -> npt.NDArray[np.float64]:
     return np.array(found)
 
 
-def _class(word: str, labels: list[str] | None) -> str | int:
-    """A name, or the number of a class."""
+def _target(word: str, labels: list[str] | None) -> str | int | list[float]:
+    """A name, the number of a class, or a probability for each class."""
     if labels is not None and word in labels:
         return word
     try:
-        return int(word)
+        return [float(part) for part in word.split(",")] if "," in word else int(word)
     except ValueError:
         return word
 

@@ -29,29 +29,36 @@ def explain(
     *,
     labels: Sequence[Any] | None = None,
     temperature: float = 1.0,
+    softcap: float | None = None,
     label_smoothing: float = 0.0,
     class_weight: Any = None,
     kind: KindOfScores = "logits",
 ) -> Explanation:
     """Show step by step how one row of logits becomes probabilities, a loss and a gradient.
 
-    The steps are: shift by the largest logit; exponentials; probabilities
+    The steps are: shift by the largest logit; exponentials; probabilities; the loss, in nats; its gradient ::
 
-        p_j = exp(z_j - peak) / sum_k exp(z_k - peak)
+        z_j        = softcap tanh(logits_j / softcap) / temperature      no softcap: logits_j / temperature
+        p_j        = exp(z_j - peak) / sum_k exp(z_k - peak)             peak = the largest z
+        loss       = -sum_j t_j log p_j                                  of a class: -log p of the class
+        gradient_j = (mass p_j - t_j) dz_j/dlogits_j                     mass = sum_j t_j
 
-    the loss -log p of the target, in nats, and its gradient p - t. The command `lastlayer explain` prints the
-    same.
+    t is 1 at the target and 0 elsewhere, or the probabilities that are the target, with smoothing and class
+    weights. The command `lastlayer explain` prints the same.
 
     Parameters
     ----------
     logits : array (V,)
         One row of scores. One row of a batch is ``logits[i]``.
-    target : int or name, optional
-        The true class: its number, or with ``labels`` its name. Without it there is no loss.
+    target : int, name or array (V,), optional
+        The true class: its number, or with ``labels`` its name. Or a probability for each class, as in
+        distillation. Without it there is no loss.
     labels : sequence of V names, optional
         Names of the classes. If one of them is a number, ``target`` has to be a name.
     temperature : float
-        Logits are divided by it.
+        Logits are divided by it, after the softcap.
+    softcap : float, optional
+        Logits r become ``softcap * tanh(r / softcap)``, between -softcap and softcap.
     label_smoothing : float
         This share of the target is spread evenly over all classes.
     class_weight : array (V,), optional
@@ -68,11 +75,11 @@ def explain(
     Raises
     ------
     ShapeError
-        For scores that are not one row of at least one class.
+        For scores that are not one row of at least one class, or a target of other length.
     DtypeError
-        For scores that are not real numbers.
+        For scores, or a target of several numbers, that are not real numbers.
     TargetError
-        For a target that is not a class.
+        For a target that is not a class, and not probabilities.
     OptionError
         For scores without a softmax (NaN, +inf, -inf throughout), rows that are not probabilities, options
         outside their range, or options of the loss without a target.
@@ -98,6 +105,12 @@ def explain(
       1      1.000000  0.000000  1.000000     0.500000  ███████
     <BLANKLINE>
       The prediction is 0. Name the target to see the loss and its gradient.
+
+    A target may have a probability for each class:
+
+    >>> found = ll.explain([0.1, 0.9, 4.0], [0.1, 0.2, 0.7], softcap=30.0)
+    >>> round(found.loss, 6), found.gradient.round(4).tolist()
+    (1.067688, [-0.0806, -0.1566, 0.2332])
     """
     row = _row(logits)
     notes: tuple[str, ...] = ()
@@ -122,8 +135,9 @@ def explain(
     return Explanation(
         row,
         shown,
-        None if target is None else _class(target, names, len(row)),
+        None if target is None else _target(target, names, len(row)),
         temperature=temperature,
+        softcap=softcap,
         label_smoothing=label_smoothing,
         class_weight=class_weight,
         notes=notes,
@@ -160,17 +174,18 @@ def _logits_of(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _check_sum(total: float, kind: str, row: npt.NDArray[np.float64]) -> None:
     if not abs(total - 1) <= _TOLERANCE:
-        numbers = ", ".join(f"{value:.6g}" for value in row[:6].tolist()) + (", ..." if len(row) > 6 else "")
         where = (
             "numbers in [0, 1] that sum to one" if kind == "probabilities" else "exponentials that sum to one"
         )
-        raise OptionError("explain", "logits", f"[{numbers}]", f"{kind}: {where}")
+        raise OptionError("explain", "logits", _numbers(row), f"{kind}: {where}")
 
 
-def _class(target: Any, names: Labels | None, classes: int) -> int:
-    """The number of the true class, from its number or its name."""
+def _target(target: Any, names: Labels | None, classes: int) -> int | npt.NDArray[np.float64]:
+    """The number of the true class, from its number or its name; or its probabilities, (V,)."""
     if getattr(target, "shape", None) == ():
         target = to_host(target).item()
+    if isinstance(target, (list, tuple)) or hasattr(target, "shape"):
+        return _probabilities(target, classes)
     if names is not None:
         found = int(names.read("explain", [target], "wrong").indices[0]) if _is_name(target) else UNKNOWN
         if found >= 0:
@@ -178,12 +193,26 @@ def _class(target: Any, names: Labels | None, classes: int) -> int:
         if not is_integer(target) or any(name.lstrip("-").isdigit() for name in map(str, names.names)):
             shown = ", ".join(map(str, names.names[:8])) + (", ..." if classes > 8 else "")
             raise TargetError("explain", "target", repr(target), f"one of {shown}")
-    if not is_integer(target):
-        found_text = f"of shape {tuple(target.shape)}" if hasattr(target, "shape") else repr(target)
-        raise TargetError("explain", "target", found_text, f"a class in [0, {classes})")
-    if not 0 <= target < classes:
-        raise TargetError("explain", "target", str(target), f"a class in [0, {classes})")
+    if not is_integer(target) or not 0 <= target < classes:
+        raise TargetError("explain", "target", repr(target), f"a class in [0, {classes})")
     return int(target)
+
+
+def _probabilities(target: Any, classes: int) -> npt.NDArray[np.float64]:
+    """A dense target in float64, checked: (V,)."""
+    has_device = hasattr(target, "shape") and not isinstance(target, np.ndarray)
+    t = floating("explain", to_host(target) if has_device else target, "target").astype(np.float64)
+    if t.shape != (classes,):
+        rule = f"a class, or ({classes},): a probability for each class"
+        raise ShapeError("explain", "target", f"of shape {t.shape}", rule)
+    if not ((t >= 0) & (t <= 1)).all() or not abs(t.sum() - 1) <= _TOLERANCE:
+        raise TargetError("explain", "target", _numbers(t), "numbers in [0, 1] that sum to one")
+    return np.asarray(t)
+
+
+def _numbers(row: npt.NDArray[np.float64]) -> str:
+    """The first numbers of a row, for a message."""
+    return "[" + ", ".join(f"{value:.6g}" for value in row[:6].tolist()) + (", ...]" if len(row) > 6 else "]")
 
 
 def _is_name(target: Any) -> bool:

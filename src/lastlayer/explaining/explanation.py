@@ -26,13 +26,13 @@ class Explanation(Numbers):
     labels : tuple of V names
         The classes: their names, or their numbers as text.
     target : int or None
-        The true class.
-    temperature, label_smoothing, class_weight
+        The true class; None without a target, or if the target has a probability for each class.
+    temperature, softcap, label_smoothing, class_weight
         The options of the loss.
     notes : tuple of text
         Warnings about the input.
     shifted : array (V,)
-        Logits divided by the temperature, minus the largest.
+        Logits after the softcap, divided by the temperature, minus the largest.
     exponentials : array (V,)
         exp of ``shifted``.
     probabilities : array (V,)
@@ -42,7 +42,8 @@ class Explanation(Numbers):
     loss : float
         In nats; NaN without a target.
     targets : array (V,)
-        The effective target t: 1 at the target and 0 elsewhere, unless an option changes it.
+        The effective target t: 1 at the true class and 0 elsewhere, or the given probabilities, unless an
+        option changes it.
     gradient : array (V,)
         The derivative of the loss with respect to each logit.
 

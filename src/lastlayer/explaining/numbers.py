@@ -27,18 +27,22 @@ class Numbers:
         self,
         logits: Floats,
         labels: tuple[str, ...],
-        target: int | None,
+        target: int | Floats | None,
         *,
         temperature: float = 1.0,
+        softcap: float | None = None,
         label_smoothing: float = 0.0,
         class_weight: Any = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        self.logits, self.labels, self.target, self.notes = logits, labels, target, notes
-        self.temperature, self.label_smoothing = temperature, label_smoothing
-        self.class_weight = class_weight
+        self.logits, self.labels, self.notes = logits, labels, notes
+        self.target = target if isinstance(target, int) else None
+        self.temperature, self.softcap = temperature, softcap
+        self.label_smoothing, self.class_weight = label_smoothing, class_weight
+        self._given = target
         with errors_of("explain"):
-            self.probabilities: Floats = ll.softmax(logits, temperature=temperature)
+            ll.row_stats(logits, temperature=temperature, softcap=softcap)  # checks them without a target too
+            self.probabilities: Floats = ll.softmax(self.capped, temperature=temperature)
             self.prediction = int(np.argmax(logits))
             self.loss, self.gradient, self.loss_terms = (
                 float("nan"),
@@ -48,9 +52,10 @@ class Numbers:
             if target is not None:
                 self._set_loss(target)
 
-    def _set_loss(self, target: int) -> None:
+    def _set_loss(self, target: int | Floats) -> None:
         options: dict[str, Any] = {
             "temperature": self.temperature,
+            "softcap": self.softcap,
             "label_smoothing": self.label_smoothing,
             "class_weight": self.class_weight,
         }
@@ -61,14 +66,26 @@ class Numbers:
         self.loss_terms = gap, rest, mass
 
     @property
+    def has_target(self) -> bool:
+        """Whether there is a target: a class, or probabilities."""
+        return self._given is not None
+
+    @property
     def is_plain(self) -> bool:
-        """Whether the loss is -log p of the target, without smoothing and weights."""
-        return not self.label_smoothing and self.class_weight is None
+        """Whether the loss is -log p of a class, without smoothing and weights."""
+        return self.target is not None and not self.label_smoothing and self.class_weight is None
+
+    @cached_property
+    def capped(self) -> Floats:
+        """The logits after the softcap; without one, the logits: (V,)."""
+        if self.softcap is None:
+            return self.logits
+        return np.asarray(self.softcap * np.tanh(self.logits / self.softcap))
 
     @cached_property
     def shifted(self) -> Floats:
-        """Logits divided by the temperature, minus the largest: (V,)."""
-        scaled = self.logits / self.temperature
+        """Logits after the softcap, divided by the temperature, minus the largest: (V,)."""
+        scaled = self.capped / self.temperature
         return np.asarray(scaled - scaled[self.prediction])
 
     @cached_property
@@ -79,12 +96,12 @@ class Numbers:
     @cached_property
     def targets(self) -> Floats:
         """The effective target t: (V,); NaN without a target."""
-        if self.target is None:
+        if self._given is None:
             return np.full_like(self.logits, np.nan)
         problem = resolve(
             scores("explain", self.logits),
             reference,
-            (self.target, self.class_weight, None),
+            (self._given, self.class_weight, None),
             Options("explain", label_smoothing=self.label_smoothing),
         )
         return np.asarray(reference.effective_targets(problem)[0])

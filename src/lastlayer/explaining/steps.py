@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .cells import number_text, signed_text
-from .numbers import Numbers
+from .numbers import Floats, Numbers
 
-__all__ = ["Line", "Row", "Step", "Table", "steps_of"]
+__all__ = ["Line", "Row", "Step", "Table", "shown_classes", "steps_of"]
 
 _ALL, _MOST = 40, 20  # up to 40 classes are all shown; of more, the 20 most probable ones
 
@@ -52,10 +52,12 @@ def steps_of(e: Numbers) -> list[Step | Line | Table]:
     found: list[Step | Line | Table] = [Line(text, "note") for text in e.notes]
     found += _to_probabilities(e)
     prediction = f"The prediction is {e.labels[e.prediction]}"
-    if e.target is None:
+    if not e.has_target:
         return [*found, Line(f"{prediction}. Name the target to see the loss and its gradient.")]
     found += _to_loss(e)
     found += _to_gradient(e)
+    if e.target is None:
+        return [*found, Line(f"{prediction}; the target's largest class is {e.labels[e.targets.argmax()]}.")]
     is_right = e.prediction == e.target
     verdict = "right" if is_right else f"wrong: the target is {e.labels[e.target]}"
     return [*found, Line(f"{prediction}, which is {verdict}.")]
@@ -63,9 +65,14 @@ def steps_of(e: Numbers) -> list[Step | Line | Table]:
 
 def _to_probabilities(e: Numbers) -> list[Step | Line | Table]:
     found: list[Step | Line | Table] = []
+    if e.softcap is not None:
+        cap = f"{e.softcap:g}"
+        text = f"each logit r becomes {cap} tanh(r / {cap}), between -{cap} and {cap}."
+        found.append(Step("Softcap", text))
     if e.temperature != 1.0:
-        found.append(Step("Temperature", f"each logit is divided by {e.temperature:g}."))
-    peak = number_text((e.logits / e.temperature)[e.prediction])
+        each = "each logit" if e.softcap is None else "each capped logit"
+        found.append(Step("Temperature", f"{each} is divided by {e.temperature:g}."))
+    peak = number_text((e.capped / e.temperature)[e.prediction])
     found += [
         Step(
             "Shift",
@@ -79,27 +86,42 @@ def _to_probabilities(e: Numbers) -> list[Step | Line | Table]:
         Step("Probabilities", "each exponential divided by that sum."),
     ]
     shown = _shown(e)
-    columns = (e.logits, e.shifted, e.exponentials, e.probabilities)
+    columns = [e.logits, e.shifted, e.exponentials, e.probabilities]
+    heads = ["class", "logit", "shifted", "exp", "probability"]
+    if e.softcap is not None:
+        columns.insert(1, e.capped)
+        heads.insert(2, "capped")
     rows = [
         Row(
             e.labels[k], [number_text(column[k]) for column in columns], e.probabilities[k], "", k == e.target
         )
         for k in shown
     ]
-    found.append(Table(["class", "logit", "shifted", "exp", "probability"], rows, False))
+    found.append(Table(heads, rows, False))
     if len(shown) < len(e.logits):
         rest = float(np.delete(e.probabilities, shown).sum())
         others = f"the {len(e.logits) - len(shown):,} others have {number_text(rest)} together."
-        found.append(Line(f"The most probable of {len(e.logits):,} classes are shown; {others}"))
+        largest = "" if e.target is not None or not e.has_target else " and those with the largest targets"
+        found.append(Line(f"The most probable of {len(e.logits):,} classes{largest} are shown; {others}"))
     return found
 
 
 def _shown(e: Numbers) -> list[int]:
     """The classes that are shown: all, or of many the most probable ones and the target."""
-    if len(e.logits) <= _ALL:
-        return list(range(len(e.logits)))
-    best = np.argsort(-e.logits, kind="stable")[:_MOST].tolist()
-    return sorted({*best, *([] if e.target is None else [e.target])})
+    return shown_classes(e.logits, e.target, e.targets)
+
+
+def shown_classes(scores: Floats, target: int | None, targets: Floats | None) -> list[int]:
+    """All classes; of many, those with the largest scores, and the target or the largest ``targets``."""
+    if len(scores) <= _ALL:
+        return list(range(len(scores)))
+    best = np.argsort(-scores, kind="stable")[:_MOST].tolist()
+    if target is not None:
+        best.append(target)
+    elif targets is not None:
+        largest = np.argsort(-targets, kind="stable")[:_MOST]
+        best += largest[targets[largest] > 0].tolist()
+    return sorted(set(best))
 
 
 def _to_loss(e: Numbers) -> list[Step | Line | Table]:
@@ -126,13 +148,24 @@ def _to_loss(e: Numbers) -> list[Step | Line | Table]:
     size = len(e.logits)
     times = "" if f"{mass:g}" == "1" else f"{mass:g} times "  # the sum of the targets
     uniform = number_text(mass * math.log(size))
-    return [*found, Line(f" A uniform guess would cost {times}log {size} = {uniform}.")]
+    found.append(Line(f" A uniform guess would cost {times}log {size} = {uniform}."))
+    if e.target is None:
+        t = e.targets[e.targets > 0]
+        least = number_text(-float((t * np.log(t / mass)).sum()))
+        equal = "equal to the target" if not times else "proportional to the target"
+        found.append(Line(f" Probabilities {equal} would cost {least}, the least possible loss."))
+    return found
 
 
 def _to_gradient(e: Numbers) -> list[Step | Line | Table]:
-    formula = "p - t" if e.is_plain else "p times the sum of t, minus t"
+    has_sum_of_one = f"{e.loss_terms[2]:g}" == "1"
+    formula = (
+        "p - t" if e.is_plain or (e.target is None and has_sum_of_one) else "p times the sum of t, minus t"
+    )
     if e.temperature != 1.0:
         formula += f", divided by the temperature {e.temperature:g}"
+    if e.softcap is not None:
+        formula += f", times the slope of the softcap, 1 - (capped / {e.softcap:g})^2"
     text = f"{formula}. A step downhill raises the logits with a negative gradient and lowers the others."
     largest = float(abs(e.gradient).max()) or 1.0
     rows = []

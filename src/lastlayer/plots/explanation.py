@@ -13,13 +13,14 @@ from .names import amount, name_of, number, short
 
 __all__ = ["ExplanationDisplay"]
 
-_ALL, _MOST = 40, 20  # classes that are all shown; how many of more
+_ALL, _MOST = 40, 20  # up to 40 classes are all shown; of more, the 20 most probable ones
 
 
 class ExplanationDisplay(Display):
     """The probabilities of one row, its target, and on a new figure the gradient beside them.
 
-    With more than 40 classes, the 20 most probable ones and the target are shown.
+    With more than 40 classes, the 20 most probable ones and the target are shown; if the target has a
+    probability for each class, its 20 largest ones.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ class ExplanationDisplay(Display):
     gradient : array (V,), optional
         The derivatives of the loss with respect to the logits.
     target : int, optional
-        The true class.
+        The true class, if the target is one class.
     labels : sequence of V names, optional
     loss : float, optional
         In nats.
@@ -77,7 +78,7 @@ class ExplanationDisplay(Display):
     @classmethod
     def from_explanation(cls, explanation: Any, *, ax: Any = None) -> ExplanationDisplay:
         """Plot an `Explanation`."""
-        e, has_loss = explanation, explanation.target is not None
+        e, has_loss = explanation, explanation.has_target
         return cls(
             probabilities=e.probabilities,
             targets=e.targets if has_loss else None,
@@ -115,7 +116,12 @@ class ExplanationDisplay(Display):
         if len(self.probabilities) <= _ALL:
             return np.arange(len(self.probabilities))
         best = np.argsort(-self.probabilities, kind="stable")[:_MOST].tolist()
-        return np.array(sorted({*best, *([] if self.target is None else [self.target])}))
+        if self.target is not None:
+            best.append(self.target)
+        elif self.targets is not None:
+            largest = np.argsort(-self.targets, kind="stable")[:_MOST]
+            best += largest[self.targets[largest] > 0].tolist()
+        return np.array(sorted(set(best)))
 
     def _plot_probabilities(self, main: Any) -> None:
         names, marks = [], "target t"
