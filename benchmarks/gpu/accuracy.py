@@ -13,10 +13,14 @@ import lastlayer as ll
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "tests")]
 
-from declared import BOUNDS  # noqa: E402 - found in tests
+import interpreter  # noqa: E402 - found in tests
+from declared import BOUNDS  # noqa: E402 - likewise
 from precision import Truth, largest, sample  # noqa: E402 - likewise
 
 __all__ = ["SIZES", "largest_errors", "rendered"]
+
+if interpreter.INTERPRETED:  # a dry run
+    interpreter.mend()
 
 SCALES = (1, 5, 20)
 SIZES = (10, 1000, 50257, 128256)

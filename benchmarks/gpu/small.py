@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 import lastlayer as ll
 import lastlayer.torch as lt
 
-__all__ = ["CALLS", "small"]
+__all__ = ["small"]
 
 CALLS, BLOCKS = 300, 7
 
@@ -31,13 +31,13 @@ def pairs(z: Tensor, y: Tensor) -> dict[str, tuple[Run, Run]]:
     }
 
 
-def small(clock: Clock, calls: int) -> list[dict[str, Any]]:
+def small(clock: Clock, calls: int = CALLS, blocks: int = BLOCKS) -> list[dict[str, Any]]:
     """Time the usual calls on 32 rows of 10 classes."""
     found = []
     for dtype in ("float32", "bfloat16"):
         z = torch.randn(32, 10, device=clock.device).to(DTYPES[dtype])
         y = torch.randint(0, 10, (32,), device=clock.device)
         for name, (ours, theirs) in pairs(z, y).items():
-            us = small_calls(clock, {"lastlayer": ours, "torch": theirs}, calls, BLOCKS)
+            us = small_calls(clock, {"lastlayer": ours, "torch": theirs}, calls, blocks)
             found.append({"dtype": dtype, "name": name, "us": {k: round(v, 2) for k, v in us.items()}})
     return found

@@ -39,7 +39,7 @@ def jobs(shapes: list[Shape], options: argparse.Namespace, device: torch.device)
     if options.general:
         for size in SIZES:
             yield f"accuracy {size}", lambda n=size: largest_errors(device, (n,), (1,))  # type: ignore[misc]
-        yield "small calls", lambda: small(Clock(device), 1)
+        yield "small calls", lambda: small(Clock(device), 1, 1)
         for rule, check in RULES.items():
             yield rule, lambda f=check: f(device)  # type: ignore[misc]
         for shape in SANITIZED:

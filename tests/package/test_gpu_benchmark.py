@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
+pytest.importorskip("triton", reason="Triton is for Linux")
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "gpu"
 
@@ -29,7 +30,8 @@ raise SystemExit(run.main([*{arguments}, "--out", {out!r}]))
 
 
 def child(*argv):
-    environment = {**os.environ, "LASTLAYER_BACKEND": "composed", "PYTHONPATH": str(FOLDER)}
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "LASTLAYER_BACKEND": "triton"}
+    environment["PYTHONPATH"] = str(FOLDER)
     return subprocess.run(
         [sys.executable, *map(str, argv)], env=environment, capture_output=True, text=True, timeout=120
     )
