@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 
+import tensors_of_arrays
 from interpreter import INTERPRETED
-from tensors_of_arrays import by_kernels
 
 from lastlayer import selection
 from lastlayer.backends.core import core, native
@@ -16,7 +16,9 @@ from lastlayer.linear import plan as plans
 from lastlayer.linear.plan import Plan, most_aliased
 
 BACKENDS = ["reference"] + ([] if not core.BUILT else [f"native:{isa}" for isa in native.isas()])
-BACKENDS = ["triton"] if INTERPRETED else BACKENDS
+if INTERPRETED:
+    BACKENDS = ["triton"]
+    tensors_of_arrays.install()
 
 
 @contextmanager
@@ -26,7 +28,7 @@ def on(name):
     On "triton", arrays are computed as tensors, by Triton's interpreter.
     """
     if name == "triton":
-        with by_kernels():
+        with tensors_of_arrays.by_kernels():
             yield
         return
     backend, _, isa = (name or "").partition(":")
