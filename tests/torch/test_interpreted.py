@@ -13,12 +13,14 @@ pytest.importorskip("torch")
 pytest.importorskip("triton", reason="Triton is for Linux")
 
 TESTS = Path(__file__).parent.parent
+CONFORMANCE = ["inactive_rows", "row_stats", "shards"]
 
 
 def test_in_a_process():
+    files = [str(TESTS / "triton"), *(str(TESTS / f"conformance/test_{name}.py") for name in CONFORMANCE)]
     environment = os.environ | {"TRITON_INTERPRET": "1", "LASTLAYER_BACKEND": "triton"}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "triton")],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
         cwd=TESTS.parent,
         env=environment,
         capture_output=True,
