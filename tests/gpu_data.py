@@ -1,7 +1,8 @@
 """Data and calls of the tests in gpu/. In: a dtype, a device. Out: inputs there, or wide ones on the CPU.
 
 Importing it skips the importing module where there is no CUDA device. ``LASTLAYER_TEST_DEVICE=cpu`` runs the
-tests, or those that need no GPU, on the CPU instead, to try the tests themselves.
+tests that need no GPU on the CPU, to try the tests themselves: by PyTorch's operations, or with
+``TRITON_INTERPRET=1`` by Triton's interpreter.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ torch = pytest.importorskip("torch")
 
 import lastlayer as ll  # noqa: E402 - torch may be absent
 import lastlayer.torch as lt  # noqa: E402
+from lastlayer import selection  # noqa: E402
 
 DEVICE = torch.device(os.environ.get("LASTLAYER_TEST_DEVICE", "cuda"))
 if DEVICE.type == "cuda" and not torch.cuda.is_available():
@@ -244,8 +246,12 @@ def flat(found):
 
 
 def assert_close(found, truth, dtype, device=DEVICE, factor=1.0):
-    """Raise unless all results are on the device, near the truth, and NaN or infinite only where it is."""
-    found, truth = flat(found), flat(truth)
+    """Raise unless all results are on the device, near the truth, and NaN or infinite only where it is.
+
+    ``truth`` computes it, by the backend of the CPU.
+    """
+    with selection.use(None):
+        found, truth = flat(found), flat(truth())
     if len(found) != len(truth):
         raise AssertionError(f"{len(found)} results, not {len(truth)}")
     for i, (got, right) in enumerate(zip(found, truth, strict=True)):

@@ -145,9 +145,7 @@ def test_validation_finds_the_row(data):
     y[5] = 37
     with pytest.raises(ll.errors.TargetError, match=r"targets\[5\] is 37; expected a class in \[0, 37\)"):
         ll.cross_entropy(data.z, y, validate=True)
-    assert_close(
-        ll.cross_entropy(data.z, data.y, validate=True), ll.cross_entropy(data.z, data.y), torch.float32
-    )
+    assert torch.equal(ll.cross_entropy(data.z, data.y, validate=True), ll.cross_entropy(data.z, data.y))
 
 
 def peak(function):
@@ -198,9 +196,9 @@ def test_more_than_two_to_the_31_numbers():
     y = torch.randint(0, v, (n,), device=DEVICE)
     losses = ll.cross_entropy(z, y, reduction="none")
     rows = torch.tensor([0, 1, 65535, 65536, n - 1], device=DEVICE)
-    truth = ll.cross_entropy(z[rows].cpu().double(), y[rows].cpu(), reduction="none")
-    assert_close(losses[rows], truth, torch.float32)
+    some, labels = z[rows].cpu().double(), y[rows].cpu()
+    assert_close(losses[rows], lambda: ll.cross_entropy(some, labels, reduction="none"), torch.float32)
     gradient = ll.cross_entropy_grad(z, y, reduction="sum")[1]
-    truth = ll.cross_entropy_grad(z[rows].cpu().double(), y[rows].cpu(), reduction="sum")[1]
-    assert_close(gradient[rows], truth, torch.bfloat16)
+    truth = ll.cross_entropy_grad(some, labels, reduction="sum")[1]
+    assert_close(gradient[rows], lambda: truth, torch.bfloat16)
     assert gradient.isfinite().all()
