@@ -128,13 +128,13 @@ def _why_not_triton() -> str | None:
     try:
         import torch
 
-        from .backends.triton import calls
+        from .backends.triton import runtime
     except (ImportError, OSError) as error:
         return f"PyTorch cannot be imported: {error}"
     if torch.cuda.is_available():
-        return calls.why_not(torch.empty(0, device="cuda"))
+        return runtime.why_not(torch.empty(0, device="cuda"))
     if os.environ.get("TRITON_INTERPRET") == "1":
-        return calls.why_not(torch.empty(0))
+        return runtime.why_not(torch.empty(0))
     return "no CUDA device"
 
 

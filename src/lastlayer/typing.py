@@ -131,7 +131,6 @@ class TargetOptions(TypedDict, total=False):
     sample_weight: AnyArray | None
     ignore_index: int | None
     label_smoothing: SupportsFloat
-    validate: bool
 
 
 class LogitOptions(TypedDict, total=False):

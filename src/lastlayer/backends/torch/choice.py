@@ -71,10 +71,13 @@ def _why_not_triton(x: Tensor) -> str | None:
         return "it computes CPU tensors only where TRITON_INTERPRET=1"
     key = x.get_device(), x.dtype
     if key not in _reasons:
-        from lastlayer.backends.triton import calls
+        from lastlayer.backends.triton import runtime
 
-        kernels = calls if kernels is None else kernels
-        _reasons[key] = calls.why_not(x)
+        _reasons[key] = runtime.why_not(x)
+        if _reasons[key] is None and kernels is None:
+            from lastlayer.backends.triton import calls
+
+            kernels = calls
     return _reasons[key]
 
 

@@ -13,6 +13,8 @@ from lastlayer.backends.torch import composed, losses
 from lastlayer.backends.torch.composed import Form
 from lastlayer.backends.torch.targets import Target
 
+from . import fast, runtime
+
 __all__ = [
     "cross_entropy",
     "cross_entropy_and_gradient",
@@ -32,37 +34,76 @@ __all__ = [
 
 def why_not(x: Tensor) -> str | None:
     """None if the kernels can compute ``x``, otherwise the reason in words."""
-    from .runtime import why_not
-
-    return why_not(x)
+    return runtime.why_not(x)
 
 
 def softmax(
     x: Tensor, where: Tensor | None, axis: int, temperature: float, log: bool, out: Tensor | None = None
 ) -> Tensor:
     """Softmax or log-softmax; ``out`` may be ``x``."""
+    if where is None and temperature == 1.0:
+        found = fast.softmax(x, axis, log, out)
+        if found is not None:
+            return found
     y = composed.softmax(x, axis, where, temperature, log)
     return y if out is None else out.copy_(y)
 
 
 softmax_backward = composed.softmax_backward
-logsumexp = composed.logsumexp
 logsumexp_backward = composed.logsumexp_backward
+
+
+def logsumexp(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
+    """One number a row."""
+    if where is None and form.temperature == 1.0 and form.softcap is None:
+        found = fast.logsumexp(x, form.axis)
+        if found is not None:
+            return found
+    return composed.logsumexp(x, form, where)
+
+
+def _usual(x: Tensor, target: Target, form: Form) -> fast.Usual | None:
+    """The loss, if the fast kernels can compute it."""
+    y, *others = target
+    if (
+        y.dim() == x.dim()
+        or others != _NOTHING
+        or form.off != 0.0
+        or form.on != 1.0
+        or form.temperature != 1.0
+        or form.softcap is not None
+        or form.z_loss != 0.0
+        or isinstance(form.denominator, Tensor)
+    ):
+        return None
+    return fast.usual(x, y, form.axis, form.ignore_index, form.reduction, form.denominator)
+
+
+_NOTHING = [None, None, None, None]
 
 
 def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
     """The loss."""
+    usual = _usual(x, target, form)
+    if usual is not None:
+        return fast.cross_entropy(x, usual, False)[0]
     return losses.cross_entropy(x, target, form)
 
 
 def cross_entropy_and_gradient(x: Tensor, target: Target, form: Form) -> tuple[Tensor, Tensor]:
     """The loss, and the gradient of the loss (of its sum for "none")."""
+    usual = _usual(x, target, form)
+    if usual is not None and (found := fast.cross_entropy_and_gradient(x, usual)) is not None:
+        return found
     value = losses.cross_entropy(x, target, form)
     return value, losses.gradient(torch.ones_like(value), x, target, form)
 
 
 def cross_entropy_and_statistics(x: Tensor, target: Target, form: Form) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The loss, and statistics of the rows from which `gradient` needs one visit less."""
+    usual = _usual(x, target, form)
+    if usual is not None:
+        return fast.cross_entropy(x, usual, True)
     return losses.cross_entropy(x, target, form), ()
 
 
@@ -70,7 +111,12 @@ def gradient(
     grad: Tensor, x: Tensor, target: Target, form: Form, kept: tuple[Tensor, ...] | None = None
 ) -> Tensor:
     """d(grad . loss)/dx."""
-    del kept
+    usual = _usual(x, target, form)
+    if usual is not None:
+        kept = kept or fast.cross_entropy(x, usual, True)[1]
+        found = fast.gradient(grad, x, usual, kept)
+        if found is not None:
+            return found
     return losses.gradient(grad, x, target, form)
 
 

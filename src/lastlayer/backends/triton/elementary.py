@@ -17,7 +17,6 @@ import triton.language as tl
 __all__ = [
     "INF",
     "LOG2E",
-    "NAN",
     "divide_pairs",
     "exp_below",
     "exp_beside",
@@ -29,7 +28,7 @@ __all__ = [
 ]
 
 INF = tl.constexpr(float("inf"))
-NAN = tl.constexpr(float("nan"))
+
 LOG2E = tl.constexpr(1.4426950216293335)  # log2 e rounded to float32
 LOG2E_LOW = tl.constexpr(1.92596298909109e-08)  # what rounding took away
 LN2 = tl.constexpr(0.6931471824645996)
@@ -83,13 +82,14 @@ def reference(peak, WIDE: tl.constexpr):
     """
     if WIDE:
         shift = tl.where(tl.abs(peak) > 256.0, peak, 0.0)
-        near = peak - shift
+        near = tl.where(shift == peak, 0.0, peak)  # 0 for infinite peaks, too
         zero = (near * LOG2E + NEAREST) - NEAREST
         f = tl.fma(near, LOG2E, -zero)
         unit, unit_low = power_pair(f, near * LOG2E_LOW)
         return shift, zero, unit, unit_low
     else:
-        return peak, peak * 0.0, peak * 0.0 + 1.0, peak * 0.0
+        nothing = tl.where(peak == peak, 0.0, 0.0)  # in the shape of the peaks
+        return peak, nothing, nothing + 1.0, nothing
 
 
 @triton.jit

@@ -13,7 +13,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, NAN, divide_pairs, exp_below, exp_beside, log1p, two_sum
+from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p, two_sum
 
 __all__ = ["exponentials", "inverse", "loss_from", "rest_of"]
 
@@ -31,7 +31,7 @@ def exponentials(z, shift, zero, WIDE: tl.constexpr, CORRECTED: tl.constexpr):
 def rest_of(peak, other, ties, unit):
     """rest, relative to exp(peak); NaN where probabilities are not defined."""
     rest = tl.div_rn(other, unit) + (ties - 1.0)
-    return tl.where(tl.abs(peak) < INF, rest, NAN)
+    return tl.where(tl.abs(peak) < INF, rest, float("nan"))
 
 
 @triton.jit
@@ -40,7 +40,7 @@ def inverse(c, peak, other, ties, unit, unit_low):
     high, low = two_sum(other, ties * unit)
     high, low = divide_pairs(c, high, low + ties * unit_low)
     good = tl.abs(peak) < INF
-    return tl.where(good, high, NAN), tl.where(good, low, NAN)
+    return tl.where(good, high, float("nan")), tl.where(good, low, float("nan"))
 
 
 @triton.jit

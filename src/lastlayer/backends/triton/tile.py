@@ -5,7 +5,7 @@
     loss and gradient            1 read + 1 write
 
 Used up to 16 384 classes, for scores whose classes lie next to each other in memory. A program holds R rows
-as a tile of shape (K, R, C), class k C + c: C classes of a row side by side in the lanes, K such pieces in a
+as a tile of shape (R, K, C), class k C + c: C classes of a row side by side in the lanes, K such pieces in a
 thread's registers: the sums over K need no exchange between threads, and the loads are as wide as the
 alignment A of the rows allows (Triton knows alignments of 16 only: V and the strides come divided by A).
 Programs are as many as fit on the GPU; each goes through every P-th tile, so that a mean has few parts.
@@ -18,69 +18,73 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, NAN, log1p, reference
+from .elementary import INF, log1p, reference
 from .rows import exponentials, inverse, rest_of
-from .sums import NONE, finish
+from .sums import NONE, factor_of, finish
 
 __all__ = ["GRADIENT", "LOG_SOFTMAX", "LOSS", "LSE", "SOFTMAX", "tile"]
 
 SOFTMAX, LOG_SOFTMAX, LSE, LOSS, GRADIENT = (tl.constexpr(i) for i in range(5))
 
 
-@triton.jit
+_AUX = ["y_ptr", "rows_ptr", "peak_ptr", "other_ptr", "total_ptr", "result_ptr"]
+
+
+@triton.jit(do_not_specialize=["n", "V", "zs", "os", "ignore"], do_not_specialize_on_alignment=_AUX)
 def tile(
-    z_ptr, out_ptr, y_ptr, rows_ptr, peak_ptr, rest_ptr, total_ptr, result_ptr, parts_ptr, counter_ptr,
+    z_ptr, out_ptr, y_ptr, rows_ptr, peak_ptr, other_ptr, total_ptr, result_ptr, parts_ptr, counter_ptr,
     n, V, zs, os, ignore, factor,
     MODE: tl.constexpr, REDUCE: tl.constexpr, KEEP: tl.constexpr, COUNTED: tl.constexpr,
     K: tl.constexpr, R: tl.constexpr, C: tl.constexpr, A: tl.constexpr, WIDE: tl.constexpr,
     MOST: tl.constexpr,
 ):  # fmt: skip
-    """``rows_ptr``: the loss or lse of each row (REDUCE is NONE). KEEP: store peak and rest of each row.
+    """``rows_ptr``: the loss or lse of each row (REDUCE is NONE). KEEP: store (peak, other), see `long`.
 
-    COUNTED: the factor of the gradient is 1 / total_ptr[0]; otherwise ``factor``.
+    COUNTED: where the factor of the gradient comes from, see `sums.factor_of`.
     """
     V *= A
     zs *= A
     os *= A
     LOSSES: tl.constexpr = MODE >= LOSS
-    k = tl.arange(0, K)[:, None, None]
+    k = tl.arange(0, K)[None, :, None]
     r = tl.arange(0, R)
     c = tl.arange(0, C)[None, None, :]
     col = k * C + c
-    in_tile = r[None, :, None] * zs + col
-    out_tile = r[None, :, None] * os + col
+    in_tile = r[:, None, None] * zs + col
+    out_tile = r[:, None, None] * os + col
     loss_sum = tl.zeros([R], tl.float64)
     row_sum = tl.zeros([R], tl.float64)
-    if COUNTED:
-        total = tl.load(total_ptr)
-        factor = tl.where(total > 0.0, tl.div_rn(1.0, tl.where(total > 0.0, total, 1.0)), 0.0)
+    if MODE == GRADIENT:
+        factor = factor_of(total_ptr, y_ptr, n, ignore, factor, COUNTED)
     for t in range(tl.program_id(0), tl.cdiv(n, R), tl.num_programs(0)):
         first = tl.cast(t, tl.int64) * R
         live = r < n - first
-        mask = live[None, :, None] & (col < V)
+        mask = live[:, None, None] & (col < V)
         z = tl.load(z_ptr + first * zs + in_tile, mask, other=-INF).to(tl.float32)
         if LOSSES:
             y = tl.load(y_ptr + first + r, live, other=0)
             kept = live & (y != ignore)
             right = (y >= 0) & (y < V)
             y = tl.where(right, y, 0).to(tl.int32)
-            z_y = tl.load(z_ptr + first * zs + r * zs + y, kept & right, other=NAN).to(tl.float32)
-        peak = tl.max(tl.max(z, 0), 1)
+            z_y = tl.load(z_ptr + first * zs + r * zs + y, kept & right, other=float("nan")).to(tl.float32)
+        peak = tl.max(tl.max(z, 1), 1)
         shift, zero, unit, unit_low = reference(peak, WIDE)
-        e = exponentials(z, shift[None, :, None], zero[None, :, None], WIDE, MODE >= LSE)
-        if MODE == SOFTMAX:
-            other = tl.sum(tl.sum(e, 0), 1)
+        e = exponentials(z, shift[:, None, None], zero[:, None, None], WIDE, MODE >= LSE)
+        if MODE == SOFTMAX and not WIDE:  # rounded to 16 bits: the peak need not be left out
+            other = tl.sum(tl.sum(e, 1), 1)
             high, low = inverse(1.0, peak, other, 0.0, unit, unit_low)
         else:
-            top = z == peak[None, :, None]
-            other = tl.sum(tl.sum(tl.where(top, 0.0, e), 0), 1)
-            ties = tl.sum(tl.sum(tl.where(top, 1.0, 0.0), 0), 1)
+            top = z == peak[:, None, None]
+            other = tl.sum(tl.sum(tl.where(top, 0.0, e), 1), 1)
+            ties = tl.sum(tl.sum(tl.where(top, 1.0, 0.0), 1), 1)
             rest = rest_of(peak, other, ties, unit)
+            if MODE == SOFTMAX:
+                high, low = inverse(1.0, peak, other, ties, unit, unit_low)
         if KEEP:
             tl.store(peak_ptr + first + r, peak, live)
-            tl.store(rest_ptr + first + r, rest, live)
+            tl.store(other_ptr + first + r, other + (ties - 1.0) * unit, live)
         if MODE == LSE:
-            lse = tl.where(tl.abs(peak) < INF, peak + log1p(rest), tl.where(peak == -INF, peak, rest + peak))
+            lse = tl.where(tl.abs(peak) < INF, peak + log1p(rest), peak + other)
             tl.store(rows_ptr + first + r, lse, live)
         if LOSSES:
             loss = tl.where(kept, (peak - z_y) + log1p(rest), 0.0)
@@ -91,23 +95,23 @@ def tile(
                 row_sum += tl.where(kept, 1.0, 0.0)
         if MODE == SOFTMAX or MODE == LOG_SOFTMAX or MODE == GRADIENT:
             if MODE == LOG_SOFTMAX:
-                d = (z - peak[None, :, None]) - log1p(rest)[None, :, None]
+                d = (z - peak[:, None, None]) - log1p(rest)[:, None, None]
             else:
                 if MODE == GRADIENT:
                     high, low = inverse(factor, peak, other, ties, unit, unit_low)
                     gone = right & kept  # a wrong target makes the row NaN, an ignored one makes it 0
-                    high = tl.where(gone, high, tl.where(kept, NAN, 0.0))
+                    high = tl.where(gone, high, tl.where(kept, float("nan"), 0.0))
                     low = tl.where(gone, low, 0.0)
                 if WIDE:
-                    d = tl.fma(e, high[None, :, None], e * low[None, :, None])
+                    d = tl.fma(e, high[:, None, None], e * low[:, None, None])
                 else:
-                    d = e * high[None, :, None]
+                    d = e * high[:, None, None]
                 if MODE == GRADIENT:
-                    d = tl.where(kept[None, :, None], d, 0.0)  # 0 where the scores are NaN, too
+                    d = tl.where(kept[:, None, None], d, 0.0)  # 0 where the scores are NaN, too
                     below = (other + (ties - 1.0) * unit) * high  # 1 - p without cancellation
-                    at_peak = (z_y == peak)[None, :, None]
-                    at_target = (col == y[None, :, None]) & gone[None, :, None]
-                    d = tl.where(at_target, tl.where(at_peak, -below[None, :, None], d - factor), d)
+                    at_peak = (z_y == peak)[:, None, None]
+                    at_target = (col == y[:, None, None]) & gone[:, None, None]
+                    d = tl.where(at_target, tl.where(at_peak, -below[:, None, None], d - factor), d)
                     tl.debug_barrier()  # in place: all have read z_y before anyone writes
             tl.store(out_ptr + first * os + out_tile, d.to(out_ptr.dtype.element_ty), mask)
     if LOSSES and REDUCE != NONE:

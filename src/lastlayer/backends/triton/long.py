@@ -1,0 +1,383 @@
+"""Long rows: several programs a row, whose parts are joined by the merge law.
+
+    loss, lse, statistics (`spans`)         1 read
+    softmax, loss and gradient (`follow`)   1 read + 1 write of memory; the second reading comes from L2
+    gradient of known rows (`again`)        1 read + 1 write
+
+A part of a row is (peak, other) of some of its classes: see `rows`. It travels as one number of 64 bits, so
+it is there as a whole or not at all.
+
+`follow` reads a row twice. Its programs, in the order in which the GPU starts them, are in turn one that
+finds a part and one that writes a part which was read ``lag`` tasks before: far enough to have been found
+meanwhile, near enough to be still in L2. One that writes waits for all parts of its row; these belong to
+programs that have started before it, and those wait for nobody, so all end.
+
+Rows that do not start at 16 bytes (ODD: V = 50257) are read from the aligned address below: whole vectors, of
+which the classes outside the row are put to -inf. They are written in whole vectors too, but for the row's
+ends.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p, reference, two_sum
+from .rows import exponentials
+from .sums import MEAN, NONE, factor_of
+from .tile import GRADIENT, LOG_SOFTMAX, LSE
+
+__all__ = ["EMPTY", "again", "follow", "spans"]
+
+EMPTY = -1  # a part that is not there yet; as a part it would be a NaN that `packed` never makes
+SOME = tl.constexpr(128)
+NOWHERE = tl.constexpr(-(1 << 30))  # in no tile
+
+
+_SIZES = ["n", "V", "zs", "os", "offset", "ignore", "parts", "tiles", "tiles_of_part", "lag"]
+_AUX = ["y_ptr", "rows_ptr", "peak_ptr", "other_ptr", "total_ptr", "result_ptr", "grad_ptr"]
+
+
+@triton.jit
+def packed(peak, other):
+    """A part as 64 bits; never `EMPTY`."""
+    peak = tl.where(peak == peak, peak, float("nan"))
+    high = peak.to(tl.int32, bitcast=True).to(tl.int64) << 32
+    return high | (other.to(tl.int32, bitcast=True).to(tl.int64) & 0xFFFFFFFF)
+
+
+@triton.jit
+def unpacked(bits):
+    """(peak, other)."""
+    peak = (bits >> 32).to(tl.int32).to(tl.float32, bitcast=True)
+    return peak, bits.to(tl.int32).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def merged(peaks, others, WIDE: tl.constexpr):
+    """(peak, other) of the parts of a row. A part without finite scores is (-inf, -1): it adds 0."""
+    peak = tl.max(peaks, 0)
+    shift, zero, unit, unit_low = reference(tl.where(peak == -INF, 0.0, peak), WIDE)
+    if WIDE:
+        shifts, zeros, units, units_low = reference(tl.where(peaks == -INF, 0.0, peaks), True)
+        factor = tl.where(peaks == -INF, 0.0, exp_below(shifts, shift, zero - zeros))
+    else:
+        units = 1.0
+        factor = tl.where(peaks == -INF, 0.0, exp_beside(peaks, shift, True))
+    factor = tl.where(peaks == peak, 1.0, factor)  # infinite ones, too
+    i = tl.arange(0, peaks.shape[0])
+    own = i == tl.min(tl.where(peaks == peak, i, peaks.shape[0]), 0)
+    other = tl.sum(tl.where(own, others, factor * (units + others)), 0)
+    return peak, other
+
+
+@triton.jit
+def first_class(row, part, zs, offset, SIZE: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr):
+    """The class at which a tile starts: a negative one if the first vector of the row does."""
+    if ODD:
+        return part * SIZE - ((row * zs + offset) % VEC).to(tl.int32)
+    else:
+        return part * SIZE
+
+
+@triton.jit
+def load_tile(
+    z_ptr, row, part, zs, V, offset, K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr
+):
+    """The scores of a tile in float32, -inf outside the row; and their classes."""
+    first = first_class(row, part, zs, offset, K * C, VEC, ODD)
+    i = tl.arange(0, K)[:, None] * C + tl.arange(0, C)[None, :]
+    vector = (i // VEC) * VEC + first
+    if ODD:
+        start = tl.multiple_of(row * zs + (offset + first), VEC)
+        z = tl.load(z_ptr + start + i, (vector + VEC > 0) & (vector < V), other=-INF).to(tl.float32)
+        return tl.where((i + first >= 0) & (i + first < V), z, -INF), first
+    else:
+        start = tl.multiple_of(row * zs + first, VEC)
+        return tl.load(z_ptr + start + i, vector < V, other=-INF).to(tl.float32), first
+
+
+@triton.jit
+def part_from(peak, other, ties, unit):
+    """(peak, other) without one class at the peak; (-inf, -1) for no class; other is NaN if a score is."""
+    other = other + (ties - 1.0) * unit
+    other = tl.where(peak == -INF, tl.where(other == other, -1.0, float("nan")), other)
+    return peak, other
+
+
+@triton.jit
+def part_of(z, WIDE: tl.constexpr):
+    """(peak, other) of a tile."""
+    peak = tl.max(tl.max(z, 0), 0)
+    shift, zero, unit, unit_low = reference(tl.where(peak == -INF, 0.0, peak), WIDE)
+    e = exponentials(z, shift, zero, WIDE, True)
+    top = z == peak
+    other = tl.sum(tl.sum(tl.where(top, 0.0, e), 0), 0)
+    ties = tl.sum(tl.sum(tl.where(top, 1.0, 0.0), 0), 0)
+    return part_from(peak, other, ties, unit)
+
+
+@triton.jit
+def span_of(z_ptr, row, first, last, zs, V, offset, K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr,
+            ODD: tl.constexpr, WIDE: tl.constexpr):  # fmt: skip
+    """(peak, other) of tiles first..last - 1 of a row; only a tile with a new peak is compared with it."""
+    peak = -INF
+    shift, zero, unit = 0.0, 0.0, 1.0
+    ties = 0.0
+    sums = tl.zeros([C], tl.float32)
+    more = 0.0  # the peaks that were
+    for tile in range(first, last):
+        z, unused = load_tile(z_ptr, row, tile, zs, V, offset, K, C, VEC, ODD)
+        high = tl.max(tl.max(z, 0), 0)
+        if (high >= peak) & (high > -INF):
+            new_shift, new_zero, new_unit, new_low = reference(high, WIDE)
+            if high > peak:  # all that is there becomes relative to the new peak
+                was = tl.where(peak > -INF, exponentials(peak, new_shift, new_zero, WIDE, True), 0.0)
+                factor = was
+                if WIDE:
+                    factor = tl.where(peak > -INF, exp_below(shift, new_shift, new_zero - zero), 0.0)
+                sums = sums * factor
+                more = more * factor + ties * was
+                ties = 0.0
+            peak, shift, zero, unit = high, new_shift, new_zero, new_unit
+            e = exponentials(z, shift, zero, WIDE, True)
+            top = z == peak
+            sums += tl.sum(tl.where(top, 0.0, e), 0)
+            ties += tl.sum(tl.sum(tl.where(top, 1.0, 0.0), 0), 0)
+        else:
+            sums += tl.sum(exponentials(z, shift, zero, WIDE, True), 0)
+    return part_from(peak, tl.sum(sums, 0) + more, ties, unit)
+
+
+@triton.jit
+def rest_from(peak, other, WIDE: tl.constexpr):
+    """rest, relative to exp(peak); NaN where probabilities are not defined."""
+    shift, zero, unit, unit_low = reference(tl.where(tl.abs(peak) < INF, peak, 0.0), WIDE)
+    return tl.where(tl.abs(peak) < INF, tl.div_rn(other, unit), float("nan"))
+
+
+@triton.jit
+def row_loss(z_ptr, y_ptr, row, peak, other, zs, V, offset, ignore, WIDE: tl.constexpr):
+    """The loss of an index target; 0 if it is ignored, NaN if it is no class."""
+    y = tl.load(y_ptr + row)
+    kept = y != ignore
+    right = (y >= 0) & (y < V)
+    y = tl.where(right, y, 0).to(tl.int32)
+    z_y = tl.load(z_ptr + (row * zs + offset) + y, kept & right, other=float("nan")).to(tl.float32)
+    return tl.where(kept, (peak - z_y) + log1p(rest_from(peak, other, WIDE)), 0.0)
+
+
+@triton.jit
+def sum_of_rows(rows_ptr, y_ptr, n, ignore, result_ptr, factor, REDUCE: tl.constexpr):
+    """The sum, or the mean, of the losses of all rows, by one program and in order."""
+    sums = tl.zeros([SOME], tl.float64)
+    counts = tl.zeros([SOME], tl.float64)
+    for start in tl.range(0, n, SOME, loop_unroll_factor=1):
+        i = start + tl.arange(0, SOME)
+        sums += tl.load(rows_ptr + i, i < n, other=0.0, cache_modifier=".cg").to(tl.float64)
+        if REDUCE == MEAN:
+            counts += tl.where(tl.load(y_ptr + i, i < n, other=ignore) != ignore, 1.0, 0.0)
+    total = tl.sum(sums, 0)
+    if REDUCE == MEAN:
+        count = tl.sum(counts, 0)
+        total = tl.where(count > 0.0, total / tl.where(count > 0.0, count, 1.0), total)
+    else:
+        total = total * factor
+    tl.store(result_ptr, total.to(tl.float32))
+
+
+@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
+def spans(
+    z_ptr, y_ptr, rows_ptr, peak_ptr, other_ptr, mail_ptr, arrived_ptr, result_ptr,
+    n, V, zs, offset, ignore, factor, parts, tiles, tiles_of_part,
+    MODE: tl.constexpr, REDUCE: tl.constexpr, KEEP: tl.constexpr, S: tl.constexpr,
+    K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """Statistics, lse or losses of long rows: a program finds a part, the last one of a row joins them.
+
+    ``arrived_ptr``: n + 1 zeros, the parts of each row that have arrived, and the rows. S: parts or more.
+    """
+    pid = tl.program_id(0)
+    row = (pid // parts).to(tl.int64)
+    part = pid % parts
+    first = part * tiles_of_part
+    last = tl.minimum(first + tiles_of_part, tiles)
+    peak, other = span_of(z_ptr, row, first, last, zs, V, offset, K, C, VEC, ODD, WIDE)
+    done = True
+    if S > 1:
+        tl.store(mail_ptr + row * parts + part, packed(peak, other))
+        tl.debug_barrier()
+        done = tl.atomic_add(arrived_ptr + row, 1, sem="acq_rel") == parts - 1
+    if done:
+        if S > 1:
+            i = tl.arange(0, S)
+            mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, cache_modifier=".cg")
+            peaks, others = unpacked(mail)
+            peak, other = merged(tl.where(i < parts, peaks, -INF), tl.where(i < parts, others, -1.0), WIDE)
+        if KEEP:
+            tl.store(peak_ptr + row, peak)
+            tl.store(other_ptr + row, other)
+        if MODE == LSE:
+            rest = rest_from(peak, other, WIDE)
+            lse = tl.where(tl.abs(peak) < INF, peak + log1p(rest), peak + other)
+            tl.store(rows_ptr + row, lse)
+        else:
+            loss = row_loss(z_ptr, y_ptr, row, peak, other, zs, V, offset, ignore, WIDE)
+            tl.store(rows_ptr + row, loss)
+            if REDUCE != NONE:
+                tl.debug_barrier()
+                if tl.atomic_add(arrived_ptr + n, 1, sem="acq_rel") == n - 1:
+                    sum_of_rows(rows_ptr, y_ptr, n, ignore, result_ptr, factor, REDUCE)
+
+
+@triton.jit
+def factors(peak, other, c, WIDE: tl.constexpr):
+    """(shift, zero, high, low): c p = exponential * (high + low)."""
+    defined = tl.abs(peak) < INF
+    shift, zero, unit, unit_low = reference(tl.where(defined, peak, 0.0), WIDE)
+    total, lost = two_sum(other, unit)
+    high, low = divide_pairs(c, total, lost + unit_low)
+    return shift, zero, tl.where(defined & (other == other), high, float("nan")), low
+
+
+@triton.jit
+def write_tile(
+    z, first, out_ptr, row, last_part, part, peak, other, c, os, V, offset,
+    MODE: tl.constexpr, K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr,
+    WIDE: tl.constexpr,
+):  # fmt: skip
+    """Write a tile of softmax, of log-softmax or of c p, from the statistics of its row."""
+    if MODE == LOG_SOFTMAX:
+        d = (z - peak) - log1p(rest_from(peak, other, WIDE))
+    else:
+        shift, zero, high, low = factors(peak, other, c, WIDE)
+        e = exponentials(z, shift, zero, WIDE, False)
+        if WIDE:
+            d = tl.fma(e, high, e * low)
+        else:
+            d = e * high
+    d = d.to(out_ptr.dtype.element_ty)
+    i = tl.arange(0, K)[:, None] * C + tl.arange(0, C)[None, :]
+    vector = (i // VEC) * VEC + first
+    if ODD:
+        start = tl.multiple_of(row * os + (offset + first), VEC)
+        inside = (vector >= 0) & (vector + VEC <= V)
+        tl.store(out_ptr + start + i, d, inside)
+        if (part == 0) | (part == last_part):  # the ends of the row, which share vectors with other rows
+            tl.store(out_ptr + start + i, d, (i + first >= 0) & (i + first < V) & (inside == 0))
+    else:
+        start = tl.multiple_of(row * os + first, VEC)
+        tl.store(out_ptr + start + i, d, vector < V)
+
+
+@triton.jit
+def target_of(y_ptr, row, V, ignore):
+    """(class or NOWHERE, whether the row is not ignored, whether the class is in range)."""
+    y = tl.load(y_ptr + row)
+    right = (y >= 0) & (y < V)
+    return tl.where(right & (y != ignore), y, NOWHERE).to(tl.int32), y != ignore, right
+
+
+@triton.jit
+def write_gradient(
+    z, first, z_ptr, out_ptr, row, last_part, part, peak, other, c, zs, os, V, offset, y, kept, right,
+    K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """Write a tile of c (p - t): c p first, then the target's entry; NaN for a wrong target, 0 if ignored.
+
+    Returns the target's score if it is in this tile, else NaN.
+    """
+    here = (y >= first) & (y < first + K * C)
+    z_y = float("nan")
+    if here:
+        z_y = tl.load(z_ptr + (row * zs + offset) + y).to(tl.float32)
+    tl.debug_barrier()  # in place: all have read it before it is overwritten
+    scale = tl.where(kept & right, c, tl.where(kept, float("nan"), 0.0))
+    safe_z = tl.where(kept, z, 0.0)  # an ignored row is 0 where its scores are NaN, too
+    write_tile(
+        safe_z, first, out_ptr, row, last_part, part, tl.where(kept, peak, 0.0), tl.where(kept, other, 0.0),
+        scale, os, V, offset, GRADIENT, K, C, VEC, ODD, WIDE,
+    )  # fmt: skip
+    if here:
+        shift, zero, high, low = factors(peak, other, c, WIDE)
+        e = exponentials(z_y, shift, zero, WIDE, False)
+        d = tl.where(z_y == peak, -other * high, tl.fma(e, high, e * low) - c)
+        tl.debug_barrier()
+        tl.store(out_ptr + (row * os + offset) + y, d.to(out_ptr.dtype.element_ty))
+    return z_y
+
+
+@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
+def follow(
+    z_ptr, out_ptr, y_ptr, rows_ptr, mail_ptr, arrived_ptr, total_ptr, result_ptr,
+    n, V, zs, os, offset, ignore, factor, parts, lag,
+    MODE: tl.constexpr, REDUCE: tl.constexpr, COUNTED: tl.constexpr, S: tl.constexpr,
+    K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """Softmax, log-softmax, or loss and gradient, of long rows. ``mail_ptr``: n * parts times EMPTY."""
+    pid = tl.program_id(0)
+    task = pid // 2
+    if pid % 2 == 0:
+        if task < n * parts:
+            row = (task // parts).to(tl.int64)
+            z, first = load_tile(z_ptr, row, task % parts, zs, V, offset, K, C, VEC, ODD)
+            peak, other = part_of(z, WIDE)
+            tl.store(mail_ptr + task, packed(peak, other))
+    else:
+        task -= lag
+        if task >= 0:
+            row = (task // parts).to(tl.int64)
+            part = task % parts
+            z, first = load_tile(z_ptr, row, part, zs, V, offset, K, C, VEC, ODD)
+            i = tl.arange(0, S)
+            mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, volatile=True)
+            while tl.sum((mail == -1).to(tl.int32), 0) > 0:
+                mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, volatile=True)
+            peaks, others = unpacked(mail)
+            peak, other = merged(tl.where(i < parts, peaks, -INF), tl.where(i < parts, others, -1.0), WIDE)
+            if MODE == GRADIENT:
+                c = factor_of(total_ptr, y_ptr, n, ignore, factor, COUNTED)
+                y, kept, right = target_of(y_ptr, row, V, ignore)
+                z_y = write_gradient(
+                    z, first, z_ptr, out_ptr, row, parts - 1, part, peak, other, c, zs, os, V, offset,
+                    y, kept, right, K, C, VEC, ODD, WIDE,
+                )  # fmt: skip
+                if ((y >= first) & (y < first + K * C)) | ((y < 0) & (part == 0)):
+                    loss = (peak - z_y) + log1p(rest_from(peak, other, WIDE))
+                    loss = tl.where(kept, loss, 0.0)
+                    tl.store(rows_ptr + row, loss)
+                    if REDUCE != NONE:
+                        tl.debug_barrier()
+                        if tl.atomic_add(arrived_ptr, 1, sem="acq_rel") == n - 1:
+                            sum_of_rows(rows_ptr, y_ptr, n, ignore, result_ptr, factor, REDUCE)
+                            tl.store(arrived_ptr, 0)
+            else:
+                write_tile(
+                    z, first, out_ptr, row, parts - 1, part, peak, other, 1.0, os, V, offset,
+                    MODE, K, C, VEC, ODD, WIDE,
+                )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
+def again(
+    z_ptr, out_ptr, y_ptr, peak_ptr, other_ptr, grad_ptr, total_ptr,
+    n, V, zs, os, offset, ignore, factor, parts,
+    EACH: tl.constexpr, COUNTED: tl.constexpr,
+    K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """The gradient from kept statistics. EACH: ``grad_ptr`` has a number for each row, else one for all."""
+    pid = tl.program_id(0)
+    row = (pid // parts).to(tl.int64)
+    part = pid % parts
+    z, first = load_tile(z_ptr, row, part, zs, V, offset, K, C, VEC, ODD)
+    y, kept, right = target_of(y_ptr, row, V, ignore)
+    peak, other = tl.load(peak_ptr + row), tl.load(other_ptr + row)
+    c = factor_of(total_ptr, y_ptr, n, ignore, factor, COUNTED)
+    if EACH:
+        c *= tl.load(grad_ptr + row).to(tl.float32)
+    else:
+        c *= tl.load(grad_ptr).to(tl.float32)
+    write_gradient(
+        z, first, z_ptr, out_ptr, row, parts - 1, part, peak, other, c, zs, os, V, offset,
+        y, kept, right, K, C, VEC, ODD, WIDE,
+    )  # fmt: skip

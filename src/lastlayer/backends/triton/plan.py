@@ -1,0 +1,110 @@
+"""Which kernel computes a problem, and how it is divided among programs: pure functions of sizes.
+
+The numbers were measured on an H200 and an H100; see `docs/performance.md`. Nothing is searched at run time.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import NamedTuple
+
+__all__ = [
+    "Long",
+    "Tile",
+    "alignment",
+    "is_short",
+    "long_rows",
+    "power_of_two",
+    "short_rows",
+    "written_again",
+]
+
+WARP = 32
+
+
+class Tile(NamedTuple):
+    """Short rows: see `tile`. A program's tile has ``rows`` times ``pieces`` times ``classes`` scores."""
+
+    rows: int
+    pieces: int
+    classes: int
+    warps: int
+
+
+class Long(NamedTuple):
+    """Long rows: see `long`. A tile has ``pieces`` times ``classes`` scores."""
+
+    pieces: int
+    classes: int
+    warps: int
+    tiles_of_part: int  # `spans`
+    lag: int  # `follow`, in tasks
+
+
+def power_of_two(n: int) -> int:
+    """The smallest power of two that is at least n."""
+    return 1 << max(0, n - 1).bit_length()
+
+
+def alignment(itemsize: int, *numbers: int) -> int:
+    """By how many scores, at most 16 bytes, all these offsets and strides can be divided."""
+    return gcd(16 // itemsize, *numbers)
+
+
+def is_short(classes: int, itemsize: int, writes: bool) -> bool:
+    """Whether a row is held on chip by one program."""
+    most = 32768 if writes else 16384  # bytes
+    return classes * itemsize <= most
+
+
+def short_rows(classes: int, vector: int, itemsize: int, writes: bool) -> Tile:
+    """The tile of rows that are held on chip; ``vector``: the scores of one load."""
+    del writes
+    per_warp = WARP * vector
+    if classes <= per_warp // 2:  # several rows a warp
+        width = max(vector, power_of_two(classes))
+        lanes = width // vector
+        pieces = 1
+        if lanes > 8:  # fewer lanes and more pieces: shorter sums across lanes
+            pieces = lanes // 8
+            width, lanes = width // pieces, 8
+        rows = WARP // lanes * 4
+        return Tile(rows, pieces, width, 4)
+    most = 64 // itemsize  # vectors of 4 in registers
+    pieces = power_of_two(-(-classes // per_warp))
+    if pieces * vector <= most:  # a row a warp
+        return Tile(4, pieces, per_warp, 4)
+    for warps in (4, 8, 16):
+        pieces = power_of_two(-(-classes // (warps * per_warp)))
+        if pieces * vector <= most:
+            break
+    return Tile(1, pieces, warps * per_warp, warps)
+
+
+def long_rows(rows: int, classes: int, itemsize: int, processors: int, writes: bool) -> Long:
+    """The tiles of long rows, which are read by whole vectors."""
+    vector = 16 // itemsize
+    if writes:
+        pieces, warps = 2, 8
+        tiles = -(-(classes + vector - 1) // (pieces * warps * WARP * vector))
+        lag = min(rows * tiles, LAG_BYTES // (pieces * warps * WARP * 16))
+        return Long(pieces, warps * WARP * vector, warps, 1, lag)
+    pieces, warps = 4, 1
+    tile = pieces * warps * WARP * vector
+    tiles = -(-(classes + vector - 1) // tile)
+    parts = 1
+    while rows * parts < 64 * processors and tiles // (2 * parts) >= 4:
+        parts *= 2
+    return Long(pieces, warps * WARP * vector, warps, -(-tiles // parts), 0)
+
+
+def written_again(rows: int, classes: int, itemsize: int, processors: int) -> Long:
+    """The tiles of rows that are written from kept statistics: of any length."""
+    vector = 16 // itemsize
+    if classes + vector > 1024:
+        return long_rows(rows, classes, itemsize, processors, True)
+    width = max(WARP, power_of_two(classes + vector - 1))
+    return Long(1, width, max(1, min(4, width // (WARP * vector))), 1, 0)
+
+
+LAG_BYTES = 12 << 20
