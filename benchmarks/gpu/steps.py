@@ -148,9 +148,11 @@ def test(steps: Steps) -> int | None:
         "no:cacheprovider",
     ]
     if importlib.util.find_spec("xdist"):
-        pytest += ["-n", str(min(8, os.cpu_count() or 1))]
+        pytest += ["-n", str(min(14, os.cpu_count() or 1))]
     # Warnings of other versions of other packages are no errors here.
-    return steps.run([*pytest, "-W", "default", "tests/gpu"], "test", steps.budget * TESTING)
+    seconds = steps.budget * TESTING
+    limit = {"LASTLAYER_TEST_SECONDS": f"{seconds - 10:.0f}"}  # the rest is skipped
+    return steps.run([*pytest, "-W", "default", "tests/gpu"], "test", seconds + 20, **limit)
 
 
 def sanitizer() -> str | None:

@@ -16,10 +16,14 @@ def tensor(array):
     return torch.from_numpy(array)
 
 
-@pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("classes", [2, 10, 100, 1000, 4099, 50257])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_errors_are_within_the_bounds(dtype, classes, scale):
+def test_errors_are_within_the_bounds(dtype, classes):
+    for scale in SCALES:
+        check(dtype, classes, scale)
+
+
+def check(dtype, classes, scale):
     logits, targets = sample(scale, classes, dtype, 1 << 17)
     x, y = tensor(logits).to(DEVICE), torch.from_numpy(targets).to(DEVICE)
     found = {
@@ -30,4 +34,4 @@ def test_errors_are_within_the_bounds(dtype, classes, scale):
         "logsumexp": ll.logsumexp(x),
     }
     errors = largest(Truth(logits, targets), {name: t.float().cpu().numpy() for name, t in found.items()})
-    assert all(errors[name] <= most for name, most in BOUNDS[dtype].items()), errors
+    assert all(errors[name] <= most for name, most in BOUNDS[dtype].items()), (scale, errors)
