@@ -19,6 +19,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 DEV   := $(VENV)/.dev
 DEMO  := $(VENV)/.demo
+SITE  := $(VENV)/.site
 BENCH := $(VENV)/.bench
 TOOLS := "scikit-build-core>=0.11" "nanobind>=2.9" "cmake>=3.26" "ninja>=1.11"
 # What the compiled core is made of: a change here means a new build.
@@ -39,12 +40,14 @@ $(BIN)/python:
 
 # The build tools come first, so that the package is built with them and without a second, isolated environment.
 $(DEV): $(CORE) | $(BIN)/python
+	@echo "installing the development environment in $(VENV), which takes minutes"
 	$(BIN)/pip install --quiet $(TORCH) $(TOOLS)
 	$(BIN)/pip install --quiet --no-build-isolation --editable '.[all,dev]'
 	@touch $@
 
 # torch is only one of the peers that the demonstration compares with: `make demo TORCH=` leaves it out.
 $(DEMO): $(CORE) | $(BIN)/python
+	@echo "installing scikit-learn, PyTorch and this package in $(VENV), which takes minutes"
 	$(BIN)/pip install --quiet $(TOOLS) scikit-learn scipy
 	$(if $(TORCH),-$(BIN)/pip install --quiet $(TORCH))
 	$(BIN)/pip install --quiet --no-build-isolation --editable '.[cli,report]'
@@ -139,8 +142,15 @@ docs: $(DEV) browser
 	$(BIN)/python docs/report_picture.py digits-report.html
 	$(BIN)/python docs/explorer_picture.py
 
+# What the site needs is less than the development environment.
+$(SITE): $(CORE) | $(BIN)/python
+	@echo "installing this package and Sphinx in $(VENV), which takes minutes"
+	$(BIN)/pip install --quiet $(TORCH) $(TOOLS)
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[all,docs]'
+	@touch $@
+
 # Warnings are errors: a link that leads nowhere, a docstring that cannot be read, a name that is not in the reference.
-site: $(DEV)
+site: $(if $(wildcard $(DEV)),$(DEV),$(SITE))
 	$(BIN)/python -m sphinx -b html -W --keep-going -q -d build/site-doctrees docs build/site
 	@echo "open build/site/index.html"
 
@@ -148,4 +158,4 @@ site-links: site
 	$(BIN)/python docs/_site/links.py build/site
 
 clean:
-	rm -rf build dist $(DEV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist $(DEV) $(DEMO) $(SITE) .mypy_cache .ruff_cache .pytest_cache .hypothesis

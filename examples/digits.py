@@ -1,4 +1,4 @@
-"""Train a softmax classifier on handwritten digits, and compare each number with the functions in use today.
+"""Train a softmax classifier on handwritten digits, and compare each number with those of other libraries.
 
 Run by ``make demo``; ends in a report. Needs NumPy, SciPy, scikit-learn, matplotlib and Jinja2; torch joins
 the comparison where it is installed. Exits with status 1 if the numbers disagree.
@@ -235,7 +235,7 @@ def show_calibration(logits: np.ndarray, y: np.ndarray) -> tuple[ll.Evaluation, 
     """Fit a temperature to one half of the held-out rows, and evaluate the other half before and after."""
     half = y.size // 2
     t = ll.fit_temperature(logits[:half], y[:half])
-    print(f"  {t}, from {half} rows: these logits are too {'sure' if t.value > 1 else 'unsure'}")
+    print(f"  {t}, from {half} rows: these logits are {'over' if t.value > 1 else 'under'}confident")
     before = ll.evaluate(logits[half:], y[half:])
     after = ll.evaluate(logits[half:], y[half:], temperature=t)
     print(f"  {f'the other {y.size - half} rows':28}{'before':>28}{'after':>28}")
@@ -288,7 +288,7 @@ def main(argv: list[str] | None = None) -> int:
     print("The most confident mistakes")
     show_mistakes(digits.x_test, digits.y_test, logits)
 
-    print("\nThe same numbers from the functions in use today")
+    print("\nThe same numbers from other libraries")
     print("  error: the largest difference from float64, as a share of the largest value")
     print(f"  time: the median call, on {threads()}\n")
     if has_torch():

@@ -30,6 +30,10 @@ assert abs(ll.linear_cross_entropy(x, w, y) - loss) < 1e-6
 assert ll.row_stats(z, y).correct.all() and ll.top_k(z, 2)[0].tolist() == [[2, 1], [0, 2]]
 assert ll.softmax(z).sum(1).round(6).tolist() == [1, 1]
 ll.set_num_threads(1)
+try:
+    import lastlayer.sklearn
+except ModuleNotFoundError as error:
+    assert "You can install it with `pip install lastlayer[sklearn]`" in str(error), error
 """
 
 

@@ -33,3 +33,10 @@ def test_without_jinja2_the_notebook_shows_text(monkeypatch, tmp_path):
             result.save_html(tmp_path / "a.html")
     finally:
         page._environment.cache_clear()
+
+
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch, tmp_path):
+    result = pages.of(20, 3)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"requires matplotlib.*pip install lastlayer\[report\]"):
+        result.save_html(tmp_path / "a.html")

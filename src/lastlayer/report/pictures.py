@@ -23,7 +23,11 @@ class Picture(NamedTuple):
 
 def picture_of(plot: Callable[..., Any], name: str) -> Picture:
     """What ``plot(ax=figure)`` gives, a Display, drawn on a figure of its own."""
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        text = "a report requires matplotlib. You can install it with `pip install lastlayer[report]`"
+        raise ImportError(text) from error
 
     from lastlayer.plots import colors
 
