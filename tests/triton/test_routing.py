@@ -125,7 +125,7 @@ def test_out(called):
     called.clear()
     for out in (torch.empty(6, 5), strided, turned):
         assert ll.softmax(x, out=out) is out
-        assert (out == expected).all()
+        torch.testing.assert_close(out, expected, rtol=1e-6, atol=0)  # strided: another kernel
     same = x.clone()
     version = same._version
     assert ll.softmax(same, out=same) is same

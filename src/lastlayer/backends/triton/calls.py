@@ -6,14 +6,12 @@ The only entrance to this package. Every function computes what the function of 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from lastlayer.backends.torch import composed, losses
-from lastlayer.backends.torch.composed import Form
+from lastlayer.backends.torch.form import Form
 from lastlayer.backends.torch.targets import Target
 
-from . import fast, runtime
+from . import fast, general, runtime
 
 __all__ = [
     "cross_entropy",
@@ -45,12 +43,11 @@ def softmax(
         found = fast.softmax(x, axis, log, out)
         if found is not None:
             return found
-    y = composed.softmax(x, axis, where, temperature, log)
-    return y if out is None else out.copy_(y)
+    return general.softmax(x, where, axis, temperature, log, out)
 
 
-softmax_backward = composed.softmax_backward
-logsumexp_backward = composed.logsumexp_backward
+softmax_backward = general.softmax_backward
+logsumexp_backward = general.logsumexp_backward
 
 
 def logsumexp(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
@@ -59,7 +56,7 @@ def logsumexp(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
         found = fast.logsumexp(x, form.axis)
         if found is not None:
             return found
-    return composed.logsumexp(x, form, where)
+    return general.logsumexp(x, form, where)
 
 
 def _usual(x: Tensor, target: Target, form: Form) -> fast.Usual | None:
@@ -87,7 +84,7 @@ def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
     usual = _usual(x, target, form)
     if usual is not None:
         return fast.cross_entropy(x, usual, False)[0]
-    return losses.cross_entropy(x, target, form)
+    return general.cross_entropy(x, target, form)
 
 
 def cross_entropy_and_gradient(x: Tensor, target: Target, form: Form) -> tuple[Tensor, Tensor]:
@@ -95,8 +92,7 @@ def cross_entropy_and_gradient(x: Tensor, target: Target, form: Form) -> tuple[T
     usual = _usual(x, target, form)
     if usual is not None and (found := fast.cross_entropy_and_gradient(x, usual)) is not None:
         return found
-    value = losses.cross_entropy(x, target, form)
-    return value, losses.gradient(torch.ones_like(value), x, target, form)
+    return general.cross_entropy_and_gradient(x, target, form)
 
 
 def cross_entropy_and_statistics(x: Tensor, target: Target, form: Form) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -104,7 +100,7 @@ def cross_entropy_and_statistics(x: Tensor, target: Target, form: Form) -> tuple
     usual = _usual(x, target, form)
     if usual is not None:
         return fast.cross_entropy(x, usual, True)
-    return losses.cross_entropy(x, target, form), ()
+    return general.cross_entropy_and_statistics(x, target, form)
 
 
 def gradient(
@@ -117,7 +113,8 @@ def gradient(
         found = fast.gradient(grad, x, usual, kept)
         if found is not None:
             return found
-    return losses.gradient(grad, x, target, form)
+        kept = ()
+    return general.gradient(grad, x, target, form, kept)
 
 
 def scaled(dx: Tensor, grad: Tensor, in_place: bool) -> Tensor:
@@ -125,6 +122,6 @@ def scaled(dx: Tensor, grad: Tensor, in_place: bool) -> Tensor:
     return dx.mul_(grad) if in_place else dx * grad.to(dx.dtype)
 
 
-statistics = losses.statistics
-predict = composed.predict
-top_k = composed.top_k
+statistics = general.statistics
+predict = general.predict
+top_k = general.top_k
