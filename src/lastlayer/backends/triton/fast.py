@@ -12,7 +12,8 @@ from torch import Tensor
 
 from . import plan
 from .counting import count
-from .launching import MOST_PARTS, Base, launch, processors, registers, workspace
+from .few import few
+from .launching import Base, launch, processors, workspace
 from .long import EMPTY, again, follow, spans
 from .sums import FEW_ROWS
 from .tile import tile
@@ -168,8 +169,8 @@ def _total(x: Tensor, u: Usual) -> Tensor:
     total = torch.empty((), dtype=torch.float32, device=x.device)
     n = u.rows.n
     programs = min(-(-n // 2048), 2 * processors(x))
-    parts, counter = workspace(x)
-    launch(count, programs, (u.y, total, parts, counter, n, u.ignore), (1024, MOST_PARTS), 4)
+    parts, counters, _ = workspace(x, programs)
+    launch(count, programs, (u.y, total, parts, counters, n, u.ignore), (1024,), 4)
     return total
 
 
@@ -194,14 +195,12 @@ def _read(
     tiles = _parts(classes, p, vector, odd)
     parts = -(-tiles // p.tiles_of_part)
     mail = torch.empty(n * parts, dtype=torch.int64, device=x.device) if parts > 1 else None
-    arrived = torch.zeros(n + 1, dtype=torch.int32, device=x.device)
-    if losses is None:
-        losses = torch.empty(n, dtype=torch.float32, device=x.device)
+    sums, counters, arrived = workspace(x, n, n)
     launch(
         spans,
         n * parts,
         (
-            base, y, losses, peak, other, mail, arrived, result,
+            base, y, losses, peak, other, mail, arrived, result, sums, counters,
             n, classes, stride, offset, ignore, factor, parts, tiles, p.tiles_of_part,
         ),
         (
@@ -231,19 +230,17 @@ def _write(
     p = plan.long_rows(n, classes, size, processors(x), True)
     parts = _parts(classes, p, vector, odd)
     mail = torch.full((n * parts,), EMPTY, dtype=torch.int64, device=x.device)
-    counted, total, counter = FACTOR, None, None
+    counted, total, sums, counters = FACTOR, None, None, None
     if mode == GRADIENT:
         if reduction == MEAN:
             counted, total = (ROWS, None) if n <= FEW_ROWS.value else (LOADED, _total_of(x, y, n, ignore))
-        if losses is None:
-            losses = torch.empty(n, dtype=torch.float32, device=x.device)
-        counter = workspace(x).counter
+        sums, counters, _ = workspace(x, n)
     lag = n * parts if _in_order() else min(p.lag, n * parts)
     launch(
         follow,
         2 * (n * parts + lag),
         (
-            base, to_base, y, losses, mail, counter, total, result,
+            base, to_base, y, losses, mail, total, result, sums, counters,
             n, classes, stride, to.stride, offset, ignore, factor, parts, lag,
         ),
         (mode, reduction, counted, plan.power_of_two(parts), p.pieces, p.classes, vector, odd,
@@ -307,23 +304,40 @@ def _short(
     counted, total = FACTOR, None
     if mode == GRADIENT and reduction == MEAN:
         counted, total = (ROWS, None) if n <= FEW_ROWS.value else (LOADED, _total_of(x, y, n, ignore))
+    wide = x.dtype is torch.float32
+    parts = counters = None
+    if classes <= plan.FEW and stride == classes and (to is None or to.stride == classes) and aligned(x, out):
+        rows_of_program = plan.few_rows(classes, size)
+        programs = -(-n // rows_of_program)
+        if reduction != NONE:
+            parts, counters, _ = workspace(x, programs)
+        launch(
+            few,
+            programs,
+            (x, out, y, losses, peak, other, total, result, parts, counters, n, ignore, factor),
+            (
+                mode, reduction, peak is not None, counted, classes, rows_of_program,
+                max(2, plan.power_of_two(classes)), plan.power_of_two(rows_of_program * classes), wide,
+            ),
+            4,
+        )  # fmt: skip
+        return
     t = plan.short_rows(classes, vector, size, out is not None)
-    tiles = -(-n // t.rows)
-    parts = counter = None
+    programs = min(-(-n // t.rows), plan.MOST_PROGRAMS)
     if reduction != NONE:
-        parts, counter = workspace(x)
-    arguments = (
-        x, out, y, losses, peak, other, total, result, parts, counter,
-        n, classes // vector, stride // vector, (to.stride if to else 0) // vector, ignore, factor,
+        parts, counters, _ = workspace(x, programs)
+    launch(
+        tile,
+        programs,
+        (
+            x, out, y, losses, peak, other, total, result, parts, counters,
+            n, classes // vector, stride // vector, (to.stride if to else 0) // vector, ignore, factor,
+        ),
+        (mode, reduction, peak is not None, counted, t.pieces, t.rows, t.classes, vector, wide),
+        t.warps,
     )  # fmt: skip
-    constants = (
-        mode, reduction, peak is not None, counted, t.pieces, t.rows, t.classes, vector,
-        x.dtype is torch.float32, MOST_PARTS,
-    )  # fmt: skip
-    programs = tiles
-    if reduction != NONE:
-        each = min(
-            65536 // (registers(tile, arguments, constants, t.warps) * t.warps * 32), 64 // t.warps, 32
-        )
-        programs = min(tiles, processors(x) * each, MOST_PARTS)
-    launch(tile, programs, arguments, constants, t.warps)
+
+
+def aligned(*tensors: Tensor | None) -> bool:
+    """Whether all tensors start at 16 bytes."""
+    return all(t is None or t.data_ptr() % 16 == 0 for t in tensors)

@@ -1,4 +1,4 @@
-"""Start kernels with little delay. In: a kernel, its grid and its arguments. Out: nothing, or its registers.
+"""Start kernels with little delay. In: a kernel, its grid and its arguments. Out: nothing.
 
 Triton's own launcher finds out at each call for which types and alignments a kernel has to be compiled; that
 takes longer than a small problem. Here a compiled kernel is looked up by what its caller has decided, and is
@@ -14,14 +14,14 @@ from torch import Tensor
 
 from .runtime import INTERPRETED
 
-__all__ = ["Base", "Workspace", "launch", "processors", "registers", "workspace"]
+__all__ = ["Base", "Workspace", "launch", "processors", "workspace"]
 
-Handle = tuple[Any, Any, Any, int]  # run, function, metadata, registers
+Handle = tuple[Any, Any, Any]  # run, function, metadata
 _handles: dict[Any, Handle] = {}
 _processors: dict[int, int] = {}
 _workspaces: dict[tuple[int, int], Workspace] = {}
 
-MOST_PARTS = 4096  # of a sum over all rows
+LEAST = 1 << 14  # parts and rows for which memory is kept
 
 
 class Base(NamedTuple):
@@ -35,10 +35,11 @@ class Base(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Memory for sums over rows: parts, and a counter that is 0 before and after each launch."""
+    """Memory for sums over rows, see `sums.finish`; counters of the parts of rows, see `long.spans`."""
 
-    parts: Tensor
-    counter: Tensor
+    parts: Tensor  # float64
+    counters: Tensor  # 0 before and after each launch
+    arrived: Tensor  # likewise
 
 
 def launch(
@@ -68,7 +69,7 @@ def _device_of(arguments: tuple[Any, ...]) -> int:
 def _launch(
     kernel: Any, grid: int, arguments: tuple[Any, ...], constants: tuple[Any, ...], warps: int, device: int
 ) -> None:
-    run, function, metadata, _ = _handle(kernel, grid, arguments, constants, warps, device)
+    run, function, metadata = _handle(kernel, grid, arguments, constants, warps, device)
     if run is None:  # compiled, and started by that
         return
     stream = torch._C._cuda_getCurrentRawStream(device)
@@ -89,17 +90,9 @@ def _handle(
     if found is None:
         compiled = kernel[(grid,)](*arguments, *constants, num_warps=warps)
         run = compiled.run  # loads the kernel
-        _handles[key] = run, compiled.function, compiled.packed_metadata, compiled.n_regs
-        return None, None, None, compiled.n_regs
+        _handles[key] = run, compiled.function, compiled.packed_metadata
+        return None, None, None
     return found
-
-
-def registers(kernel: Any, arguments: tuple[Any, ...], constants: tuple[Any, ...], warps: int) -> int:
-    """The registers of a thread of a kernel that has run; a guess before that."""
-    if INTERPRETED:
-        return 64
-    found = _handles.get(_key(kernel, arguments, constants, warps, _device_of(arguments)))
-    return 64 if found is None else found[3]
 
 
 def processors(x: Tensor) -> int:
@@ -114,26 +107,36 @@ def processors(x: Tensor) -> int:
     return found
 
 
-def workspace(x: Tensor) -> Workspace:
-    """Memory for sums over rows, of the stream on which ``x`` is computed.
+def workspace(x: Tensor, parts: int, rows: int = 0) -> Workspace:
+    """Memory for a sum of ``parts``, and for counters of ``rows``, on the stream on which ``x`` is computed.
 
     Kernels of one stream follow each other and share it. A graph that is being captured gets its own, since
     it may be replayed on any stream.
     """
-    if INTERPRETED:
-        return _new_workspace(x)
+    if INTERPRETED or torch.cuda.is_current_stream_capturing():
+        return _new_workspace(x, parts, rows)
     device = x.get_device()
-    if torch.cuda.is_current_stream_capturing():
-        return _new_workspace(x)
     key = device, torch._C._cuda_getCurrentRawStream(device)
     found = _workspaces.get(key)
-    if found is None:
-        found = _workspaces[key] = _new_workspace(x)
+    if found is None or found.parts.numel() < _numbers(parts) or found.arrived.numel() < rows:
+        parts, rows = max(parts, LEAST), max(rows, LEAST)
+        if found is not None:
+            parts, rows = max(parts, found.parts.numel() // 2), max(rows, found.arrived.numel())
+        found = _workspaces[key] = _new_workspace(x, parts, rows)
     return found
 
 
-def _new_workspace(x: Tensor) -> Workspace:
+def _numbers(parts: int) -> int:
+    return 2 * parts + 2 * _groups(parts)
+
+
+def _groups(parts: int) -> int:
+    return -(-parts // 128)  # `sums.GROUP`
+
+
+def _new_workspace(x: Tensor, parts: int, rows: int) -> Workspace:
     return Workspace(
-        torch.empty(2 * MOST_PARTS, dtype=torch.float64, device=x.device),
-        torch.zeros(1, dtype=torch.int32, device=x.device),
+        torch.empty(_numbers(parts), dtype=torch.float64, device=x.device),
+        torch.zeros(1 + _groups(parts), dtype=torch.int32, device=x.device),
+        torch.zeros(rows, dtype=torch.int32, device=x.device),
     )

@@ -24,13 +24,12 @@ import triton.language as tl
 
 from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p, reference, two_sum
 from .rows import exponentials
-from .sums import MEAN, NONE, factor_of
+from .sums import NONE, arrived, factor_of, finish
 from .tile import GRADIENT, LOG_SOFTMAX, LSE
 
 __all__ = ["EMPTY", "again", "follow", "spans"]
 
 EMPTY = -1  # a part that is not there yet; as a part it would be a NaN that `packed` never makes
-SOME = tl.constexpr(128)
 NOWHERE = tl.constexpr(-(1 << 30))  # in no tile
 
 
@@ -91,7 +90,9 @@ def load_tile(
     if ODD:
         start = tl.multiple_of(row * zs + (offset + first), VEC)
         z = tl.load(z_ptr + start + i, (vector + VEC > 0) & (vector < V), other=-INF).to(tl.float32)
-        return tl.where((i + first >= 0) & (i + first < V), z, -INF), first
+        if (first < 0) | (first + K * C > V):  # the ends of the row, which share vectors with other rows
+            z = tl.where((i + first >= 0) & (i + first < V), z, -INF)
+        return z, first
     else:
         start = tl.multiple_of(row * zs + first, VEC)
         return tl.load(z_ptr + start + i, vector < V, other=-INF).to(tl.float32), first
@@ -150,6 +151,13 @@ def span_of(z_ptr, row, first, last, zs, V, offset, K: tl.constexpr, C: tl.const
 
 
 @triton.jit
+def add_row(loss, y_ptr, row, n, ignore, result_ptr, parts_ptr, counters_ptr, factor, REDUCE: tl.constexpr):
+    """Add the loss of a row to the sum of all."""
+    kept = tl.where(tl.load(y_ptr + row) != ignore, 1.0, 0.0).to(tl.float64)
+    finish(loss.to(tl.float64), kept, row, n, result_ptr, parts_ptr, counters_ptr, factor, REDUCE)
+
+
+@triton.jit
 def rest_from(peak, other, WIDE: tl.constexpr):
     """rest, relative to exp(peak); NaN where probabilities are not defined."""
     shift, zero, unit, unit_low = reference(tl.where(tl.abs(peak) < INF, peak, 0.0), WIDE)
@@ -167,35 +175,16 @@ def row_loss(z_ptr, y_ptr, row, peak, other, zs, V, offset, ignore, WIDE: tl.con
     return tl.where(kept, (peak - z_y) + log1p(rest_from(peak, other, WIDE)), 0.0)
 
 
-@triton.jit
-def sum_of_rows(rows_ptr, y_ptr, n, ignore, result_ptr, factor, REDUCE: tl.constexpr):
-    """The sum, or the mean, of the losses of all rows, by one program and in order."""
-    sums = tl.zeros([SOME], tl.float64)
-    counts = tl.zeros([SOME], tl.float64)
-    for start in tl.range(0, n, SOME, loop_unroll_factor=1):
-        i = start + tl.arange(0, SOME)
-        sums += tl.load(rows_ptr + i, i < n, other=0.0, cache_modifier=".cg").to(tl.float64)
-        if REDUCE == MEAN:
-            counts += tl.where(tl.load(y_ptr + i, i < n, other=ignore) != ignore, 1.0, 0.0)
-    total = tl.sum(sums, 0)
-    if REDUCE == MEAN:
-        count = tl.sum(counts, 0)
-        total = tl.where(count > 0.0, total / tl.where(count > 0.0, count, 1.0), total)
-    else:
-        total = total * factor
-    tl.store(result_ptr, total.to(tl.float32))
-
-
 @triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
 def spans(
-    z_ptr, y_ptr, rows_ptr, peak_ptr, other_ptr, mail_ptr, arrived_ptr, result_ptr,
+    z_ptr, y_ptr, rows_ptr, peak_ptr, other_ptr, mail_ptr, arrived_ptr, result_ptr, parts_ptr, counters_ptr,
     n, V, zs, offset, ignore, factor, parts, tiles, tiles_of_part,
     MODE: tl.constexpr, REDUCE: tl.constexpr, KEEP: tl.constexpr, S: tl.constexpr,
     K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Statistics, lse or losses of long rows: a program finds a part, the last one of a row joins them.
 
-    ``arrived_ptr``: n + 1 zeros, the parts of each row that have arrived, and the rows. S: parts or more.
+    ``arrived_ptr``: n zeros, the parts of each row that have arrived; 0 again at the end. S: parts or more.
     """
     pid = tl.program_id(0)
     row = (pid // parts).to(tl.int64)
@@ -206,8 +195,7 @@ def spans(
     done = True
     if S > 1:
         tl.store(mail_ptr + row * parts + part, packed(peak, other))
-        tl.debug_barrier()
-        done = tl.atomic_add(arrived_ptr + row, 1, sem="acq_rel") == parts - 1
+        done = arrived(arrived_ptr + row, parts)
     if done:
         if S > 1:
             i = tl.arange(0, S)
@@ -223,11 +211,10 @@ def spans(
             tl.store(rows_ptr + row, lse)
         else:
             loss = row_loss(z_ptr, y_ptr, row, peak, other, zs, V, offset, ignore, WIDE)
-            tl.store(rows_ptr + row, loss)
-            if REDUCE != NONE:
-                tl.debug_barrier()
-                if tl.atomic_add(arrived_ptr + n, 1, sem="acq_rel") == n - 1:
-                    sum_of_rows(rows_ptr, y_ptr, n, ignore, result_ptr, factor, REDUCE)
+            if REDUCE == NONE:
+                tl.store(rows_ptr + row, loss)
+            else:
+                add_row(loss, y_ptr, row, n, ignore, result_ptr, parts_ptr, counters_ptr, factor, REDUCE)
 
 
 @triton.jit
@@ -241,30 +228,40 @@ def factors(peak, other, c, WIDE: tl.constexpr):
 
 
 @triton.jit
-def write_tile(
-    z, first, out_ptr, row, last_part, part, peak, other, c, os, V, offset,
-    MODE: tl.constexpr, K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr,
-    WIDE: tl.constexpr,
-):  # fmt: skip
-    """Write a tile of softmax, of log-softmax or of c p, from the statistics of its row."""
+def results(z, peak, other, c, MODE: tl.constexpr, WIDE: tl.constexpr):
+    """Softmax, log-softmax or c p of scores, from the statistics of their row."""
     if MODE == LOG_SOFTMAX:
-        d = (z - peak) - log1p(rest_from(peak, other, WIDE))
+        return (z - peak) - log1p(rest_from(peak, other, WIDE))
     else:
         shift, zero, high, low = factors(peak, other, c, WIDE)
         e = exponentials(z, shift, zero, WIDE, False)
         if WIDE:
-            d = tl.fma(e, high, e * low)
+            return tl.fma(e, high, e * low)
         else:
-            d = e * high
-    d = d.to(out_ptr.dtype.element_ty)
+            return e * high
+
+
+@triton.jit
+def write_tile(
+    z, first, z_ptr, out_ptr, row, peak, other, c, kept, zs, os, V, offset,
+    MODE: tl.constexpr, K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr,
+    WIDE: tl.constexpr,
+):  # fmt: skip
+    """Write a tile. ODD: whole vectors, then the ends of the row, which share vectors with other rows."""
+    d = results(z, peak, other, c, MODE, WIDE).to(out_ptr.dtype.element_ty)
     i = tl.arange(0, K)[:, None] * C + tl.arange(0, C)[None, :]
     vector = (i // VEC) * VEC + first
     if ODD:
         start = tl.multiple_of(row * os + (offset + first), VEC)
-        inside = (vector >= 0) & (vector + VEC <= V)
-        tl.store(out_ptr + start + i, d, inside)
-        if (part == 0) | (part == last_part):  # the ends of the row, which share vectors with other rows
-            tl.store(out_ptr + start + i, d, (i + first >= 0) & (i + first < V) & (inside == 0))
+        tl.store(out_ptr + start + i, d, (vector >= 0) & (vector + VEC <= V))
+        if (first < 0) | (first + K * C > V):
+            e = tl.arange(0, 2 * VEC)
+            last = ((V - first) // VEC) * VEC + first  # the class at which the last vector starts
+            at = tl.where(e < VEC, e + first, e - VEC + last)
+            inside = tl.where(e < VEC, first < 0, last < first + K * C) & (at >= 0) & (at < V)
+            ends = tl.load(z_ptr + (row * zs + offset) + at, inside, other=0.0).to(tl.float32)
+            found = results(tl.where(kept, ends, 0.0), peak, other, c, MODE, WIDE)
+            tl.store(out_ptr + (row * os + offset) + at, found.to(out_ptr.dtype.element_ty), inside)
     else:
         start = tl.multiple_of(row * os + first, VEC)
         tl.store(out_ptr + start + i, d, vector < V)
@@ -280,7 +277,7 @@ def target_of(y_ptr, row, V, ignore):
 
 @triton.jit
 def write_gradient(
-    z, first, z_ptr, out_ptr, row, last_part, part, peak, other, c, zs, os, V, offset, y, kept, right,
+    z, first, z_ptr, out_ptr, row, peak, other, c, zs, os, V, offset, y, kept, right,
     K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Write a tile of c (p - t): c p first, then the target's entry; NaN for a wrong target, 0 if ignored.
@@ -295,8 +292,8 @@ def write_gradient(
     scale = tl.where(kept & right, c, tl.where(kept, float("nan"), 0.0))
     safe_z = tl.where(kept, z, 0.0)  # an ignored row is 0 where its scores are NaN, too
     write_tile(
-        safe_z, first, out_ptr, row, last_part, part, tl.where(kept, peak, 0.0), tl.where(kept, other, 0.0),
-        scale, os, V, offset, GRADIENT, K, C, VEC, ODD, WIDE,
+        safe_z, first, z_ptr, out_ptr, row, tl.where(kept, peak, 0.0), tl.where(kept, other, 0.0), scale,
+        kept, zs, os, V, offset, GRADIENT, K, C, VEC, ODD, WIDE,
     )  # fmt: skip
     if here:
         shift, zero, high, low = factors(peak, other, c, WIDE)
@@ -309,7 +306,7 @@ def write_gradient(
 
 @triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
 def follow(
-    z_ptr, out_ptr, y_ptr, rows_ptr, mail_ptr, arrived_ptr, total_ptr, result_ptr,
+    z_ptr, out_ptr, y_ptr, rows_ptr, mail_ptr, total_ptr, result_ptr, parts_ptr, counters_ptr,
     n, V, zs, os, offset, ignore, factor, parts, lag,
     MODE: tl.constexpr, REDUCE: tl.constexpr, COUNTED: tl.constexpr, S: tl.constexpr,
     K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr, WIDE: tl.constexpr,
@@ -339,21 +336,21 @@ def follow(
                 c = factor_of(total_ptr, y_ptr, n, ignore, factor, COUNTED)
                 y, kept, right = target_of(y_ptr, row, V, ignore)
                 z_y = write_gradient(
-                    z, first, z_ptr, out_ptr, row, parts - 1, part, peak, other, c, zs, os, V, offset,
+                    z, first, z_ptr, out_ptr, row, peak, other, c, zs, os, V, offset,
                     y, kept, right, K, C, VEC, ODD, WIDE,
                 )  # fmt: skip
                 if ((y >= first) & (y < first + K * C)) | ((y < 0) & (part == 0)):
                     loss = (peak - z_y) + log1p(rest_from(peak, other, WIDE))
                     loss = tl.where(kept, loss, 0.0)
-                    tl.store(rows_ptr + row, loss)
-                    if REDUCE != NONE:
-                        tl.debug_barrier()
-                        if tl.atomic_add(arrived_ptr, 1, sem="acq_rel") == n - 1:
-                            sum_of_rows(rows_ptr, y_ptr, n, ignore, result_ptr, factor, REDUCE)
-                            tl.store(arrived_ptr, 0)
+                    if REDUCE == NONE:
+                        tl.store(rows_ptr + row, loss)
+                    else:
+                        add_row(
+                            loss, y_ptr, row, n, ignore, result_ptr, parts_ptr, counters_ptr, factor, REDUCE
+                        )
             else:
                 write_tile(
-                    z, first, out_ptr, row, parts - 1, part, peak, other, 1.0, os, V, offset,
+                    z, first, z_ptr, out_ptr, row, peak, other, 1.0, True, zs, os, V, offset,
                     MODE, K, C, VEC, ODD, WIDE,
                 )  # fmt: skip
 
@@ -378,6 +375,6 @@ def again(
     else:
         c *= tl.load(grad_ptr).to(tl.float32)
     write_gradient(
-        z, first, z_ptr, out_ptr, row, parts - 1, part, peak, other, c, zs, os, V, offset,
+        z, first, z_ptr, out_ptr, row, peak, other, c, zs, os, V, offset,
         y, kept, right, K, C, VEC, ODD, WIDE,
     )  # fmt: skip

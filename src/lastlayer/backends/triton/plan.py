@@ -53,8 +53,7 @@ def alignment(itemsize: int, *numbers: int) -> int:
 
 def is_short(classes: int, itemsize: int, writes: bool) -> bool:
     """Whether a row is held on chip by one program."""
-    most = 32768 if writes else 16384  # bytes
-    return classes * itemsize <= most
+    return classes * itemsize <= (65536 if writes else 16384)
 
 
 def short_rows(classes: int, vector: int, itemsize: int, writes: bool) -> Tile:
@@ -85,7 +84,7 @@ def long_rows(rows: int, classes: int, itemsize: int, processors: int, writes: b
     """The tiles of long rows, which are read by whole vectors."""
     vector = 16 // itemsize
     if writes:
-        pieces, warps = 2, 8
+        pieces, warps = 4, 4
         tiles = -(-(classes + vector - 1) // (pieces * warps * WARP * vector))
         lag = min(rows * tiles, LAG_BYTES // (pieces * warps * WARP * 16))
         return Long(pieces, warps * WARP * vector, warps, 1, lag)
@@ -107,4 +106,12 @@ def written_again(rows: int, classes: int, itemsize: int, processors: int) -> Lo
     return Long(1, width, max(1, min(4, width // (WARP * vector))), 1, 0)
 
 
-LAG_BYTES = 12 << 20
+FEW = 32  # classes that a thread holds
+MOST_PROGRAMS = 1 << 15  # of short rows; each goes through several tiles if there are more
+LAG_BYTES = 8 << 20
+
+
+def few_rows(classes: int, itemsize: int) -> int:
+    """The rows of a program for few classes."""
+    del itemsize
+    return 128 if classes > 2 else 512

@@ -1,8 +1,8 @@
-"""A sum over all rows in the same launch as the rows: the last program to finish adds the others' parts up.
+"""A sum over all rows in the same launch as the rows, in a fixed order: the same bits from run to run.
 
-Device code. Programs add the losses of their rows up in a fixed order, and store a float64; a counter tells
-the last one, which adds the parts up in the order of the programs. So the result is the same, bit by bit,
-from run to run. The counter is 0 before and after each launch; see `launching.workspace`.
+Device code. Whoever has computed rows (a program, or the program that finished a row) stores their sum as a
+float64 and counts itself as arrived; the last to arrive of a group adds the group's parts up, and the last
+group adds the groups up. The counters are 0 before and after each launch; see `launching.workspace`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["FACTOR", "FEW_ROWS", "LOADED", "MEAN", "NONE", "ROWS", "SUM", "factor_of", "finish"]
+__all__ = ["FACTOR", "FEW_ROWS", "GROUP", "LOADED", "MEAN", "NONE", "ROWS", "SUM", "factor_of", "finish"]
 
 # How losses are reduced: one number a row; the sum times a factor; the sum over the rows that count, divided
 # by their number.
@@ -19,43 +19,55 @@ NONE, SUM, MEAN = (tl.constexpr(i) for i in range(3))
 # of rows that are not ignored, which every program counts itself, for at most FEW_ROWS rows.
 FACTOR, LOADED, ROWS = (tl.constexpr(i) for i in range(3))
 FEW_ROWS = tl.constexpr(1024)
-SOME = tl.constexpr(256)  # parts that are read at once
+GROUP = tl.constexpr(128)
+MANY = tl.constexpr(512)
 
 
 @triton.jit
-def finish(loss, rows, result_ptr, parts_ptr, counter_ptr, factor, REDUCE: tl.constexpr, MOST: tl.constexpr):
-    """Add up what every program found: ``loss``, and the number of ``rows`` that count (both float64).
-
-    ``parts_ptr``: 2 MOST float64; MOST is at least the number of programs.
-    """
-    programs = tl.num_programs(0)
-    pid = tl.program_id(0)
-    if programs == 1:
-        total, count = loss, rows
-        last = True
-    else:
-        tl.store(parts_ptr + pid, loss)
-        if REDUCE == MEAN:
-            tl.store(parts_ptr + MOST + pid, rows)
-        tl.debug_barrier()  # the stores of this program come before its arrival
-        last = tl.atomic_add(counter_ptr, 1, sem="acq_rel") == programs - 1
-        total, count = loss, rows
+def arrived(counter_ptr, expected):
+    """Whether this is the last of those expected; the counter is 0 again then."""
+    tl.debug_barrier()  # what this program has stored comes before its arrival
+    last = tl.atomic_add(counter_ptr, 1, sem="acq_rel") == expected - 1
     if last:
-        if programs > 1:
-            sums = tl.zeros([SOME], tl.float64)
-            counts = tl.zeros([SOME], tl.float64)
-            for start in tl.range(0, programs, SOME, loop_unroll_factor=1):
-                i = start + tl.arange(0, SOME)
-                sums += tl.load(parts_ptr + i, i < programs, other=0.0, cache_modifier=".cg")
-                if REDUCE == MEAN:
-                    counts += tl.load(parts_ptr + MOST + i, i < programs, other=0.0, cache_modifier=".cg")
-            total, count = tl.sum(sums, 0), tl.sum(counts, 0)
-            tl.store(counter_ptr, 0)
+        tl.store(counter_ptr, 0)
+    return last
+
+
+@triton.jit
+def finish(loss, rows, i, n, result_ptr, parts_ptr, counters_ptr, factor, REDUCE: tl.constexpr):
+    """Add up n parts, of which this is number i: ``loss`` and the ``rows`` that count, in float64.
+
+    ``parts_ptr``: 2 float64 for each part, then 2 for each group of GROUP. ``counters_ptr``: one for the
+    groups, then one for each group.
+    """
+    groups = tl.cdiv(n, GROUP)
+    group = i // GROUP
+    sums_ptr = parts_ptr + 2 * n
+    tl.store(parts_ptr + 2 * i, loss)
+    if REDUCE == MEAN:
+        tl.store(parts_ptr + 2 * i + 1, rows)
+    if arrived(counters_ptr + 1 + group, tl.minimum(GROUP, n - group * GROUP)):
+        j = group * GROUP + tl.arange(0, GROUP)
+        total = tl.sum(tl.load(parts_ptr + 2 * j, j < n, other=0.0, cache_modifier=".cg"), 0)
+        tl.store(sums_ptr + 2 * group, total)
+        count = total
         if REDUCE == MEAN:
-            total = tl.where(count > 0.0, total / tl.where(count > 0.0, count, 1.0), total)
-        else:
-            total = total * factor
-        tl.store(result_ptr, total.to(tl.float32))
+            count = tl.sum(tl.load(parts_ptr + 2 * j + 1, j < n, other=0.0, cache_modifier=".cg"), 0)
+            tl.store(sums_ptr + 2 * group + 1, count)
+        if arrived(counters_ptr, groups):
+            total = tl.full((), 0.0, tl.float64)
+            count = total
+            for start in tl.range(0, groups, MANY, loop_unroll_factor=1):
+                k = start + tl.arange(0, MANY)
+                total += tl.sum(tl.load(sums_ptr + 2 * k, k < groups, other=0.0, cache_modifier=".cg"), 0)
+                if REDUCE == MEAN:
+                    more = tl.load(sums_ptr + 2 * k + 1, k < groups, other=0.0, cache_modifier=".cg")
+                    count += tl.sum(more, 0)
+            if REDUCE == MEAN:
+                total = tl.where(count > 0.0, total / tl.where(count > 0.0, count, 1.0), 0.0)
+            else:
+                total = total * factor
+            tl.store(result_ptr, total.to(tl.float32))
 
 
 @triton.jit

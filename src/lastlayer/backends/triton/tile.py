@@ -8,7 +8,7 @@ Used up to 16 384 classes, for scores whose classes lie next to each other in me
 as a tile of shape (R, K, C), class k C + c: C classes of a row side by side in the lanes, K such pieces in a
 thread's registers: the sums over K need no exchange between threads, and the loads are as wide as the
 alignment A of the rows allows (Triton knows alignments of 16 only: V and the strides come divided by A).
-Programs are as many as fit on the GPU; each goes through every P-th tile, so that a mean has few parts.
+There are at most MOST programs; each goes through every P-th tile.
 
 Accuracy: see `elementary`; in float32 at most 3 ULP for every result, losses of 16-bit scores as well.
 """
@@ -32,11 +32,10 @@ _AUX = ["y_ptr", "rows_ptr", "peak_ptr", "other_ptr", "total_ptr", "result_ptr"]
 
 @triton.jit(do_not_specialize=["n", "V", "zs", "os", "ignore"], do_not_specialize_on_alignment=_AUX)
 def tile(
-    z_ptr, out_ptr, y_ptr, rows_ptr, peak_ptr, other_ptr, total_ptr, result_ptr, parts_ptr, counter_ptr,
+    z_ptr, out_ptr, y_ptr, rows_ptr, peak_ptr, other_ptr, total_ptr, result_ptr, parts_ptr, counters_ptr,
     n, V, zs, os, ignore, factor,
     MODE: tl.constexpr, REDUCE: tl.constexpr, KEEP: tl.constexpr, COUNTED: tl.constexpr,
     K: tl.constexpr, R: tl.constexpr, C: tl.constexpr, A: tl.constexpr, WIDE: tl.constexpr,
-    MOST: tl.constexpr,
 ):  # fmt: skip
     """``rows_ptr``: the loss or lse of each row (REDUCE is NONE). KEEP: store (peak, other), see `long`.
 
@@ -115,6 +114,6 @@ def tile(
                     tl.debug_barrier()  # in place: all have read z_y before anyone writes
             tl.store(out_ptr + first * os + out_tile, d.to(out_ptr.dtype.element_ty), mask)
     if LOSSES and REDUCE != NONE:
-        finish(
-            tl.sum(loss_sum, 0), tl.sum(row_sum, 0), result_ptr, parts_ptr, counter_ptr, factor, REDUCE, MOST
-        )
+        losses, counts = tl.sum(loss_sum, 0), tl.sum(row_sum, 0)
+        i, parts = tl.program_id(0), tl.num_programs(0)
+        finish(losses, counts, i, parts, result_ptr, parts_ptr, counters_ptr, factor, REDUCE)
