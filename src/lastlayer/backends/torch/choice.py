@@ -18,13 +18,14 @@ from torch.autograd import forward_ad
 
 from lastlayer import selection
 
-from .tensors import in_memory, is_batched, is_readable, is_traced, is_transformed, is_watched
+from .tensors import in_memory, is_readable, is_traced, is_transformed, is_watched
 
 __all__ = [
     "COMPOSED",
     "CORE",
     "TRITON",
     "can_defer",
+    "has_address",
     "is_usual",
     "is_usual_for_kernels",
     "kernels",
@@ -119,12 +120,18 @@ def is_usual_for_kernels(x: Any) -> bool:
         and not is_traced()
         and forward_ad._current_level < 0
         and not _watchers()
-        and x.layout is torch.strided
-        and not is_batched(x)
-        and not x._is_zerotensor()
         and not x.is_neg()
-        and (x.untyped_storage().nbytes() > 0 or x.numel() == 0)
+        and not x.is_nested
+        and has_address(x)
     )
+
+
+def has_address(x: Tensor) -> bool:
+    """Whether a tensor has memory: not if it is sparse, batched, lazily zero, freed, or empty."""
+    try:
+        return x.data_ptr() != 0
+    except RuntimeError:
+        return False
 
 
 def may_use_kernels(x: Tensor) -> bool:

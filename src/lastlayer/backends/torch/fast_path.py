@@ -33,7 +33,6 @@ __all__ = [
     "softmax",
 ]
 
-_compiling = torch.compiler.is_compiling
 _records = torch.is_grad_enabled
 _threads = torch.get_num_threads
 _float32, _float64 = torch.float32, torch.float64
@@ -73,7 +72,7 @@ def loss(function: str, x: Tensor, y: Any, axis: Any, ignore_index: Any, reducti
     ):
         return None
     usual = is_usual(x)
-    if not usual and (_compiling() or not may_use_kernels(x)):
+    if not usual and not may_use_kernels(x):
         return None
     ndim = x.dim()
     if ndim < 2 or not -ndim <= axis < ndim or y.dim() != ndim - 1:
@@ -196,7 +195,7 @@ def softmax(x: Tensor, axis: Any, log: bool) -> Tensor | None:
     if type(axis) is not int:
         return None
     usual = is_usual(x)
-    if not usual and (_compiling() or not may_use_kernels(x)):
+    if not usual and not may_use_kernels(x):
         return None
     ndim = x.dim()
     if not -ndim <= axis < ndim:

@@ -19,13 +19,13 @@ from torch.autograd import Function, forward_ad
 from lastlayer.options import Options
 
 from . import choice
-from .choice import is_usual_for_kernels, may_use_kernels
+from .choice import has_address, is_usual_for_kernels, may_use_kernels
 from .composed import Form
 from .loss_rules import loss_gradient
 from .rule import call
 from .softmax_rules import SoftmaxBackward
 from .targets import Target
-from .tensors import is_autocast, is_batched, is_kept_elsewhere, is_transformed
+from .tensors import is_autocast, is_kept_elsewhere, is_transformed
 
 __all__ = ["differentiable_loss", "loss", "softmax", "tracks_only_backward", "with_gradient_in_graph"]
 
@@ -35,7 +35,7 @@ _watchers = torch._C._len_torch_dispatch_stack
 # Whether the graph of the backward pass that is running is kept; True outside of one.
 _keeps_graph = torch._C._autograd._get_current_graph_task_keep_graph
 _float16, _HALVES = torch.float16, (torch.float16, torch.bfloat16)
-_strided = torch.strided
+_INDICES = frozenset(getattr(torch, f"{u}int{n}") for u in ("", "u") for n in (64, 32, 16, 8))
 _new = tuple.__new__
 _PARTS = len(Target._fields)
 _MOST = 1 << 63
@@ -67,7 +67,7 @@ def loss(function: str, x: Tensor, y: Tensor, axis: int, ignore_index: Any, redu
     shape = x.shape
     if shape[axis] == 0 or (len(shape) == 2 and shape[1 - axis] != y.shape[0]):
         return None
-    if y.device != x.device or y.is_floating_point() or y.is_complex() or y.layout is not _strided:
+    if y.dtype not in _INDICES or y.get_device() != x.get_device() or not has_address(y):
         return None
     form = _forms.get((axis, ignore_index, reduction))
     if form is None or type(ignore_index) is not type(form.ignore_index):
@@ -82,35 +82,39 @@ def loss(function: str, x: Tensor, y: Tensor, axis: int, ignore_index: Any, redu
 
 
 class KernelLoss(Function):
-    """(x, target, form, options) -> loss, differentiable in x. Options None: all defaults but the form's."""
+    """(x, target, form, options) -> loss, differentiable in x.
+
+    Options None: all defaults but those in the form, and a target without weights.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, target: Target, form: Form, o: Options | None) -> Tensor:
-        ctx.form, ctx.o = form, o
+        tensors = (x, target[0]) if o is None else (x, *target)
+        dx = None
         if _with_gradient(x, form):
-            loss, ctx.dx = choice.kernels.cross_entropy_and_gradient(x, target, form)
-            ctx.save_for_backward(x, *target)
+            loss, dx = choice.kernels.cross_entropy_and_gradient(x, target, form)
+            ctx.save_for_backward(*tensors)
         else:
-            ctx.dx = None
             loss, kept = choice.kernels.cross_entropy_and_statistics(x, target, form)
-            ctx.save_for_backward(x, *target, *kept)
+            ctx.save_for_backward(*tensors, *kept)
+        ctx.call = form, o, dx
         return loss  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, *saved = ctx.saved_tensors
-        form = ctx.form
-        if not _is_plain(grad):
-            o = ctx.o or Options("cross_entropy", form.axis, form.ignore_index, reduction=form.reduction)
-            return loss_gradient(grad, (x, *saved[:_PARTS]), o), None, None, None
-        dx = ctx.dx
-        if dx is None:
-            target, kept = Target(*saved[:_PARTS]), tuple(saved[_PARTS:])
+        saved = ctx.saved_tensors  # raises if one of them was written to
+        form, o, dx = ctx.call
+        if _is_plain(grad) and dx is not None:
+            once = not _keeps_graph()
+            if once:  # else another backward pass may follow, which needs the same numbers
+                ctx.call = form, o, None
+            return choice.kernels.scaled(dx, grad, once), None, None, None
+        count = 1 if o is None else _PARTS
+        x, target, kept = saved[0], Target(*saved[1 : 1 + count]), saved[1 + count :]
+        if _is_plain(grad):
             return choice.kernels.gradient(grad, x, target, form, kept or None), None, None, None
-        once = not _keeps_graph()
-        if once:  # else another backward pass may follow, which needs the same numbers
-            ctx.dx = None
-        return choice.kernels.scaled(dx, grad, once), None, None, None
+        o = o or Options("cross_entropy", form.axis, form.ignore_index, reduction=form.reduction)
+        return loss_gradient(grad, (x, *target), o), None, None, None
 
 
 def _with_gradient(x: Tensor, form: Form) -> bool:
@@ -148,9 +152,8 @@ def _is_plain(grad: Tensor) -> bool:
         and not _watchers()
         and forward_ad._current_level < 0
         and not is_transformed()
-        and not is_batched(grad)
-        and not grad._is_zerotensor()
         and not grad.is_neg()
+        and has_address(grad)
     )
 
 
