@@ -62,6 +62,34 @@ def form_of(x: Tensor, target: Target, o: Options) -> Form:
             o.reduction,
             o.denominator,
         )
+    key = _key(x, target, o)
+    if key is not None and (known := _forms.get(key)) is not None:
+        return known
+    form = _checked_form(x, target, o)
+    if key is not None:
+        if len(_forms) >= _MOST_FORMS:
+            _forms.clear()
+        _forms[key] = form
+    return form
+
+
+# The forms of calls that were checked before: a check takes as long as a kernel of a few thousand logits.
+_forms: dict[Any, Form] = {}
+_MOST_FORMS = 256
+_PLAIN = frozenset((int, float, str, type(None)))
+
+
+def _key(x: Tensor, target: Target, o: Options) -> Any:
+    """What a `Form` follows from; None if an option is not a plain number, or a tensor not a plain one."""
+    if type(x) is not Tensor or type(o.axis) is not int or type(o.ignore_index) is float:
+        return None
+    for value in o:
+        if type(value) not in _PLAIN:
+            return None
+    return o, x.shape, x.dtype, *[None if t is None else (t.shape, t.dtype) for t in target]
+
+
+def _checked_form(x: Tensor, target: Target, o: Options) -> Form:
     _, w, s, *_ = target
     given, o = o, number_options.stand_ins(o)
     scores = problem.scores(o.function, shape_of(x), o.axis, None, o.temperature, o.softcap)
