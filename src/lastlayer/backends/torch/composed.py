@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import undifferentiated
+from . import row_blocks, undifferentiated
 from .form import Form
 from .number_options import Number, differs
 from .tensors import wide
@@ -236,6 +236,14 @@ def value_backward(name: str, grad: Tensor, x: Tensor, form: Form) -> Tensor:
 
 def top_k(x: Tensor, k: int, form: Form) -> tuple[Tensor, Tensor]:
     """The k classes of largest z and their probabilities; ties by class index; -1 and NaN in a NaN row."""
+    if undifferentiated.is_possible(x, form.axis, *form) and (division := row_blocks.blocks(x, form.axis)):
+        found = zip(*(_top_k(block.of_scores(x), k, form) for block in division), strict=True)
+        labels, probabilities = (row_blocks.joined(list(parts), division) for parts in found)
+        return labels, probabilities
+    return _top_k(x, k, form)
+
+
+def _top_k(x: Tensor, k: int, form: Form) -> tuple[Tensor, Tensor]:
     r = rows(canonical(x, form))
     order = r.z.sort(stable=True, dim=-1, descending=True).indices[..., :k]
     return torch.where(r.peak.isnan(), -1, order), r.p.gather(-1, order)
@@ -243,5 +251,7 @@ def top_k(x: Tensor, k: int, form: Form) -> tuple[Tensor, Tensor]:
 
 def predict(x: Tensor, form: Form) -> tuple[Tensor, Tensor]:
     """The class of largest z and its probability; the lowest of equal ones; -1 and NaN in a NaN row."""
+    if undifferentiated.is_possible(x, form.axis, *form):
+        return undifferentiated.predict(x, form)
     r = rows(canonical(x, form))
     return torch.where(r.peak.isnan(), -1, r.top).squeeze(-1), (1 / (1 + r.rest)).squeeze(-1)

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import undifferentiated
+from . import row_blocks, undifferentiated, undifferentiated_losses
 from .composed import Form, Rows, back, canonical, rows, slope
 from .number_options import Number, differs
+from .row_blocks import Block
 from .targets import Effective, Target, effective, scaled
 from .tensors import is_transformed, wide
-from .undifferentiated import Kept
+from .undifferentiated_losses import Kept
 
 __all__ = [
     "cross_entropy",
@@ -90,7 +91,7 @@ def _times(weight: Tensor, difference: Tensor) -> Tensor:
 def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
     """loss = s (gap + mass log1p(rest) + z_loss lse^2), where gap = sum_j t_j (peak - z_j); reduced."""
     if _is_undifferentiated(x, target, form):
-        return undifferentiated.cross_entropy(x, target, form)[0]
+        return undifferentiated_losses.cross_entropy(x, target, form)[0]
     e, r, inactive = _state(x, target, form)
     losses = _gap(r.difference, e) + e.mass * r.log_norm
     if differs(form.z_loss, 0.0):
@@ -105,14 +106,14 @@ def _is_undifferentiated(x: Tensor, target: Target, form: Form, grad: Tensor | N
 def cross_entropy_and_statistics(x: Tensor, target: Target, form: Form) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The loss, and what `gradient` can use of each row."""
     if _is_undifferentiated(x, target, form):
-        return undifferentiated.cross_entropy(x, target, form)
+        return undifferentiated_losses.cross_entropy(x, target, form)
     return cross_entropy(x, target, form), ()
 
 
 def cross_entropy_and_gradient(x: Tensor, target: Target, form: Form) -> tuple[Tensor, Tensor]:
     """The loss, and the gradient of the loss; for "none", that of the sum of the losses."""
     if _is_undifferentiated(x, target, form):
-        return undifferentiated.cross_entropy_and_gradient(x, target, form)
+        return undifferentiated_losses.cross_entropy_and_gradient(x, target, form)
     value = cross_entropy(x, target, form)
     return value, gradient(torch.ones_like(value), x, target, form)
 
@@ -169,7 +170,7 @@ def gradient(grad: Tensor, x: Tensor, target: Target, form: Form, kept: tuple[Te
     ``kept``: from `cross_entropy_and_statistics`, to spare two passes.
     """
     if _is_undifferentiated(x, target, form, grad):
-        return undifferentiated.gradient(grad, x, target, form, Kept(*kept) if kept else None)
+        return undifferentiated_losses.gradient(grad, x, target, form, Kept(*kept) if kept else None)
     e, r, inactive = _state(x, target, form)
     return back(_row_factor(grad, e, form) * _unit(r, e, form) * slope(x, form), x, form, inactive)
 
@@ -290,6 +291,22 @@ def ranks(x: Tensor, y: Tensor, target_logits: Tensor, form: Form) -> Tensor:
 
 def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor]:
     """The fields of `RowStats`."""
+    others = (None,) * len(Target._fields) if target is None else target
+    if undifferentiated.is_possible(x, form.axis, *others, *form):
+        division = row_blocks.blocks(x, form.axis)
+        parts = [_statistics(*_some(x, target, block), form) for block in division or (None,)]
+        return {name: row_blocks.joined([part[name] for part in parts], division) for name in parts[0]}
+    return _statistics(x, target, form)
+
+
+def _some(x: Tensor, target: Target | None, block: Block | None) -> tuple[Tensor, Target | None]:
+    """The scores and targets of a block of rows."""
+    if block is None:
+        return x, target
+    return block.of_scores(x), None if target is None else target.of_block(x, block)
+
+
+def _statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor]:
     r = rows(canonical(x, form))
     unknown = r.peak.isnan()
     infinite = r.peak.isinf()

@@ -280,7 +280,8 @@ def row_stats(x: Tensor, target: Target | None, o: Options, composing: bool) -> 
     state = kernels.row_state(x, target, o) if way is CORE else None
     if way is COMPOSED:
         found = {
-            key: v if key in _LEARNED else v.detach() for key, v in losses.statistics(x, target, form).items()
+            key: v if key in _LEARNED else v.detach()
+            for key, v in losses.statistics(x.detach(), target, form).items()
         }
     else:
         found = tensors_of(state) if state is not None else kernels.statistics(x, target, form)

@@ -42,11 +42,15 @@ class Target(NamedTuple):
         """Whether it has a number for each of the scores ``x``."""
         return not self.is_top_k and self.y.shape == x.shape
 
-    def of_dense(self, x: Tensor, block: Block) -> Target:
-        """Dense targets of some rows."""
-        s = self.sample_weight
-        s = None if s is None else block.of_rows(s.expand(rows_of(x, block.class_axis)))
-        return Target(block.of_scores(self.y), self.class_weight, s)
+    def of_block(self, x: Tensor, block: Block) -> Target:
+        """The targets of some rows of the scores ``x``."""
+        rows = rows_of(x, block.class_axis)
+        s, rest = (
+            None if t is None else block.of_rows(t.expand(rows)) for t in (self.sample_weight, self.rest)
+        )
+        y = block.of_scores(self.y) if self.is_dense(x) else block.of_rows(self.y)
+        p = None if self.probabilities is None else block.of_rows(self.probabilities)
+        return Target(y, self.class_weight, s, p, rest)
 
 
 class Effective(NamedTuple):

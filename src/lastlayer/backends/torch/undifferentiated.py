@@ -1,28 +1,21 @@
-"""The formulas of `composed` and `losses` where autograd records nothing: few passes, little memory.
+"""The formulas of `composed` where autograd records nothing: few passes over the scores, little memory.
 
 In: tensors, and options in canonical form (`Form`). Out: tensors. PyTorch's own operations, on every device.
 
-An operation that reads or writes all of the scores is a pass over them, and passes are the cost of a call.
-In float32, without options:
+An operation that reads or writes all of the scores is a pass over them, and passes are the cost of a call. In
+float32, without options, softmax and its gradient take one pass each, logsumexp three (argmax, softmax, sum)
+and its gradient two. 16-bit scores are converted in one more pass.
 
-    loss                   argmax, softmax, sum                                             3 passes
-    gradient               where, softmax, mul, with what the loss has kept of each row     3
-    loss and gradient      where, argmax, softmax, sum, mul                                 5
+The sum of a row's probabilities without the largest is rest / (1 + rest). From both follows log1p(rest)
+without cancellation. Large calls are computed in blocks of rows, so that memory is needed for the results and
+at most two blocks in float32.
 
-The sum of a row's probabilities without the largest is rest / (1 + rest). From both follow log1p(rest) and
-the gradient at the argmax, without cancellation. 16-bit scores are converted in one more pass. Large calls
-are computed in blocks of rows, so that memory is needed for the results and at most two blocks in float32.
-
-The class axis stays where it is. Numbers of a row have length 1 there; outside of this module, and in what is
-kept for the gradient, that axis is the last.
+The class axis stays where it is. Numbers of a row have length 1 there.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-from math import nan
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,29 +25,25 @@ from . import row_blocks
 from .form import Form
 from .number_options import Number, differs
 from .row_blocks import Block
-from .targets import Effective, Target, dense_total, effective, rows_of, scaled
 from .tensors import is_batched, is_traced, is_transformed, wide
 
 __all__ = [
-    "Kept",
-    "cross_entropy",
-    "cross_entropy_and_gradient",
-    "gradient",
+    "canonical",
+    "from_room",
     "is_possible",
+    "log_norm_of",
     "logsumexp",
     "logsumexp_backward",
+    "lse_of",
+    "predict",
+    "room_for",
     "softmax",
     "softmax_backward",
+    "steepness",
+    "without_top",
 ]
 
 _KINDS = (Tensor, torch.nn.Parameter)
-
-
-class Kept(NamedTuple):
-    """What the gradient needs of each row, class axis last."""
-
-    top: Tensor  # the argmax
-    others: Tensor  # the sum of all probabilities but that of the argmax
 
 
 def is_possible(x: Tensor, axis: int, *others: Any) -> bool:
@@ -77,10 +66,11 @@ def is_possible(x: Tensor, axis: int, *others: Any) -> bool:
 # --- scores -------------------------------------------------------------------------------------------------
 
 
-def _canonical(x: Tensor, form: Form, inactive: Tensor | None = None, where: Tensor | None = None) -> Tensor:
+def canonical(x: Tensor, form: Form, inactive: Tensor | None = None, where: Tensor | None = None) -> Tensor:
     """z in the computing dtype: 0 in inactive rows, -inf where masked. It may be ``x``."""
     dtype = wide(x.dtype)
-    z = x.to(dtype) if inactive is None else torch.where(inactive, _number(0.0, x), x)
+    z = x.to(dtype) if inactive is None or not _mixes(x) else x
+    z = z if inactive is None else torch.where(inactive, _number(0.0, x), z)
     if form.softcap is not None:
         z = _divided(z, form.softcap, x).tanh_().mul_(form.softcap)
     if differs(form.temperature, 1.0):
@@ -98,26 +88,48 @@ def _divided(z: Tensor, divisor: Number, x: Tensor) -> Tensor:
     return z / divisor if z is x else z.div_(divisor)
 
 
-def _steepness(x: Tensor, form: Form, inactive: Tensor | None) -> Tensor:
+def steepness(x: Tensor, form: Form, inactive: Tensor | None) -> Tensor:
     """cosh^2(x / softcap) = 1 / (temperature dz/dx)."""
-    raw = _canonical(x, Form(), inactive)
+    raw = canonical(x, Form(), inactive)
     assert form.softcap is not None
     return _divided(raw, form.softcap, x).cosh_().square_()
 
 
-def _without_top(p: Tensor, top: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+def without_top(p: Tensor, top: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """The largest probability of each row, and the sum of all others. In ``p`` the largest becomes 0."""
     largest = p.gather(axis, top).to(wide(p.dtype))
     return largest, p.scatter_(axis, top, 0.0).sum(axis, keepdim=True, dtype=wide(p.dtype))
 
 
-def _log_norm(largest: Tensor, others: Tensor) -> Tensor:
+def log_norm_of(largest: Tensor, others: Tensor) -> Tensor:
     """log1p(rest), with rest = others / largest: an error in the divisor of the softmax cancels."""
     return torch.log1p(others / largest)
 
 
-def _lse(peak: Tensor, log_norm: Tensor) -> Tensor:
+def lse_of(peak: Tensor, log_norm: Tensor) -> Tensor:
+    """peak + log1p(rest); an infinite peak stays."""
     return torch.where(peak.isinf(), peak, peak + log_norm)
+
+
+def _mixes(x: Tensor) -> bool:
+    """Whether an operation on the device of ``x`` takes operands and results of several dtypes."""
+    return x.device.type in ("cpu", "cuda", "xpu")
+
+
+def room_for(p: Tensor, x: Tensor, out: Tensor | None) -> Tensor:
+    """Where a result of the dtype and layout of ``x`` is written: ``out``, ``p`` itself, or new memory."""
+    if p.dtype is not x.dtype and not _mixes(x):
+        return p
+    if out is not None:
+        return out
+    return p if p.dtype is x.dtype and p.stride() == x.stride() else torch.empty_like(x)
+
+
+def from_room(room: Tensor, x: Tensor, out: Tensor | None) -> Tensor:
+    """The result that was written there, in ``out`` if it is given."""
+    if out is None:
+        return room.to(x.dtype)
+    return out if room is out else out.copy_(room)
 
 
 # --- softmax ------------------------------------------------------------------------------------------------
@@ -131,7 +143,7 @@ def softmax(x: Tensor, axis: int, where: Tensor | None, temperature: Number, log
         return _with_exact_peak(y, x, axis) if log else y
 
     def part(x: Tensor, where: Tensor | None) -> Tensor:
-        z = _canonical(x, form, None, where)
+        z = canonical(x, form, None, where)
         y = _with_exact_peak(torch.log_softmax(z, axis), z, axis) if log else torch.softmax(z, axis)
         return y if where is None else torch.where(where, y, -torch.inf if log else 0.0)
 
@@ -158,7 +170,7 @@ def _with_exact_peak(y: Tensor, x: Tensor, axis: int) -> Tensor:
     for block in row_blocks.blocks(x, axis, parts) or (None,):
         z, part = (x, y) if block is None else (block.of_scores(x), block.of_scores(y))
         top = z.argmax(axis, keepdim=True)
-        log_norm = _log_norm(*_without_top(torch.softmax(z, axis, dtype=dtype), top, axis))
+        log_norm = log_norm_of(*without_top(torch.softmax(z, axis, dtype=dtype), top, axis))
         part.scatter_(axis, top, -log_norm.to(y.dtype))
     return y
 
@@ -180,15 +192,28 @@ def logsumexp(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
     division, found = row_blocks.blocks(x, axis), []
     for block in division or (None,):
         some, mask = _part(block, x), None if where is None else _part(block, where)
-        z = _canonical(some, form, None, mask)
+        z = canonical(some, form, None, mask)
         top = (some if mask is None else z).argmax(axis, keepdim=True)
-        log_norm = _log_norm(*_without_top(torch.softmax(z, axis), top, axis))
-        found.append(_lse(z.gather(axis, top), log_norm).squeeze(axis))
+        log_norm = log_norm_of(*without_top(torch.softmax(z, axis), top, axis))
+        found.append(lse_of(z.gather(axis, top), log_norm).squeeze(axis))
     return row_blocks.joined(found, division)
 
 
 def _part(block: Block | None, x: Tensor) -> Tensor:
     return x if block is None else block.of_scores(x)
+
+
+def predict(x: Tensor, form: Form) -> tuple[Tensor, Tensor]:
+    """See `composed.predict`."""
+    axis = form.axis % x.ndim
+    division = row_blocks.blocks(x, axis)
+    labels, probabilities = [], []
+    for block in division or (None,):
+        z = canonical(_part(block, x), form)
+        top = z.argmax(axis, keepdim=True)
+        labels.append(torch.where(z.gather(axis, top).isnan(), -1, top).squeeze(axis))
+        probabilities.append(torch.softmax(z, axis).gather(axis, top).squeeze(axis))
+    return row_blocks.joined(labels, division), row_blocks.joined(probabilities, division)
 
 
 def logsumexp_backward(grad: Tensor, x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
@@ -197,12 +222,12 @@ def logsumexp_backward(grad: Tensor, x: Tensor, form: Form, where: Tensor | None
     factor = (grad.to(wide(x.dtype)) / form.temperature).unsqueeze(-1)
 
     def part(x: Tensor, where: Tensor | None, factor: Tensor, out: Tensor | None) -> Tensor:
-        p = torch.softmax(_canonical(x, form, None, where), axis)
+        p = torch.softmax(canonical(x, form, None, where), axis)
         if where is not None:
             p = torch.where(where, p, 0.0)
         if form.softcap is not None:
-            p.div_(_steepness(x, form, None))
-        return torch.mul(p, factor.movedim(-1, axis), out=_room(p, x, out))
+            p.div_(steepness(x, form, None))
+        return from_room(torch.mul(p, factor.movedim(-1, axis), out=room_for(p, x, out)), x, out)
 
     division = row_blocks.blocks(x, axis)
     if division is None:
@@ -212,254 +237,3 @@ def logsumexp_backward(grad: Tensor, x: Tensor, form: Form, where: Tensor | None
         mask = None if where is None else block.of_scores(where)
         part(block.of_scores(x), mask, block.of_rows(factor), block.of_scores(dx))
     return dx
-
-
-# --- losses -------------------------------------------------------------------------------------------------
-
-
-def cross_entropy(x: Tensor, target: Target, form: Form) -> tuple[Tensor, Kept]:
-    """See `losses.cross_entropy`; and what `gradient` needs of each row."""
-    division, total, parts = _divide(x, target, form)
-    found = [_losses_and_kept(r, form) for r in parts]
-    losses, *kept = (row_blocks.joined(list(each), division) for each in zip(*found, strict=True))
-    return _reduced(losses, total, form), Kept(*kept)
-
-
-def _losses_and_kept(r: _Part, form: Form) -> tuple[Tensor, Tensor, Tensor]:
-    z = _canonical(r.x, form)
-    top = r.x.argmax(r.axis, keepdim=True)
-    largest, others = _without_top(torch.softmax(z, r.axis), top, r.axis)
-    losses = _losses(r, z, z.gather(r.axis, top), _log_norm(largest, others), form)
-    return r.at_end(losses), r.at_end(top), r.at_end(others)
-
-
-def gradient(grad: Tensor, x: Tensor, target: Target, form: Form, kept: Kept | None = None) -> Tensor:
-    """See `losses.gradient`. ``kept``: from `cross_entropy`."""
-    division, total, parts = _divide(x, target, form)
-    factor = _factor(grad, total, x, form)
-    dx = None if division is None else torch.empty_like(x)
-    found = [_gradient_from(r, kept, factor, form, r.of_scores(dx)) for r in parts]
-    return found[0] if dx is None else dx
-
-
-def _gradient_from(r: _Part, kept: Kept | None, factor: Tensor, form: Form, out: Tensor | None) -> Tensor:
-    z = _canonical(r.x, form, r.inactive)
-    p = torch.softmax(z, r.axis)
-    if kept is None:
-        top = r.x.argmax(r.axis, keepdim=True)
-        largest, others = _without_top(p, top, r.axis)
-    else:
-        top, others = (r.of_rows(t) for t in kept)
-        largest = p.gather(r.axis, top)
-    lse = None
-    if differs(form.z_loss, 0.0):
-        lse = _lse(z.gather(r.axis, top), _log_norm(largest, others))
-    del z
-    return _gradient(r, p, _Statistics(top, largest, others, lse), factor, form, out)
-
-
-def cross_entropy_and_gradient(x: Tensor, target: Target, form: Form) -> tuple[Tensor, Tensor]:
-    """The loss, and the gradient of the loss; for "none", that of the sum of the losses."""
-    division, total, parts = _divide(x, target, form)
-    factor = _factor(x.new_ones((), dtype=wide(x.dtype)), total, x, form)
-    dx = None if division is None else torch.empty_like(x)
-    found = [_losses_and_gradient(r, factor, form, r.of_scores(dx)) for r in parts]
-    losses, slopes = zip(*found, strict=True)
-    return _reduced(row_blocks.joined(list(losses), division), total, form), slopes[0] if dx is None else dx
-
-
-def _losses_and_gradient(r: _Part, factor: Tensor, form: Form, out: Tensor | None) -> tuple[Tensor, Tensor]:
-    z = _canonical(r.x, form, r.inactive)
-    top = r.x.argmax(r.axis, keepdim=True)
-    p = torch.softmax(z, r.axis)
-    largest, others = _without_top(p, top, r.axis)
-    peak, log_norm = z.gather(r.axis, top), _log_norm(largest, others)
-    losses = _losses(r, z, peak, log_norm, form)
-    del z
-    lse = _lse(peak, log_norm) if differs(form.z_loss, 0.0) else None
-    statistics = _Statistics(top, largest, others, lse)
-    return r.at_end(losses), _gradient(r, p, statistics, factor, form, out)
-
-
-class _Part(NamedTuple):
-    """Some of the rows. The targets have the class axis where the scores have it."""
-
-    x: Tensor
-    e: Effective
-    inactive: Tensor | None  # rows whose loss and gradient are 0, whatever their scores
-    axis: int
-    block: Block | None
-
-    def at_end(self, t: Tensor) -> Tensor:
-        return t.movedim(self.axis, -1)
-
-    def of_rows(self, t: Tensor) -> Tensor:
-        """Its part of a tensor with numbers of rows, class axis last."""
-        return (t if self.block is None else self.block.of_rows(t)).movedim(-1, self.axis)
-
-    def of_scores(self, t: Tensor | None) -> Tensor | None:
-        return t if self.block is None or t is None else self.block.of_scores(t)
-
-    def of_each(self, classes: Tensor) -> Tensor:
-        """``each`` of the classes at these places of each row."""
-        each = self.e.each
-        assert each is not None
-        if each.shape[self.axis] == 1:
-            return each
-        return each.expand(self.x.shape).gather(self.axis, classes)
-
-
-class _Statistics(NamedTuple):
-    top: Tensor
-    largest: Tensor
-    others: Tensor
-    lse: Tensor | None  # with a z-loss
-
-
-def _divide(x: Tensor, target: Target, form: Form) -> tuple[list[Block] | None, Number, Iterator[_Part]]:
-    """The blocks of a call, the divisor of its mean, and the rows of each block."""
-    axis = form.axis % x.ndim
-    division = row_blocks.blocks(x, axis)
-    if division is None or not target.is_dense(x):
-        e = effective(x, target, form)
-        own = [None] if division is None else division
-        parts = (_part_of(x, e, form, axis, block) for block in own)
-        return division, e.total, parts
-    total = dense_total(x, target, form)
-
-    def of_dense() -> Iterator[_Part]:
-        for block in division:
-            some = block.of_scores(x)
-            own = effective(some, target.of_dense(x, block), form, total)
-            part = _part_of(some, own, form, axis, None)._replace(block=block)
-            del own
-            yield part
-            del part
-
-    return division, total, of_dense()
-
-
-def _part_of(x: Tensor, e: Effective, form: Form, axis: int, block: Block | None) -> _Part:
-    """The block's rows of ``x`` and ``e``."""
-    if block is not None:
-        x, e = block.of_scores(x), e.of_rows(block)
-    fields = e._asdict()
-    for name, t in fields.items():
-        if isinstance(t, Tensor) and t.ndim == x.ndim and name != "total":
-            fields[name] = t.movedim(-1, axis)
-    if e.each is not None and e.each.ndim == 1:
-        fields["each"] = e.each.view([-1 if i == axis else 1 for i in range(x.ndim)])
-    e = Effective(**fields)
-    return _Part(x, e, _inactive(e, form.z_loss), axis, block)
-
-
-def _inactive(e: Effective, z_loss: Number) -> Tensor | None:
-    """Rows that are ignored or have no weight: with finite scores the formulas would give 0 too."""
-    found = [] if e.ignored is None else [e.ignored]
-    if e.s is not None:
-        found.append(e.s == 0)
-    if e.all_zero is not None and not differs(z_loss, 0.0):
-        found.append(e.all_zero)
-    elif e.all_zero is not None and isinstance(z_loss, Tensor):
-        found.append(e.all_zero & (z_loss == 0))
-    if isinstance(e.total, Tensor):
-        found.append((e.total == 0).expand(e.mass.shape))
-    elif not e.total:
-        found.append(torch.ones_like(e.mass, dtype=torch.bool))
-    return functools.reduce(torch.logical_or, found) if found else None
-
-
-def _losses(r: _Part, z: Tensor, peak: Tensor, log_norm: Tensor, form: Form) -> Tensor:
-    """The loss of each row. ``z`` is overwritten, unless it is the scores themselves."""
-    e, axis = r.e, r.axis
-    losses = e.mass * log_norm
-    if e.place is not None and e.at is not None:
-        losses = losses + _gap(z.gather(axis, e.place) - peak, e.at).sum(axis, keepdim=True)
-    if e.each is not None:
-        difference = z - peak if z is r.x else z.sub_(peak)
-        if e.each.shape[axis] == 1:
-            losses = losses + _gap(difference.sum(axis, keepdim=True), e.each)
-        else:
-            weighted = difference.mul_(e.each).masked_fill_(e.each == 0, 0.0)
-            losses = losses - weighted.sum(axis, keepdim=True)
-    if differs(form.z_loss, 0.0):
-        losses = losses + form.z_loss * _lse(peak, log_norm) ** 2
-    losses = losses if e.s is None else e.s * losses
-    losses = losses if r.inactive is None else torch.where(r.inactive, 0.0, losses)
-    return losses if e.wrong is None else torch.where(e.wrong, nan, losses)
-
-
-def _gap(difference: Tensor, weight: Tensor) -> Tensor:
-    """-weight * difference, with 0 where the weight is 0."""
-    return torch.where(weight == 0, 0.0, -weight * difference)
-
-
-def _reduced(losses: Tensor, total: Number, form: Form) -> Tensor:
-    return losses.squeeze(-1) if form.reduction == "none" else scaled(losses.sum(), total)
-
-
-def _factor(grad: Tensor, total: Number, x: Tensor, form: Form) -> Tensor:
-    """The factor of each row's gradient, class axis last: grad and the scale of the reduction."""
-    factor = grad.to(wide(x.dtype)) if form.reduction == "none" else scaled(grad.to(wide(x.dtype)), total)
-    rows = rows_of(x, form.axis % x.ndim)
-    return factor.expand(rows).unsqueeze(-1)
-
-
-def _gradient(
-    r: _Part, p: Tensor, known: _Statistics, factor: Tensor, form: Form, out: Tensor | None
-) -> Tensor:
-    """h dz/dx (c p - t) of some rows, with h = grad s scale. ``p`` is overwritten.
-
-    At the argmax, where c p - t would cancel, it is (c - t) - c (1 - p) if p is above 1/2.
-    """
-    e, axis, top = r.e, r.axis, known.top
-    c = e.mass
-    if known.lse is not None:
-        lse = known.lse if r.inactive is None else torch.where(r.inactive, 0.0, known.lse)
-        c = c + 2 * form.z_loss * lse
-    h = _height(r, factor, form)
-    t = 0.0 if e.each is None else r.of_each(top)
-    if e.place is not None and e.at is not None:
-        t = t + torch.where(e.place == top, e.at, 0.0).sum(axis, keepdim=True)
-    at_top = torch.where(known.others < 0.5, (c - t) - c * known.others, c * known.largest - t)
-    entries = [(top, h * at_top)]
-    rate = h * c
-    if e.place is not None and e.at is not None and e.place.shape[axis] == 1:
-        at_place = rate * p.gather(axis, e.place) - h * e.at
-        at_place = at_place if e.each is None else at_place - h * r.of_each(e.place)
-        entries.insert(0, (e.place, at_place))  # the argmax last: it may be the same class
-    elif e.place is not None and e.at is not None:  # classes may be listed more than once
-        p.mul_(rate).scatter_add_(axis, e.place, -h * e.at)
-        rate = torch.ones_like(rate)
-    room = _room(p, r.x, out) if form.softcap is None else p
-    if e.each is None:
-        torch.mul(p, rate, out=room)
-    elif e.each.shape[axis] == 1:
-        torch.addcmul(-h * e.each, p, rate, out=room)
-    else:
-        torch.addcmul(p.mul_(rate), e.each, -h, out=room)
-    for place, values in entries:
-        room.scatter_(axis, place, values.to(room.dtype))
-    if form.softcap is None:
-        return room
-    return torch.div(p, _steepness(r.x, form, r.inactive), out=_room(p, r.x, out))
-
-
-def _height(r: _Part, factor: Tensor, form: Form) -> Tensor:
-    """grad s scale / temperature of each row: 0 if it is inactive, NaN if its target is wrong."""
-    e = r.e
-    h = r.of_rows(factor)
-    h = h if e.s is None else h * e.s
-    h = h / form.temperature if differs(form.temperature, 1.0) else h
-    h = h if r.inactive is None else torch.where(r.inactive, 0.0, h)
-    if e.wrong is None:
-        return h
-    wrong = e.wrong & (e.total != 0) if isinstance(e.total, Tensor) else e.wrong
-    return torch.where(wrong, nan, h)
-
-
-def _room(p: Tensor, x: Tensor, out: Tensor | None) -> Tensor:
-    """Memory for a result of the dtype and layout of ``x``: ``p`` itself, if it fits."""
-    if out is not None:
-        return out
-    return p if p.dtype is x.dtype and p.stride() == x.stride() else torch.empty_like(x)
