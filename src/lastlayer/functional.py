@@ -266,6 +266,7 @@ def cross_entropy(
     z_loss: float | Any = 0.0,
     reduction: str = "mean",
     denominator: float | Any | None = None,
+    validate: bool = False,
 ) -> Array:
     """Cross-entropy loss of a classifier: the negative log-probability of the targets, in nats.
 
@@ -312,6 +313,10 @@ def cross_entropy(
         targets by ``sum_i s_i``. If that sum of weights is 0, the mean is 0.
     denominator : float, optional
         For "mean": a number to divide the sum by instead, such as the token count of a larger batch.
+    validate : bool
+        For tensors whose numbers are otherwise not read (on a GPU): read targets, weights and options, and
+        raise the error that the CPU raises. This waits for the GPU. Without it, rows with a wrong target give
+        NaN. No effect on arrays and on tensors in CPU memory, which are always checked.
 
     Returns
     -------
@@ -356,6 +361,8 @@ def cross_entropy(
         denominator, 0,
     )  # fmt: skip
     if type(logits) is not _ndarray and (tensors := tensor_functions(logits)):
+        if validate:
+            tensors.validate(logits, given, said)
         return tensors.loss(logits, given, said)
     scores = problem.scores("cross_entropy", logits, axis, None, temperature, softcap)
     chosen = backend(scores)
@@ -388,6 +395,7 @@ def cross_entropy_grad(
     z_loss: float | Any = 0.0,
     reduction: str = "mean",
     denominator: float | Any | None = None,
+    validate: bool = False,
 ) -> tuple[Array, Array]:
     """Loss of a classifier and its gradient with respect to the logits, computed together.
 
@@ -401,7 +409,7 @@ def cross_entropy_grad(
     Parameters
     ----------
     logits, targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, temperature, softcap, \
-z_loss, reduction, denominator
+z_loss, reduction, denominator, validate
         As in `cross_entropy`.
 
     Returns
@@ -438,6 +446,8 @@ z_loss, reduction, denominator
         denominator, 0,
     )  # fmt: skip
     if type(logits) is not _ndarray and (tensors := tensor_functions(logits)):
+        if validate:
+            tensors.validate(logits, given, said)
         found: tuple[Array, Array] = tensors.loss_and_gradient(logits, given, Options(*said))
         return found
     scores = problem.scores("cross_entropy_grad", logits, axis, None, temperature, softcap)
@@ -468,6 +478,7 @@ def nll_loss(
     label_smoothing: float | Any = 0.0,
     reduction: str = "mean",
     denominator: float | Any | None = None,
+    validate: bool = False,
 ) -> Array:
     """Loss from log-probabilities, such as those that `log_softmax` returns.
 
@@ -479,7 +490,8 @@ def nll_loss(
     ----------
     log_probs : array, (..., V), or with the V classes on another ``axis``
         Logarithms of probabilities, in nats. It is not checked that they are normalised (use `check`).
-    targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction, denominator
+    targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction, denominator, \
+validate
         As in `cross_entropy`.
 
     Returns
@@ -509,6 +521,8 @@ def nll_loss(
     given = targets, class_weight, sample_weight
     said = "nll_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator, 0
     if type(log_probs) is not _ndarray and (tensors := tensor_functions(log_probs)):
+        if validate:
+            tensors.validate(log_probs, given, said)
         return tensors.loss(log_probs, given, said)
     scores = problem.scores("nll_loss", log_probs, axis)
     chosen = backend(scores)
@@ -538,6 +552,7 @@ def log_loss(
     label_smoothing: float | Any = 0.0,
     reduction: str = "mean",
     denominator: float | Any | None = None,
+    validate: bool = False,
 ) -> Array:
     """Loss from probabilities: the negative logarithm of the probability of each row's target.
 
@@ -550,7 +565,8 @@ def log_loss(
     probs : array, (..., V), or with the V classes on another ``axis``
         Probabilities. It is not checked that rows sum to one (use `check`), and nothing is clipped.
         Classes whose target is 0 are not read: they may hold 0 or NaN.
-    targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction, denominator
+    targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, reduction, denominator, \
+validate
         As in `cross_entropy`. Unlike scikit-learn's function of this name, the scores come first.
 
     Returns
@@ -580,6 +596,8 @@ def log_loss(
     given = targets, class_weight, sample_weight
     said = "log_loss", axis, ignore_index, label_smoothing, 1.0, None, 0.0, reduction, denominator, 0
     if type(probs) is not _ndarray and (tensors := tensor_functions(probs)):
+        if validate:
+            tensors.validate(probs, given, said)
         return tensors.loss(probs, given, said)
     scores = problem.scores("log_loss", probs, axis)
     chosen = backend(scores)
@@ -607,6 +625,7 @@ def row_stats(
     softcap: float | Any | None = None,
     class_offset: int | None = None,
     target_logits: Any = None,
+    validate: bool = False,
 ) -> RowStats:
     """Statistics of each row: loss, entropy, argmax, rank and more, from one pass over the logits.
 
@@ -623,6 +642,8 @@ def row_stats(
     target_logits : array, the shape of ``logits`` without the class axis, optional
         With ``class_offset`` and class indices: the raw logit of each row's target, from whichever shard
         holds it. Only ``rank`` needs it.
+    validate : bool
+        As in `cross_entropy`.
 
     Returns
     -------
@@ -667,6 +688,8 @@ def row_stats(
     given = targets, class_weight, sample_weight
     said = "row_stats", axis, ignore_index, label_smoothing, temperature, softcap, 0.0, "none", None, 0
     if type(logits) is not _ndarray and (tensors := tensor_functions(logits)):
+        if validate:
+            tensors.validate(logits, given, said, shard)
         found: RowStats = tensors.row_stats(logits, given, Options(*said), shard)
         return found
     scores = problem.scores("row_stats", logits, axis, None, temperature, softcap)

@@ -83,6 +83,7 @@ def linear_cross_entropy(
     reduction: str = "mean",
     denominator: float | Any | None = None,
     return_stats: bool = False,
+    validate: bool = False,
 ) -> Array:
     """Loss of a linear classifier from its features and weights, without materializing the logits.
 
@@ -113,6 +114,8 @@ denominator
         As in `cross_entropy`.
     return_stats : bool
         Whether to return the rows' statistics as well.
+    validate : bool
+        As in `cross_entropy`.
 
     Returns
     -------
@@ -158,6 +161,8 @@ denominator
         denominator, shift,
     )  # fmt: skip
     if type(x) is not _ndarray and (tensors := dispatch.heads_of_tensors(x, weight)):
+        if validate:
+            tensors.validate((x, weight, bias, max_memory), given, options)
         return tensors.loss((x, weight, bias, max_memory), given, options, return_stats)
     head = problem.head("linear_cross_entropy", x, weight, bias, max_memory)
     return _heads().loss(head, given, options, return_stats)
@@ -205,6 +210,7 @@ def linear_cross_entropy_grad(
     reduction: str = "mean",
     denominator: float | Any | None = None,
     return_stats: bool = False,
+    validate: bool = False,
 ) -> Any:
     """Loss of a linear classifier and its gradients, without materializing the logits.
 
@@ -215,7 +221,7 @@ def linear_cross_entropy_grad(
     Parameters
     ----------
     x, weight, targets, bias, max_memory, shift, class_weight, sample_weight, ignore_index, label_smoothing, \
-temperature, softcap, z_loss, reduction, denominator, return_stats
+temperature, softcap, z_loss, reduction, denominator, return_stats, validate
         As in `linear_cross_entropy`.
 
     Returns
@@ -257,6 +263,8 @@ temperature, softcap, z_loss, reduction, denominator, return_stats
         reduction, denominator, shift,
     )  # fmt: skip
     if type(x) is not _ndarray and (tensors := dispatch.heads_of_tensors(x, weight)):
+        if validate:
+            tensors.validate((x, weight, bias, max_memory), given, options)
         return tensors.loss_and_gradients((x, weight, bias, max_memory), given, options, return_stats)
     head = problem.head("linear_cross_entropy_grad", x, weight, bias, max_memory)
     return _heads().gradients(head, given, options, return_stats)
@@ -285,6 +293,7 @@ def linear_row_stats(
     temperature: float | Any = 1.0,
     softcap: float | Any | None = None,
     class_offset: int | None = None,
+    validate: bool = False,
 ) -> RowStats:
     """`row_stats` of the logits ``x @ weight.T + bias``, without materializing them.
 
@@ -297,6 +306,8 @@ temperature, softcap
         For a shard of the classes, whose rows of ``weight`` and ``bias`` are passed: the index of its first
         class among all classes (see `row_stats`). Statistics of shards have no ``rank``; ``correct`` then
         compares ``argmax`` with the target.
+    validate : bool
+        As in `cross_entropy`.
 
     Returns
     -------
@@ -337,6 +348,8 @@ temperature, softcap
     )
     stats: RowStats
     if type(x) is not _ndarray and (tensors := dispatch.heads_of_tensors(x, weight)):
+        if validate:
+            tensors.validate((x, weight, bias, max_memory), given, options, class_offset)
         stats = tensors.row_stats((x, weight, bias, max_memory), given, options, class_offset)
         return stats
     head = problem.head("linear_row_stats", x, weight, bias, max_memory)

@@ -131,6 +131,7 @@ class TargetOptions(TypedDict, total=False):
     sample_weight: AnyArray | None
     ignore_index: int | None
     label_smoothing: SupportsFloat
+    validate: bool
 
 
 class LogitOptions(TypedDict, total=False):

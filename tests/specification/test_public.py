@@ -16,40 +16,42 @@ FUNCTIONS = {
     "logsumexp": "(x, axis=-1, *, where=None, keepdims=False)",
     "cross_entropy": (
         "(logits, targets, *, axis=-1, class_weight=None, sample_weight=None, ignore_index=-100, "
-        "label_smoothing=0.0, temperature=1.0, softcap=None, z_loss=0.0, reduction='mean', denominator=None)"
+        "label_smoothing=0.0, temperature=1.0, softcap=None, z_loss=0.0, reduction='mean', denominator=None, "
+        "validate=False)"
     ),
     "cross_entropy_grad": (
         "(logits, targets, *, axis=-1, class_weight=None, sample_weight=None, ignore_index=-100, "
-        "label_smoothing=0.0, temperature=1.0, softcap=None, z_loss=0.0, reduction='mean', denominator=None)"
+        "label_smoothing=0.0, temperature=1.0, softcap=None, z_loss=0.0, reduction='mean', denominator=None, "
+        "validate=False)"
     ),
     "linear_cross_entropy": (
         "(x, weight, targets, *, bias=None, max_memory=None, shift=0, class_weight=None, "
         "sample_weight=None, ignore_index=-100, label_smoothing=0.0, temperature=1.0, softcap=None, "
-        "z_loss=0.0, reduction='mean', denominator=None, return_stats=False)"
+        "z_loss=0.0, reduction='mean', denominator=None, return_stats=False, validate=False)"
     ),
     "linear_cross_entropy_grad": (
         "(x, weight, targets, *, bias=None, max_memory=None, shift=0, class_weight=None, "
         "sample_weight=None, ignore_index=-100, label_smoothing=0.0, temperature=1.0, softcap=None, "
-        "z_loss=0.0, reduction='mean', denominator=None, return_stats=False)"
+        "z_loss=0.0, reduction='mean', denominator=None, return_stats=False, validate=False)"
     ),
     "linear_row_stats": (
         "(x, weight, targets=None, *, bias=None, max_memory=None, shift=0, class_weight=None, "
         "sample_weight=None, ignore_index=-100, label_smoothing=0.0, temperature=1.0, softcap=None, "
-        "class_offset=None)"
+        "class_offset=None, validate=False)"
     ),
     "linear_top_k": "(x, weight, k, *, bias=None, max_memory=None, temperature=1.0, softcap=None)",
     "nll_loss": (
         "(log_probs, targets, *, axis=-1, class_weight=None, sample_weight=None, ignore_index=-100, "
-        "label_smoothing=0.0, reduction='mean', denominator=None)"
+        "label_smoothing=0.0, reduction='mean', denominator=None, validate=False)"
     ),
     "log_loss": (
         "(probs, targets, *, axis=-1, class_weight=None, sample_weight=None, ignore_index=-100, "
-        "label_smoothing=0.0, reduction='mean', denominator=None)"
+        "label_smoothing=0.0, reduction='mean', denominator=None, validate=False)"
     ),
     "row_stats": (
         "(logits, targets=None, *, axis=-1, class_weight=None, sample_weight=None, ignore_index=-100, "
         "label_smoothing=0.0, temperature=1.0, softcap=None, "
-        "class_offset=None, target_logits=None)"
+        "class_offset=None, target_logits=None, validate=False)"
     ),
     "predict": "(logits, *, axis=-1, temperature=1.0, softcap=None)",
     "top_k": "(logits, k, *, axis=-1, temperature=1.0)",

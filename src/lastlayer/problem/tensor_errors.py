@@ -13,6 +13,7 @@ from lastlayer.errors import BackendError, DtypeError, OptionError, TensorClassE
 from .wording import name_of, of_shape
 
 __all__ = [
+    "cannot_validate",
     "freed_memory",
     "lacks_operation",
     "no_float",
@@ -115,6 +116,11 @@ def freed_memory(x: Any, size: Any, needed: Any) -> NoReturn:
     """Refuse a tensor whose storage was shrunk, so that its memory is gone."""
     tensor, remedy = f"a tensor {of_shape(x)}", "its memory was freed by untyped_storage().resize_"
     raise BackendError("", tensor, f"a storage of {size} bytes", f"at least {needed}", remedy, verb="has")
+
+
+def cannot_validate(function: str, kind: str) -> NoReturn:
+    """Refuse ``validate=True`` for tensors whose numbers cannot be read."""
+    raise OptionError(function, "validate", "True", f"False for {kind}: its numbers cannot be read")
 
 
 def no_number(function: str, name: str) -> NoReturn:

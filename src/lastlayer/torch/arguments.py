@@ -121,7 +121,14 @@ def by_torch(name: str, error: LastlayerError, x: Any, target: Any, options: dic
     return found
 
 
-_OWN = {"sample_weight": None, "denominator": None, "temperature": 1.0, "softcap": None, "z_loss": 0.0}
+_OWN = {
+    "sample_weight": None,
+    "denominator": None,
+    "temperature": 1.0,
+    "softcap": None,
+    "z_loss": 0.0,
+    "validate": False,
+}
 
 
 def is_given(value: Any, default: Any) -> bool:

@@ -207,6 +207,7 @@ def cross_entropy(
     softcap: float | Tensor | None = None,
     z_loss: float | Tensor = 0.0,
     denominator: float | Tensor | None = None,
+    validate: bool = False,
 ) -> Tensor:
     """``torch.nn.functional.cross_entropy``: the negative log-probability of the targets, in nats.
 
@@ -245,6 +246,9 @@ def cross_entropy(
         Not negative; the weight of ``lse^2`` in the loss.
     denominator : float, optional
         For "mean": a number to divide the sum by instead, such as the token count of a larger batch.
+    validate : bool
+        On a GPU: read targets, weights and options, and raise the error that the CPU raises; see
+        `lastlayer.cross_entropy`.
 
     Returns
     -------
@@ -291,6 +295,7 @@ def cross_entropy(
             z_loss=z_loss,
             reduction=reduction,
             denominator=denominator,
+            validate=validate,
         )
     except LastlayerError as error:
         loss = as_torch_takes_it(
@@ -308,6 +313,7 @@ def cross_entropy(
             z_loss=z_loss,
             reduction=reduction,
             denominator=denominator,
+            validate=validate,
         )
     return loss if input.dtype in FULL else loss.to(dtype_of_loss(input))
 
@@ -324,6 +330,7 @@ def nll_loss(
     sample_weight: Tensor | None = None,
     label_smoothing: float | Tensor = 0.0,
     denominator: float | Tensor | None = None,
+    validate: bool = False,
 ) -> Tensor:
     """``torch.nn.functional.nll_loss``: the loss from log-probabilities, such as `log_softmax` returns.
 
@@ -339,7 +346,7 @@ def nll_loss(
         Log-probabilities, in nats. It is not checked that they are normalised.
     target, weight, size_average, ignore_index, reduce, reduction
         As in `cross_entropy`.
-    sample_weight, label_smoothing, denominator
+    sample_weight, label_smoothing, denominator, validate
         As in `cross_entropy`. Not in PyTorch.
 
     Returns
@@ -378,6 +385,7 @@ def nll_loss(
             label_smoothing=label_smoothing,
             reduction=reduction,
             denominator=denominator,
+            validate=validate,
         )
     except LastlayerError as error:
         loss = as_torch_takes_it(
@@ -392,6 +400,7 @@ def nll_loss(
             label_smoothing=label_smoothing,
             reduction=reduction,
             denominator=denominator,
+            validate=validate,
         )
     return loss if input.dtype in FULL else loss.to(dtype_of_loss(input))
 

@@ -51,6 +51,7 @@ def linear_cross_entropy(
     z_loss: float | Tensor = 0.0,
     denominator: float | Tensor | None = None,
     max_memory: float | None = None,
+    validate: bool = False,
 ) -> Tensor:
     """``torch.nn.functional.linear_cross_entropy``: the loss of a linear layer's logits, without the logits.
 
@@ -85,7 +86,7 @@ def linear_cross_entropy(
         always accumulated in float32 or wider, and a second backward pass is always possible.
     sample_weight : Tensor that broadcasts to the shape of class indices, optional
         Finite, not negative. This and all following options are not in PyTorch.
-    temperature, softcap, z_loss, denominator
+    temperature, softcap, z_loss, denominator, validate
         As in `cross_entropy`.
     max_memory : number of bytes, optional
         Memory that the call may use besides its arguments and results: see `lastlayer.linear_cross_entropy`.
@@ -145,6 +146,7 @@ def linear_cross_entropy(
         "z_loss": z_loss,
         "reduction": reduction,
         "denominator": denominator,
+        "validate": validate,
     }
     value: Tensor
     try:
@@ -204,9 +206,11 @@ def _of_several(heads: _Heads, like: Tensor, target: Any, options: dict[str, Any
     """The loss of several heads on the same features."""
     o = Options(_NAME, 1, *(options[name] for name in _NAMED))
     given = target, options["class_weight"], options["sample_weight"]
+    if options["validate"]:
+        entry.validate(like, given, o)
     _, t, o = entry.arguments_of(like, given, o)
     total = _denominator(like, t, o)
-    own = options | {name: getattr(o, name) for name in _NAMED}
+    own = options | {name: getattr(o, name) for name in _NAMED} | {"validate": False}
     if isinstance(total, Tensor):
         own |= {"reduction": "sum", "denominator": None}
     else:

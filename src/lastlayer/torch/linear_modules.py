@@ -124,10 +124,12 @@ class LinearCrossEntropyLoss(_Base):
         *,
         sample_weight: Tensor | None = None,
         denominator: float | Tensor | None = None,
+        validate: bool = False,
     ) -> Tensor:
-        """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
+        """The loss in nats; the keyword arguments are those of this batch."""
         if type(input) is not Tensor:
-            node = leaf(self, input, target, sample_weight=sample_weight, denominator=denominator)
+            given = {"sample_weight": sample_weight, "denominator": denominator}
+            node = leaf(self, input, target, **given, validate=None if validate is False else validate)
             if node is not None:
                 return node  # type: ignore[no-any-return]
         weight: Tensor = self.linear.weight
@@ -150,6 +152,7 @@ class LinearCrossEntropyLoss(_Base):
             softcap=self.softcap,
             z_loss=self.z_loss,
             denominator=denominator,
+            validate=validate,
             max_memory=self.max_memory,
         )
 

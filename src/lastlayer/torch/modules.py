@@ -142,10 +142,12 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         *,
         sample_weight: Tensor | None = None,
         denominator: float | Tensor | None = None,
+        validate: bool = False,
     ) -> Tensor:
-        """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
+        """The loss in nats; the keyword arguments are those of this batch."""
         if type(input) is not Tensor:
-            node = leaf(self, input, target, sample_weight=sample_weight, denominator=denominator)
+            given = {"sample_weight": sample_weight, "denominator": denominator}
+            node = leaf(self, input, target, **given, validate=None if validate is False else validate)
             if node is not None:
                 return node  # type: ignore[no-any-return]
         return functional.cross_entropy(
@@ -160,6 +162,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
             softcap=self.softcap,
             z_loss=self.z_loss,
             denominator=denominator,
+            validate=validate,
         )
 
     def extra_repr(self) -> str:
@@ -219,10 +222,12 @@ class NLLLoss(torch.nn.NLLLoss):
         *,
         sample_weight: Tensor | None = None,
         denominator: float | Tensor | None = None,
+        validate: bool = False,
     ) -> Tensor:
-        """The loss in nats; ``sample_weight`` and ``denominator`` are those of this batch."""
+        """The loss in nats; the keyword arguments are those of this batch."""
         if type(input) is not Tensor:
-            node = leaf(self, input, target, sample_weight=sample_weight, denominator=denominator)
+            given = {"sample_weight": sample_weight, "denominator": denominator}
+            node = leaf(self, input, target, **given, validate=None if validate is False else validate)
             if node is not None:
                 return node  # type: ignore[no-any-return]
         return functional.nll_loss(
@@ -234,6 +239,7 @@ class NLLLoss(torch.nn.NLLLoss):
             sample_weight=sample_weight,
             label_smoothing=self.label_smoothing,
             denominator=denominator,
+            validate=validate,
         )
 
     def extra_repr(self) -> str:

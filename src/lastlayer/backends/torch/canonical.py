@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer import problem, resolving
+from lastlayer import problem, resolving, selection
+from lastlayer.backends import reference
 from lastlayer.backends.core import native
 from lastlayer.options import Options, shares
 
@@ -22,7 +23,7 @@ from .composed import Form
 from .targets import Target
 from .tensors import in_memory, memory, shape_of
 
-__all__ = ["form_of", "resolve", "scores_form", "scores_in_memory", "scores_of", "shard_of"]
+__all__ = ["form_of", "resolve", "scores_form", "scores_in_memory", "scores_of", "shard_of", "validate"]
 
 _UNKNOWN_TOTALS = -1, 1.0  # stands for `target_totals` where the targets cannot be read
 
@@ -32,6 +33,30 @@ def resolve(x: Tensor, target: Target, o: Options) -> problem.Problem:
     _, w, s, *_ = target
     given = _given(target, memory), _weights(w), _weights(s)
     return resolving.resolve(scores_in_memory(x, o), native, given, o)
+
+
+def validate(x: Tensor, target: Target | None, o: Options, first: int | None = None) -> None:
+    """Raise the error of the same call in CPU memory, to which targets and weights are copied.
+
+    Of the scores and of dense floats only shape and dtype are checked, as in CPU memory. ``first``: the first
+    class of a shard.
+    """
+    scores = scores_of(x, o)
+    if target is None:
+        return
+
+    def look(t: Tensor) -> Any:
+        return shape_of(t) if t.shape == x.shape and t.is_floating_point() else memory(t.detach().cpu())
+
+    def weights(t: Tensor | None) -> Any:
+        return None if t is None else _weights(t.detach().cpu())
+
+    totals = native if "native" not in selection.missing else reference
+    y, w, s = _given(target, look), weights(target.class_weight), weights(target.sample_weight)
+    if first is not None:
+        _, y, s, ignore_index = problem.shard(scores, first, y, s, o.ignore_index, o.label_smoothing)
+        o = o._replace(ignore_index=ignore_index)
+    resolving.resolve(scores, totals, (y, w, s), o)
 
 
 def _given(target: Target, look: Callable[[Tensor], Any]) -> Any:

@@ -17,8 +17,16 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lastlayer import problem
-from lastlayer.options import AXIS, IGNORE_INDEX, REDUCTION, Given, Options, OptionValues, has_defaults
+from lastlayer import problem, selection
+from lastlayer.options import (
+    AXIS,
+    IGNORE_INDEX,
+    REDUCTION,
+    Given,
+    Options,
+    OptionValues,
+    has_defaults,
+)
 from lastlayer.problem import tensor_errors
 from lastlayer.row_statistics import RowStats
 
@@ -45,6 +53,7 @@ from .tensors import (
     memory,
     shape_of,
     tracks,
+    why_unreadable,
 )
 
 __all__ = [
@@ -53,10 +62,13 @@ __all__ = [
     "logsumexp",
     "loss",
     "loss_and_gradient",
+    "outside_graphs",
     "predict",
     "row_stats",
     "softmax",
     "top_k",
+    "validate",
+    "validate_arguments",
 ]
 
 _HALVES = (torch.float16, torch.bfloat16)
@@ -271,6 +283,56 @@ def loss_and_gradient_of(x: Tensor, target: Target, o: Options) -> tuple[Tensor,
             return value, ops.loss_backward(ones, x, *target, *o[:-1])
         return value, call(LossBackward, ones, x, *target, o)
     return value, kernels.composed_gradient(ones, x, target, o)
+
+
+def validate(x: Tensor, given: Given, values: OptionValues, shard: Any = None) -> None:
+    """Read targets, weights and options, and raise the error of the same call in CPU memory.
+
+    It synchronizes. No effect where the call itself checks; an error where nothing can be read.
+    """
+    if type(x) in DEFERRED:
+        return
+    if not torch.compiler.is_compiling():
+        _validate(x, given, Options(*values), shard)
+    elif not (x.is_cpu and selection.native_tensors):  # else the operation checks when it runs
+        _validate_outside(x, given, Options(*values), shard)
+
+
+def _validate(was: Tensor, given: Given, o: Options, shard: Any) -> None:
+    x, target, checked = floating_scores(o.function, was), None, o
+    if given[0] is not None:
+        x, target, checked = arguments_of(was, given, o)
+    first = None
+    if shard is not None:
+        index = target is not None and not target.is_top_k and not target.is_dense(x)
+        offset, target_logits = shard
+        first = problem.class_offset(o.function, offset, target_logits, index)
+    if target is not None and not was.is_floating_point() and target.is_dense(x):
+        _require_numbers(o.function, was, target.y)
+        problem.not_exchanged(o.function, memory(was.cpu()), o.axis, memory(target.y.detach().cpu()))
+    validate_arguments(x, target, number_options.as_passed(checked, o), first)
+
+
+# As by torch.compiler.disable, which would import the compiler here.
+outside_graphs: Any = torch._disable_dynamo  # type: ignore[attr-defined]
+_validate_outside = outside_graphs(_validate)
+
+
+def validate_arguments(x: Tensor, target: Target | None, o: Options, first: int | None = None) -> None:
+    """`validate` of tensors; of ``x`` only the shape, dtype and device are read."""
+    if number_options.are_read(o) and on_core(x):
+        return
+    numbers = number_options.tensors(o)
+    _require_numbers(o.function, x, *(target or ()), *numbers.values())
+    read: dict[str, Any] = {name: t.detach().item() for name, t in numbers.items()}
+    canonical.validate(x, target, o._replace(**read), first)
+
+
+def _require_numbers(function: str, *tensors: Tensor | None) -> None:
+    """Raise unless the numbers of all tensors can be read, by synchronizing."""
+    for t in tensors:
+        if t is not None and (kind := why_unreadable(t)) is not None:
+            tensor_errors.cannot_validate(function, kind)
 
 
 def row_stats(x: Tensor, given: Given, o: Options, shard: Any = None) -> RowStats:

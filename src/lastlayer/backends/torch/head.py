@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from lastlayer import problem
+from lastlayer import problem, selection
 from lastlayer.linear import run
 from lastlayer.linear import top_k as linear_top_k
 from lastlayer.options import Given, Options, has_defaults
@@ -28,7 +28,7 @@ from . import head_ops as _ops  # noqa: F401 - registers the operations that a c
 from .head_call import Call, HeadArrays, call_of, is_narrow
 from .tensors import from_memory, in_memory, is_kept_elsewhere, tracks
 
-__all__ = ["loss", "loss_and_gradients", "row_stats", "top_k"]
+__all__ = ["loss", "loss_and_gradients", "row_stats", "top_k", "validate"]
 
 
 class _Loss(Function):
@@ -107,6 +107,25 @@ def loss(arrays: HeadArrays, given: Given, options: Options, with_stats: bool = 
     if not with_stats:
         return value
     return value, head_autograd.constant_stats(call, stats[0]) if stats else _composed_stats(call, True)
+
+
+def validate(arrays: HeadArrays, given: Given, options: Options, class_offset: Any = None) -> None:
+    """See `entry.validate`."""
+    x, weight, *_ = arrays
+    if not torch.compiler.is_compiling():
+        _validate(arrays, given, options, class_offset)
+    elif not (x.is_cpu and weight.is_cpu and selection.native_tensors):
+        _validate_outside(arrays, given, options, class_offset)
+
+
+def _validate(arrays: HeadArrays, given: Given, options: Options, class_offset: Any) -> None:
+    call = call_of(arrays, given, options)
+    first = None if class_offset is None else problem.class_offset(options.function, class_offset)
+    o = number_options.as_passed(call.options, options)
+    entry.validate_arguments(call.like_logits, call.target, o, first)
+
+
+_validate_outside = entry.outside_graphs(_validate)
 
 
 def _value(call: Call, stats: list[RowStats] | None) -> Tensor:

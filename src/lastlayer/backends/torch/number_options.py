@@ -22,7 +22,18 @@ from lastlayer.problem import tensor_errors
 
 from .tensors import in_memory, is_watched, wide
 
-__all__ = ["Number", "are_read", "as_floats", "differs", "integer", "over", "read", "stand_ins"]
+__all__ = [
+    "Number",
+    "are_read",
+    "as_floats",
+    "as_passed",
+    "differs",
+    "integer",
+    "over",
+    "read",
+    "stand_ins",
+    "tensors",
+]
 
 Number: TypeAlias = float | Tensor
 
@@ -33,9 +44,19 @@ def read(o: Options, x: Tensor) -> Options:
         o = _as_tensors(o)
     if are_read(o):
         return o
+    found: dict[str, Any] = {name: _number(o, name, value, x) for name, value in tensors(o).items()}
+    return o._replace(**found)
+
+
+def tensors(o: Options) -> dict[str, Tensor]:
+    """The number options that are tensors."""
     given = {name: getattr(o, name) for name in NUMBERS}
-    tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
-    found: dict[str, Any] = {name: _number(o, name, value, x) for name, value in tensors.items()}
+    return {name: value for name, value in given.items() if isinstance(value, Tensor)}
+
+
+def as_passed(o: Options, given: Options) -> Options:
+    """``o`` with the number options of ``given``, which were not read."""
+    found: dict[str, Any] = {name: getattr(given, name) for name in NUMBERS}
     return o._replace(**found)
 
 
