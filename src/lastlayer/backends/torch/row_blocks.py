@@ -40,7 +40,7 @@ def blocks(x: Tensor, class_axis: int, least: int = 1) -> list[Block] | None:
     """
     parts = max(least, -(-x.numel() // SCORES))
     lengths = {i: n for i, n in enumerate(x.shape) if i != class_axis % x.ndim}
-    if parts <= 1 or max(lengths.values(), default=1) == 1:
+    if parts <= 1 or max(lengths.values(), default=1) <= 1:
         return None
     axis = next((i for i, n in lengths.items() if n >= parts), max(lengths, key=lambda i: lengths[i]))
     step = -(-lengths[axis] // parts)
