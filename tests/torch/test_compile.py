@@ -220,3 +220,23 @@ def test_transforms_inside_of_a_compiled_graph():
     found = torch.compile(several, backend="eager", fullgraph=True)(x)
     for a, b in zip(found, several(x), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_results_have_the_strides_that_graphs_expect(way):
+    """As `torch.empty_like`: the inductor checks that."""
+    from lastlayer.options import Options
+
+    y = torch.zeros(2, 4, 3, dtype=torch.int64)
+    arguments = y, None, None, None, None, *Options("cross_entropy", axis=1)[:-1]
+    whole = seeded(2, 10, 4, 3)
+    last = whole[:, :5].to(memory_format=torch.channels_last)
+    for x in (whole[:, :5].contiguous(), whole[:, ::2], last, last.mT.contiguous().mT):
+        grad = torch.ones(x.shape).transpose(1, 3).contiguous().transpose(1, 3)
+        found = [
+            OPS.softmax(x, None, 1, 1.0, False),
+            OPS.softmax_backward(grad, x, None, 1, 1.0, False),
+            OPS.logsumexp_backward(torch.ones(2, 4, 3), x, None, 1),
+            OPS.loss_backward(torch.ones(()), x, *arguments),
+            OPS.loss_and_gradient(x, *arguments)[1],
+        ]
+        assert {y.stride() for y in found} == {torch.empty_like(x).stride()}
