@@ -232,7 +232,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--quick", action="store_true", help="tiny shapes, three repetitions: does it work?")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, once: does it work?")
     parser.add_argument("--only", nargs="+", choices=FUNCTIONS)
     parser.add_argument("--shapes", nargs="+", help="shapes or columns")
     parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES))
@@ -251,7 +251,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA device; --device cpu --quick is a dry run")
     if options.quick:
-        options.repetitions = 3
+        options.repetitions = 1
     if options.device == "cpu":
         options.compile = False
     return options

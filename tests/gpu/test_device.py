@@ -1,7 +1,5 @@
 """What is particular to CUDA: no waiting, streams, graphs, devices, targets that cannot be read."""
 
-import inspect
-
 import pytest
 import torch
 from gpu_data import BACKWARD, DEVICE, FORWARD, Data, assert_close, flat, needs_cuda
@@ -137,9 +135,6 @@ def test_a_target_out_of_range_makes_its_row_nan(bad, data):
 
 
 @needs_cuda
-@pytest.mark.skipif(
-    "validate" not in inspect.signature(ll.cross_entropy).parameters, reason="no such option yet"
-)
 def test_validation_finds_the_row(data):
     y = data.y.clone()
     y[5] = 37
