@@ -6,12 +6,14 @@ The only entrance to this package. Every function computes what the function of 
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from lastlayer.backends.torch.form import Form
 from lastlayer.backends.torch.targets import Target
 
-from . import fast, general, runtime
+from . import fast, general, images, runtime
 
 __all__ = [
     "cross_entropy",
@@ -41,6 +43,8 @@ def softmax(
     """Softmax or log-softmax; ``out`` may be ``x``."""
     if where is None and temperature == 1.0:
         found = fast.softmax(x, axis, log, out)
+        if found is None:
+            found = images.softmax(x, axis, log, out)
         if found is not None:
             return found
     return general.softmax(x, where, axis, temperature, log, out)
@@ -54,15 +58,17 @@ def logsumexp(x: Tensor, form: Form, where: Tensor | None = None) -> Tensor:
     """One number a row."""
     if where is None and form.temperature == 1.0 and form.softcap is None:
         found = fast.logsumexp(x, form.axis)
+        if found is None:
+            found = images.logsumexp(x, form.axis)
         if found is not None:
             return found
     return general.logsumexp(x, form, where)
 
 
-def _usual(x: Tensor, target: Target, form: Form) -> fast.Usual | None:
-    """The loss, if the fast kernels can compute it."""
+def _is_plain(x: Tensor, target: Target, form: Form) -> bool:
+    """Whether a loss is one of index targets, without options."""
     y, *others = target
-    if (
+    return not (
         y.dim() == x.dim()
         or others != _NOTHING
         or form.off != 0.0
@@ -71,9 +77,23 @@ def _usual(x: Tensor, target: Target, form: Form) -> fast.Usual | None:
         or form.softcap is not None
         or form.z_loss != 0.0
         or isinstance(form.denominator, Tensor)
-    ):
+    )
+
+
+def _usual(x: Tensor, target: Target, form: Form) -> fast.Usual | None:
+    """The loss, if the fast kernels can compute it."""
+    if not _is_plain(x, target, form):
         return None
-    return fast.usual(x, y, form.axis, form.ignore_index, form.reduction, form.denominator)
+    total: Any = form.denominator
+    return fast.usual(x, target.y, form.axis, form.ignore_index, form.reduction, total)
+
+
+def _labels(x: Tensor, target: Target, form: Form) -> images.Labels | None:
+    """The targets, if the kernels for images can compute the loss."""
+    if form.axis % x.dim() == x.dim() - 1 or not _is_plain(x, target, form):
+        return None
+    total: Any = form.denominator
+    return images.labels(target.y, form.ignore_index, form.reduction, total)
 
 
 _NOTHING = [None, None, None, None]
@@ -84,6 +104,9 @@ def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
     usual = _usual(x, target, form)
     if usual is not None:
         return fast.cross_entropy(x, usual, False)[0]
+    labels = _labels(x, target, form)
+    if labels is not None and (found := images.cross_entropy(x, labels, form.axis)) is not None:
+        return found
     return general.cross_entropy(x, target, form)
 
 
@@ -92,6 +115,11 @@ def cross_entropy_and_gradient(x: Tensor, target: Target, form: Form) -> tuple[T
     usual = _usual(x, target, form)
     if usual is not None and (found := fast.cross_entropy_and_gradient(x, usual)) is not None:
         return found
+    labels = _labels(x, target, form)
+    if labels is not None:
+        found = images.cross_entropy_and_gradient(x, labels, form.axis)
+        if found is not None:
+            return found
     return general.cross_entropy_and_gradient(x, target, form)
 
 

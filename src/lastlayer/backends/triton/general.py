@@ -8,7 +8,6 @@ denominator of 0.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import cache
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from lastlayer.backends.torch.form import Form
 from lastlayer.backends.torch.targets import Target, rows_of, signed
 
 from .backward import backward as backward_kernel
+from .launching import processors, workspace
 from .layout import Layout, Tiling, layout, power_of_two, tiling
 from .online import DENSE, EACH, NOTHING
 from .ranking import top_k as top_k_kernel
@@ -42,32 +42,12 @@ __all__ = [
     "top_k",
 ]
 
-_MOST_PROGRAMS = 2048
 _MOST_LISTED = 64
 
 
-@cache
-def _programs(device: torch.device) -> int:
+def _programs(x: Tensor) -> int:
     """How many programs go through the rows: as many as run at once."""
-    if device.type != "cuda":
-        return 3
-    return min(_MOST_PROGRAMS, 8 * torch.cuda.get_device_properties(device).multi_processor_count)
-
-
-_spaces: dict[Any, tuple[Tensor, Tensor]] = {}
-
-
-def _workspace(device: torch.device) -> tuple[Tensor, Tensor]:
-    """The parts of sums over rows, and the counter of programs; one for each stream."""
-    key = device, torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
-    space = _spaces.get(key)
-    if space is None:
-        space = (
-            torch.zeros(2 * _MOST_PROGRAMS, dtype=torch.float64, device=device),
-            torch.zeros(1, dtype=torch.int32, device=device),
-        )
-        _spaces[key] = space
-    return space
+    return 8 * processors(x)
 
 
 def _launch(kernel: Any, programs: int, x: Tensor, *args: Any, **meta: Any) -> None:
@@ -211,14 +191,14 @@ def _run(
     kept = x.new_empty((fields, *shape), dtype=torch.float32) if fields else None
     numbers = x.new_empty((2, *shape), dtype=torch.int64) if found >= REPORT else None
     result = None if reduce == NONE else x.new_empty(2, dtype=torch.float32)
-    parts, counter = _workspace(x.device)
-    tiles = _tiles(lay, tile)
+    programs = min(_tiles(lay, tile), _programs(x))
+    parts, counters, _ = workspace(x, programs)
     _launch(
         statistics_kernel,
-        min(tiles, _programs(x.device)),
+        programs,
         x,
         *(x, _or(q, x), _or(mask, x), _or(t.y, x), _or(t.p, x), _or(t.left, x), _or(t.w, x), _or(t.s, x)),
-        *(_or(out, x), _or(kept, x), _or(numbers, x), _or(result, x), parts, counter),
+        *(_or(out, x), _or(kept, x), _or(numbers, x), _or(result, x), parts, counters),
         *(n, lay.inner, lay.classes, t.listed),
         *(number for strides in lay.strides for number in strides),
         t.s_stride,
@@ -229,7 +209,6 @@ def _run(
         FOUND=found,
         MASKED=mask is not None,
         INTEGER=t.integer,
-        MOST=_MOST_PROGRAMS,
         **_meta(x, lay, form, t, tile),
     )
     return out, kept, numbers, result
@@ -263,8 +242,8 @@ def _visit(
     grad, grad_stride = (x, 0) if grad is None else _of_rows(grad, rows_of(x, form.axis % x.ndim))
     tiles = _tiles(lay, tile)
     spans, span = 1, lay.classes
-    if kept is not None and tiles < _programs(x.device):
-        spans = min(-(-lay.classes // tile.classes), -(-_programs(x.device) // tiles))
+    if kept is not None and tiles < _programs(x):
+        spans = min(-(-lay.classes // tile.classes), -(-_programs(x) // tiles))
         span = -(-lay.classes // (spans * tile.classes)) * tile.classes
         spans = -(-lay.classes // span)
     _launch(

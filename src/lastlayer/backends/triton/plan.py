@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 __all__ = [
     "Long",
+    "Pixels",
     "Tile",
     "alignment",
     "is_short",
     "long_rows",
+    "pixels",
     "power_of_two",
     "short_rows",
     "written_again",
@@ -39,6 +41,13 @@ class Long(NamedTuple):
     warps: int
     tiles_of_part: int  # `spans`
     lag: int  # `follow`, in tasks
+
+
+class Pixels(NamedTuple):
+    """Planes of pixels: see `planes`. A program has so many pixels, of all classes."""
+
+    pixels: int
+    warps: int
 
 
 def power_of_two(n: int) -> int:
@@ -78,6 +87,15 @@ def short_rows(classes: int, vector: int, itemsize: int, writes: bool) -> Tile:
         if pieces * vector <= most:
             break
     return Tile(1, pieces, warps * per_warp, warps)
+
+
+def pixels(classes: int, itemsize: int) -> Pixels:
+    """The pixels of a program: as many neighbours a thread as its registers hold the classes of."""
+    if classes > 32:
+        neighbours = 2
+    else:
+        neighbours = min(16 // itemsize, power_of_two(48 // classes + 1) // 2)
+    return Pixels(128 * neighbours, 4)
 
 
 def long_rows(rows: int, classes: int, itemsize: int, processors: int, writes: bool) -> Long:

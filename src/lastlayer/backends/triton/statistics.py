@@ -21,7 +21,7 @@ import triton.language as tl
 from .elementary import INF, log1p
 from .online import NOTHING, scan
 from .scores import canonical, columns, left_over, places
-from .sums import MEAN, NONE
+from .sums import MEAN, NONE, finish
 
 __all__ = ["ABSENT", "INDEX", "KEEP", "LISTED", "NO_RESULT", "PREDICT", "REPORT", "statistics"]
 
@@ -31,37 +31,9 @@ ABSENT, INDEX, LISTED = (tl.constexpr(i) for i in range(3))
 
 
 @triton.jit
-def finish(
-    loss, weights, result_ptr, parts_ptr, counter_ptr, factor, REDUCE: tl.constexpr, MOST: tl.constexpr
-):
-    """As `sums.finish`, for a mean divided by the sum of ``weights``, which is stored, too: result_ptr[1]."""
-    programs = tl.num_programs(0)
-    pid = tl.program_id(0)
-    total, weight = loss, weights
-    last = programs == 1
-    if programs > 1:
-        tl.store(parts_ptr + pid, loss)
-        tl.store(parts_ptr + MOST + pid, weights)
-        tl.debug_barrier()  # the stores of this program come before its arrival
-        last = tl.atomic_add(counter_ptr, 1, sem="acq_rel") == programs - 1
-        if last:
-            i = tl.arange(0, MOST)
-            total = tl.sum(tl.load(parts_ptr + i, i < programs, other=0.0, cache_modifier=".cg"), 0)
-            weight = tl.sum(tl.load(parts_ptr + MOST + i, i < programs, other=0.0, cache_modifier=".cg"), 0)
-            tl.store(counter_ptr, 0)
-    if last:
-        if REDUCE == MEAN:
-            total = tl.where(weight == 0.0, 0.0, total / tl.where(weight == 0.0, 1.0, weight))
-            tl.store(result_ptr + 1, weight.to(tl.float32))
-        else:
-            total = total * factor
-        tl.store(result_ptr, total.to(tl.float32))
-
-
-@triton.jit
 def statistics(
     x_ptr, q_ptr, mask_ptr, y_ptr, p_ptr, left_ptr, w_ptr, s_ptr,
-    rows_ptr, found_ptr, numbers_ptr, result_ptr, parts_ptr, counter_ptr,
+    rows_ptr, found_ptr, numbers_ptr, result_ptr, parts_ptr, counters_ptr,
     n, inner, V, K, xo, xi, xs, qo, qi, qs, mo, mi, ms, ss,
     temperature, softcap, on, off, left_share, ignore, z_loss, factor,
     ROWS: tl.constexpr, REDUCE: tl.constexpr, FOUND: tl.constexpr,
@@ -69,7 +41,6 @@ def statistics(
     INTEGER: tl.constexpr, LEFT: tl.constexpr, WEIGHTED: tl.constexpr, SAMPLED: tl.constexpr,
     IGNORED: tl.constexpr, Z_LOSS: tl.constexpr,
     R: tl.constexpr, C: tl.constexpr, KP: tl.constexpr, WIDE: tl.constexpr, LONG: tl.constexpr,
-    MOST: tl.constexpr,
 ):  # fmt: skip
     """``ROWS``: store the loss of each row, or lse where there are no targets.
 
@@ -187,4 +158,5 @@ def statistics(
                 tl.store(numbers_ptr + n + row, tl.where(unranked, -1, rank), live)
     if REDUCE != NONE:
         loss, weights = tl.sum(loss_sum, 0), tl.sum(weight_sum, 0)
-        finish(loss, weights, result_ptr, parts_ptr, counter_ptr, factor, REDUCE, MOST)
+        i, parts = tl.program_id(0), tl.num_programs(0)
+        finish(loss, weights, i, parts, result_ptr, parts_ptr, counters_ptr, factor, REDUCE, True)

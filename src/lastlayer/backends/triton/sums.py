@@ -34,8 +34,13 @@ def arrived(counter_ptr, expected):
 
 
 @triton.jit
-def finish(loss, rows, i, n, result_ptr, parts_ptr, counters_ptr, factor, REDUCE: tl.constexpr):
+def finish(
+    loss, rows, i, n, result_ptr, parts_ptr, counters_ptr, factor,
+    REDUCE: tl.constexpr, TOTAL: tl.constexpr = False,
+):  # fmt: skip
     """Add up n parts, of which this is number i: ``loss`` and the ``rows`` that count, in float64.
+
+    TOTAL: store the divisor of a mean, too, in result_ptr[1].
 
     ``parts_ptr``: 2 float64 for each part, then 2 for each group of GROUP. ``counters_ptr``: one for the
     groups, then one for each group.
@@ -64,7 +69,9 @@ def finish(loss, rows, i, n, result_ptr, parts_ptr, counters_ptr, factor, REDUCE
                     more = tl.load(sums_ptr + 2 * k + 1, k < groups, other=0.0, cache_modifier=".cg")
                     count += tl.sum(more, 0)
             if REDUCE == MEAN:
-                total = tl.where(count > 0.0, total / tl.where(count > 0.0, count, 1.0), 0.0)
+                total = tl.where(count == 0.0, 0.0, total / tl.where(count == 0.0, 1.0, count))
+                if TOTAL:
+                    tl.store(result_ptr + 1, count.to(tl.float32))
             else:
                 total = total * factor
             tl.store(result_ptr, total.to(tl.float32))
