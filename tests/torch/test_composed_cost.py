@@ -250,3 +250,12 @@ def test_odd_rows(dtype, options):
     with backends.composed():
         for a, b in zip(found(), expected, strict=True):
             torch.testing.assert_close(a, b, equal_nan=True)
+
+
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_one_class_that_is_nan(way, differentiable):
+    """Its gradient is NaN too, by either formula."""
+    x, y = torch.tensor([[torch.nan], [1.0]], requires_grad=True), torch.tensor([0, 0])
+    (slope,) = torch.autograd.grad(ll.cross_entropy(x, y), x, create_graph=differentiable)
+    assert slope.isnan().tolist() == [[True], [False]]
+    assert ll.cross_entropy_grad(x.detach(), y)[1].isnan().tolist() == [[True], [False]]

@@ -98,7 +98,8 @@ def steepness(x: Tensor, form: Form, inactive: Tensor | None) -> Tensor:
 def without_top(p: Tensor, top: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """The largest probability of each row, and the sum of all others. In ``p`` the largest becomes 0."""
     largest = p.gather(axis, top).to(wide(p.dtype))
-    return largest, p.scatter_(axis, top, 0.0).sum(axis, keepdim=True, dtype=wide(p.dtype))
+    others = p.scatter_(axis, top, 0.0).sum(axis, keepdim=True, dtype=wide(p.dtype))
+    return largest, others + 0 * largest  # NaN, if the row is NaN and has only one class
 
 
 def log_norm_of(largest: Tensor, others: Tensor) -> Tensor:
