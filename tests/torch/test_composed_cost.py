@@ -87,9 +87,9 @@ CALLS = {
     "losses of rows": (lambda x: ll.cross_entropy(x, Y, reduction="none"), 3, 6, 7, 2, 4),
     "weights": (lambda x: ll.cross_entropy(x, Y, class_weight=W, sample_weight=S), 3, 6, 7, 2, 4),
     "z_loss": (lambda x: ll.cross_entropy(x, Y, z_loss=0.1), 3, 6, 7, 2, 4),
-    "label_smoothing": (lambda x: ll.cross_entropy(x, Y, label_smoothing=0.1), 5, 8, 9, 2, 4),
+    "label_smoothing": (lambda x: ll.cross_entropy(x, Y, label_smoothing=0.1), 6, 9, 10, 2, 4),
     "temperature": (lambda x: ll.cross_entropy(x, Y, temperature=2.0), 4, 8, 9, 2, 4),
-    "top-k": (lambda x: ll.cross_entropy(x, LISTED), 5, 9, 10, 2, 4),
+    "top-k": (lambda x: ll.cross_entropy(x, LISTED), 6, 10, 11, 2, 4),
     "weights and smoothing": (
         lambda x: ll.cross_entropy(x, Y, class_weight=W, label_smoothing=0.1), 7, 11, 12, 2, 4,
     ),
@@ -259,3 +259,9 @@ def test_one_class_that_is_nan(way, differentiable):
     (slope,) = torch.autograd.grad(ll.cross_entropy(x, y), x, create_graph=differentiable)
     assert slope.isnan().tolist() == [[True], [False]]
     assert ll.cross_entropy_grad(x.detach(), y)[1].isnan().tolist() == [[True], [False]]
+
+
+def test_smoothing_over_the_least_float_does_not_overflow(way):
+    x = torch.full((1, 8), torch.finfo(torch.float32).min)
+    x[0, 3] = 0.0
+    assert ll.cross_entropy(x, torch.tensor([3]), label_smoothing=0.1).isfinite()

@@ -200,7 +200,8 @@ def _losses(r: _Part, z: Tensor, peak: Tensor, log_norm: Tensor, form: Form) -> 
     if e.each is not None:
         difference = z - peak if z is r.x else z.sub_(peak)
         if e.each.shape[axis] == 1:
-            losses = losses + _gap(difference.sum(axis, keepdim=True), e.each)
+            weighted = difference.mul_(e.each).sum(axis, keepdim=True)  # unweighted, the sum could overflow
+            losses = losses - torch.where(e.each == 0, 0.0, weighted)
         else:
             weighted = difference.mul_(e.each).masked_fill_(e.each == 0, 0.0)
             losses = losses - weighted.sum(axis, keepdim=True)
