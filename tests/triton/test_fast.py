@@ -181,6 +181,30 @@ def test_rows_with_room_between_them(classes, more):
     torch.testing.assert_close(dx, dy, rtol=1e-2, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("classes", [1030, 1040, 2060])
+def test_many_rows(classes, dtype):
+    n = 70
+    z, y = scores(n, classes, dtype), targets(n, classes)
+    y[7], z[7, 0], y[9] = -100, math.nan, classes
+    z[11, 5], z[12], z[13, 0] = math.nan, -math.inf, math.inf
+    form = Form(reduction="none", ignore_index=-100)
+    each, kept = calls.cross_entropy_and_statistics(z, Target(y), form)
+    usual = torch.tensor([i for i in range(n) if i not in (7, 9, 11, 12, 13)])
+    assert ulps(each[usual], true_loss(z[usual], y[usual])) <= 3.0
+    assert each[7] == 0
+    assert each[[9, 11, 12, 13]].isnan().all()
+    lse = calls.logsumexp(z, Form())
+    assert ulps(lse[usual], truth(z[usual])[2]) <= 1.5
+    assert lse[11].isnan()
+    assert lse[12] == -math.inf
+    assert lse[13] == math.inf
+    y[[9, 11, 12, 13]] = -100
+    mean = calls.cross_entropy(z, Target(y), Form(ignore_index=-100))
+    torch.testing.assert_close(mean, each[usual].mean(), rtol=3e-7, atol=0.0)
+    del kept
+
+
 @pytest.mark.parametrize("classes", [7, 8200])
 def test_no_rows(classes):
     z, y = torch.zeros(0, classes), torch.zeros(0, dtype=torch.int64)

@@ -14,7 +14,7 @@ from . import plan
 from .counting import count
 from .few import few
 from .launching import Base, launch, processors, workspace
-from .long import EMPTY, again, follow, spans
+from .long import EMPTY, again, follow, lines, spans
 from .sums import FEW_ROWS
 from .tile import tile
 
@@ -191,6 +191,24 @@ def _read(
     place = _places(x, None, rows, None)
     assert place is not None
     base, _, offset, odd, vector = place
+    many = plan.many_rows(n, classes, size, processors(x))
+    if many is not None:
+        tiles = _parts(classes, many, vector, odd)
+        programs = min(-(-n // many.rows_of_program), plan.MOST_PROGRAMS)
+        sums = counters = None
+        if reduction != NONE:
+            sums, counters, _ = workspace(x, programs)
+        launch(
+            lines,
+            programs,
+            (
+                base, y, losses, peak, other, result, sums, counters,
+                n, classes, stride, offset, ignore, factor, tiles,
+            ),
+            (mode, reduction, peak is not None, tiles == 1, many.pieces, many.classes, vector, odd, wide),
+            many.warps,
+        )  # fmt: skip
+        return
     p = plan.long_rows(n, classes, size, processors(x), False)
     tiles = _parts(classes, p, vector, odd)
     parts = -(-tiles // p.tiles_of_part)
@@ -229,18 +247,19 @@ def _write(
     base, to_base, offset, odd, vector = place
     p = plan.long_rows(n, classes, size, processors(x), True)
     parts = _parts(classes, p, vector, odd)
-    mail = torch.full((n * parts,), EMPTY, dtype=torch.int64, device=x.device)
-    counted, total, sums, counters = FACTOR, None, None, None
+    mail = torch.empty(n * parts, dtype=torch.int64, device=x.device)
+    found = torch.full((n,), EMPTY, dtype=torch.int64, device=x.device)
+    sums, counters, arrived = workspace(x, n, n)
+    counted, total = FACTOR, None
     if mode == GRADIENT:
         if reduction == MEAN:
             counted, total = (ROWS, None) if n <= FEW_ROWS.value else (LOADED, _total_of(x, y, n, ignore))
-        sums, counters, _ = workspace(x, n)
     lag = n * parts if _in_order() else min(p.lag, n * parts)
     launch(
         follow,
         2 * (n * parts + lag),
         (
-            base, to_base, y, losses, mail, total, result, sums, counters,
+            base, to_base, y, losses, mail, found, arrived, total, result, sums, counters,
             n, classes, stride, to.stride, offset, ignore, factor, parts, lag,
         ),
         (mode, reduction, counted, plan.power_of_two(parts), p.pieces, p.classes, vector, odd,
@@ -262,7 +281,7 @@ def _in_order() -> bool:
     return INTERPRETED
 
 
-def _parts(classes: int, p: plan.Long, vector: int, odd: bool) -> int:
+def _parts(classes: int, p: plan.Long | plan.Lines, vector: int, odd: bool) -> int:
     """The tiles of a row."""
     return -(-(classes + (vector - 1 if odd else 0)) // (p.pieces * p.classes))
 
@@ -308,7 +327,7 @@ def _short(
     parts = counters = None
     if classes <= plan.FEW and stride == classes and (to is None or to.stride == classes) and aligned(x, out):
         rows_of_program = plan.few_rows(classes, size)
-        programs = -(-n // rows_of_program)
+        programs = min(-(-n // rows_of_program), plan.MOST_FEW * processors(x))
         if reduction != NONE:
             parts, counters, _ = workspace(x, programs)
         launch(
@@ -322,7 +341,7 @@ def _short(
             4,
         )  # fmt: skip
         return
-    t = plan.short_rows(classes, vector, size, out is not None)
+    t = plan.short_rows(classes, vector, size)
     programs = min(-(-n // t.rows), plan.MOST_PROGRAMS)
     if reduction != NONE:
         parts, counters, _ = workspace(x, programs)
@@ -333,7 +352,10 @@ def _short(
             x, out, y, losses, peak, other, total, result, parts, counters,
             n, classes // vector, stride // vector, (to.stride if to else 0) // vector, ignore, factor,
         ),
-        (mode, reduction, peak is not None, counted, t.pieces, t.rows, t.classes, vector, wide),
+        (
+            mode, reduction, peak is not None, counted, t.pieces, t.rows, t.classes, vector, wide,
+            classes > plan.COMPARED,
+        ),
         t.warps,
     )  # fmt: skip
 

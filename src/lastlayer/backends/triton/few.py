@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from .elementary import INF, log1p, reference
-from .rows import exponentials, inverse, rest_of
+from .rows import exponentials, inverse, rest_of, ties_from
 from .sums import NONE, factor_of, finish
 from .tile import GRADIENT, LOG_SOFTMAX, LOSS, LSE, SOFTMAX
 
@@ -33,78 +33,76 @@ def few(
 ):  # fmt: skip
     """R rows of V classes. C, P: the powers of two from V and R V on. The rest as in `tile`."""
     LOSSES: tl.constexpr = MODE >= LOSS
-    pid = tl.program_id(0)
-    first = pid.to(tl.int64) * R
     p = tl.arange(0, P)
-    left = (tl.minimum(n - first, R) * V).to(tl.int32)
-    if left == R * V:  # a mask that the compiler knows: loads of 16 bytes
-        w = tl.load(z_ptr + first * V + p, p < R * V, other=0.0)
-    else:
-        w = tl.load(z_ptr + first * V + p, p < left, other=0.0)
     i = tl.arange(0, C * R)
-    z = tl.gather(w, tl.where(i < V * R, (i % R) * V + i // R, 0), 0).to(tl.float32)
-    z = tl.reshape(tl.where(i < V * R, z, -INF), [C, R])
     r = tl.arange(0, R)
-    live = r < n - first
-    if LOSSES:
-        y = tl.load(y_ptr + first + r, live, other=0)
-        kept = live & (y != ignore)
-        right = (y >= 0) & (y < V)
-        y = tl.where(right, y, 0).to(tl.int32)
-        at = tl.arange(0, C)[:, None] == y[None, :]
-        z_y = tl.max(tl.where(at, z, -INF), 0)
-        z_y = tl.where(
-            kept & right,
-            tl.where(tl.sum(tl.where(at & (z != z), 1.0, 0.0), 0) > 0, float("nan"), z_y),
-            float("nan"),
-        )
-    peak = tl.max(z, 0)
-    shift, zero, unit, unit_low = reference(peak, WIDE)
-    e = exponentials(z, shift[None, :], zero[None, :], WIDE, MODE >= LSE)
-    top = z == peak[None, :]
-    other = tl.sum(tl.where(top, 0.0, e), 0)
-    ties = tl.sum(tl.where(top, 1.0, 0.0), 0)
-    rest = rest_of(peak, other, ties, unit)
-    if KEEP:
-        tl.store(peak_ptr + first + r, peak, live)
-        tl.store(other_ptr + first + r, other + (ties - 1.0) * unit, live)
-    if MODE == LSE:
-        lse = tl.where(tl.abs(peak) < INF, peak + log1p(rest), peak + other)
-        tl.store(rows_ptr + first + r, lse, live)
+    to_rows = tl.where(i < V * R, (i % R) * V + i // R, 0)
+    to_memory = tl.where(p < V * R, (p % V) * R + p // V, 0)
+    loss_sum = tl.zeros([R], tl.float32)
+    row_sum = tl.zeros([R], tl.float32)
     if MODE == GRADIENT:
         factor = factor_of(total_ptr, y_ptr, n, ignore, factor, COUNTED)
-    if MODE == SOFTMAX or MODE == LOG_SOFTMAX or MODE == GRADIENT:
-        if MODE == LOG_SOFTMAX:
-            d = (z - peak[None, :]) - log1p(rest)[None, :]
+    for t in range(tl.program_id(0), tl.cdiv(n, R), tl.num_programs(0)):
+        first = tl.cast(t, tl.int64) * R
+        left = (tl.minimum(n - first, R) * V).to(tl.int32)
+        live = r < n - first
+        if LOSSES:
+            y = tl.load(y_ptr + first + r, live, other=0)
+            kept = live & (y != ignore)
+            right = (y >= 0) & (y < V)
+            y = tl.where(right, y, 0).to(tl.int32)
+            z_y = tl.load(z_ptr + first * V + (r * V + y), kept & right, other=float("nan")).to(tl.float32)
+        if left == R * V:  # a mask that the compiler knows: loads of 16 bytes
+            w = tl.load(z_ptr + first * V + p, p < R * V, other=0.0)
         else:
-            c = factor if MODE == GRADIENT else 1.0
-            high, low = inverse(c, peak, other, ties, unit, unit_low)
-            if MODE == GRADIENT:
-                high = tl.where(kept & right, high, tl.where(kept, float("nan"), 0.0))
-                low = tl.where(kept & right, low, 0.0)
-            if WIDE:
-                d = tl.fma(e, high[None, :], e * low[None, :])
+            w = tl.load(z_ptr + first * V + p, p < left, other=0.0)
+        z = tl.gather(w, to_rows, 0).to(tl.float32)
+        z = tl.reshape(tl.where(i < V * R, z, -INF), [C, R])
+        peak = tl.max(z, 0)
+        shift, zero, unit, unit_low = reference(peak, WIDE)
+        e = exponentials(z, shift[None, :], zero[None, :], WIDE, MODE >= LSE)
+        other = tl.sum(tl.where(z == peak[None, :], 0.0, e), 0)
+        ties = ties_from(tl.sum(e, 0), other, unit)
+        rest = rest_of(peak, other, ties, unit)
+        if KEEP:
+            tl.store(peak_ptr + first + r, peak, live)
+            tl.store(other_ptr + first + r, other + (ties - 1.0) * unit, live)
+        if MODE == LSE:
+            lse = tl.where(tl.abs(peak) < INF, peak + log1p(rest), peak + other)
+            tl.store(rows_ptr + first + r, lse, live)
+        if LOSSES:
+            loss = tl.where(kept, (peak - z_y) + log1p(rest), 0.0)
+            if REDUCE == NONE:
+                tl.store(rows_ptr + first + r, loss, live)
             else:
-                d = e * high[None, :]
-            if MODE == GRADIENT:
-                below = (other + (ties - 1.0) * unit) * high  # 1 - p without cancellation
-                d = tl.where(
-                    at & (kept & right)[None, :], tl.where((z_y == peak)[None, :], -below[None, :], d - c), d
-                )
-                d = tl.where(kept[None, :], d, 0.0)  # 0 where the scores are NaN, too
-        d = tl.reshape(d.to(out_ptr.dtype.element_ty), [C * R])
-        d = tl.gather(d, tl.where(p < V * R, (p % V) * R + p // V, 0), 0)
-        if left == R * V:
-            tl.store(out_ptr + first * V + p, d, p < R * V)
-        else:
-            tl.store(out_ptr + first * V + p, d, p < left)
-    if LOSSES:
-        loss = tl.where(kept, (peak - z_y) + log1p(rest), 0.0)
-        if REDUCE == NONE:
-            tl.store(rows_ptr + first + r, loss, live)
-        else:
-            losses = tl.sum(loss.to(tl.float64), 0)
-            count = tl.sum(tl.where(kept, 1.0, 0.0), 0).to(tl.float64)
-            finish(
-                losses, count, pid, tl.num_programs(0), result_ptr, parts_ptr, counters_ptr, factor, REDUCE
-            )
+                loss_sum += loss
+                row_sum += tl.where(kept, 1.0, 0.0)
+        if MODE == SOFTMAX or MODE == LOG_SOFTMAX or MODE == GRADIENT:
+            if MODE == LOG_SOFTMAX:
+                d = (z - peak[None, :]) - log1p(rest)[None, :]
+            else:
+                c = factor if MODE == GRADIENT else 1.0
+                high, low = inverse(c, peak, other, ties, unit, unit_low)
+                if MODE == GRADIENT:
+                    good = kept & right
+                    below = (other + (ties - 1.0) * unit) * high  # 1 - p without cancellation
+                    e_y = exponentials(z_y, shift, zero, WIDE, True)
+                    d_y = tl.where(z_y == peak, -below, tl.fma(e_y, high, e_y * low) - c)
+                    high = tl.where(good, high, tl.where(kept, float("nan"), 0.0))
+                    low = tl.where(good, low, 0.0)
+                if WIDE:
+                    d = tl.fma(e, high[None, :], e * low[None, :])
+                else:
+                    d = e * high[None, :]
+                if MODE == GRADIENT:
+                    d = tl.where((tl.arange(0, C)[:, None] == y[None, :]) & good[None, :], d_y[None, :], d)
+                    d = tl.where(kept[None, :], d, 0.0)  # 0 where the scores are NaN, too
+            d = tl.gather(tl.reshape(d.to(out_ptr.dtype.element_ty), [C * R]), to_memory, 0)
+            if left == R * V:
+                tl.store(out_ptr + first * V + p, d, p < R * V)
+            else:
+                tl.store(out_ptr + first * V + p, d, p < left)
+    if LOSSES and REDUCE != NONE:
+        losses, counts = tl.sum(loss_sum, 0).to(tl.float64), tl.sum(row_sum, 0).to(tl.float64)
+        i, parts = tl.program_id(0), tl.num_programs(0)
+        finish(losses, counts, i, parts, result_ptr, parts_ptr, counters_ptr, factor, REDUCE)

@@ -23,11 +23,11 @@ import triton
 import triton.language as tl
 
 from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p, reference, two_sum
-from .rows import exponentials
+from .rows import exponentials, ties_from
 from .sums import NONE, arrived, factor_of, finish
 from .tile import GRADIENT, LOG_SOFTMAX, LSE
 
-__all__ = ["EMPTY", "again", "follow", "spans"]
+__all__ = ["EMPTY", "again", "follow", "lines", "spans"]
 
 EMPTY = -1  # a part that is not there yet; as a part it would be a NaN that `packed` never makes
 NOWHERE = tl.constexpr(-(1 << 30))  # in no tile
@@ -112,10 +112,8 @@ def part_of(z, WIDE: tl.constexpr):
     peak = tl.max(tl.max(z, 0), 0)
     shift, zero, unit, unit_low = reference(tl.where(peak == -INF, 0.0, peak), WIDE)
     e = exponentials(z, shift, zero, WIDE, True)
-    top = z == peak
-    other = tl.sum(tl.sum(tl.where(top, 0.0, e), 0), 0)
-    ties = tl.sum(tl.sum(tl.where(top, 1.0, 0.0), 0), 0)
-    return part_from(peak, other, ties, unit)
+    other = tl.sum(tl.sum(tl.where(z == peak, 0.0, e), 0), 0)
+    return part_from(peak, other, ties_from(tl.sum(tl.sum(e, 0), 0), other, unit), unit)
 
 
 @triton.jit
@@ -217,6 +215,47 @@ def spans(
                 add_row(loss, y_ptr, row, n, ignore, result_ptr, parts_ptr, counters_ptr, factor, REDUCE)
 
 
+@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
+def lines(
+    z_ptr, y_ptr, rows_ptr, peak_ptr, other_ptr, result_ptr, parts_ptr, counters_ptr,
+    n, V, zs, offset, ignore, factor, tiles,
+    MODE: tl.constexpr, REDUCE: tl.constexpr, KEEP: tl.constexpr, ONE: tl.constexpr,
+    K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """As `spans`, for many rows: a program finds whole rows, one after another. ONE: rows of one tile."""
+    losses = tl.full((), 0.0, tl.float32)
+    rows = losses
+    for number in range(tl.program_id(0), n, tl.num_programs(0)):
+        row = tl.cast(number, tl.int64)
+        kept = True
+        if MODE != LSE:
+            kept = tl.load(y_ptr + row) != ignore
+        loss = tl.full((), 0.0, tl.float32)
+        if kept:
+            if ONE:
+                z, unused = load_tile(z_ptr, row, 0, zs, V, offset, K, C, VEC, ODD)
+                peak, other = part_of(z, WIDE)
+            else:
+                peak, other = span_of(z_ptr, row, 0, tiles, zs, V, offset, K, C, VEC, ODD, WIDE)
+            if KEEP:
+                tl.store(peak_ptr + row, peak)
+                tl.store(other_ptr + row, other)
+            if MODE == LSE:
+                rest = rest_from(peak, other, WIDE)
+                loss = tl.where(tl.abs(peak) < INF, peak + log1p(rest), peak + other)
+            else:
+                loss = row_loss(z_ptr, y_ptr, row, peak, other, zs, V, offset, ignore, WIDE)
+                rows += 1.0
+        if REDUCE == NONE:
+            tl.store(rows_ptr + row, loss)
+        else:
+            losses += loss
+    if REDUCE != NONE:
+        i, parts = tl.program_id(0), tl.num_programs(0)
+        sums = tl.cast(losses, tl.float64)
+        finish(sums, tl.cast(rows, tl.float64), i, parts, result_ptr, parts_ptr, counters_ptr, factor, REDUCE)
+
+
 @triton.jit
 def factors(peak, other, c, WIDE: tl.constexpr):
     """(shift, zero, high, low): c p = exponential * (high + low)."""
@@ -289,12 +328,17 @@ def write_gradient(
     if here:
         z_y = tl.load(z_ptr + (row * zs + offset) + y).to(tl.float32)
     tl.debug_barrier()  # in place: all have read it before it is overwritten
-    scale = tl.where(kept & right, c, tl.where(kept, float("nan"), 0.0))
-    safe_z = tl.where(kept, z, 0.0)  # an ignored row is 0 where its scores are NaN, too
-    write_tile(
-        safe_z, first, z_ptr, out_ptr, row, tl.where(kept, peak, 0.0), tl.where(kept, other, 0.0), scale,
-        kept, zs, os, V, offset, GRADIENT, K, C, VEC, ODD, WIDE,
-    )  # fmt: skip
+    if kept:
+        scale = tl.where(right, c, float("nan"))
+        write_tile(
+            z, first, z_ptr, out_ptr, row, peak, other, scale, True, zs, os, V, offset,
+            GRADIENT, K, C, VEC, ODD, WIDE,
+        )  # fmt: skip
+    else:  # 0, whatever the scores are
+        write_tile(
+            tl.zeros([K, C], tl.float32), first, z_ptr, out_ptr, row, 0.0, 0.0, 0.0, False, zs, os, V, offset,
+            GRADIENT, K, C, VEC, ODD, WIDE,
+        )  # fmt: skip
     if here:
         shift, zero, high, low = factors(peak, other, c, WIDE)
         e = exponentials(z_y, shift, zero, WIDE, False)
@@ -306,32 +350,48 @@ def write_gradient(
 
 @triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
 def follow(
-    z_ptr, out_ptr, y_ptr, rows_ptr, mail_ptr, total_ptr, result_ptr, parts_ptr, counters_ptr,
-    n, V, zs, os, offset, ignore, factor, parts, lag,
+    z_ptr, out_ptr, y_ptr, rows_ptr, mail_ptr, found_ptr, arrived_ptr, total_ptr, result_ptr, parts_ptr,
+    counters_ptr, n, V, zs, os, offset, ignore, factor, parts, lag,
     MODE: tl.constexpr, REDUCE: tl.constexpr, COUNTED: tl.constexpr, S: tl.constexpr,
     K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Softmax, log-softmax, or loss and gradient, of long rows. ``mail_ptr``: n * parts times EMPTY."""
+    """Softmax, log-softmax, or loss and gradient, of long rows.
+
+    ``mail_ptr``: n * parts int64; ``found_ptr``: the statistics of each row, n times `EMPTY` before;
+    ``arrived_ptr``: n zeros, the parts of each row that have arrived; 0 again at the end. S: parts or more.
+    """
     pid = tl.program_id(0)
     task = pid // 2
     if pid % 2 == 0:
         if task < n * parts:
             row = (task // parts).to(tl.int64)
-            z, first = load_tile(z_ptr, row, task % parts, zs, V, offset, K, C, VEC, ODD)
-            peak, other = part_of(z, WIDE)
+            kept = True
+            if MODE == GRADIENT:
+                kept = tl.load(y_ptr + row) != ignore
+            peak = tl.full((), 0.0, tl.float32)
+            other = peak
+            if kept:
+                z, first = load_tile(z_ptr, row, task % parts, zs, V, offset, K, C, VEC, ODD)
+                peak, other = part_of(z, WIDE)
             tl.store(mail_ptr + task, packed(peak, other))
+            if arrived(arrived_ptr + row, parts):
+                i = tl.arange(0, S)
+                mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, cache_modifier=".cg")
+                peaks, others = unpacked(mail)
+                peak, other = merged(
+                    tl.where(i < parts, peaks, -INF), tl.where(i < parts, others, -1.0), WIDE
+                )
+                tl.store(found_ptr + row, packed(peak, other))
     else:
         task -= lag
         if task >= 0:
             row = (task // parts).to(tl.int64)
             part = task % parts
             z, first = load_tile(z_ptr, row, part, zs, V, offset, K, C, VEC, ODD)
-            i = tl.arange(0, S)
-            mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, volatile=True)
-            while tl.sum((mail == -1).to(tl.int32), 0) > 0:
-                mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, volatile=True)
-            peaks, others = unpacked(mail)
-            peak, other = merged(tl.where(i < parts, peaks, -INF), tl.where(i < parts, others, -1.0), WIDE)
+            found = tl.load(found_ptr + row, volatile=True)
+            while found == -1:
+                found = tl.load(found_ptr + row, volatile=True)
+            peak, other = unpacked(found)
             if MODE == GRADIENT:
                 c = factor_of(total_ptr, y_ptr, n, ignore, factor, COUNTED)
                 y, kept, right = target_of(y_ptr, row, V, ignore)

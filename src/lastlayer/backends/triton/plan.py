@@ -15,6 +15,7 @@ __all__ = [
     "alignment",
     "is_short",
     "long_rows",
+    "many_rows",
     "pixels",
     "power_of_two",
     "short_rows",
@@ -50,6 +51,15 @@ class Pixels(NamedTuple):
     warps: int
 
 
+class Lines(NamedTuple):
+    """Rows of which a program finds several, one after another: see `long.lines`."""
+
+    pieces: int
+    classes: int
+    warps: int
+    rows_of_program: int
+
+
 def power_of_two(n: int) -> int:
     """The smallest power of two that is at least n."""
     return 1 << max(0, n - 1).bit_length()
@@ -62,47 +72,28 @@ def alignment(itemsize: int, *numbers: int) -> int:
 
 def is_short(classes: int, itemsize: int, writes: bool) -> bool:
     """Whether a row is held on chip by one program."""
-    return classes * itemsize <= (65536 if writes else 16384)
+    return classes <= 1024 if not writes else classes * itemsize <= 32768
 
 
-def short_rows(classes: int, vector: int, itemsize: int, writes: bool) -> Tile:
+def short_rows(classes: int, vector: int, itemsize: int) -> Tile:
     """The tile of rows that are held on chip; ``vector``: the scores of one load."""
-    del writes
-    per_warp = WARP * vector
-    if classes <= per_warp // 2:  # several rows a warp
-        width = max(vector, power_of_two(classes))
-        lanes = width // vector
-        pieces = 1
-        if lanes > 8:  # fewer lanes and more pieces: shorter sums across lanes
-            pieces = lanes // 8
-            width, lanes = width // pieces, 8
-        rows = WARP // lanes * 4
-        return Tile(rows, pieces, width, 4)
-    most = 64 // itemsize  # vectors of 4 in registers
-    pieces = power_of_two(-(-classes // per_warp))
-    if pieces * vector <= most:  # a row a warp
-        return Tile(4, pieces, per_warp, 4)
-    for warps in (4, 8, 16):
-        pieces = power_of_two(-(-classes // (warps * per_warp)))
-        if pieces * vector <= most:
-            break
-    return Tile(1, pieces, warps * per_warp, warps)
-
-
-def pixels(classes: int, itemsize: int) -> Pixels:
-    """The pixels of a program: as many neighbours a thread as its registers hold the classes of."""
-    if classes > 32:
-        neighbours = 2
-    else:
-        neighbours = min(16 // itemsize, power_of_two(48 // classes + 1) // 2)
-    return Pixels(128 * neighbours, 4)
+    lanes = min(8, power_of_two(-(-classes // vector)))
+    pieces = power_of_two(-(-classes // (lanes * vector)))
+    if pieces * vector <= 32:  # several rows a warp
+        return Tile(WARP // lanes * 4, pieces, lanes * vector, 4)
+    most = 128 // itemsize  # scores of a thread
+    warps = 1
+    while power_of_two(-(-classes // (warps * WARP * vector))) * vector > most and warps < 32:
+        warps *= 2
+    pieces = power_of_two(-(-classes // (warps * WARP * vector)))
+    return Tile(1, pieces, warps * WARP * vector, warps)
 
 
 def long_rows(rows: int, classes: int, itemsize: int, processors: int, writes: bool) -> Long:
     """The tiles of long rows, which are read by whole vectors."""
     vector = 16 // itemsize
     if writes:
-        pieces, warps = 4, 4
+        pieces, warps = 8, 2
         tiles = -(-(classes + vector - 1) // (pieces * warps * WARP * vector))
         lag = min(rows * tiles, LAG_BYTES // (pieces * warps * WARP * 16))
         return Long(pieces, warps * WARP * vector, warps, 1, lag)
@@ -115,6 +106,15 @@ def long_rows(rows: int, classes: int, itemsize: int, processors: int, writes: b
     return Long(pieces, warps * WARP * vector, warps, -(-tiles // parts), 0)
 
 
+def many_rows(rows: int, classes: int, itemsize: int, processors: int) -> Lines | None:
+    """How whole rows are found by one program each; None if there are too few of them."""
+    if rows < 32 * processors or classes > 1 << 14:
+        return None
+    vector = 16 // itemsize
+    pieces = 4 if classes > 2 * WARP * vector else 2
+    return Lines(pieces, WARP * vector, 1, max(1, min(8, rows // (64 * processors))))
+
+
 def written_again(rows: int, classes: int, itemsize: int, processors: int) -> Long:
     """The tiles of rows that are written from kept statistics: of any length."""
     vector = 16 // itemsize
@@ -125,8 +125,10 @@ def written_again(rows: int, classes: int, itemsize: int, processors: int) -> Lo
 
 
 FEW = 32  # classes that a thread holds
+COMPARED = 256  # classes of a row with which each score is compared with the target
+MOST_FEW = 24  # programs of few classes, a processor
 MOST_PROGRAMS = 1 << 15  # of short rows; each goes through several tiles if there are more
-LAG_BYTES = 8 << 20
+LAG_BYTES = 9 << 20
 
 
 def few_rows(classes: int, itemsize: int) -> int:

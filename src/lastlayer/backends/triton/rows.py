@@ -15,7 +15,7 @@ import triton.language as tl
 
 from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p, two_sum
 
-__all__ = ["exponentials", "inverse", "loss_from", "rest_of"]
+__all__ = ["exponentials", "inverse", "loss_from", "rest_of", "ties_from"]
 
 
 @triton.jit
@@ -25,6 +25,16 @@ def exponentials(z, shift, zero, WIDE: tl.constexpr, CORRECTED: tl.constexpr):
         return exp_below(z, shift, zero)
     else:
         return exp_beside(z, shift, CORRECTED)
+
+
+@triton.jit
+def ties_from(total, other, unit):
+    """The number of classes at the peak, from the sum of all exponentials and of those below the peak.
+
+    It is rounded to an integer; so the errors of the sums, far below 1, do not matter.
+    """
+    ties = tl.floor(tl.div_rn(total - other, unit) + 0.5)
+    return tl.where(ties == ties, tl.maximum(ties, 1.0), 1.0)
 
 
 @triton.jit

@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 
 from .elementary import INF, log1p, reference
-from .rows import exponentials, inverse, rest_of
+from .rows import exponentials, inverse, rest_of, ties_from
 from .sums import NONE, factor_of, finish
 
 __all__ = ["GRADIENT", "LOG_SOFTMAX", "LOSS", "LSE", "SOFTMAX", "tile"]
@@ -36,6 +36,7 @@ def tile(
     n, V, zs, os, ignore, factor,
     MODE: tl.constexpr, REDUCE: tl.constexpr, KEEP: tl.constexpr, COUNTED: tl.constexpr,
     K: tl.constexpr, R: tl.constexpr, C: tl.constexpr, A: tl.constexpr, WIDE: tl.constexpr,
+    FIX: tl.constexpr,
 ):  # fmt: skip
     """``rows_ptr``: the loss or lse of each row (REDUCE is NONE). KEEP: store (peak, other), see `long`.
 
@@ -51,21 +52,27 @@ def tile(
     col = k * C + c
     in_tile = r[:, None, None] * zs + col
     out_tile = r[:, None, None] * os + col
-    loss_sum = tl.zeros([R], tl.float64)
-    row_sum = tl.zeros([R], tl.float64)
+    loss_sum = tl.zeros([R], tl.float32)
+    row_sum = tl.zeros([R], tl.float32)
     if MODE == GRADIENT:
         factor = factor_of(total_ptr, y_ptr, n, ignore, factor, COUNTED)
     for t in range(tl.program_id(0), tl.cdiv(n, R), tl.num_programs(0)):
         first = tl.cast(t, tl.int64) * R
         live = r < n - first
-        mask = live[:, None, None] & (col < V)
-        z = tl.load(z_ptr + first * zs + in_tile, mask, other=-INF).to(tl.float32)
+        read = live
+        outside = -INF
         if LOSSES:
             y = tl.load(y_ptr + first + r, live, other=0)
             kept = live & (y != ignore)
             right = (y >= 0) & (y < V)
             y = tl.where(right, y, 0).to(tl.int32)
             z_y = tl.load(z_ptr + first * zs + r * zs + y, kept & right, other=float("nan")).to(tl.float32)
+            read = kept  # the scores of an ignored row are not read: 0 stands for them
+            outside = tl.where(kept, -INF, 0.0)[:, None, None].to(z_ptr.dtype.element_ty)
+        mask = live[:, None, None] & (col < V)
+        z = tl.load(z_ptr + first * zs + in_tile, read[:, None, None] & (col < V), other=outside).to(
+            tl.float32
+        )
         peak = tl.max(tl.max(z, 1), 1)
         shift, zero, unit, unit_low = reference(peak, WIDE)
         e = exponentials(z, shift[:, None, None], zero[:, None, None], WIDE, MODE >= LSE)
@@ -73,12 +80,12 @@ def tile(
             other = tl.sum(tl.sum(e, 1), 1)
             high, low = inverse(1.0, peak, other, 0.0, unit, unit_low)
         else:
-            top = z == peak[:, None, None]
-            other = tl.sum(tl.sum(tl.where(top, 0.0, e), 1), 1)
-            ties = tl.sum(tl.sum(tl.where(top, 1.0, 0.0), 1), 1)
-            rest = rest_of(peak, other, ties, unit)
+            other = tl.sum(tl.sum(tl.where(z == peak[:, None, None], 0.0, e), 1), 1)
+            ties = ties_from(tl.sum(tl.sum(e, 1), 1), other, unit)
             if MODE == SOFTMAX:
                 high, low = inverse(1.0, peak, other, ties, unit, unit_low)
+            else:
+                rest = rest_of(peak, other, ties, unit)
         if KEEP:
             tl.store(peak_ptr + first + r, peak, live)
             tl.store(other_ptr + first + r, other + (ties - 1.0) * unit, live)
@@ -90,7 +97,7 @@ def tile(
             if REDUCE == NONE:
                 tl.store(rows_ptr + first + r, loss, live)
             else:
-                loss_sum += loss.to(tl.float64)
+                loss_sum += loss
                 row_sum += tl.where(kept, 1.0, 0.0)
         if MODE == SOFTMAX or MODE == LOG_SOFTMAX or MODE == GRADIENT:
             if MODE == LOG_SOFTMAX:
@@ -98,22 +105,26 @@ def tile(
             else:
                 if MODE == GRADIENT:
                     high, low = inverse(factor, peak, other, ties, unit, unit_low)
-                    gone = right & kept  # a wrong target makes the row NaN, an ignored one makes it 0
-                    high = tl.where(gone, high, tl.where(kept, float("nan"), 0.0))
-                    low = tl.where(gone, low, 0.0)
+                    good = kept & right  # a wrong target makes the row NaN, an ignored one makes it 0
+                    below = (other + (ties - 1.0) * unit) * high  # 1 - p without cancellation
+                    e_y = exponentials(z_y, shift, zero, WIDE, True)
+                    d_y = tl.where(z_y == peak, -below, tl.fma(e_y, high, e_y * low) - factor)
+                    high = tl.where(good, high, tl.where(kept, float("nan"), 0.0))
+                    low = tl.where(good, low, 0.0)
                 if WIDE:
                     d = tl.fma(e, high[:, None, None], e * low[:, None, None])
                 else:
                     d = e * high[:, None, None]
+                if MODE == GRADIENT and not FIX:
+                    at_target = (col == y[:, None, None]) & good[:, None, None]
+                    d = tl.where(at_target, d_y[:, None, None], d)
                 if MODE == GRADIENT:
-                    d = tl.where(kept[:, None, None], d, 0.0)  # 0 where the scores are NaN, too
-                    below = (other + (ties - 1.0) * unit) * high  # 1 - p without cancellation
-                    at_peak = (z_y == peak)[:, None, None]
-                    at_target = (col == y[:, None, None]) & gone[:, None, None]
-                    d = tl.where(at_target, tl.where(at_peak, -below[:, None, None], d - factor), d)
                     tl.debug_barrier()  # in place: all have read z_y before anyone writes
             tl.store(out_ptr + first * os + out_tile, d.to(out_ptr.dtype.element_ty), mask)
+            if MODE == GRADIENT and FIX:  # the target's entry, after the others: no comparison a score
+                tl.debug_barrier()
+                tl.store(out_ptr + first * os + (r * os + y), d_y.to(out_ptr.dtype.element_ty), good)
     if LOSSES and REDUCE != NONE:
-        losses, counts = tl.sum(loss_sum, 0), tl.sum(row_sum, 0)
+        losses, counts = tl.sum(loss_sum, 0).to(tl.float64), tl.sum(row_sum, 0).to(tl.float64)
         i, parts = tl.program_id(0), tl.num_programs(0)
         finish(losses, counts, i, parts, result_ptr, parts_ptr, counters_ptr, factor, REDUCE)
