@@ -89,6 +89,15 @@ def short_rows(classes: int, vector: int, itemsize: int) -> Tile:
     return Tile(1, pieces, warps * WARP * vector, warps)
 
 
+def pixels(classes: int, itemsize: int) -> Pixels:
+    """The pixels of a program: as many neighbours a thread as its registers hold the classes of."""
+    if classes > 32:
+        neighbours = 2
+    else:
+        neighbours = min(16 // itemsize, power_of_two(48 // classes + 1) // 2)
+    return Pixels(128 * neighbours, 4)
+
+
 def long_rows(rows: int, classes: int, itemsize: int, processors: int, writes: bool) -> Long:
     """The tiles of long rows, which are read by whole vectors."""
     vector = 16 // itemsize
