@@ -81,7 +81,7 @@ def tiling(found: Layout, listed: int = 1, most: int = 2048) -> Tiling:
     ``listed``: how many classes of each row are looked up.
     """
     _, inner_stride, class_stride = found.strides[0]
-    many = max(1, 8192 // (listed * listed))
+    many = max(1, 4096 // (listed * listed))
     if found.inner > 1 and inner_stride < class_stride:
         rows = min(power_of_two(found.inner), 256, many)
         return Tiling(rows, min(power_of_two(found.classes), max(1, 256 // rows)))

@@ -17,11 +17,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, exp_below, reference, two_sum
+from .elementary import INF, divide_pairs, exp_below, reference, two_sum
 from .rows import exponentials
 from .scores import canonical, columns
 
-__all__ = ["DENSE", "EACH", "NOTHING", "add", "finite", "scan", "value"]
+__all__ = ["DENSE", "EACH", "NOTHING", "add", "finite", "scan", "shares", "value"]
 
 # What every class contributes to the targets: nothing; one number, but for weights; a dense target's number.
 NOTHING, EACH, DENSE = (tl.constexpr(i) for i in range(3))
@@ -41,6 +41,18 @@ def add(high, low, x):
 
 
 @triton.jit
+def shares(c, other, unit, unit_low):
+    """(high, low, lost): c / the sum of the exponentials as a pair, and c (1 - p) of the class at the peak.
+
+    ``other``: the exponentials of all classes but one at the peak, whose own is the pair ``unit``.
+    """
+    total, low = two_sum(other, unit)
+    lost = c * tl.div_rn(other, total)
+    high, low = divide_pairs(c, total, low + unit_low)
+    return high, low, lost
+
+
+@triton.jit
 def value(high, low):
     """The number of a pair, which may be infinite."""
     return tl.where(tl.abs(high) < INF, high + low, high)
@@ -56,8 +68,8 @@ def scan(
 ):  # fmt: skip
     """``x``, ``q``, ``mask``: (R, 1) pointers to class 0. ``share``: t / s of each class where T is EACH.
 
-    Returns (peak, rest, argmax, spread, square, rank), (gap, mass), counts of classes (possible, infinite or
-    NaN, of q other than 0 and 1), and the sum of q.
+    Returns (peak, rest, other, argmax, spread, square, rank), (gap, mass), counts of classes (possible,
+    infinite or NaN, of q other than 0 and 1), and the sum of q; ``other`` is rest exp(peak), relative.
     """
     peak = tl.full([R], -INF, tl.float32)
     zero = tl.zeros([R], tl.float32)
@@ -127,6 +139,7 @@ def scan(
             mass, mass_low = add(mass, mass_low, tl.sum(t, 1))
     rest = tl.div_rn(high + low, unit) + (ties - 1.0)
     rest = tl.where((tl.abs(peak) < INF) & (unknown == 0), rest, float("nan"))
+    other = tl.where(rest == rest, (high + low) + (ties - 1.0) * unit, float("nan"))
     peak = tl.where(unknown > 0, float("nan"), peak)
     top = tl.where(unknown > 0, -1, top)
     spread = tl.where(rest == rest, tl.div_rn(spread, unit), float("nan"))
@@ -134,5 +147,5 @@ def scan(
     one = ((peak == INF) & (ties == 1.0)) | ((peak == -INF) & (ties + V == 1.0))  # the only class at the peak
     square = tl.where(one, 0.0, square)
     gap = tl.where((some > 0) & ((unknown > 0) | (peak == -INF)), float("nan"), value(gap, gap_low))
-    found = peak, rest, top, spread, square, rank
+    found = peak, rest, other, top, spread, square, rank
     return found, (gap, value(mass, mass_low)), (possible, infinite, strange), whole

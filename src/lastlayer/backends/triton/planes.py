@@ -52,12 +52,15 @@ def in_registers(e, z, y, WIDE: tl.constexpr, MODE: tl.constexpr, COUNT: tl.cons
     """(peak, other, ties, z_y), and the tuple ``e`` with the exponentials of all classes."""
     peak = highest(z, COUNT)
     shift, exponent, _, _ = reference(peak, WIDE)
-    other, ties = tl.zeros_like(peak), tl.zeros_like(peak)
+    other, part, ties = tl.zeros_like(peak), tl.zeros_like(peak), tl.zeros_like(peak)
     z_y = tl.full(peak.shape, float("nan"), tl.float32)
     for j in tl.static_range(COUNT):
         e += (exponentials(z[j], shift, exponent, WIDE, MODE >= LSE),)
         top = z[j] == peak
-        other += tl.where(top, 0.0, e[j])
+        part += tl.where(top, 0.0, e[j])
+        if j % 4 == 3 or j == COUNT - 1:  # few additions in a row
+            other += part
+            part = tl.zeros_like(peak)
         ties += tl.where(top, 1.0, 0.0)
         if MODE >= LOSS:
             z_y = tl.where(y == j, z[j], z_y)

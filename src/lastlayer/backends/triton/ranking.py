@@ -10,8 +10,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, divide_pairs, reference, two_sum
-from .online import NOTHING, finite, scan
+from .elementary import INF, reference
+from .online import NOTHING, finite, scan, shares
 from .rows import exponentials
 from .scores import canonical, columns
 
@@ -58,12 +58,9 @@ def top_k(
         x, x, x, x, live, zero, zero, none, temperature, softcap, 1.0, 0.0, V, xs, xs, xs,
         TEMPERED, CAPPED, False, NOTHING, False, False, False, False, False, R, C, WIDE, LONG,
     )  # fmt: skip
-    peak, rest = found[0], found[1]
+    peak = found[0]
     shift, exponent, unit, unit_low = reference(finite(peak), WIDE)
-    one, one_low = two_sum(zero + 1.0, rest)
-    high = one * unit
-    low = tl.fma(one, unit, -high) + (one * unit_low + one_low * unit)
-    high, low = divide_pairs(zero + 1.0, high, low)
+    high, low, _ = shares(zero + 1.0, found[2], unit, unit_low)
     if ONCE:
         col = tl.arange(0, C)[None, :]
         inside = live[:, None] & (col < V)

@@ -5,7 +5,7 @@
 
 What each row has is written to the buffers that are asked for, (fields, N):
 
-    KEEP       peak, rest, mass: for `visit`. rest is -1 in inactive rows, mass NaN where a target is wrong
+    KEEP       peak, other, mass: for `visit`. other is -1 in inactive rows, mass NaN if a target is wrong
     REPORT     peak, rest, gap, mass, weight, target_weight, spread, square, and int64 argmax, rank
     PREDICT    the probability of the argmax, and int64 argmax
 
@@ -91,7 +91,7 @@ def statistics(
             temperature, softcap, on, off, V, xs, qs, ms, TEMPERED, CAPPED, MASKED, T, WEIGHTED,
             FOUND >= REPORT, FOUND == REPORT, FOUND == REPORT and PLACED == INDEX, CHECKED, R, C, WIDE, LONG,
         )  # fmt: skip
-        peak, rest, top, spread, square, rank = found
+        peak, rest, other, top, spread, square, rank = found
         gap, mass = sums
         possible, infinite, strange = counts
         norm = log1p(rest)
@@ -127,13 +127,13 @@ def statistics(
                 weight_sum += tl.where(live, share_of_mean, 0.0).to(tl.float64)
             if FOUND == KEEP:
                 tl.store(found_ptr + row, peak, live)
-                tl.store(found_ptr + n + row, tl.where(inactive, -1.0, rest), live)
+                tl.store(found_ptr + n + row, tl.where(inactive, -1.0, other), live)
                 tl.store(found_ptr + 2 * n + row, tl.where(wrong, float("nan"), mass), live)
         elif ROWS:
             tl.store(rows_ptr + row, lse, live)
         if FOUND == KEEP and not LOSSES:
             tl.store(found_ptr + row, peak, live)
-            tl.store(found_ptr + n + row, rest, live)
+            tl.store(found_ptr + n + row, other, live)
         if FOUND == PREDICT:
             tl.store(
                 found_ptr + row, tl.div_rn(1.0, 1.0 + tl.where((peak == -INF) & (V == 1), 0.0, rest)), live

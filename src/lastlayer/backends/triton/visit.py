@@ -5,11 +5,11 @@
     d lse               grad p dz/dx
     d loss              F ((c p_j - t_j) dz/dx)      F = grad s / total      c = mass + 2 z_loss lse
 
-With any option and any class axis. At the peak c p - t is (c - t) - c rest / (1 + rest), which has no terms
-that cancel. The statistics come from `statistics`, or (FRESH) from a first pass by the same program. The
-classes that index and top-k targets name are written once more, after all others; their scores are read
-before anything is written, so the result may lie where the scores lie. With statistics at hand several
-programs share a row.
+With any option and any class axis. At the peak, where p > 1/2, c p - t is (c - t) - c rest / (1 + rest),
+which has no terms that cancel. The statistics come from `statistics`, or (FRESH) from a first pass by the
+same program. The classes that index and top-k targets name are written once more, after all others; their
+scores are read before anything is written, so the result may lie where the scores lie. With statistics at
+hand several programs share a row.
 
 Accuracy: within 3 ULP of float32, measured against the larger of F c p and the result.
 """
@@ -19,8 +19,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, divide_pairs, log1p, reference, two_sum
-from .online import DENSE, EACH, NOTHING, finite, scan
+from .elementary import INF, log1p, reference
+from .online import DENSE, EACH, NOTHING, finite, scan, shares
 from .rows import exponentials
 from .scores import canonical, columns, left_over, places, slope
 from .statistics import ABSENT, INDEX
@@ -65,12 +65,17 @@ def visit(
             temperature, softcap, on, off, V, xs, qs, ms,
             TEMPERED, CAPPED, MASKED, NOTHING, False, False, False, False, False, R, C, WIDE, LONG,
         )  # fmt: skip
-        peak, rest = found[0], found[1]
+        peak, other = found[0], found[2]
     else:
         peak = tl.load(kept_ptr + row, live, other=0.0)
-        rest = tl.load(kept_ptr + n + row, live, other=0.0)
-    active = rest != -1.0
-    rest = tl.where(active, rest, 0.0)
+        other = tl.load(kept_ptr + n + row, live, other=0.0)
+    active = other != -1.0
+    other = tl.where(active, other, 0.0)
+    shift, exponent, unit, unit_low = reference(finite(peak), WIDE)
+    rest = tl.div_rn(other, unit)
+    norm = log1p(rest)
+    # where p > 1/2 at the peak
+    sure = tl.where(rest < 1.0, peak, float("nan"))
 
     # F and c of each row
     c, f = zero + 1.0, zero + 1.0
@@ -88,18 +93,11 @@ def visit(
             f *= tl.load(s_ptr + row * ss, live, other=0.0).to(tl.float32)
         c = tl.load(kept_ptr + 2 * n + row, live, other=0.0)
         if Z_LOSS:
-            c += 2.0 * z_loss * tl.where(tl.abs(peak) == INF, peak, peak + log1p(rest))
+            c += 2.0 * z_loss * tl.where(tl.abs(peak) == INF, peak, peak + norm)
     if (MODE == LSE or MODE == GRADIENT) and TEMPERED and not CAPPED:
         f = tl.div_rn(f, zero + temperature)
 
-    # F c / sum of the exponentials, as a pair
-    shift, exponent, unit, unit_low = reference(finite(peak), WIDE)
-    one, one_low = two_sum(zero + 1.0, rest)
-    high = one * unit
-    low = tl.fma(one, unit, -high) + (one * unit_low + one_low * unit)
-    high, low = divide_pairs(f * c, high, low)
-    lost = f * c * tl.div_rn(rest, 1.0 + rest)  # F c (1 - p) at the peak
-    norm = log1p(rest)
+    high, low, lost = shares(f * c, other, unit, unit_low)
     share = zero + off
     if LEFT:
         share += left_share * left_over(left_ptr, row, live)
@@ -120,7 +118,7 @@ def visit(
         z_at = canonical(x_at, temperature, softcap, TEMPERED, CAPPED)
         e_at = exponentials(z_at, shift[:, None], exponent[:, None], WIDE, True)
         d_at = tl.fma(e_at, high[:, None], e_at * low[:, None]) - f[:, None] * t_at
-        d_at = tl.where(z_at == peak[:, None], f[:, None] * (c[:, None] - t_at) - lost[:, None], d_at)
+        d_at = tl.where(z_at == sure[:, None], f[:, None] * (c[:, None] - t_at) - lost[:, None], d_at)
         if CAPPED:
             d_at *= slope(x_at, temperature, softcap, TEMPERED, CAPPED)
         d_at = tl.where(active[:, None], d_at, 0.0)
@@ -151,7 +149,7 @@ def visit(
                     if WEIGHTED:
                         t *= tl.load(w_ptr + col, col < V, other=0.0).to(tl.float32)
                     full = f[:, None] * (c[:, None] - t) - lost[:, None]
-                    d = tl.where(z == peak[:, None], full, d - f[:, None] * t)
+                    d = tl.where(z == sure[:, None], full, d - f[:, None] * t)
             if MODE != SOFTMAX and CAPPED:
                 d *= slope(v, temperature, softcap, TEMPERED, CAPPED)
             if MODE == GRADIENT:
