@@ -183,7 +183,7 @@ def _run(
     if where is not None:
         where = where.expand(x.shape)
     lay, (x, q, mask) = _laid_out(form.axis, x, t.q, where)
-    tile = tiling(lay, power_of_two(t.listed))
+    tile = tiling(lay, power_of_two(t.listed), 1024 if found >= REPORT else 2048)
     n, shape = lay.rows, rows_of(x, form.axis % x.ndim)
     reduce = NONE if target is None else _reduction(form)
     out = x.new_empty(shape, dtype=torch.float32) if rows else None
