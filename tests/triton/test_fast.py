@@ -112,7 +112,9 @@ def test_losses_and_gradients(classes, dtype):
     assert ulps(found["none"][0], losses) <= 3.0
     mean = calls.cross_entropy(z, target, Form(ignore_index=-100))
     torch.testing.assert_close(mean, found["mean"][0], rtol=2e-7, atol=0.0)
-    assert torch.equal(found["none"][1], found["sum"][1])
+    torch.testing.assert_close(
+        found["none"][1], found["sum"][1], rtol=3e-7 if dtype is torch.float32 else 1e-2, atol=0.0
+    )
     unit = torch.exp2(torch.floor(torch.log2(torch.maximum(p, gradient.abs()).clamp(min=1e-30))) - 23)
     for dx, scale in ((found["sum"][1], 1.0), (found["mean"][1], 1.0 / n)):
         if dtype is torch.float32:

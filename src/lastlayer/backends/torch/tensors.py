@@ -257,6 +257,8 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 def is_autocast(x: Tensor) -> bool:
     """Whether autocast is available and enabled on the device of ``x``."""
     kind = x.device.type
+    if torch.compiler.is_compiling():  # Dynamo of PyTorch 2.11 cannot trace the other function
+        return torch.is_autocast_enabled(kind)
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 

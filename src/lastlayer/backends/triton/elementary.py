@@ -21,6 +21,7 @@ __all__ = [
     "exp_below",
     "exp_beside",
     "log1p",
+    "log1p_pair",
     "power",
     "power_pair",
     "reference",
@@ -130,16 +131,23 @@ def divide_pairs(c, high, low):
 
 @triton.jit
 def log1p(x):
-    """log(1 + x) for x >= 0 or NaN: 1 + x = 2^k m, and a polynomial of m - 1.
+    """log(1 + x) for x >= 0 or NaN."""
+    high, low = log1p_pair(x, x * 0.0)
+    return high
 
-    The rounding error of 1 + x is added to m.
+
+@triton.jit
+def log1p_pair(x, x_low):
+    """log(1 + x + x_low) as a pair, for x >= 0 or NaN: 1 + x = 2^k m, and a polynomial of m - 1.
+
+    What rounding takes from 1 + x, and x_low, are added to m. The high part is the result, rounded.
     """
     u = 1.0 + x
-    lost = x - (u - 1.0)
+    lost = (x - (u - 1.0)) + x_low
     bits = u.to(tl.int32, bitcast=True)
     k = (bits - 0x3F3504F3) >> 23  # so that m is in [sqrt(1/2), sqrt(2))
     m = (bits - (k << 23)).to(tl.float32, bitcast=True)
-    f = (m - 1.0) + lost * ((127 - k) << 23).to(tl.float32, bitcast=True)
+    f, f_low = two_sum(m - 1.0, lost * ((127 - k) << 23).to(tl.float32, bitcast=True))
     f2 = f * f
     p = tl.fma(f * 0.0 + 7.0376836292e-2, f, -1.1514610310e-1)  # coefficients: Cephes, logf
     p = tl.fma(p, f, 1.1676998740e-1)
@@ -151,6 +159,11 @@ def log1p(x):
     p = tl.fma(p, f, 3.3333331174e-1)
     kf = k.to(tl.float32)
     tail = tl.fma(f * f2, p, tl.fma(kf, -2.12194440e-4, -0.5 * f2))
-    value = tl.fma(kf, 0.693359375, f + tail)
-    value = tl.where(x < 1e-6, tl.fma(-0.5 * x, x, x), value)
-    return tl.where((x == x) & (x < INF), value, x)  # NaN, inf
+    tail += tl.div_rn(f_low, 1.0 + f)
+    high, low = two_sum(kf * 0.693359375, f)  # the product is exact
+    high, low = two_sum(high, low + tail)
+    small = x < 1e-6
+    high = tl.where(small, tl.fma(-0.5 * x, x, x), high)
+    low = tl.where(small, x_low, low)
+    fine = (x == x) & (x < INF)
+    return tl.where(fine, high, x), tl.where(fine, low, 0.0)  # NaN, inf

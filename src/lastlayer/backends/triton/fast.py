@@ -247,19 +247,19 @@ def _write(
     base, to_base, offset, odd, vector = place
     p = plan.long_rows(n, classes, size, processors(x), True)
     parts = _parts(classes, p, vector, odd)
-    mail = torch.empty(n * parts, dtype=torch.int64, device=x.device)
-    found = torch.full((n,), EMPTY, dtype=torch.int64, device=x.device)
-    sums, counters, arrived = workspace(x, n, n)
-    counted, total = FACTOR, None
+    mail = torch.full((n * parts,), EMPTY, dtype=torch.int64, device=x.device)
+    counted, total, sums, counters = FACTOR, None, None, None
     if mode == GRADIENT:
         if reduction == MEAN:
             counted, total = (ROWS, None) if n <= FEW_ROWS.value else (LOADED, _total_of(x, y, n, ignore))
+    if reduction != NONE:
+        sums, counters, _ = workspace(x, n)
     lag = n * parts if _in_order() else min(p.lag, n * parts)
     launch(
         follow,
         2 * (n * parts + lag),
         (
-            base, to_base, y, losses, mail, found, arrived, total, result, sums, counters,
+            base, to_base, y, losses, mail, total, result, sums, counters,
             n, classes, stride, to.stride, offset, ignore, factor, parts, lag,
         ),
         (mode, reduction, counted, plan.power_of_two(parts), p.pieces, p.classes, vector, odd,
@@ -327,7 +327,7 @@ def _short(
     parts = counters = None
     if classes <= plan.FEW and stride == classes and (to is None or to.stride == classes) and aligned(x, out):
         rows_of_program = plan.few_rows(classes, size)
-        programs = min(-(-n // rows_of_program), plan.MOST_FEW * processors(x))
+        programs = min(-(-n // rows_of_program), plan.most_programs(classes, size, reduction != NONE))
         if reduction != NONE:
             parts, counters, _ = workspace(x, programs)
         launch(
@@ -341,8 +341,8 @@ def _short(
             4,
         )  # fmt: skip
         return
-    t = plan.short_rows(classes, vector, size)
-    programs = min(-(-n // t.rows), plan.MOST_PROGRAMS)
+    t = plan.short_rows(classes, vector, size, reduction != NONE)
+    programs = min(-(-n // t.rows), plan.most_programs(classes, size, reduction != NONE))
     if reduction != NONE:
         parts, counters, _ = workspace(x, programs)
     launch(

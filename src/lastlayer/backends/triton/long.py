@@ -22,8 +22,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p, reference, two_sum
-from .rows import exponentials, ties_from
+from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p_pair, reference, two_sum
+from .rows import exponentials, loss_from, ties_from
 from .sums import NONE, arrived, factor_of, finish
 from .tile import GRADIENT, LOG_SOFTMAX, LSE
 
@@ -156,10 +156,19 @@ def add_row(loss, y_ptr, row, n, ignore, result_ptr, parts_ptr, counters_ptr, fa
 
 
 @triton.jit
-def rest_from(peak, other, WIDE: tl.constexpr):
-    """rest, relative to exp(peak); NaN where probabilities are not defined."""
-    shift, zero, unit, unit_low = reference(tl.where(tl.abs(peak) < INF, peak, 0.0), WIDE)
-    return tl.where(tl.abs(peak) < INF, tl.div_rn(other, unit), float("nan"))
+def norm_from(peak, other, WIDE: tl.constexpr):
+    """log1p(rest) as a pair; NaN where probabilities are not defined."""
+    defined = tl.abs(peak) < INF
+    shift, zero, unit, unit_low = reference(tl.where(defined, peak, 0.0), WIDE)
+    rest, rest_low = divide_pairs(other, unit, unit_low)
+    return log1p_pair(tl.where(defined, rest, float("nan")), rest_low)
+
+
+@triton.jit
+def lse_from(peak, other, WIDE: tl.constexpr):
+    """peak + log1p(rest); infinite where the peak is; NaN if a score is."""
+    high, low = norm_from(peak, other, WIDE)
+    return tl.where(tl.abs(peak) < INF, loss_from(peak, 0.0, high, low), peak + other)
 
 
 @triton.jit
@@ -170,7 +179,8 @@ def row_loss(z_ptr, y_ptr, row, peak, other, zs, V, offset, ignore, WIDE: tl.con
     right = (y >= 0) & (y < V)
     y = tl.where(right, y, 0).to(tl.int32)
     z_y = tl.load(z_ptr + (row * zs + offset) + y, kept & right, other=float("nan")).to(tl.float32)
-    return tl.where(kept, (peak - z_y) + log1p(rest_from(peak, other, WIDE)), 0.0)
+    high, low = norm_from(peak, other, WIDE)
+    return tl.where(kept, loss_from(peak, z_y, high, low), 0.0)
 
 
 @triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
@@ -204,9 +214,7 @@ def spans(
             tl.store(peak_ptr + row, peak)
             tl.store(other_ptr + row, other)
         if MODE == LSE:
-            rest = rest_from(peak, other, WIDE)
-            lse = tl.where(tl.abs(peak) < INF, peak + log1p(rest), peak + other)
-            tl.store(rows_ptr + row, lse)
+            tl.store(rows_ptr + row, lse_from(peak, other, WIDE))
         else:
             loss = row_loss(z_ptr, y_ptr, row, peak, other, zs, V, offset, ignore, WIDE)
             if REDUCE == NONE:
@@ -241,8 +249,7 @@ def lines(
                 tl.store(peak_ptr + row, peak)
                 tl.store(other_ptr + row, other)
             if MODE == LSE:
-                rest = rest_from(peak, other, WIDE)
-                loss = tl.where(tl.abs(peak) < INF, peak + log1p(rest), peak + other)
+                loss = lse_from(peak, other, WIDE)
             else:
                 loss = row_loss(z_ptr, y_ptr, row, peak, other, zs, V, offset, ignore, WIDE)
                 rows += 1.0
@@ -270,7 +277,8 @@ def factors(peak, other, c, WIDE: tl.constexpr):
 def results(z, peak, other, c, MODE: tl.constexpr, WIDE: tl.constexpr):
     """Softmax, log-softmax or c p of scores, from the statistics of their row."""
     if MODE == LOG_SOFTMAX:
-        return (z - peak) - log1p(rest_from(peak, other, WIDE))
+        high, low = norm_from(peak, other, WIDE)
+        return ((z - peak) - high) - low
     else:
         shift, zero, high, low = factors(peak, other, c, WIDE)
         e = exponentials(z, shift, zero, WIDE, False)
@@ -350,15 +358,15 @@ def write_gradient(
 
 @triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
 def follow(
-    z_ptr, out_ptr, y_ptr, rows_ptr, mail_ptr, found_ptr, arrived_ptr, total_ptr, result_ptr, parts_ptr,
-    counters_ptr, n, V, zs, os, offset, ignore, factor, parts, lag,
+    z_ptr, out_ptr, y_ptr, rows_ptr, mail_ptr, total_ptr, result_ptr, parts_ptr, counters_ptr,
+    n, V, zs, os, offset, ignore, factor, parts, lag,
     MODE: tl.constexpr, REDUCE: tl.constexpr, COUNTED: tl.constexpr, S: tl.constexpr,
     K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Softmax, log-softmax, or loss and gradient, of long rows.
+    """Softmax, log-softmax, or loss and gradient, of long rows. ``mail_ptr``: n * parts times `EMPTY`.
 
-    ``mail_ptr``: n * parts int64; ``found_ptr``: the statistics of each row, n times `EMPTY` before;
-    ``arrived_ptr``: n zeros, the parts of each row that have arrived; 0 again at the end. S: parts or more.
+    Whoever writes a tile joins the parts of its row itself: to wait for another to do so takes longer than
+    the arithmetic, and what is to be read again has left L2 by then.
     """
     pid = tl.program_id(0)
     task = pid // 2
@@ -374,24 +382,18 @@ def follow(
                 z, first = load_tile(z_ptr, row, task % parts, zs, V, offset, K, C, VEC, ODD)
                 peak, other = part_of(z, WIDE)
             tl.store(mail_ptr + task, packed(peak, other))
-            if arrived(arrived_ptr + row, parts):
-                i = tl.arange(0, S)
-                mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, cache_modifier=".cg")
-                peaks, others = unpacked(mail)
-                peak, other = merged(
-                    tl.where(i < parts, peaks, -INF), tl.where(i < parts, others, -1.0), WIDE
-                )
-                tl.store(found_ptr + row, packed(peak, other))
     else:
         task -= lag
         if task >= 0:
             row = (task // parts).to(tl.int64)
             part = task % parts
             z, first = load_tile(z_ptr, row, part, zs, V, offset, K, C, VEC, ODD)
-            found = tl.load(found_ptr + row, volatile=True)
-            while found == -1:
-                found = tl.load(found_ptr + row, volatile=True)
-            peak, other = unpacked(found)
+            i = tl.arange(0, S)
+            mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, volatile=True)
+            while tl.sum((mail == -1).to(tl.int32), 0) > 0:
+                mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, volatile=True)
+            peaks, others = unpacked(mail)
+            peak, other = merged(tl.where(i < parts, peaks, -INF), tl.where(i < parts, others, -1.0), WIDE)
             if MODE == GRADIENT:
                 c = factor_of(total_ptr, y_ptr, n, ignore, factor, COUNTED)
                 y, kept, right = target_of(y_ptr, row, V, ignore)
@@ -400,8 +402,8 @@ def follow(
                     y, kept, right, K, C, VEC, ODD, WIDE,
                 )  # fmt: skip
                 if ((y >= first) & (y < first + K * C)) | ((y < 0) & (part == 0)):
-                    loss = (peak - z_y) + log1p(rest_from(peak, other, WIDE))
-                    loss = tl.where(kept, loss, 0.0)
+                    high, low = norm_from(peak, other, WIDE)
+                    loss = tl.where(kept, loss_from(peak, z_y, high, low), 0.0)
                     if REDUCE == NONE:
                         tl.store(rows_ptr + row, loss)
                     else:

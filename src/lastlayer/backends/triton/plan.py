@@ -9,6 +9,7 @@ from math import gcd
 from typing import NamedTuple
 
 __all__ = [
+    "MOST_PROGRAMS",
     "Long",
     "Pixels",
     "Tile",
@@ -16,6 +17,7 @@ __all__ = [
     "is_short",
     "long_rows",
     "many_rows",
+    "most_programs",
     "pixels",
     "power_of_two",
     "short_rows",
@@ -75,18 +77,28 @@ def is_short(classes: int, itemsize: int, writes: bool) -> bool:
     return classes <= 1024 if not writes else classes * itemsize <= 32768
 
 
-def short_rows(classes: int, vector: int, itemsize: int) -> Tile:
-    """The tile of rows that are held on chip; ``vector``: the scores of one load."""
-    lanes = min(8, power_of_two(-(-classes // vector)))
+def short_rows(classes: int, vector: int, itemsize: int, sums: bool) -> Tile:
+    """The tile of rows that are held on chip; ``vector``: the scores of one load; ``sums``: a mean or sum."""
+    lanes = min(4 if sums else 8, power_of_two(-(-classes // vector)))
     pieces = power_of_two(-(-classes // (lanes * vector)))
     if pieces * vector <= 32:  # several rows a warp
         return Tile(WARP // lanes * 4, pieces, lanes * vector, 4)
     most = 128 // itemsize  # scores of a thread
+    pieces = power_of_two(-(-classes // (WARP * vector)))
+    if sums and pieces * vector <= most and itemsize == 2:
+        return Tile(4, pieces, WARP * vector, 4)
     warps = 1
     while power_of_two(-(-classes // (warps * WARP * vector))) * vector > most and warps < 32:
         warps *= 2
     pieces = power_of_two(-(-classes // (warps * WARP * vector)))
     return Tile(1, pieces, warps * WARP * vector, warps)
+
+
+def most_programs(classes: int, itemsize: int, sums: bool) -> int:
+    """The programs of short rows: few with a mean, whose parts one program adds up at last."""
+    if not sums or (itemsize == 4 and classes > 256):
+        return 1 << 15
+    return 1024 if classes > FEW else 3072
 
 
 def pixels(classes: int, itemsize: int) -> Pixels:
@@ -102,14 +114,14 @@ def long_rows(rows: int, classes: int, itemsize: int, processors: int, writes: b
     """The tiles of long rows, which are read by whole vectors."""
     vector = 16 // itemsize
     if writes:
-        pieces, warps = 8, 2
+        pieces, warps = (8, 2) if itemsize == 4 or classes > 1 << 14 else (4, 2)
         tiles = -(-(classes + vector - 1) // (pieces * warps * WARP * vector))
         lag = min(rows * tiles, LAG_BYTES // (pieces * warps * WARP * 16))
         return Long(pieces, warps * WARP * vector, warps, 1, lag)
     pieces, warps = 4, 1
     tile = pieces * warps * WARP * vector
     tiles = -(-(classes + vector - 1) // tile)
-    parts = 1
+    parts = -(-tiles // 16)
     while rows * parts < 64 * processors and tiles // (2 * parts) >= 4:
         parts *= 2
     return Long(pieces, warps * WARP * vector, warps, -(-tiles // parts), 0)
@@ -117,11 +129,11 @@ def long_rows(rows: int, classes: int, itemsize: int, processors: int, writes: b
 
 def many_rows(rows: int, classes: int, itemsize: int, processors: int) -> Lines | None:
     """How whole rows are found by one program each; None if there are too few of them."""
-    if rows < 32 * processors or classes > 1 << 14:
+    if rows < 32 * processors or classes > 1 << 13:
         return None
     vector = 16 // itemsize
     pieces = 4 if classes > 2 * WARP * vector else 2
-    return Lines(pieces, WARP * vector, 1, max(1, min(8, rows // (64 * processors))))
+    return Lines(pieces, WARP * vector, 1, 1 if classes > 2048 else 4)
 
 
 def written_again(rows: int, classes: int, itemsize: int, processors: int) -> Long:
@@ -134,9 +146,8 @@ def written_again(rows: int, classes: int, itemsize: int, processors: int) -> Lo
 
 
 FEW = 32  # classes that a thread holds
+MOST_PROGRAMS = 1 << 15  # each computes several tiles, or rows, if there are more
 COMPARED = 256  # classes of a row with which each score is compared with the target
-MOST_FEW = 24  # programs of few classes, a processor
-MOST_PROGRAMS = 1 << 15  # of short rows; each goes through several tiles if there are more
 LAG_BYTES = 9 << 20
 
 

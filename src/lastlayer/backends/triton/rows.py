@@ -13,9 +13,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p, two_sum
+from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p_pair, two_sum
 
-__all__ = ["exponentials", "inverse", "loss_from", "rest_of", "ties_from"]
+__all__ = ["exponentials", "inverse", "loss_from", "norm_of", "rest_of", "ties_from"]
 
 
 @triton.jit
@@ -45,6 +45,14 @@ def rest_of(peak, other, ties, unit):
 
 
 @triton.jit
+def norm_of(peak, other, ties, unit, unit_low):
+    """log1p(rest) as a pair; NaN where probabilities are not defined."""
+    quotient, quotient_low = divide_pairs(other, unit, unit_low)
+    rest, rest_low = two_sum(ties - 1.0, quotient)
+    return log1p_pair(tl.where(tl.abs(peak) < INF, rest, float("nan")), rest_low + quotient_low)
+
+
+@triton.jit
 def inverse(c, peak, other, ties, unit, unit_low):
     """c / sum of the exponentials, as a pair: multiplied by an exponential it is c p."""
     high, low = two_sum(other, ties * unit)
@@ -54,6 +62,7 @@ def inverse(c, peak, other, ties, unit, unit_low):
 
 
 @triton.jit
-def loss_from(peak, z_y, rest):
-    """The loss of an index target."""
-    return (peak - z_y) + log1p(rest)
+def loss_from(peak, z_y, norm, norm_low):
+    """The loss of an index target, (peak - z_y) + log1p(rest); the latter is a pair."""
+    high, low = two_sum(peak - z_y, norm)
+    return tl.where(tl.abs(high) < INF, high + (low + norm_low), high)

@@ -36,38 +36,44 @@ def arrived(counter_ptr, expected):
 @triton.jit
 def finish(
     loss, rows, i, n, result_ptr, parts_ptr, counters_ptr, factor,
-    REDUCE: tl.constexpr, TOTAL: tl.constexpr = False,
+    REDUCE: tl.constexpr, TOTAL: tl.constexpr = False, SIZE: tl.constexpr = GROUP,
 ):  # fmt: skip
     """Add up n parts, of which this is number i: ``loss`` and the ``rows`` that count, in float64.
 
     TOTAL: store the divisor of a mean, too, in result_ptr[1].
 
-    ``parts_ptr``: 2 float64 for each part, then 2 for each group of GROUP. ``counters_ptr``: one for the
-    groups, then one for each group.
+    ``parts_ptr``: 2 float64 for each part, then 2 for each group of SIZE. ``counters_ptr``: one for the
+    groups, then one for each group. A single group needs no second step.
     """
-    groups = tl.cdiv(n, GROUP)
-    group = i // GROUP
+    groups = tl.cdiv(n, SIZE)
+    group = i // SIZE
     sums_ptr = parts_ptr + 2 * n
     tl.store(parts_ptr + 2 * i, loss)
     if REDUCE == MEAN:
         tl.store(parts_ptr + 2 * i + 1, rows)
-    if arrived(counters_ptr + 1 + group, tl.minimum(GROUP, n - group * GROUP)):
-        j = group * GROUP + tl.arange(0, GROUP)
+    if arrived(counters_ptr + 1 + group, tl.minimum(SIZE, n - group * SIZE)):
+        j = group * SIZE + tl.arange(0, SIZE)
         total = tl.sum(tl.load(parts_ptr + 2 * j, j < n, other=0.0, cache_modifier=".cg"), 0)
-        tl.store(sums_ptr + 2 * group, total)
         count = total
         if REDUCE == MEAN:
             count = tl.sum(tl.load(parts_ptr + 2 * j + 1, j < n, other=0.0, cache_modifier=".cg"), 0)
-            tl.store(sums_ptr + 2 * group + 1, count)
-        if arrived(counters_ptr, groups):
-            total = tl.full((), 0.0, tl.float64)
-            count = total
-            for start in tl.range(0, groups, MANY, loop_unroll_factor=1):
-                k = start + tl.arange(0, MANY)
-                total += tl.sum(tl.load(sums_ptr + 2 * k, k < groups, other=0.0, cache_modifier=".cg"), 0)
-                if REDUCE == MEAN:
-                    more = tl.load(sums_ptr + 2 * k + 1, k < groups, other=0.0, cache_modifier=".cg")
-                    count += tl.sum(more, 0)
+        last = groups == 1
+        if groups > 1:
+            tl.store(sums_ptr + 2 * group, total)
+            if REDUCE == MEAN:
+                tl.store(sums_ptr + 2 * group + 1, count)
+            last = arrived(counters_ptr, groups)
+            if last:
+                total = tl.full((), 0.0, tl.float64)
+                count = total
+                for start in tl.range(0, groups, MANY, loop_unroll_factor=1):
+                    k = start + tl.arange(0, MANY)
+                    more = tl.load(sums_ptr + 2 * k, k < groups, other=0.0, cache_modifier=".cg")
+                    total += tl.sum(more, 0)
+                    if REDUCE == MEAN:
+                        more = tl.load(sums_ptr + 2 * k + 1, k < groups, other=0.0, cache_modifier=".cg")
+                        count += tl.sum(more, 0)
+        if last:
             if REDUCE == MEAN:
                 total = tl.where(count == 0.0, 0.0, total / tl.where(count == 0.0, 1.0, count))
                 if TOTAL:

@@ -18,8 +18,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, log1p, reference
-from .rows import exponentials, inverse, rest_of, ties_from
+from .elementary import INF, reference
+from .rows import exponentials, inverse, loss_from, norm_of, ties_from
 from .sums import NONE, factor_of, finish
 
 __all__ = ["GRADIENT", "LOG_SOFTMAX", "LOSS", "LSE", "SOFTMAX", "tile"]
@@ -85,15 +85,15 @@ def tile(
             if MODE == SOFTMAX:
                 high, low = inverse(1.0, peak, other, ties, unit, unit_low)
             else:
-                rest = rest_of(peak, other, ties, unit)
+                norm, norm_low = norm_of(peak, other, ties, unit, unit_low)
         if KEEP:
             tl.store(peak_ptr + first + r, peak, live)
             tl.store(other_ptr + first + r, other + (ties - 1.0) * unit, live)
         if MODE == LSE:
-            lse = tl.where(tl.abs(peak) < INF, peak + log1p(rest), peak + other)
+            lse = tl.where(tl.abs(peak) < INF, loss_from(peak, 0.0, norm, norm_low), peak + other)
             tl.store(rows_ptr + first + r, lse, live)
         if LOSSES:
-            loss = tl.where(kept, (peak - z_y) + log1p(rest), 0.0)
+            loss = tl.where(kept, loss_from(peak, z_y, norm, norm_low), 0.0)
             if REDUCE == NONE:
                 tl.store(rows_ptr + first + r, loss, live)
             else:
@@ -101,7 +101,7 @@ def tile(
                 row_sum += tl.where(kept, 1.0, 0.0)
         if MODE == SOFTMAX or MODE == LOG_SOFTMAX or MODE == GRADIENT:
             if MODE == LOG_SOFTMAX:
-                d = (z - peak[:, None, None]) - log1p(rest)[:, None, None]
+                d = ((z - peak[:, None, None]) - norm[:, None, None]) - norm_low[:, None, None]
             else:
                 if MODE == GRADIENT:
                     high, low = inverse(factor, peak, other, ties, unit, unit_low)
@@ -127,4 +127,4 @@ def tile(
     if LOSSES and REDUCE != NONE:
         losses, counts = tl.sum(loss_sum, 0).to(tl.float64), tl.sum(row_sum, 0).to(tl.float64)
         i, parts = tl.program_id(0), tl.num_programs(0)
-        finish(losses, counts, i, parts, result_ptr, parts_ptr, counters_ptr, factor, REDUCE)
+        finish(losses, counts, i, parts, result_ptr, parts_ptr, counters_ptr, factor, REDUCE, False, 1024)
