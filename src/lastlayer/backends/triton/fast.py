@@ -337,6 +337,7 @@ def _short(
             (
                 mode, reduction, peak is not None, counted, classes, rows_of_program,
                 max(2, plan.power_of_two(classes)), plan.power_of_two(rows_of_program * classes), wide,
+                plan.group_size(programs),
             ),
             4,
         )  # fmt: skip
@@ -355,6 +356,7 @@ def _short(
         (
             mode, reduction, peak is not None, counted, t.pieces, t.rows, t.classes, vector, wide,
             classes > plan.COMPARED,
+            plan.group_size(programs),
         ),
         t.warps,
     )  # fmt: skip

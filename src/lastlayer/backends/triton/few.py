@@ -30,6 +30,7 @@ def few(
     n, ignore, factor,
     MODE: tl.constexpr, REDUCE: tl.constexpr, KEEP: tl.constexpr, COUNTED: tl.constexpr,
     V: tl.constexpr, R: tl.constexpr, C: tl.constexpr, P: tl.constexpr, WIDE: tl.constexpr,
+    SIZE: tl.constexpr,
 ):  # fmt: skip
     """R rows of V classes. C, P: the powers of two from V and R V on. The rest as in `tile`."""
     LOSSES: tl.constexpr = MODE >= LOSS
@@ -105,4 +106,4 @@ def few(
     if LOSSES and REDUCE != NONE:
         losses, counts = tl.sum(loss_sum, 0).to(tl.float64), tl.sum(row_sum, 0).to(tl.float64)
         i, parts = tl.program_id(0), tl.num_programs(0)
-        finish(losses, counts, i, parts, result_ptr, parts_ptr, counters_ptr, factor, REDUCE, False, 1024)
+        finish(losses, counts, i, parts, result_ptr, parts_ptr, counters_ptr, factor, REDUCE, False, SIZE)

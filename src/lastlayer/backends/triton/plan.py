@@ -98,7 +98,12 @@ def most_programs(classes: int, itemsize: int, sums: bool) -> int:
     """The programs of short rows: few with a mean, whose parts one program adds up at last."""
     if not sums or (itemsize == 4 and classes > 256):
         return 1 << 15
-    return 1024 if classes > FEW else 3072
+    return 1024
+
+
+def group_size(programs: int) -> int:
+    """The parts of a sum that are added up at once: all of them, if they are not too many."""
+    return 1024 if programs <= 1024 else 128
 
 
 def pixels(classes: int, itemsize: int) -> Pixels:

@@ -36,7 +36,7 @@ def tile(
     n, V, zs, os, ignore, factor,
     MODE: tl.constexpr, REDUCE: tl.constexpr, KEEP: tl.constexpr, COUNTED: tl.constexpr,
     K: tl.constexpr, R: tl.constexpr, C: tl.constexpr, A: tl.constexpr, WIDE: tl.constexpr,
-    FIX: tl.constexpr,
+    FIX: tl.constexpr, SIZE: tl.constexpr,
 ):  # fmt: skip
     """``rows_ptr``: the loss or lse of each row (REDUCE is NONE). KEEP: store (peak, other), see `long`.
 
@@ -127,4 +127,4 @@ def tile(
     if LOSSES and REDUCE != NONE:
         losses, counts = tl.sum(loss_sum, 0).to(tl.float64), tl.sum(row_sum, 0).to(tl.float64)
         i, parts = tl.program_id(0), tl.num_programs(0)
-        finish(losses, counts, i, parts, result_ptr, parts_ptr, counters_ptr, factor, REDUCE, False, 1024)
+        finish(losses, counts, i, parts, result_ptr, parts_ptr, counters_ptr, factor, REDUCE, False, SIZE)
