@@ -56,13 +56,13 @@ CASES = [
     ("gradient", 4096, 10, "float32", "few", 80, 115),
     ("softmax", 4096, 1000, "bfloat16", "tile", 96, 24),
     ("softmax", 4096, 4096, "float32", "tile", 128, 38),
-    ("loss", 4096, 1000, "float32", "tile", 96, 64),
+    ("loss", 4096, 1000, "float32", "tile", 96, 88),
     ("gradient", 4096, 4096, "bfloat16", "tile", 160, 40),
-    ("loss", 8192, 4096, "bfloat16", "lines", 128, 75),
+    ("loss", 8192, 8192, "bfloat16", "lines", 128, 75),
     ("loss", 1024, 32000, "bfloat16", "spans", 96, 75),
     ("loss", 512, 50257, "float32", "spans", 96, 150),
     ("softmax", 512, 128256, "bfloat16", "follow", 96, 32),
-    ("gradient", 512, 50257, "float32", "follow", 96, 118),
+    ("gradient", 512, 50257, "float32", "follow", 96, 140),
     ("again", 512, 50304, "bfloat16", "again", 96, 24),
 ]
 

@@ -123,10 +123,10 @@ def exp_beside(z, peak, CORRECTED: tl.constexpr):
 
 @triton.jit
 def divide_pairs(c, high, low):
-    """c / (high + low) as a pair."""
-    q = tl.div_rn(c, high)
+    """c / (high + low) as a pair. The second division corrects the first, which need not be exact."""
+    q = c / high
     missing = tl.fma(-q, high, c) - q * low
-    return q, tl.where(tl.abs(missing) < INF, tl.div_rn(missing, high), 0.0)
+    return q, tl.where(tl.abs(missing) < INF, missing / high, 0.0)
 
 
 @triton.jit
@@ -159,7 +159,7 @@ def log1p_pair(x, x_low):
     p = tl.fma(p, f, 3.3333331174e-1)
     kf = k.to(tl.float32)
     tail = tl.fma(f * f2, p, tl.fma(kf, -2.12194440e-4, -0.5 * f2))
-    tail += tl.div_rn(f_low, 1.0 + f)
+    tail += f_low / (1.0 + f)
     high, low = two_sum(kf * 0.693359375, f)  # the product is exact
     high, low = two_sum(high, low + tail)
     small = x < 1e-6

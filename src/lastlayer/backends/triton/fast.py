@@ -342,7 +342,7 @@ def _short(
             4,
         )  # fmt: skip
         return
-    t = plan.short_rows(classes, vector, size, reduction != NONE)
+    t = plan.short_rows(classes, vector, size, reduction != NONE, out is not None)
     programs = min(-(-n // t.rows), plan.most_programs(classes, size, reduction != NONE))
     if reduction != NONE:
         parts, counters, _ = workspace(x, programs)

@@ -64,10 +64,11 @@ def few(
         e = exponentials(z, shift[None, :], zero[None, :], WIDE, MODE >= LSE)
         other = tl.sum(tl.where(z == peak[None, :], 0.0, e), 0)
         ties = ties_from(tl.sum(e, 0), other, unit)
-        norm, norm_low = norm_of(peak, other, ties, unit, unit_low)
+        other += (ties - 1.0) * unit
+        norm, norm_low = norm_of(peak, other, unit, unit_low)
         if KEEP:
             tl.store(peak_ptr + first + r, peak, live)
-            tl.store(other_ptr + first + r, other + (ties - 1.0) * unit, live)
+            tl.store(other_ptr + first + r, other, live)
         if MODE == LSE:
             lse = tl.where(tl.abs(peak) < INF, loss_from(peak, 0.0, norm, norm_low), peak + other)
             tl.store(rows_ptr + first + r, lse, live)
@@ -83,10 +84,10 @@ def few(
                 d = ((z - peak[None, :]) - norm[None, :]) - norm_low[None, :]
             else:
                 c = factor if MODE == GRADIENT else 1.0
-                high, low = inverse(c, peak, other, ties, unit, unit_low)
+                high, low = inverse(c, peak, other, 1.0, unit, unit_low)
                 if MODE == GRADIENT:
                     good = kept & right
-                    below = (other + (ties - 1.0) * unit) * high  # 1 - p without cancellation
+                    below = other * high  # 1 - p without cancellation
                     e_y = exponentials(z_y, shift, zero, WIDE, True)
                     d_y = tl.where(z_y == peak, -below, tl.fma(e_y, high, e_y * low) - c)
                     high = tl.where(good, high, tl.where(kept, float("nan"), 0.0))

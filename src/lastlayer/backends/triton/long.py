@@ -25,7 +25,7 @@ import triton.language as tl
 from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p_pair, reference, two_sum
 from .rows import exponentials, loss_from, ties_from
 from .sums import NONE, arrived, factor_of, finish
-from .tile import GRADIENT, LOG_SOFTMAX, LSE
+from .tile import GRADIENT, LOG_SOFTMAX, LSE, SOFTMAX
 
 __all__ = ["EMPTY", "again", "follow", "lines", "spans"]
 
@@ -99,21 +99,29 @@ def load_tile(
 
 
 @triton.jit
-def part_from(peak, other, ties, unit):
+def part_from(peak, other):
     """(peak, other) without one class at the peak; (-inf, -1) for no class; other is NaN if a score is."""
-    other = other + (ties - 1.0) * unit
-    other = tl.where(peak == -INF, tl.where(other == other, -1.0, float("nan")), other)
-    return peak, other
+    return peak, tl.where(peak == -INF, tl.where(other == other, -1.0, float("nan")), other)
 
 
 @triton.jit
-def part_of(z, WIDE: tl.constexpr):
-    """(peak, other) of a tile."""
+def part_at(
+    z_ptr, row, part, zs, V, offset, K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr,
+    WIDE: tl.constexpr, LOOSE: tl.constexpr,
+):  # fmt: skip
+    """(peak, other) of a tile. LOOSE: for results of 16 bits, which need no digits of a small `other`."""
+    z, first = load_tile(z_ptr, row, part, zs, V, offset, K, C, VEC, ODD)
     peak = tl.max(tl.max(z, 0), 0)
     shift, zero, unit, unit_low = reference(tl.where(peak == -INF, 0.0, peak), WIDE)
-    e = exponentials(z, shift, zero, WIDE, True)
-    other = tl.sum(tl.sum(tl.where(z == peak, 0.0, e), 0), 0)
-    return part_from(peak, other, ties_from(tl.sum(tl.sum(e, 0), 0), other, unit), unit)
+    total = tl.sum(tl.sum(exponentials(z, shift, zero, WIDE, not LOOSE), 0), 0)
+    other = total - unit
+    if not LOOSE:
+        if not (total >= 2.0 * unit):  # the difference would lose more than a digit: once more, without it
+            again, first = load_tile(z_ptr, row, part, zs, V, offset, K, C, VEC, ODD)
+            e = exponentials(again, shift, zero, WIDE, True)
+            other = tl.sum(tl.sum(tl.where(again == peak, 0.0, e), 0), 0)
+            other += (ties_from(total, other, unit) - 1.0) * unit
+    return part_from(peak, other)
 
 
 @triton.jit
@@ -145,7 +153,7 @@ def span_of(z_ptr, row, first, last, zs, V, offset, K: tl.constexpr, C: tl.const
             ties += tl.sum(tl.sum(tl.where(top, 1.0, 0.0), 0), 0)
         else:
             sums += tl.sum(exponentials(z, shift, zero, WIDE, True), 0)
-    return part_from(peak, tl.sum(sums, 0) + more, ties, unit)
+    return part_from(peak, tl.sum(sums, 0) + more + (ties - 1.0) * unit)
 
 
 @triton.jit
@@ -241,8 +249,7 @@ def lines(
         loss = tl.full((), 0.0, tl.float32)
         if kept:
             if ONE:
-                z, unused = load_tile(z_ptr, row, 0, zs, V, offset, K, C, VEC, ODD)
-                peak, other = part_of(z, WIDE)
+                peak, other = part_at(z_ptr, row, 0, zs, V, offset, K, C, VEC, ODD, WIDE, False)
             else:
                 peak, other = span_of(z_ptr, row, 0, tiles, zs, V, offset, K, C, VEC, ODD, WIDE)
             if KEEP:
@@ -379,8 +386,10 @@ def follow(
             peak = tl.full((), 0.0, tl.float32)
             other = peak
             if kept:
-                z, first = load_tile(z_ptr, row, task % parts, zs, V, offset, K, C, VEC, ODD)
-                peak, other = part_of(z, WIDE)
+                peak, other = part_at(
+                    z_ptr, row, task % parts, zs, V, offset, K, C, VEC, ODD, WIDE,
+                    MODE == SOFTMAX and not WIDE,
+                )  # fmt: skip
             tl.store(mail_ptr + task, packed(peak, other))
     else:
         task -= lag

@@ -74,18 +74,19 @@ def alignment(itemsize: int, *numbers: int) -> int:
 
 def is_short(classes: int, itemsize: int, writes: bool) -> bool:
     """Whether a row is held on chip by one program."""
-    return classes <= 1024 if not writes else classes * itemsize <= 32768
+    return classes <= 4096 if not writes else classes * itemsize <= 32768
 
 
-def short_rows(classes: int, vector: int, itemsize: int, sums: bool) -> Tile:
-    """The tile of rows that are held on chip; ``vector``: the scores of one load; ``sums``: a mean or sum."""
-    lanes = min(4 if sums else 8, power_of_two(-(-classes // vector)))
+def short_rows(classes: int, vector: int, itemsize: int, sums: bool, writes: bool) -> Tile:
+    """The tile of rows that are held on chip; ``vector``: the scores of one load; ``sums``: of losses."""
+    lanes = 4 if sums and (itemsize == 2 or not writes) else 8
+    lanes = min(lanes, power_of_two(-(-classes // vector)))
     pieces = power_of_two(-(-classes // (lanes * vector)))
     if pieces * vector <= 32:  # several rows a warp
         return Tile(WARP // lanes * 4, pieces, lanes * vector, 4)
-    most = 128 // itemsize  # scores of a thread
+    most = 128 // itemsize if writes else 64  # scores of a thread
     pieces = power_of_two(-(-classes // (WARP * vector)))
-    if sums and pieces * vector <= most and itemsize == 2:
+    if sums and pieces * vector <= 32 and itemsize == 2:
         return Tile(4, pieces, WARP * vector, 4)
     warps = 1
     while power_of_two(-(-classes // (warps * WARP * vector))) * vector > most and warps < 32:
@@ -119,9 +120,10 @@ def long_rows(rows: int, classes: int, itemsize: int, processors: int, writes: b
     """The tiles of long rows, which are read by whole vectors."""
     vector = 16 // itemsize
     if writes:
-        pieces, warps = (8, 2) if itemsize == 4 or classes > 1 << 14 else (4, 2)
-        tiles = -(-(classes + vector - 1) // (pieces * warps * WARP * vector))
-        lag = min(rows * tiles, LAG_BYTES // (pieces * warps * WARP * 16))
+        pieces, warps = (4, 2) if itemsize == 2 and classes <= 1 << 16 else (8, 2)
+        size = pieces * warps * WARP * vector
+        tiles = -(-(classes + vector - 1) // size)
+        lag = min(rows * tiles, (LAG_BYTES if pieces == 8 else 7 << 20) // (size * itemsize))
         return Long(pieces, warps * WARP * vector, warps, 1, lag)
     pieces, warps = 4, 1
     tile = pieces * warps * WARP * vector

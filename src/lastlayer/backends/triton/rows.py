@@ -33,7 +33,7 @@ def ties_from(total, other, unit):
 
     It is rounded to an integer; so the errors of the sums, far below 1, do not matter.
     """
-    ties = tl.floor(tl.div_rn(total - other, unit) + 0.5)
+    ties = tl.floor((total - other) / unit + 0.5)
     return tl.where(ties == ties, tl.maximum(ties, 1.0), 1.0)
 
 
@@ -45,11 +45,10 @@ def rest_of(peak, other, ties, unit):
 
 
 @triton.jit
-def norm_of(peak, other, ties, unit, unit_low):
-    """log1p(rest) as a pair; NaN where probabilities are not defined."""
-    quotient, quotient_low = divide_pairs(other, unit, unit_low)
-    rest, rest_low = two_sum(ties - 1.0, quotient)
-    return log1p_pair(tl.where(tl.abs(peak) < INF, rest, float("nan")), rest_low + quotient_low)
+def norm_of(peak, other, unit, unit_low):
+    """log1p(rest) as a pair; ``other``: the sum without one class at the peak. NaN where not defined."""
+    rest, rest_low = divide_pairs(other, unit, unit_low)
+    return log1p_pair(tl.where(tl.abs(peak) < INF, rest, float("nan")), rest_low)
 
 
 @triton.jit

@@ -27,6 +27,21 @@ __all__ = ["GRADIENT", "LOG_SOFTMAX", "LOSS", "LSE", "SOFTMAX", "tile"]
 SOFTMAX, LOG_SOFTMAX, LSE, LOSS, GRADIENT = (tl.constexpr(i) for i in range(5))
 
 
+@triton.jit
+def others(z, e, peak, total, unit):
+    """The sum of the exponentials of all classes but one at the peak, which is not added and taken away."""
+    below = tl.sum(tl.sum(tl.where(z == peak[:, None, None], 0.0, e), 1), 1)
+    return below + (ties_from(total, below, unit) - 1.0) * unit
+
+
+@triton.jit
+def others_of(e, total, unit):
+    """As `others`, from the exponentials alone: those of the peak are the largest."""
+    top = tl.max(tl.max(e, 1), 1)
+    below = tl.sum(tl.sum(tl.where(e < top[:, None, None], e, 0.0), 1), 1)
+    return tl.where(total == total, below + (ties_from(total, below, unit) - 1.0) * unit, total)
+
+
 _AUX = ["y_ptr", "rows_ptr", "peak_ptr", "other_ptr", "total_ptr", "result_ptr"]
 
 
@@ -76,19 +91,29 @@ def tile(
         peak = tl.max(tl.max(z, 1), 1)
         shift, zero, unit, unit_low = reference(peak, WIDE)
         e = exponentials(z, shift[:, None, None], zero[:, None, None], WIDE, MODE >= LSE)
+        total = tl.sum(tl.sum(e, 1), 1)
         if MODE == SOFTMAX and not WIDE:  # rounded to 16 bits: the peak need not be left out
-            other = tl.sum(tl.sum(e, 1), 1)
-            high, low = inverse(1.0, peak, other, 0.0, unit, unit_low)
+            other = total - unit
+        elif R == 1:
+            if tl.max(total - 2.0 * unit, 0) >= 0.0:  # the difference loses a digit at most
+                other = total - unit
+            elif MODE == GRADIENT or MODE == SOFTMAX:
+                other = others_of(e, total, unit)
+            else:  # the scores once more, which need not be kept for it
+                again = tl.load(
+                    z_ptr + first * zs + in_tile, read[:, None, None] & (col < V), other=outside
+                ).to(tl.float32)
+                e = exponentials(again, shift[:, None, None], zero[:, None, None], WIDE, True)
+                other = others(again, e, peak, total, unit)
         else:
-            other = tl.sum(tl.sum(tl.where(z == peak[:, None, None], 0.0, e), 1), 1)
-            ties = ties_from(tl.sum(tl.sum(e, 1), 1), other, unit)
-            if MODE == SOFTMAX:
-                high, low = inverse(1.0, peak, other, ties, unit, unit_low)
-            else:
-                norm, norm_low = norm_of(peak, other, ties, unit, unit_low)
+            other = others(z, e, peak, total, unit)
+        if MODE == SOFTMAX:
+            high, low = inverse(1.0, peak, other, 1.0, unit, unit_low)
+        else:
+            norm, norm_low = norm_of(peak, other, unit, unit_low)
         if KEEP:
             tl.store(peak_ptr + first + r, peak, live)
-            tl.store(other_ptr + first + r, other + (ties - 1.0) * unit, live)
+            tl.store(other_ptr + first + r, other, live)
         if MODE == LSE:
             lse = tl.where(tl.abs(peak) < INF, loss_from(peak, 0.0, norm, norm_low), peak + other)
             tl.store(rows_ptr + first + r, lse, live)
@@ -104,9 +129,9 @@ def tile(
                 d = ((z - peak[:, None, None]) - norm[:, None, None]) - norm_low[:, None, None]
             else:
                 if MODE == GRADIENT:
-                    high, low = inverse(factor, peak, other, ties, unit, unit_low)
+                    high, low = inverse(factor, peak, other, 1.0, unit, unit_low)
                     good = kept & right  # a wrong target makes the row NaN, an ignored one makes it 0
-                    below = (other + (ties - 1.0) * unit) * high  # 1 - p without cancellation
+                    below = other * high  # 1 - p without cancellation
                     e_y = exponentials(z_y, shift, zero, WIDE, True)
                     d_y = tl.where(z_y == peak, -below, tl.fma(e_y, high, e_y * low) - factor)
                     high = tl.where(good, high, tl.where(kept, float("nan"), 0.0))
