@@ -24,6 +24,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests")]
 
+import gpu_pages  # noqa: E402 - beside this file
 import precision  # noqa: E402 - found in tests
 from declared import BOUNDS, ELEMENTARY, REFERENCE_BOUNDS  # noqa: E402
 from precision import DTYPES, QUANTITIES, SCALES, SIZES, Truth, engines, largest, ours, sample, use  # noqa: E402
@@ -179,6 +180,7 @@ def page(errors: Errors, sweep: dict[tuple[str, str], float], entries: int, step
             if set(found) != {"-"}:
                 rows.append([dtype, peer, *found])
     parts.append(table(["dtype", "implementation", *title], rows))
+    parts.append(gpu_pages.marked(gpu_pages.errors()))
     if sweep:
         parts += [
             "## exp and log1p\n",

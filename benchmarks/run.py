@@ -31,6 +31,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE)]
 
+import gpu_pages  # noqa: E402 - found beside this file
 from problems import DEMANDS, FUNCTIONS, LIMITS, PROBLEMS, Problem  # noqa: E402 - found beside this file
 
 Record = dict[str, Any]
@@ -328,6 +329,7 @@ def render(record: Record) -> str:
         "medians. Every result was compared with float64 before its time was measured. `out=` was passed to "
         "every function that has it. Times differ between machines and between runs: compare them only "
         "within a row. SciPy, NumPy and scikit-learn always use one thread.\n",
+        "Tensors on a GPU: [On NVIDIA GPUs](#on-nvidia-gpus).\n",
     ]
     goals = [
         "## Goals and results\n",
@@ -403,7 +405,7 @@ def render(record: Record) -> str:
             rows.append([*row, speed])
         parts.append(f"### `{function}`\n")
         parts.append(table(["problem", "threads", *names, "lastlayer, GB/s"], rows))
-    return "\n".join([*parts, *goals])
+    return "\n".join([*parts, *goals, gpu_pages.marked(gpu_pages.speed())])
 
 
 def short_table(record: Record) -> str:

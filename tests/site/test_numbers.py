@@ -88,3 +88,14 @@ def test_the_pictures_show_the_tables(pictures, tmp_path):
     assert names == {path.name for path in (DOCS / "pictures").glob("*.svg")}
     shown = re.findall(r"\]\(pictures/(.*?)\)", (DOCS / "reference.md").read_text(encoding="utf-8"))
     assert set(shown) == names
+
+
+def test_the_sections_on_gpus_have_the_numbers_of_the_records():
+    spec = importlib.util.spec_from_file_location("pages_of_records", ROOT / "benchmarks" / "gpu_pages.py")
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    advice = "run python benchmarks/gpu_pages.py"
+    assert pages.marked(pages.speed()) in (DOCS / "performance.md").read_text(encoding="utf-8"), advice
+    losses = re.search(r"the loss is (\S+ to \S+ times)", pages.speed())[1]
+    assert f"are {losses} as fast as PyTorch's own" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert pages.marked(pages.errors()) in (DOCS / "accuracy.md").read_text(encoding="utf-8"), advice
