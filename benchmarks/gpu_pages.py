@@ -103,8 +103,8 @@ TITLES = {
     "both ways": "forward and backward through autograd",
 }
 NOTES = {  # on single runs, by their date
-    "2026-11-27 12:13 UTC": "In this run the backward pass through autograd read and wrote the gradient once "
-    "more, to multiply it by grad_output, also where that is 1.",
+    "2026-11-27 12:13 UTC": "When this was measured, the backward pass through autograd read and wrote "
+    "the gradient once more, to multiply it by grad_output, also where that is 1.",
 }
 
 
