@@ -147,6 +147,8 @@ def gradient(
 
 def scaled(dx: Tensor, grad: Tensor, in_place: bool) -> Tensor:
     """``dx * grad``; ``grad`` has one number."""
+    if dx.is_contiguous():
+        return fast.scaled(dx, grad, in_place)
     return dx.mul_(grad) if in_place else dx * grad.to(dx.dtype)
 
 

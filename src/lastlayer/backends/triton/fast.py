@@ -15,10 +15,11 @@ from .counting import count
 from .few import few
 from .launching import Base, launch, processors, workspace
 from .long import EMPTY, again, follow, lines, spans
+from .scaling import scale
 from .sums import FEW_ROWS
 from .tile import tile
 
-__all__ = ["cross_entropy", "cross_entropy_and_gradient", "gradient", "logsumexp", "softmax"]
+__all__ = ["cross_entropy", "cross_entropy_and_gradient", "gradient", "logsumexp", "scaled", "softmax"]
 
 SOFTMAX, LOG_SOFTMAX, LSE, LOSS, GRADIENT = range(5)  # as in `tile`
 NONE, SUM, MEAN = range(3)  # as in `sums`
@@ -162,6 +163,15 @@ def gradient(grad: Tensor, x: Tensor, u: Usual, kept: tuple[Tensor, ...]) -> Ten
         size.warps,
     )  # fmt: skip
     return dx
+
+
+def scaled(dx: Tensor, grad: Tensor, in_place: bool) -> Tensor:
+    """dx * grad, for dx without gaps; where grad is 1 and in place, nothing is moved."""
+    out = dx if in_place else torch.empty_like(dx)
+    tiles, last = plan.tiles_of(dx.numel())
+    programs = min(tiles, plan.SCALING * processors(dx))
+    launch(scale, programs, (dx, out, grad, tiles, last), (in_place, plan.SCALED), 4)
+    return out
 
 
 def _total(x: Tensor, u: Usual) -> Tensor:

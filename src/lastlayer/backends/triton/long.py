@@ -23,7 +23,7 @@ import triton
 import triton.language as tl
 
 from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p_pair, reference, two_sum
-from .rows import exponentials, loss_from, ties_from
+from .rows import SURE, exponentials, loss_from, ties_from
 from .sums import NONE, arrived, factor_of, finish
 from .tile import GRADIENT, LOG_SOFTMAX, LSE, SOFTMAX
 
@@ -81,15 +81,19 @@ def first_class(row, part, zs, offset, SIZE: tl.constexpr, VEC: tl.constexpr, OD
 
 @triton.jit
 def load_tile(
-    z_ptr, row, part, zs, V, offset, K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr
-):
-    """The scores of a tile in float32, -inf outside the row; and their classes."""
+    z_ptr, row, part, n, zs, V, offset,
+    K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr,
+):  # fmt: skip
+    """The scores of a tile in float32, -inf outside the row; and the class at which it starts."""
     first = first_class(row, part, zs, offset, K * C, VEC, ODD)
     i = tl.arange(0, K)[:, None] * C + tl.arange(0, C)[None, :]
     vector = (i // VEC) * VEC + first
     if ODD:
         start = tl.multiple_of(row * zs + (offset + first), VEC)
-        z = tl.load(z_ptr + start + i, (vector + VEC > 0) & (vector < V), other=-INF).to(tl.float32)
+        end = tl.where(
+            row == n - 1, V - VEC, V - 1
+        )  # after the last row there may be no memory: see `tail_of`
+        z = tl.load(z_ptr + start + i, (vector + VEC > 0) & (vector <= end), other=-INF).to(tl.float32)
         if (first < 0) | (first + K * C > V):  # the ends of the row, which share vectors with other rows
             z = tl.where((i + first >= 0) & (i + first < V), z, -INF)
         return z, first
@@ -105,28 +109,56 @@ def part_from(peak, other):
 
 
 @triton.jit
+def joined(peak, other, tail_peak, tail_other, WIDE: tl.constexpr):
+    """Two parts as one."""
+    i = tl.arange(0, 2)
+    return merged(tl.where(i == 0, peak, tail_peak), tl.where(i == 0, other, tail_other), WIDE)
+
+
+@triton.jit
+def tail_of(z_ptr, row, zs, V, offset, VEC: tl.constexpr, WIDE: tl.constexpr):
+    """(peak, other) of the classes after the last whole vector of a row, which `load_tile` leaves out."""
+    before = ((row * zs + offset) % VEC).to(tl.int32)
+    i = ((V + before) // VEC) * VEC - before + tl.arange(0, VEC)
+    z = tl.load(z_ptr + (row * zs + offset) + i, (i >= 0) & (i < V), other=-INF).to(tl.float32)
+    peak = tl.max(z, 0)
+    shift, zero, unit, unit_low = reference(tl.where(peak == -INF, 0.0, peak), WIDE)
+    e = exponentials(z, shift, zero, WIDE, True)
+    other = tl.sum(tl.where(z == peak, 0.0, e), 0)
+    return part_from(peak, other + (ties_from(tl.sum(e, 0), other, unit) - 1.0) * unit)
+
+
+@triton.jit
 def part_at(
-    z_ptr, row, part, zs, V, offset, K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr,
+    z_ptr, row, part, n, zs, V, offset,
+    K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr,
     WIDE: tl.constexpr, LOOSE: tl.constexpr,
 ):  # fmt: skip
-    """(peak, other) of a tile. LOOSE: for results of 16 bits, which need no digits of a small `other`."""
-    z, first = load_tile(z_ptr, row, part, zs, V, offset, K, C, VEC, ODD)
+    """(peak, other) of a tile. LOOSE: for 16-bit results, which need no digits of a small `other`."""
+    z, first = load_tile(z_ptr, row, part, n, zs, V, offset, K, C, VEC, ODD)
     peak = tl.max(tl.max(z, 0), 0)
     shift, zero, unit, unit_low = reference(tl.where(peak == -INF, 0.0, peak), WIDE)
     total = tl.sum(tl.sum(exponentials(z, shift, zero, WIDE, not LOOSE), 0), 0)
     other = total - unit
     if not LOOSE:
-        if not (total >= 2.0 * unit):  # the difference would lose more than a digit: once more, without it
-            again, first = load_tile(z_ptr, row, part, zs, V, offset, K, C, VEC, ODD)
+        if not (total >= SURE * unit):  # the difference would lose more than a digit: once more, without it
+            again, first = load_tile(z_ptr, row, part, n, zs, V, offset, K, C, VEC, ODD)
             e = exponentials(again, shift, zero, WIDE, True)
             other = tl.sum(tl.sum(tl.where(again == peak, 0.0, e), 0), 0)
             other += (ties_from(total, other, unit) - 1.0) * unit
-    return part_from(peak, other)
+    peak, other = part_from(peak, other)
+    if ODD:
+        if (row == n - 1) & (first + K * C > V):
+            tail_peak, tail_other = tail_of(z_ptr, row, zs, V, offset, VEC, WIDE)
+            peak, other = joined(peak, other, tail_peak, tail_other, WIDE)
+    return peak, other
 
 
 @triton.jit
-def span_of(z_ptr, row, first, last, zs, V, offset, K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr,
-            ODD: tl.constexpr, WIDE: tl.constexpr):  # fmt: skip
+def span_of(
+    z_ptr, row, first, last, n, zs, V, offset, K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr,
+    ODD: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
     """(peak, other) of tiles first..last - 1 of a row; only a tile with a new peak is compared with it."""
     peak = -INF
     shift, zero, unit = 0.0, 0.0, 1.0
@@ -134,7 +166,7 @@ def span_of(z_ptr, row, first, last, zs, V, offset, K: tl.constexpr, C: tl.const
     sums = tl.zeros([C], tl.float32)
     more = 0.0  # the peaks that were
     for tile in range(first, last):
-        z, unused = load_tile(z_ptr, row, tile, zs, V, offset, K, C, VEC, ODD)
+        z, unused = load_tile(z_ptr, row, tile, n, zs, V, offset, K, C, VEC, ODD)
         high = tl.max(tl.max(z, 0), 0)
         if (high >= peak) & (high > -INF):
             new_shift, new_zero, new_unit, new_low = reference(high, WIDE)
@@ -153,7 +185,12 @@ def span_of(z_ptr, row, first, last, zs, V, offset, K: tl.constexpr, C: tl.const
             ties += tl.sum(tl.sum(tl.where(top, 1.0, 0.0), 0), 0)
         else:
             sums += tl.sum(exponentials(z, shift, zero, WIDE, True), 0)
-    return part_from(peak, tl.sum(sums, 0) + more + (ties - 1.0) * unit)
+    peak, other = part_from(peak, tl.sum(sums, 0) + more + (ties - 1.0) * unit)
+    if ODD:
+        if (row == n - 1) & (first_class(row, last, zs, offset, K * C, VEC, ODD) >= V):
+            tail_peak, tail_other = tail_of(z_ptr, row, zs, V, offset, VEC, WIDE)
+            peak, other = joined(peak, other, tail_peak, tail_other, WIDE)
+    return peak, other
 
 
 @triton.jit
@@ -207,7 +244,7 @@ def spans(
     part = pid % parts
     first = part * tiles_of_part
     last = tl.minimum(first + tiles_of_part, tiles)
-    peak, other = span_of(z_ptr, row, first, last, zs, V, offset, K, C, VEC, ODD, WIDE)
+    peak, other = span_of(z_ptr, row, first, last, n, zs, V, offset, K, C, VEC, ODD, WIDE)
     done = True
     if S > 1:
         tl.store(mail_ptr + row * parts + part, packed(peak, other))
@@ -249,9 +286,9 @@ def lines(
         loss = tl.full((), 0.0, tl.float32)
         if kept:
             if ONE:
-                peak, other = part_at(z_ptr, row, 0, zs, V, offset, K, C, VEC, ODD, WIDE, False)
+                peak, other = part_at(z_ptr, row, 0, n, zs, V, offset, K, C, VEC, ODD, WIDE, False)
             else:
-                peak, other = span_of(z_ptr, row, 0, tiles, zs, V, offset, K, C, VEC, ODD, WIDE)
+                peak, other = span_of(z_ptr, row, 0, tiles, n, zs, V, offset, K, C, VEC, ODD, WIDE)
             if KEEP:
                 tl.store(peak_ptr + row, peak)
                 tl.store(other_ptr + row, other)
@@ -387,7 +424,7 @@ def follow(
             other = peak
             if kept:
                 peak, other = part_at(
-                    z_ptr, row, task % parts, zs, V, offset, K, C, VEC, ODD, WIDE,
+                    z_ptr, row, task % parts, n, zs, V, offset, K, C, VEC, ODD, WIDE,
                     MODE == SOFTMAX and not WIDE,
                 )  # fmt: skip
             tl.store(mail_ptr + task, packed(peak, other))
@@ -396,7 +433,7 @@ def follow(
         if task >= 0:
             row = (task // parts).to(tl.int64)
             part = task % parts
-            z, first = load_tile(z_ptr, row, part, zs, V, offset, K, C, VEC, ODD)
+            z, first = load_tile(z_ptr, row, part, n, zs, V, offset, K, C, VEC, ODD)
             i = tl.arange(0, S)
             mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, volatile=True)
             while tl.sum((mail == -1).to(tl.int32), 0) > 0:
@@ -437,7 +474,7 @@ def again(
     pid = tl.program_id(0)
     row = (pid // parts).to(tl.int64)
     part = pid % parts
-    z, first = load_tile(z_ptr, row, part, zs, V, offset, K, C, VEC, ODD)
+    z, first = load_tile(z_ptr, row, part, n, zs, V, offset, K, C, VEC, ODD)
     y, kept, right = target_of(y_ptr, row, V, ignore)
     peak, other = tl.load(peak_ptr + row), tl.load(other_ptr + row)
     c = factor_of(total_ptr, y_ptr, n, ignore, factor, COUNTED)

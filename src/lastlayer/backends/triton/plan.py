@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 __all__ = [
     "MOST_PROGRAMS",
+    "SCALED",
+    "SCALING",
     "Long",
     "Pixels",
     "Tile",
@@ -21,6 +23,7 @@ __all__ = [
     "pixels",
     "power_of_two",
     "short_rows",
+    "tiles_of",
     "written_again",
 ]
 
@@ -152,6 +155,8 @@ def written_again(rows: int, classes: int, itemsize: int, processors: int) -> Lo
     return Long(1, width, max(1, min(4, width // (WARP * vector))), 1, 0)
 
 
+SCALED = 4096  # numbers of a gradient that a program scales at once
+SCALING = 8  # programs of that, a processor: most end at once
 FEW = 32  # classes that a thread holds
 MOST_PROGRAMS = 1 << 15  # each computes several tiles, or rows, if there are more
 COMPARED = 256  # classes of a row with which each score is compared with the target
@@ -162,3 +167,9 @@ def few_rows(classes: int, itemsize: int) -> int:
     """The rows of a program for few classes."""
     del itemsize
     return 128 if classes > 2 else 512
+
+
+def tiles_of(numbers: int) -> tuple[int, int]:
+    """The tiles of SCALED numbers, and how many the last one has."""
+    tiles = -(-numbers // SCALED)
+    return tiles, numbers - (tiles - 1) * SCALED

@@ -15,7 +15,12 @@ import triton.language as tl
 
 from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p_pair, two_sum
 
-__all__ = ["exponentials", "inverse", "loss_from", "norm_of", "rest_of", "ties_from"]
+__all__ = ["SURE", "exponentials", "inverse", "loss_from", "norm_of", "rest_of", "ties_from"]
+
+
+# From so many times the peak's exponential on, a sum of exponentials from which that is taken away is as good
+# as one to which it was not added.
+SURE = tl.constexpr(8.0)
 
 
 @triton.jit

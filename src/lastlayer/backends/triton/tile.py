@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 
 from .elementary import INF, reference
-from .rows import exponentials, inverse, loss_from, norm_of, ties_from
+from .rows import SURE, exponentials, inverse, loss_from, norm_of, ties_from
 from .sums import NONE, factor_of, finish
 
 __all__ = ["GRADIENT", "LOG_SOFTMAX", "LOSS", "LSE", "SOFTMAX", "tile"]
@@ -95,7 +95,7 @@ def tile(
         if MODE == SOFTMAX and not WIDE:  # rounded to 16 bits: the peak need not be left out
             other = total - unit
         elif R == 1:
-            if tl.max(total - 2.0 * unit, 0) >= 0.0:  # the difference loses a digit at most
+            if tl.max(total - SURE * unit, 0) >= 0.0:
                 other = total - unit
             elif MODE == GRADIENT or MODE == SOFTMAX:
                 other = others_of(e, total, unit)
