@@ -13,7 +13,7 @@ from torch import Tensor
 from lastlayer.backends.torch.form import Form
 from lastlayer.backends.torch.targets import Target
 
-from . import fast, general, images, runtime
+from . import fast, general, images, quick, runtime
 
 __all__ = [
     "cross_entropy",
@@ -42,7 +42,12 @@ def softmax(
 ) -> Tensor:
     """Softmax or log-softmax; ``out`` may be ``x``."""
     if where is None and temperature == 1.0:
+        last = axis == x.dim() - 1 or axis == -1
+        if out is None and last and (quickly := quick.softmax(x, log)) is not None:
+            return quickly
         found = fast.softmax(x, axis, log, out)
+        if found is not None and out is None and last:
+            quick.prepare_softmax(x, log)
         if found is None:
             found = images.softmax(x, axis, log, out)
         if found is not None:
@@ -97,13 +102,18 @@ def _labels(x: Tensor, target: Target, form: Form) -> images.Labels | None:
 
 
 _NOTHING = [None, None, None, None]
+_NONE = (None, None, None, None)
 
 
 def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
     """The loss."""
+    if target[1:] == _NONE and (quickly := quick.loss(x, target.y, form)) is not None:
+        return quickly
     usual = _usual(x, target, form)
     if usual is not None:
-        return fast.cross_entropy(x, usual, False)[0]
+        loss = fast.cross_entropy(x, usual, False)[0]
+        quick.prepare_loss(x, target.y.shape, usual, form, False)
+        return loss
     labels = _labels(x, target, form)
     if labels is not None and (found := images.cross_entropy(x, labels, form.axis)) is not None:
         return found
@@ -112,8 +122,11 @@ def cross_entropy(x: Tensor, target: Target, form: Form) -> Tensor:
 
 def cross_entropy_and_gradient(x: Tensor, target: Target, form: Form) -> tuple[Tensor, Tensor]:
     """The loss, and the gradient of the loss (of its sum for "none")."""
+    if target[1:] == _NONE and (quickly := quick.gradient(x, target.y, form)) is not None:
+        return quickly
     usual = _usual(x, target, form)
     if usual is not None and (found := fast.cross_entropy_and_gradient(x, usual)) is not None:
+        quick.prepare_loss(x, target.y.shape, usual, form, True)
         return found
     labels = _labels(x, target, form)
     if labels is not None:

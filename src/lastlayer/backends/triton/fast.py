@@ -333,43 +333,57 @@ def _short(
     counted, total = FACTOR, None
     if mode == GRADIENT and reduction == MEAN:
         counted, total = (ROWS, None) if n <= FEW_ROWS.value else (LOADED, _total_of(x, y, n, ignore))
-    wide = x.dtype is torch.float32
+    straight = classes == stride and (to is None or to.stride == classes) and aligned(x, out)
+    kernel, programs, sizes, constants, warps = short_launch(
+        rows, to.stride if to else 0, x.dtype, vector, straight, mode, reduction, peak is not None, counted,
+        ignore, factor, out is not None,
+    )  # fmt: skip
     parts = counters = None
-    if classes <= plan.FEW and stride == classes and (to is None or to.stride == classes) and aligned(x, out):
-        rows_of_program = plan.few_rows(classes, size)
-        programs = min(-(-n // rows_of_program), plan.most_programs(classes, size, reduction != NONE))
-        if reduction != NONE:
-            parts, counters, _ = workspace(x, programs)
-        launch(
-            few,
-            programs,
-            (x, out, y, losses, peak, other, total, result, parts, counters, n, ignore, factor),
-            (
-                mode, reduction, peak is not None, counted, classes, rows_of_program,
-                max(2, plan.power_of_two(classes)), plan.power_of_two(rows_of_program * classes), wide,
-                plan.group_size(programs),
-            ),
-            4,
-        )  # fmt: skip
-        return
-    t = plan.short_rows(classes, vector, size, reduction != NONE, out is not None)
-    programs = min(-(-n // t.rows), plan.most_programs(classes, size, reduction != NONE))
     if reduction != NONE:
         parts, counters, _ = workspace(x, programs)
-    launch(
+    pointers = x, out, y, losses, peak, other, total, result, parts, counters
+    launch(kernel, programs, (*pointers, *sizes), constants, warps)
+
+
+class Launch(NamedTuple):
+    """A kernel for short rows, and all that it needs besides tensors."""
+
+    kernel: Any
+    programs: int
+    numbers: tuple[Any, ...]
+    constants: tuple[Any, ...]
+    warps: int
+
+
+def short_launch(
+    rows: Rows, to_stride: int, dtype: torch.dtype, vector: int, straight: bool, mode: int, reduction: int,
+    keep: bool, counted: int, ignore: int, factor: float, writes: bool,
+) -> Launch:  # fmt: skip
+    """How short rows are computed. ``straight``: without gaps, and from 16 bytes on."""
+    n, classes, stride = rows
+    size, wide, sums = dtype.itemsize, dtype is torch.float32, reduction != NONE
+    if classes <= plan.FEW and straight:
+        rows_of_program = plan.few_rows(classes, size)
+        programs = min(-(-n // rows_of_program), plan.most_programs(classes, size, sums))
+        padded = max(2, plan.power_of_two(classes)), plan.power_of_two(rows_of_program * classes)
+        group = plan.group_size(programs)
+        constants = mode, reduction, keep, counted, classes, rows_of_program, *padded, wide, group
+        return Launch(few, programs, (n, ignore, factor), constants, 4)
+    t = plan.short_rows(classes, vector, size, sums, writes)
+    programs = min(-(-n // t.rows), plan.most_programs(classes, size, sums))
+    return Launch(
         tile,
         programs,
+        (n, classes // vector, stride // vector, to_stride // vector, ignore, factor),
         (
-            x, out, y, losses, peak, other, total, result, parts, counters,
-            n, classes // vector, stride // vector, (to.stride if to else 0) // vector, ignore, factor,
-        ),
-        (
-            mode, reduction, peak is not None, counted, t.pieces, t.rows, t.classes, vector, wide,
-            classes > plan.COMPARED,
-            plan.group_size(programs),
+            mode, reduction, keep, counted, t.pieces, t.rows, t.classes, vector, wide,
+            classes > plan.COMPARED, plan.group_size(programs),
         ),
         t.warps,
     )  # fmt: skip
+
+
+is_short, alignment = plan.is_short, plan.alignment
 
 
 def aligned(*tensors: Tensor | None) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .runtime import INTERPRETED
 
-__all__ = ["Base", "Workspace", "launch", "processors", "workspace"]
+__all__ = ["Base", "Workspace", "handle_of", "launch", "processors", "stream_workspace", "workspace"]
 
 Handle = tuple[Any, Any, Any]  # run, function, metadata
 _handles: dict[Any, Handle] = {}
@@ -92,6 +92,21 @@ def _handle(
         run = compiled.run  # loads the kernel
         _handles[key] = run, compiled.function, compiled.packed_metadata
         return None, None, None
+    return found
+
+
+def handle_of(
+    kernel: Any, arguments: tuple[Any, ...], constants: tuple[Any, ...], warps: int, device: int
+) -> Handle | None:
+    """What starts a kernel that has been launched before; None if it was not."""
+    return _handles.get(_key(kernel, arguments, constants, warps, device))
+
+
+def stream_workspace(x: Tensor, device: int, stream: int, parts: int) -> Workspace:
+    """As `workspace`, where the stream is known."""
+    found = _workspaces.get((device, stream))
+    if found is None or parts > LEAST or torch._C._cuda_isCurrentStreamCapturing():
+        return workspace(x, parts)
     return found
 
 
