@@ -10,7 +10,7 @@ thread's registers: the sums over K need no exchange between threads, and the lo
 alignment A of the rows allows (Triton knows alignments of 16 only: V and the strides come divided by A).
 There are at most MOST programs; each goes through every P-th tile.
 
-Accuracy: see `elementary`; in float32 at most 3 ULP for every result, losses of 16-bit scores as well.
+Accuracy: see `tests/declared.py`; in float32 at most 3.6 ULP for softmax and gradients, 4.3 for losses.
 """
 
 from __future__ import annotations
