@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from interpreter import INTERPRETED
 
 # Explicit bits of the mantissa, and the exponent of the smallest normal number.
 _FORMATS = {"float16": (10, -14), "bfloat16": (7, -126), "float32": (23, -126), "float64": (52, -1022)}
@@ -47,6 +48,8 @@ def assert_ulp(actual, truth, bound, dtype=None, scale=None, what="result"):
     size = None if scale is None else np.broadcast_to(np.asarray(scale, np.longdouble), truth.shape)[plain]
     error[plain] = errors_in_ulp(value[plain], truth[plain], dtype, size)
     error[special & ~same] = np.inf
+    if INTERPRETED and dtype.name in ("float32", "bfloat16"):  # the kernels may take what is not normal for 0
+        error[plain & (np.abs(truth) < 2.0**-126) & (np.abs(value) < 2.0**-126)] = 0.0
     if error.size == 0 or not error.max() > bound:
         return
     worst = np.unravel_index(np.argmax(error), error.shape)

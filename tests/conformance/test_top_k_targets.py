@@ -10,6 +10,7 @@ from backends import on
 from cases import DTYPES, INDEX_DTYPES, LAYOUTS, loss_dtype
 from hypothesis import given
 from hypothesis import strategies as st
+from interpreter import INTERPRETED
 from top_k_targets import KINDS, dense, listed
 
 import lastlayer as ll
@@ -47,6 +48,8 @@ def check(x, targets, axis=-1, bound=None, **options):
     true = oracle.truth(x, dense(targets, x.shape[axis], axis), axis=axis, exact=False, **options)
     if bound is None:
         bound = 6 if x.dtype.char != "d" else 16  # as of dense targets: weights and scale are rounded too
+        if INTERPRETED and targets[0].shape[-1] > 64:  # no kernel does this; z is rounded to float32
+            bound = max(bound, 12)
     with unchanged(x, *targets):
         loss, gradient = ll.cross_entropy_grad(x, targets, axis=axis, **options)
         again = ll.cross_entropy(x, targets, axis=axis, **options)

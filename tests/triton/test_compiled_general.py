@@ -22,7 +22,10 @@ from lastlayer.backends.triton.ranking import top_k  # noqa: E402
 from lastlayer.backends.triton.statistics import statistics  # noqa: E402
 from lastlayer.backends.triton.visit import visit  # noqa: E402
 
-FLOATS = {"temperature", "softcap", "on", "off", "left_share", "z_loss", "factor"}
+FLOATS = {
+    "scale", "scale_low", "per_scale", "per_t", "per_t_low", "cap", "cap_low", "per_cap", "per_cap_low",
+    "on", "off", "left_share", "z_loss", "factor", "temperature",
+}  # fmt: skip
 POINTERS = {
     "y_ptr": "*i64",
     "mask_ptr": "*i1",

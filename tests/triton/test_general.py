@@ -191,3 +191,30 @@ def test_no_rows_and_totals_of_zero():
     loss, dx = general.cross_entropy_and_gradient(x, Target(y), Form(ignore_index=-100))
     assert loss == 0
     assert not dx.any()
+
+
+@pytest.mark.parametrize("shift", [-800.0, -200.0, 0.0, 200.0, 800.0])
+def test_rows_far_from_zero(shift):
+    """The first block of a row has nothing to make relative to its peak."""
+    for shape in ((5, 9), (2, 2100)):
+        x = scores(shape, 1, torch.float32, odd=False) + shift
+        for form in (Form(), Form(temperature=0.4), Form(temperature=3.0, softcap=2 * abs(shift) + 1)):
+            close(general.logsumexp(x, form), x, composed.logsumexp(x.double(), form))
+            p = composed.top_k(x.double(), 3, form)[1]
+            close(general.top_k(x, 3, form)[1], x, p)
+        wide = composed.softmax(x.double(), 1, None, 0.4, False)
+        close(general.softmax(x, None, 1, 0.4, False), x, wide)
+
+
+def test_scaled_scores_beyond_float32():
+    """The differences of such scores may have values, and so the probabilities."""
+    most = torch.finfo(torch.float32).max
+    x, form = torch.tensor([[most, 0, 0], [most, most, 0]]), Form(temperature=0.5, reduction="none")
+    assert general.softmax(x, None, 1, 0.5, False).tolist() == [[1, 0, 0], [0.5, 0.5, 0]]
+    assert general.logsumexp(x, form).tolist() == [inf, inf]
+    loss, dx = general.cross_entropy_and_gradient(x, Target(torch.tensor([0, 1])), form)
+    torch.testing.assert_close(loss, torch.tensor([0.0, 0.6931472]))
+    assert dx.tolist() == [[0, 0, 0], [1, -1, 0]]
+    found = general.statistics(x, Target(torch.tensor([0, 1])), form)
+    assert found["peak"].tolist() == [2.0 * most] * 2
+    assert found["rest"].tolist() == [0, 1]

@@ -8,6 +8,9 @@ denominator of 0.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import lru_cache
+from math import e, log2
+from struct import pack, unpack
 from typing import Any
 
 import torch
@@ -101,9 +104,32 @@ def _numbers(form: Form) -> bool:
     return not any(isinstance(value, Tensor) for value in form)
 
 
+def _pair(value: float) -> tuple[float, float]:
+    """A number as the sum of two of float32."""
+    high: float = unpack("f", pack("f", value))[0]
+    return high, value - high
+
+
+@lru_cache(64)
+def _how_of(temperature: float, softcap: float) -> tuple[float, ...]:
+    scale, scale_low = _pair(log2(e) / temperature)
+    per_scale = temperature / log2(e)
+    return scale, scale_low, per_scale, *_pair(1 / temperature), *_pair(softcap), *_pair(1 / softcap)
+
+
+def _how(form: Form) -> tuple[float, ...]:
+    """The numbers that `scores` makes of temperature and softcap."""
+    return _how_of(float(form.temperature), 1.0 if form.softcap is None else float(form.softcap))
+
+
+def _in_range(form: Form) -> bool:
+    """Whether temperature and softcap, their inverses, and what is lost by rounding them are in float32."""
+    return all(2.0**-90 < number < 2.0**90 for number in (form.temperature, form.softcap or 1.0))
+
+
 def _can(x: Tensor, target: Target | None, form: Form) -> bool:
     """Whether the kernels compute this call."""
-    if not x.numel() or not _numbers(form):
+    if not x.numel() or not _numbers(form) or not _in_range(form):
         return False
     return target is None or not target.is_top_k or target.y.shape[-1] <= _MOST_LISTED
 
@@ -131,7 +157,6 @@ def _meta(x: Tensor, found: Layout, form: Form, t: _Targets, tile: Tiling) -> di
     """The compile-time arguments that both kernels share."""
     transformed = form.softcap is not None or form.temperature != 1.0
     return {
-        "TEMPERED": form.temperature != 1.0,
         "CAPPED": form.softcap is not None,
         "PLACED": t.placed,
         "T": t.each,
@@ -149,10 +174,9 @@ def _meta(x: Tensor, found: Layout, form: Form, t: _Targets, tile: Tiling) -> di
 
 
 def _options(form: Form, t: _Targets, classes: int) -> tuple[Any, ...]:
-    """temperature, softcap, on, off, left_share, ignore, z_loss."""
+    """``how``, on, off, left_share, ignore, z_loss."""
     return (
-        float(form.temperature),
-        1.0 if form.softcap is None else float(form.softcap),
+        *_how(form),
         float(form.on),
         float(form.off),
         float(form.on) / classes,
@@ -390,6 +414,8 @@ def statistics(x: Tensor, target: Target | None, form: Form) -> dict[str, Tensor
     assert found is not None
     assert numbers is not None
     result = dict(zip(_FIELDS, found, strict=True)) | {"argmax": numbers[0]}
+    if form.temperature < 1:  # it may be beyond float32
+        result["peak"] = result["peak"].double() / form.temperature
     names = ["peak", "rest", "argmax", "spread", "square"]
     if target is not None:
         names += ["gap", "mass", "weight"]
@@ -423,9 +449,7 @@ def top_k(x: Tensor, k: int, form: Form) -> tuple[Tensor, Tensor]:
         top_k_kernel,
         _tiles(lay, tile),
         x,
-        *(x, classes, p, lay.inner, lay.classes, k, *lay.strides[0], float(form.temperature)),
-        1.0 if form.softcap is None else float(form.softcap),
-        TEMPERED=form.temperature != 1.0,
+        *(x, classes, p, lay.inner, lay.classes, k, *lay.strides[0], *_how(form)),
         CAPPED=form.softcap is not None,
         ONCE=lay.classes <= tile.classes,
         R=tile.rows,

@@ -17,9 +17,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, divide_pairs, exp_below, reference, two_sum
-from .rows import exponentials
-from .scores import canonical, columns
+from .elementary import INF, divide_pairs, two_sum
+from .scores import capped, columns, exponential, limited, reference_of
 
 __all__ = ["DENSE", "EACH", "NOTHING", "add", "finite", "scan", "shares", "value"]
 
@@ -60,20 +59,22 @@ def value(high, low):
 
 @triton.jit
 def scan(
-    x, q, mask, w_ptr, live, share, z_y, y, temperature, softcap, on, off, V, xs, qs, ms,
-    TEMPERED: tl.constexpr, CAPPED: tl.constexpr, MASKED: tl.constexpr,
+    x, q, mask, w_ptr, live, share, x_y, y, how, on, off, V, xs, qs, ms,
+    CAPPED: tl.constexpr, MASKED: tl.constexpr,
     T: tl.constexpr, WEIGHTED: tl.constexpr,
     ARGMAX: tl.constexpr, SPREAD: tl.constexpr, RANK: tl.constexpr, CHECKED: tl.constexpr,
     R: tl.constexpr, C: tl.constexpr, WIDE: tl.constexpr, LONG: tl.constexpr,
 ):  # fmt: skip
     """``x``, ``q``, ``mask``: (R, 1) pointers to class 0. ``share``: t / s of each class where T is EACH.
 
+    Scores, the peak, and ``x_y``, that of the target, are x as `limited`; gap and spread are in units of v.
+
     Returns (peak, rest, other, argmax, spread, square, rank), (gap, mass), counts of classes (possible,
     infinite or NaN, of q other than 0 and 1), and the sum of q; ``other`` is rest exp(peak), relative.
     """
     peak = tl.full([R], -INF, tl.float32)
     zero = tl.zeros([R], tl.float32)
-    shift, exponent, unit = zero, zero, zero + 1.0
+    shift, exponent, unit, v, v_low = zero, zero, zero + 1.0, zero, zero
     high, low, ties, spread, square, gap, gap_low, mass, mass_low, whole = (
         zero, zero, zero, zero, zero, zero, zero, zero, zero, zero
     )  # fmt: skip
@@ -82,8 +83,7 @@ def scan(
     for start in range(0, V, C):
         col = (start + tl.arange(0, C))[None, :]
         inside = live[:, None] & (col < V)
-        z = tl.load(x + columns(col, xs, LONG), inside, other=-INF).to(tl.float32)
-        z = canonical(z, temperature, softcap, TEMPERED, CAPPED)
+        z = limited(tl.load(x + columns(col, xs, LONG), inside, other=-INF).to(tl.float32), how, CAPPED)
         if MASKED:
             allowed = tl.load(mask + columns(col, ms, LONG), inside, other=0) != 0
             possible += tl.sum(allowed.to(tl.int32), 1)
@@ -99,26 +99,34 @@ def scan(
             here = tl.max(known, 1)
         new = tl.maximum(peak, here)
         grew = new > peak
-        moved = tl.where(grew & (peak > -INF), new - peak, 0.0)
-        new_shift, new_exponent, new_unit, _ = reference(finite(new), WIDE)
-        factor = tl.where(grew, exp_below(shift, new_shift, new_exponent - exponent), 1.0)
+        again = grew & (peak > -INF)  # there are sums relative to a lower peak
+        new_v, new_low = capped(finite(new), how, CAPPED)
+        moved = tl.where(again, (new_v - v) + (new_low - v_low), 0.0)
+        moved = tl.where(new < INF, moved, tl.where(again, INF, 0.0))
+        new_shift, new_exponent, new_unit, _ = reference_of(new_v, new_low, how, WIDE)
+        factor = exponential(shift, 0.0 * shift, new_shift, new_exponent - exponent, how, WIDE, CAPPED)
+        factor = tl.where(again, factor, tl.where(grew, 0.0, 1.0))
         if SPREAD:
             spread = factor * (spread + moved * (high + ties * unit))
             square = factor * factor * (square + tl.where(grew, ties * unit * unit, 0.0))
         high = tl.where(grew, (high + ties * unit) * factor, high)
         low *= factor
         ties = tl.where(grew, 0.0, ties)
-        peak, shift, exponent, unit = new, new_shift, new_exponent, new_unit
-        e = exponentials(z, shift[:, None], exponent[:, None], WIDE, True)
+        peak, shift, exponent, unit, v, v_low = new, new_shift, new_exponent, new_unit, new_v, new_low
+        s, s_low = capped(z, how, CAPPED)
+        e = exponential(s, s_low, shift[:, None], exponent[:, None], how, WIDE, CAPPED)
         e = tl.where(z < peak[:, None], e, 0.0)
         high, low = add(high, low, tl.sum(e, 1))
         ties += tl.sum(tl.where((z == peak[:, None]) & (z > -INF), 1.0, 0.0), 1)
-        difference = tl.where(z == -INF, INF, peak[:, None] - z)
+        difference = tl.where(tl.abs(peak) < INF, v, peak)[:, None] - s
+        if CAPPED:
+            difference += v_low[:, None] - s_low
+        difference = tl.where(z == -INF, INF, difference)
         if SPREAD:
             spread += tl.sum(tl.where(e > 0.0, e * difference, 0.0), 1)
             square += tl.sum(e * e, 1)
         if RANK:
-            before = (z > z_y[:, None]) | ((z == z_y[:, None]) & (col < y[:, None]))
+            before = (z > x_y[:, None]) | ((z == x_y[:, None]) & (col < y[:, None]))
             rank += tl.sum((inside & before).to(tl.int32), 1)
         if CHECKED:
             infinite += tl.sum((inside & ((tl.abs(z) < INF) == 0)).to(tl.int32), 1)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, reference
+from .elementary import INF
 from .online import NOTHING, finite, scan, shares
-from .rows import exponentials
-from .scores import canonical, columns
+from .scores import capped, columns, exponential, limited, reference_of
 
 __all__ = ["top_k"]
 
@@ -39,8 +38,9 @@ def number(key):
 
 @triton.jit
 def top_k(
-    x_ptr, classes_ptr, p_ptr, inner, V, k, xo, xi, xs, temperature, softcap,
-    TEMPERED: tl.constexpr, CAPPED: tl.constexpr, ONCE: tl.constexpr,
+    x_ptr, classes_ptr, p_ptr, inner, V, k, xo, xi, xs,
+    scale, scale_low, per_scale, per_t, per_t_low, cap, cap_low, per_cap, per_cap_low,
+    CAPPED: tl.constexpr, ONCE: tl.constexpr,
     R: tl.constexpr, C: tl.constexpr, WIDE: tl.constexpr, LONG: tl.constexpr,
 ):  # fmt: skip
     """Strides as in `statistics`; results are (N, k)."""
@@ -53,19 +53,21 @@ def top_k(
     if LONG:
         i = i.to(tl.int64)
     x = x_ptr + o * xo + i * xi
+    how = (scale, scale_low, per_scale, per_t, per_t_low, cap, cap_low, per_cap, per_cap_low)
     zero, none = tl.zeros([R], tl.float32), tl.zeros([R], tl.int32)
     found, _, _, _ = scan(
-        x, x, x, x, live, zero, zero, none, temperature, softcap, 1.0, 0.0, V, xs, xs, xs,
-        TEMPERED, CAPPED, False, NOTHING, False, False, False, False, False, R, C, WIDE, LONG,
+        x, x, x, x, live, zero, zero, none, how, 1.0, 0.0, V, xs, xs, xs,
+        CAPPED, False, NOTHING, False, False, False, False, False, R, C, WIDE, LONG,
     )  # fmt: skip
     peak = found[0]
-    shift, exponent, unit, unit_low = reference(finite(peak), WIDE)
+    v, v_low = capped(finite(peak), how, CAPPED)
+    shift, exponent, unit, unit_low = reference_of(v, v_low, how, WIDE)
     high, low, _ = shares(zero + 1.0, found[2], unit, unit_low)
     if ONCE:
         col = tl.arange(0, C)[None, :]
         inside = live[:, None] & (col < V)
         z = tl.load(x + columns(col, xs, LONG), inside, other=-INF).to(tl.float32)
-        key = keys(canonical(z, temperature, softcap, TEMPERED, CAPPED), col, inside)
+        key = keys(limited(z, how, CAPPED), col, inside)
     last = tl.full([R], 2**63 - 1, tl.int64)
     for j in range(k):
         best = tl.full([R], LOWEST, tl.int64)
@@ -76,11 +78,12 @@ def top_k(
                 col = (start + tl.arange(0, C))[None, :]
                 inside = live[:, None] & (col < V)
                 z = tl.load(x + columns(col, xs, LONG), inside, other=-INF).to(tl.float32)
-                key = keys(canonical(z, temperature, softcap, TEMPERED, CAPPED), col, inside)
+                key = keys(limited(z, how, CAPPED), col, inside)
                 best = tl.maximum(best, tl.max(tl.where(key < last[:, None], key, LOWEST), 1))
         last = best
         z_j, class_j = number(best)
-        e = exponentials(z_j, shift, exponent, WIDE, True)
+        v_j, low_j = capped(z_j, how, CAPPED)
+        e = exponential(v_j, low_j, shift, exponent, how, WIDE, CAPPED)
         p = tl.fma(e, high, e * low)
         tl.store(classes_ptr + row * k + j, tl.where(peak == peak, class_j, -1).to(tl.int64), live)
         tl.store(p_ptr + row * k + j, p, live)

@@ -1,12 +1,15 @@
-"""Canonical scores of a tile: temperature and softcap; and where a tile's rows and targets lie. Device code.
+"""Scores of a tile with temperature and softcap; and where a tile's rows and targets lie. Device code.
 
-    z = softcap tanh(x / softcap) / temperature          dz/dx = (1 - tanh^2(x / softcap)) / temperature
+    z = v / temperature          v = softcap tanh(x / softcap)          dv/dx = 1 - tanh^2(x / softcap)
+
+z is never a float32 number: exp would enlarge its rounding error, and it may be infinite there. Scores are
+compared as x, since z increases with x; v is a pair; the temperature is a factor in the reduction of an
+exponential's argument. ``how`` holds the numbers that this needs. With a softcap x is limited to where tanh is
+1 in float64, so that v is finite.
 
 A tile is (R, C): R rows that are neighbours, C classes. Rows are numbered outer * inner in row-major order,
 so that three strides reach every score of tensors with any class axis. Offsets are 64-bit numbers where they
 must be.
-
-Accuracy, in ULP of float32, against arbitrary precision: `tanh` 2.
 """
 
 from __future__ import annotations
@@ -16,49 +19,116 @@ import triton.language as tl
 
 from lastlayer import problem
 
-from .elementary import exp_below
+from .elementary import INF, NEAREST, exp_beside, power, power_pair, reference, two_sum
 
-__all__ = ["canonical", "columns", "left_over", "places", "slope", "tanh"]
+__all__ = ["capped", "columns", "exponential", "left_over", "limited", "places", "reference_of", "slope"]
 
 
 ROUNDED = tl.constexpr(problem.ROUNDED)
+SATURATED = tl.constexpr(19.0625)  # tanh is 1 in float64 from here on
+FAR = tl.constexpr(369.0)  # as in `elementary.reference`, 256 log2 e
+
+# The places of the numbers in ``how``: log2 e / temperature (a pair), its inverse, 1 / temperature (a pair),
+# softcap (a pair), 1 / softcap (a pair).
+SCALE, SCALE_LOW, PER_SCALE, FACTOR, FACTOR_LOW, CAP, CAP_LOW, PER_CAP, PER_CAP_LOW = (
+    tl.constexpr(i) for i in range(9)
+)
 
 
 @triton.jit
-def tanh(u):
-    """(tanh u, 1 - tanh^2 u), by exp(-2|u|), and near 0 by a polynomial."""
-    a = tl.abs(u)
-    e = exp_below(-2.0 * a, 0.0, 0.0)
-    far = tl.div_rn(1.0 - e, 1.0 + e)
-    a2 = a * a
-    p = tl.fma(a2, -5.70498872745e-3, 2.06390887954e-2)  # coefficients: Cephes, tanhf
-    p = tl.fma(p, a2, -5.37397155531e-2)
-    p = tl.fma(p, a2, 1.33314422036e-1)
-    p = tl.fma(p, a2, -3.33332819422e-1)
-    value = tl.where(a < 0.625, tl.fma(p * a2, a, a), far)
-    return tl.where(u < 0.0, -value, value), tl.div_rn(4.0 * e, (1.0 + e) * (1.0 + e))
-
-
-@triton.jit
-def canonical(x, temperature, softcap, TEMPERED: tl.constexpr, CAPPED: tl.constexpr):
-    """z, from x in float32."""
-    z = x
+def limited(x, how, CAPPED: tl.constexpr):
+    """x in float32, as scores are compared."""
     if CAPPED:
-        z = softcap * tanh(tl.div_rn(z, softcap))[0]
-    if TEMPERED:
-        z = tl.div_rn(z, temperature)
-    return z
+        most = how[CAP] * SATURATED
+        x = tl.minimum(x, most, propagate_nan=tl.PropagateNan.ALL)
+        x = tl.maximum(x, -most, propagate_nan=tl.PropagateNan.ALL)
+    return x
 
 
 @triton.jit
-def slope(x, temperature, softcap, TEMPERED: tl.constexpr, CAPPED: tl.constexpr):
-    """dz/dx."""
-    d = x * 0.0 + 1.0
+def power_of(u, u_low):
+    """exp(-2 (|u| + u_low)) as a pair; |u| is at most SATURATED."""
+    a = tl.abs(u) * -2.8853900432586670  # -2 log2 e, a pair with the number below
+    n = (a + NEAREST) - NEAREST
+    f = a - n
+    a_low = tl.fma(tl.abs(u), -2.8853900432586670, -a)
+    f_low = a_low + (tl.abs(u) * -3.85192599817818e-08 + u_low * -2.8853900432586670)
+    high, low = power_pair(f, f_low)
+    exponent = tl.exp2(n)
+    return high * exponent, low * exponent
+
+
+@triton.jit
+def capped(x, how, CAPPED: tl.constexpr):
+    """v as a pair, from x that is limited."""
     if CAPPED:
-        d = tanh(tl.div_rn(x, softcap))[1]
-    if TEMPERED:
-        d = tl.div_rn(d, temperature)
-    return d
+        u = x * how[PER_CAP]
+        u_low = tl.fma(x, how[PER_CAP], -u) + x * how[PER_CAP_LOW]
+        e, e_low = power_of(u, tl.where(u < 0.0, -u_low, u_low))
+        above, above_low = two_sum(1.0 + 0.0 * e, -e)
+        below, below_low = two_sum(1.0 + 0.0 * e, e)
+        r = above / below
+        missing = tl.fma(-r, below, above) + ((above_low - e_low) - r * (below_low + e_low))
+        r_low = missing / below
+        far = r * how[CAP]
+        far_low = tl.fma(r, how[CAP], -far) + (r * how[CAP_LOW] + r_low * how[CAP])
+        u2 = u * u
+        p = tl.fma(u2, -7.79212279109071e-3, 2.1751266820238185e-2)  # minimax for (tanh(u) / u - 1) / u^2
+        p = tl.fma(p, u2, -5.39628481015187e-2)
+        p = tl.fma(p, u2, 1.3333324623872045e-1)
+        p = tl.fma(p, u2, -3.3333333310782093e-1)
+        less = x * (u2 * p)
+        near, near_low = two_sum(x, less)
+        small = tl.abs(u) < 0.36
+        far = tl.where(u < 0.0, -far, far)
+        far_low = tl.where(u < 0.0, -far_low, far_low)
+        out = x == -INF  # masked
+        v, v_low = tl.where(small, near, far), tl.where(small, near_low, far_low)
+        return tl.where(out, x, v), tl.where(out, 0.0, v_low)
+    else:
+        return x, tl.zeros_like(x)
+
+
+@triton.jit
+def slope(x, how, CAPPED: tl.constexpr):
+    """dv/dx, from x that is limited."""
+    if CAPPED:
+        u = x * how[PER_CAP]
+        u_low = tl.fma(x, how[PER_CAP], -u) + x * how[PER_CAP_LOW]
+        e, _ = power_of(u, tl.where(u < 0.0, -u_low, u_low))
+        return tl.div_rn(4.0 * e, tl.fma(e, 2.0 + e, 1.0))
+    else:
+        return x * 0.0 + 1.0
+
+
+@triton.jit
+def reference_of(v, v_low, how, WIDE: tl.constexpr):
+    """`elementary.reference` of z at the peak, whose v is a finite pair; the shift is relative to v."""
+    if WIDE:
+        shift = tl.where(tl.abs(v * how[SCALE]) > FAR, v, 0.0)
+        near = v - shift
+        zero = (near * how[SCALE] + NEAREST) - NEAREST
+        f = tl.fma(near, how[SCALE], -zero)
+        unit, unit_low = power_pair(f, near * how[SCALE_LOW] + v_low * how[SCALE])
+        return shift, zero, unit, unit_low
+    else:
+        return reference(v, False)
+
+
+@triton.jit
+def exponential(v, v_low, shift, zero, how, WIDE: tl.constexpr, CAPPED: tl.constexpr):
+    """exp(z - shift / temperature) / 2^zero; see `elementary.exp_below` and `exp_beside`."""
+    if WIDE:
+        a = v - shift
+        least = (zero - 216.0) * how[PER_SCALE]  # exp is 0 there
+        a = tl.maximum(a, least, propagate_nan=tl.PropagateNan.ALL)
+        n = (a * how[SCALE] + NEAREST) - NEAREST
+        f = tl.fma(a, how[SCALE_LOW], tl.fma(a, how[SCALE], -n))
+        if CAPPED:
+            f = tl.fma(v_low, how[SCALE], f)
+        return power(f) * tl.exp2(n - zero)
+    else:
+        return exp_beside(v, shift, True)
 
 
 @triton.jit

@@ -19,11 +19,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, log1p, reference
+from .elementary import INF, log1p
 from .online import DENSE, EACH, NOTHING, finite, scan, shares
-from .rows import exponentials
-from .scores import canonical, columns, left_over, places, slope
-from .statistics import ABSENT, INDEX
+from .scores import FACTOR, capped, columns, exponential, left_over, limited, places, reference_of, slope
+from .statistics import ABSENT, INDEX, tempered
 from .sums import MEAN
 from .tile import GRADIENT, LOG_SOFTMAX, LSE, SOFTMAX
 
@@ -34,9 +33,10 @@ __all__ = ["visit"]
 def visit(
     x_ptr, out_ptr, q_ptr, mask_ptr, y_ptr, p_ptr, left_ptr, w_ptr, s_ptr, grad_ptr, kept_ptr, total_ptr,
     n, inner, V, K, span, xo, xi, xs, oo, oi, os, qo, qi, qs, mo, mi, ms, ss, gs,
-    temperature, softcap, on, off, left_share, ignore, z_loss, factor,
+    scale, scale_low, per_scale, per_t, per_t_low, cap, cap_low, per_cap, per_cap_low,
+    on, off, left_share, ignore, z_loss, factor,
     MODE: tl.constexpr, REDUCE: tl.constexpr, FRESH: tl.constexpr,
-    TEMPERED: tl.constexpr, CAPPED: tl.constexpr, MASKED: tl.constexpr, PLACED: tl.constexpr, T: tl.constexpr,
+    CAPPED: tl.constexpr, MASKED: tl.constexpr, PLACED: tl.constexpr, T: tl.constexpr,
     LEFT: tl.constexpr, WEIGHTED: tl.constexpr, SAMPLED: tl.constexpr, IGNORED: tl.constexpr,
     Z_LOSS: tl.constexpr,
     R: tl.constexpr, C: tl.constexpr, KP: tl.constexpr, WIDE: tl.constexpr, LONG: tl.constexpr,
@@ -58,12 +58,13 @@ def visit(
     out = out_ptr + o * oo + i * oi
     q = q_ptr + o * qo + i * qi
     mask = mask_ptr + o * mo + i * mi
+    how = (scale, scale_low, per_scale, per_t, per_t_low, cap, cap_low, per_cap, per_cap_low)
     zero = tl.zeros([R], tl.float32)
     if FRESH:
         found, _, _, _ = scan(
             x, q, mask, w_ptr, live, zero, zero, tl.zeros([R], tl.int32),
-            temperature, softcap, on, off, V, xs, qs, ms,
-            TEMPERED, CAPPED, MASKED, NOTHING, False, False, False, False, False, R, C, WIDE, LONG,
+            how, on, off, V, xs, qs, ms,
+            CAPPED, MASKED, NOTHING, False, False, False, False, False, R, C, WIDE, LONG,
         )  # fmt: skip
         peak, other = found[0], found[2]
     else:
@@ -71,7 +72,9 @@ def visit(
         other = tl.load(kept_ptr + n + row, live, other=0.0)
     active = other != -1.0
     other = tl.where(active, other, 0.0)
-    shift, exponent, unit, unit_low = reference(finite(peak), WIDE)
+    v_peak, v_low = capped(finite(peak), how, CAPPED)
+    shift, exponent, unit, unit_low = reference_of(v_peak, v_low, how, WIDE)
+    v_peak = tl.where(tl.abs(peak) < INF, v_peak, peak)
     rest = tl.div_rn(other, unit)
     norm = log1p(rest)
     # where p > 1/2 at the peak
@@ -93,9 +96,10 @@ def visit(
             f *= tl.load(s_ptr + row * ss, live, other=0.0).to(tl.float32)
         c = tl.load(kept_ptr + 2 * n + row, live, other=0.0)
         if Z_LOSS:
-            c += 2.0 * z_loss * tl.where(tl.abs(peak) == INF, peak, peak + norm)
-    if (MODE == LSE or MODE == GRADIENT) and TEMPERED and not CAPPED:
-        f = tl.div_rn(f, zero + temperature)
+            z_peak = tempered(v_peak, v_low, how)
+            c += 2.0 * z_loss * tl.where(tl.abs(z_peak) == INF, z_peak, z_peak + norm)
+    if MODE == LSE or MODE == GRADIENT:
+        f *= how[FACTOR]
 
     high, low, lost = shares(f * c, other, unit, unit_low)
     share = zero + off
@@ -115,12 +119,13 @@ def visit(
             t_at = tl.sum(same * at[:, None, :], 2)
         if T == EACH:
             t_at += share[:, None] * weights
-        z_at = canonical(x_at, temperature, softcap, TEMPERED, CAPPED)
-        e_at = exponentials(z_at, shift[:, None], exponent[:, None], WIDE, True)
+        x_at = limited(x_at, how, CAPPED)
+        v_at, low_at = capped(x_at, how, CAPPED)
+        e_at = exponential(v_at, low_at, shift[:, None], exponent[:, None], how, WIDE, CAPPED)
         d_at = tl.fma(e_at, high[:, None], e_at * low[:, None]) - f[:, None] * t_at
-        d_at = tl.where(z_at == sure[:, None], f[:, None] * (c[:, None] - t_at) - lost[:, None], d_at)
+        d_at = tl.where(x_at == sure[:, None], f[:, None] * (c[:, None] - t_at) - lost[:, None], d_at)
         if CAPPED:
-            d_at *= slope(x_at, temperature, softcap, TEMPERED, CAPPED)
+            d_at *= slope(x_at, how, CAPPED)
         d_at = tl.where(active[:, None], d_at, 0.0)
     tl.debug_barrier()  # in place: all have read before anyone writes
 
@@ -128,17 +133,19 @@ def visit(
         col = (start + tl.arange(0, C))[None, :]
         inside = live[:, None] & (col < end)
         v = tl.load(x + columns(col, xs, LONG), inside, other=-INF).to(tl.float32)
-        z = canonical(v, temperature, softcap, TEMPERED, CAPPED)
+        v = limited(v, how, CAPPED)
+        z = v
         allowed = inside
         if MASKED:
             allowed = tl.load(mask + columns(col, ms, LONG), inside, other=0) != 0
             z = tl.where(allowed, z, -INF)
         if MODE == LOG_SOFTMAX:
-            d = (z - peak[:, None]) - norm[:, None]
+            d = (z - peak[:, None]) * how[FACTOR] - norm[:, None]
             if MASKED:
                 d = tl.where(allowed, d, -INF)
         else:
-            e = exponentials(z, shift[:, None], exponent[:, None], WIDE, True)
+            s, s_low = capped(z, how, CAPPED)
+            e = exponential(s, s_low, shift[:, None], exponent[:, None], how, WIDE, CAPPED)
             d = tl.fma(e, high[:, None], e * low[:, None])
             if MODE == GRADIENT:
                 if T != NOTHING:
@@ -151,7 +158,7 @@ def visit(
                     full = f[:, None] * (c[:, None] - t) - lost[:, None]
                     d = tl.where(z == sure[:, None], full, d - f[:, None] * t)
             if MODE != SOFTMAX and CAPPED:
-                d *= slope(v, temperature, softcap, TEMPERED, CAPPED)
+                d *= slope(v, how, CAPPED)
             if MODE == GRADIENT:
                 d = tl.where(active[:, None], d, 0.0)
             if MASKED:
