@@ -7,8 +7,6 @@ of the larger of |p| and |t - p|, and logsumexp, of the larger of |peak| and |ls
 
 from __future__ import annotations
 
-from assertions import assert_ulp
-
 # A 16-bit result is a float32 result rounded once more: half a ULP, and a little for the float32 error.
 _WIDE = {"softmax": 3.0, "log_softmax": 3.0, "loss": 3.0, "gradient": 3.0, "logsumexp": 1.0}
 _HALF = {**_WIDE, "softmax": 0.51, "log_softmax": 0.51, "gradient": 0.51}
@@ -21,18 +19,10 @@ _KERNELS = {"softmax": 4.0, "log_softmax": 5.0, "loss": 5.0, "gradient": 4.0, "l
 _KERNELS_HALF = {**_KERNELS, "loss": 6.0, "softmax": 0.51, "log_softmax": 0.51, "gradient": 0.51}
 KERNEL_BOUNDS = {"float32": _KERNELS, "float16": _KERNELS_HALF, "bfloat16": _KERNELS_HALF}
 # More names for the same, and what only tests assert.
-_OF_TESTS = {
+KERNELS_IN_TESTS = {
     **_KERNELS, "losses": 4.5, "nll": 4.5, "lse": 2.5, "confidence": 3.5, "probs": 3.5,
     "gradient with a softcap": 5.0,
 }  # fmt: skip
-
-
-def near(backend, actual, truth, bound, *, scale=None, what):
-    """`assert_ulp` with this bound, or with the kernels' where these are tested and theirs is larger."""
-    if backend == "triton" and bound >= 1:  # a float32 result
-        bound = max(bound, _OF_TESTS.get(what, bound))
-    assert_ulp(actual, truth, bound, scale=scale, what=what)
-
 
 # The reference backend computes in float64 and rounds once; for float64 every step rounds.
 _ROUNDED = {"softmax": 0.51, "log_softmax": 0.51, "loss": 0.51, "gradient": 0.51, "logsumexp": 0.51}

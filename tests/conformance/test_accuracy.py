@@ -7,8 +7,7 @@ import ml_dtypes
 import numpy as np
 import oracle
 import pytest
-from assertions import assert_ulp
-from declared import near
+from assertions import assert_ulp, near
 
 import lastlayer as ll
 from lastlayer.backends.core import native

@@ -4,8 +4,8 @@
 
 z is never a float32 number: exp would enlarge its rounding error, and it may be infinite there. Scores are
 compared as x, since z increases with x; v is a pair; the temperature is a factor in the reduction of an
-exponential's argument. ``how`` holds the numbers that this needs. With a softcap x is limited to where tanh is
-1 in float64, so that v is finite.
+exponential's argument. ``how`` holds the numbers that this needs. With a softcap x is limited to where tanh
+is 1 in float64, so that v is finite.
 
 A tile is (R, C): R rows that are neighbours, C classes. Rows are numbered outer * inner in row-major order,
 so that three strides reach every score of tensors with any class axis. Offsets are 64-bit numbers where they
