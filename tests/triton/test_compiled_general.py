@@ -97,7 +97,11 @@ def compiled(kernel, dtype, constants, ones, multiples, warps=4):
 def test_of_rows(name, dtype):
     kernel, given = CASES[name]
     wide = dtype == "fp32" or "CAPPED" in given
-    options = PLAIN | {"WIDE": wide, "R": 1, "C": 1024 if given.get("FOUND") == 3 else 2048} | given
+    options = (
+        PLAIN
+        | {"WIDE": wide, "R": 1, "C": 1024 if given.get("FOUND") == 3 or "CAPPED" in given else 2048}
+        | given
+    )
     constants = {n: options[n] for n in kernel.arg_names if n in options}
     multiples = {"xo", "xi", "oo", "oi", "qo", "qi", "mo", "mi", "gi", "go", "yi", "yo", "V", "span"}
     registers, stack, assembler = compiled(

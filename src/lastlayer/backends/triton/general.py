@@ -122,6 +122,11 @@ def _how(form: Form) -> tuple[float, ...]:
     return _how_of(float(form.temperature), 1.0 if form.softcap is None else float(form.softcap))
 
 
+def _most(form: Form) -> int:
+    """The classes of a tile: as many as registers hold."""
+    return 2048 if form.softcap is None else 1024
+
+
 def _in_range(form: Form) -> bool:
     """Whether temperature and softcap, their inverses, and what is lost by rounding them are in float32."""
     return all(2.0**-90 < number < 2.0**90 for number in (form.temperature, form.softcap or 1.0))
@@ -207,7 +212,7 @@ def _run(
     if where is not None:
         where = where.expand(x.shape)
     lay, (x, q, mask) = _laid_out(form.axis, x, t.q, where)
-    tile = tiling(lay, power_of_two(t.listed), 1024 if found >= REPORT else 2048)
+    tile = tiling(lay, power_of_two(t.listed), 1024 if found >= REPORT else _most(form))
     n, shape = lay.rows, rows_of(x, form.axis % x.ndim)
     reduce = NONE if target is None else _reduction(form)
     out = x.new_empty(shape, dtype=torch.float32) if rows else None
@@ -262,7 +267,7 @@ def _visit(
     out = torch.empty_like(x) if out is None else out
     lay, given = _laid_out(form.axis, x, out, t.q, where)
     x, out, q, mask = given
-    tile = tiling(lay, power_of_two(t.listed))
+    tile = tiling(lay, power_of_two(t.listed), _most(form))
     grad, grad_stride = (x, 0) if grad is None else _of_rows(grad, rows_of(x, form.axis % x.ndim))
     tiles = _tiles(lay, tile)
     spans, span = 1, lay.classes
@@ -441,7 +446,7 @@ def top_k(x: Tensor, k: int, form: Form) -> tuple[Tensor, Tensor]:
         return composed.top_k(x, k, form)
     lay, given = _laid_out(form.axis, x)
     (x,) = given
-    tile = tiling(lay)
+    tile = tiling(lay, most=_most(form))
     shape = (*rows_of(x, form.axis % x.ndim), k)
     classes, p = x.new_empty(shape, dtype=torch.int64), x.new_empty(shape, dtype=torch.float32)
     transformed = form.softcap is not None or form.temperature != 1.0
