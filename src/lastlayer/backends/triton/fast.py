@@ -261,7 +261,7 @@ def _write(
     counted, total, sums, counters = FACTOR, None, None, None
     if mode == GRADIENT:
         if reduction == MEAN:
-            counted, total = (ROWS, None) if n <= FEW_ROWS.value else (LOADED, _total_of(x, y, n, ignore))
+            counted, total = LOADED, _total_of(x, y, n, ignore)
     if reduction != NONE:
         sums, counters, _ = workspace(x, n)
     lag = n * parts if _in_order() else min(p.lag, n * parts)

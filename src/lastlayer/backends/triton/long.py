@@ -80,6 +80,12 @@ def first_class(row, part, zs, offset, SIZE: tl.constexpr, VEC: tl.constexpr, OD
 
 
 @triton.jit
+def is_last(row, n, zs, VEC: tl.constexpr):
+    """Whether a vector with the end of this row can reach beyond the end of the last row: of all memory."""
+    return (n - 1 - row) * zs < VEC
+
+
+@triton.jit
 def load_tile(
     z_ptr, row, part, n, zs, V, offset,
     K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr,
@@ -90,9 +96,7 @@ def load_tile(
     vector = (i // VEC) * VEC + first
     if ODD:
         start = tl.multiple_of(row * zs + (offset + first), VEC)
-        end = tl.where(
-            row == n - 1, V - VEC, V - 1
-        )  # after the last row there may be no memory: see `tail_of`
+        end = tl.where(is_last(row, n, zs, VEC), V - VEC, V - 1)  # the rest: `tail_of`
         z = tl.load(z_ptr + start + i, (vector + VEC > 0) & (vector <= end), other=-INF).to(tl.float32)
         if (first < 0) | (first + K * C > V):  # the ends of the row, which share vectors with other rows
             z = tl.where((i + first >= 0) & (i + first < V), z, -INF)
@@ -148,7 +152,7 @@ def part_at(
             other += (ties_from(total, other, unit) - 1.0) * unit
     peak, other = part_from(peak, other)
     if ODD:
-        if (row == n - 1) & (first + K * C > V):
+        if is_last(row, n, zs, VEC) & (first + K * C > V):
             tail_peak, tail_other = tail_of(z_ptr, row, zs, V, offset, VEC, WIDE)
             peak, other = joined(peak, other, tail_peak, tail_other, WIDE)
     return peak, other
@@ -187,7 +191,7 @@ def span_of(
             sums += tl.sum(exponentials(z, shift, zero, WIDE, True), 0)
     peak, other = part_from(peak, tl.sum(sums, 0) + more + (ties - 1.0) * unit)
     if ODD:
-        if (row == n - 1) & (first_class(row, last, zs, offset, K * C, VEC, ODD) >= V):
+        if is_last(row, n, zs, VEC) & (first_class(row, last, zs, offset, K * C, VEC, ODD) >= V):
             tail_peak, tail_other = tail_of(z_ptr, row, zs, V, offset, VEC, WIDE)
             peak, other = joined(peak, other, tail_peak, tail_other, WIDE)
     return peak, other
