@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, nan
+from math import inf, isnan, nan
 
 import pytest
 import torch
@@ -91,3 +91,24 @@ def test_calls():
     torch.testing.assert_close(
         calls.gradient(torch.ones(()), x, target, form, kept), dx, rtol=2e-6, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("bad", [inf, -inf, nan])
+def test_one_class_that_is_not_finite(bad):
+    """All ways find that its probability is not defined."""
+    x, y = torch.full((1, 1, 64), bad), torch.zeros(1, 64, dtype=torch.int64)
+    form = Form(1, ignore_index=-100, reduction="none")
+    rows, column = x.reshape(64, 1), torch.zeros(64, dtype=torch.int64)
+    for z, labels_of, axis in ((x, y, 1), (rows, column, 1)):
+        for temperature in (1.0, 0.5):
+            f = form._replace(axis=axis, temperature=temperature)
+            assert calls.softmax(z, None, axis, temperature, False).isnan().all()
+            lse = calls.logsumexp(z, f)
+            assert lse.isnan().all() if isnan(bad) else (lse == bad).all()
+            loss, dx = calls.cross_entropy_and_gradient(z, Target(labels_of), f)
+            assert loss.isnan().all()
+            assert dx.isnan().all()
+            assert calls.predict(z, f)[1].isnan().all()
+            for ours in (losses.statistics(z, None, f), calls.statistics(z, None, f)):
+                assert ours["argmax"].eq(-1 if isnan(bad) else 0).all()
+    assert composed.predict(x.double().requires_grad_(), form)[1].isnan().all()

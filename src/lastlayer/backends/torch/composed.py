@@ -93,7 +93,7 @@ def rows(z: Tensor) -> Rows:
     difference = z - peak
     exp = torch.exp(difference)
     rest = exp.scatter(-1, top, 0.0).sum(-1, keepdim=True)
-    rest = torch.where(peak.detach() < inf, rest, nan)  # of +inf and NaN: probabilities are not defined
+    rest = torch.where(peak.detach().abs() < inf, rest, nan)  # probabilities are not defined
     return Rows(z, top, peak, difference, exp, rest)
 
 

@@ -155,9 +155,7 @@ def statistics(
             tl.store(found_ptr + row, x_peak, live)
             tl.store(found_ptr + n + row, other, live)
         if FOUND == PREDICT:
-            tl.store(
-                found_ptr + row, tl.div_rn(1.0, 1.0 + tl.where((x_peak == -INF) & (V == 1), 0.0, rest)), live
-            )
+            tl.store(found_ptr + row, tl.div_rn(1.0, 1.0 + rest), live)
             tl.store(numbers_ptr + row, top, live)
         if FOUND == REPORT:
             tl.store(found_ptr + row, tl.where(per_t > 1.0, v, peak), live)
