@@ -18,15 +18,17 @@ TESTS = Path(__file__).parent.parent
 # What each process runs. Long rows take seconds each in the interpreter.
 PARTS = {
     "kernels": ["triton"],
-    "conformance": ["conformance/test_inactive_rows.py", "conformance/test_shards.py", "-k", "not 70"],
+    "conformance": [
+        *(f"conformance/test_{name}.py" for name in ("inactive_rows", "shards", "row_stats", "extremes")),
+        *("-k", "not 70 and not 1000"),
+    ],
 }
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_in_a_process(part):
+def check(part):
     environment = os.environ | {"TRITON_INTERPRET": "1", "LASTLAYER_BACKEND": "triton"}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *PARTS[part]],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *part],
         cwd=TESTS,
         env=environment,
         capture_output=True,
@@ -34,6 +36,17 @@ def test_in_a_process(part):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_in_a_process(part):
+    check(PARTS[part])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["accuracy", "cases", "layouts", "long_rows", "properties", "top_k_targets"])
+def test_the_rest_in_a_process(name):
+    check([f"conformance/test_{name}.py"])
 
 
 def test_on_a_cpu_the_kernels_are_not_imported_and_refuse_tensors():

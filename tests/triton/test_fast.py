@@ -15,6 +15,7 @@ calls = pytest.importorskip("lastlayer.backends.triton.calls")
 # Kernels for short rows of every kind, for long rows that start at 16 bytes, and for those that do not.
 CLASSES = [1, 2, 7, 10, 100, 257, 1000, 8200, 8205]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+CASES = [(c, d) for c in CLASSES for d in DTYPES if c < 8000 or d is not torch.float16]
 
 
 def scores(n, classes, dtype, scale=4.0, stride=None):
@@ -81,8 +82,7 @@ def true_gradient(z, y):
     return p.scatter(1, y[:, None], torch.where(at, -rest / (1 + rest), p_y - 1)[:, None]), p
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize(("classes", "dtype"), CASES)
 def test_softmax_and_lse(classes, dtype):
     z = scores(5 if classes > 1000 else 9, classes, dtype)
     p, log_p, lse, _ = truth(z)
@@ -94,8 +94,7 @@ def test_softmax_and_lse(classes, dtype):
     assert torch.equal(there, calls.softmax(z, None, -1, 1.0, False))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize(("classes", "dtype"), CASES)
 def test_losses_and_gradients(classes, dtype):
     n = 5 if classes > 1000 else 9
     z, y = scores(n, classes, dtype), targets(n, classes)
@@ -183,8 +182,9 @@ def test_rows_with_room_between_them(classes, more):
     torch.testing.assert_close(dx, dy, rtol=1e-2, atol=1e-7)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("classes", [1030, 1040, 2060])
+@pytest.mark.parametrize(
+    ("classes", "dtype"), [(1030, torch.bfloat16), (1040, torch.float32), (2060, torch.bfloat16)]
+)
 def test_many_rows(classes, dtype):
     n = 70
     z, y = scores(n, classes, dtype), targets(n, classes)
