@@ -173,7 +173,7 @@ def collect(one: Record, times: dict[str, Any], z: Tensor) -> None:
         if not time_.hidden:
             found.setdefault("not hidden", []).append(name)
         if name == OURS:
-            found["share"] = round(BYTES[function] / 2 * copy / time_.ms, 4)
+            found["share"] = round(BYTES[function] / 2 * copy / time_.ms, 7)
 
 
 # ------------------------------ all of it

@@ -18,6 +18,11 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 CASES = [(c, d) for c in CLASSES for d in DTYPES if c < 8000 or d is not torch.float16]
 
 
+def without(classes):
+    """The cases; those of so many classes, which take seconds each, only in soaks."""
+    return [pytest.param(*case, marks=pytest.mark.soak if case[0] == classes else ()) for case in CASES]
+
+
 def scores(n, classes, dtype, scale=4.0, stride=None):
     """Rows with ties, with an outlier, with -inf, with two at the peak."""
     torch.manual_seed(n * classes)
@@ -82,7 +87,7 @@ def true_gradient(z, y):
     return p.scatter(1, y[:, None], torch.where(at, -rest / (1 + rest), p_y - 1)[:, None]), p
 
 
-@pytest.mark.parametrize(("classes", "dtype"), CASES)
+@pytest.mark.parametrize(("classes", "dtype"), without(8205))
 def test_softmax_and_lse(classes, dtype):
     z = scores(5 if classes > 1000 else 9, classes, dtype)
     p, log_p, lse, _ = truth(z)
@@ -94,7 +99,7 @@ def test_softmax_and_lse(classes, dtype):
     assert torch.equal(there, calls.softmax(z, None, -1, 1.0, False))
 
 
-@pytest.mark.parametrize(("classes", "dtype"), CASES)
+@pytest.mark.parametrize(("classes", "dtype"), without(8200))
 def test_losses_and_gradients(classes, dtype):
     n = 5 if classes > 1000 else 9
     z, y = scores(n, classes, dtype), targets(n, classes)
@@ -127,7 +132,7 @@ def test_losses_and_gradients(classes, dtype):
     torch.testing.assert_close(again.double(), gradient, rtol=rtol, atol=2e-6)
 
 
-@pytest.mark.parametrize("classes", [10, 1000, 8205])
+@pytest.mark.parametrize("classes", [10, 1000, pytest.param(8205, marks=pytest.mark.soak)])
 def test_ignored_and_wrong_targets(classes):
     z, y = scores(5, classes, torch.float32), targets(5, classes)
     losses, (gradient, _) = true_loss(z, y), true_gradient(z, y)
@@ -171,8 +176,8 @@ def test_rows_that_are_not_defined(classes, bad):
     assert p[1].isnan().all() if bad != -math.inf else p[1, classes // 2] == 0
 
 
-@pytest.mark.parametrize("classes", [10, 100, 8200, 8205])
-@pytest.mark.parametrize("more", [1, 6, 8])
+@pytest.mark.parametrize("classes", [10, 100, pytest.param(8200, marks=pytest.mark.soak), 8205])
+@pytest.mark.parametrize("more", [1, 8])
 def test_rows_with_room_between_them(classes, more):
     z = scores(4, classes, torch.bfloat16, stride=classes + more)
     y = targets(4, classes)

@@ -60,7 +60,7 @@ def _bytes(x):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("classes", [1, 3, 10, 77, 1001, 16389])
+@pytest.mark.parametrize("classes", [1, 3, 10, 77, 1001, pytest.param(16389, marks=pytest.mark.soak)])
 def test_only_the_tensors_are_touched(watched, classes, dtype):
     n = 2 if classes > 10000 else 5
     z, y = torch.randn(n, classes).to(dtype), torch.randint(0, classes, (n,))
