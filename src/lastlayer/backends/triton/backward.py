@@ -15,7 +15,7 @@ import triton.language as tl
 
 from .elementary import exp_below
 from .online import add, value
-from .scores import columns
+from .scores import columns, neighbours
 
 __all__ = ["backward"]
 
@@ -52,13 +52,8 @@ def backward(
     R: tl.constexpr, C: tl.constexpr, LONG: tl.constexpr,
 ):  # fmt: skip
     """Strides: of neighbours (i), of groups of ``inner`` rows (o), of classes (s); of g, y, out and mask."""
-    blocks = tl.cdiv(inner, R)
-    o = tl.cast(tl.program_id(0) // blocks, tl.int64)
-    i = (tl.program_id(0) % blocks) * R + tl.arange(0, R)
-    live = (i < inner)[:, None]
-    i = i[:, None]
-    if LONG:
-        i = i.to(tl.int64)
+    o, i, live, _row = neighbours(tl.program_id(0), inner, R, LONG)
+    live = live[:, None]
     g = g_ptr + o * go + i * gi
     y = y_ptr + o * yo + i * yi
     out = out_ptr + o * oo + i * oi

@@ -15,16 +15,27 @@ import triton
 import triton.language as tl
 
 from .elementary import INF, reference
-from .rows import exponentials, inverse, loss_from, norm_of, ties_from
+from .rows import (
+    GRADIENT,
+    LOG_SOFTMAX,
+    LOSS,
+    LSE,
+    SOFTMAX,
+    UNALIGNED,
+    exponentials,
+    gradient_rows,
+    inverse,
+    norm_of,
+    row_results,
+    target_rows,
+    without_peak,
+)
 from .sums import NONE, factor_of, finish
-from .tile import GRADIENT, LOG_SOFTMAX, LOSS, LSE, SOFTMAX
 
 __all__ = ["few"]
 
-_AUX = ["y_ptr", "rows_ptr", "peak_ptr", "other_ptr", "total_ptr", "result_ptr"]
 
-
-@triton.jit(do_not_specialize=["n", "ignore"], do_not_specialize_on_alignment=_AUX)
+@triton.jit(do_not_specialize=["n", "ignore"], do_not_specialize_on_alignment=UNALIGNED)
 def few(
     z_ptr, out_ptr, y_ptr, rows_ptr, peak_ptr, other_ptr, total_ptr, result_ptr, parts_ptr, counters_ptr,
     n, ignore, factor,
@@ -47,12 +58,9 @@ def few(
         first = tl.cast(t, tl.int64) * R
         left = (tl.minimum(n - first, R) * V).to(tl.int32)
         live = r < n - first
+        kept, z_y = live, r  # of losses alone
         if LOSSES:
-            y = tl.load(y_ptr + first + r, live, other=0)
-            kept = live & (y != ignore)
-            right = (y >= 0) & (y < V)
-            y = tl.where(right, y, 0).to(tl.int32)
-            z_y = tl.load(z_ptr + first * V + (r * V + y), kept & right, other=float("nan")).to(tl.float32)
+            y, z_y, kept, right = target_rows(z_ptr, y_ptr, first, r, live, V, V, ignore)
         if left == R * V:  # a mask that the compiler knows: loads of 16 bytes
             w = tl.load(z_ptr + first * V + p, p < R * V, other=0.0)
         else:
@@ -62,42 +70,33 @@ def few(
         peak = tl.max(z, 0)
         shift, zero, unit, unit_low = reference(peak, WIDE)
         e = exponentials(z, shift[None, :], zero[None, :], WIDE, MODE >= LSE)
-        other = tl.sum(tl.where(z == peak[None, :], 0.0, e), 0)
-        ties = ties_from(tl.sum(e, 0), other, unit)
-        other += (ties - 1.0) * unit
+        below = tl.sum(tl.where(z == peak[None, :], 0.0, e), 0)
+        other = without_peak(below, tl.sum(e, 0), unit)
         norm, norm_low = norm_of(peak, other, unit, unit_low)
-        if KEEP:
-            tl.store(peak_ptr + first + r, peak, live)
-            tl.store(other_ptr + first + r, other, live)
-        if MODE == LSE:
-            lse = tl.where(tl.abs(peak) < INF, loss_from(peak, 0.0, norm, norm_low), peak + other)
-            tl.store(rows_ptr + first + r, lse, live)
-        if LOSSES:
-            loss = tl.where(kept, loss_from(peak, z_y, norm, norm_low), 0.0)
-            if REDUCE == NONE:
-                tl.store(rows_ptr + first + r, loss, live)
-            else:
-                loss_sum += loss
-                row_sum += tl.where(kept, 1.0, 0.0)
+        loss = row_results(
+            rows_ptr, peak_ptr, other_ptr, first + r, live, peak, other, norm, norm_low, z_y, kept,
+            MODE, REDUCE, KEEP,
+        )  # fmt: skip
+        if LOSSES and REDUCE != NONE:
+            loss_sum += loss
+            row_sum += tl.where(kept, 1.0, 0.0)
         if MODE == SOFTMAX or MODE == LOG_SOFTMAX or MODE == GRADIENT:
             if MODE == LOG_SOFTMAX:
                 d = ((z - peak[None, :]) - norm[None, :]) - norm_low[None, :]
             else:
-                c = factor if MODE == GRADIENT else 1.0
-                high, low = inverse(c, peak, other, 1.0, unit, unit_low)
                 if MODE == GRADIENT:
-                    good = kept & right
-                    below = other * high  # 1 - p without cancellation
-                    e_y = exponentials(z_y, shift, zero, WIDE, True)
-                    d_y = tl.where(z_y == peak, -below, tl.fma(e_y, high, e_y * low) - c)
-                    high = tl.where(good, high, tl.where(kept, float("nan"), 0.0))
-                    low = tl.where(good, low, 0.0)
+                    high, low, d_y = gradient_rows(
+                        z_y, peak, shift, zero, other, unit, unit_low, factor, kept, right, WIDE
+                    )
+                else:
+                    high, low = inverse(1.0, peak, other, 1.0, unit, unit_low)
                 if WIDE:
                     d = tl.fma(e, high[None, :], e * low[None, :])
                 else:
                     d = e * high[None, :]
                 if MODE == GRADIENT:
-                    d = tl.where((tl.arange(0, C)[:, None] == y[None, :]) & good[None, :], d_y[None, :], d)
+                    here = (tl.arange(0, C)[:, None] == y[None, :]) & (kept & right)[None, :]
+                    d = tl.where(here, d_y[None, :], d)
                     d = tl.where(kept[None, :], d, 0.0)  # 0 where the scores are NaN, too
             d = tl.gather(tl.reshape(d.to(out_ptr.dtype.element_ty), [C * R]), to_memory, 0)
             if left == R * V:

@@ -22,13 +22,14 @@ from lastlayer.backends.torch.targets import Target, rows_of, signed
 
 from .backward import backward as backward_kernel
 from .launching import processors, workspace
-from .layout import Layout, Tiling, layout, power_of_two, tiling
+from .layout import Layout, Tiling, layout, tiling
 from .online import DENSE, EACH, NOTHING
+from .plan import power_of_two
 from .ranking import top_k as top_k_kernel
+from .rows import GRADIENT, LOG_SOFTMAX, LSE, SOFTMAX
 from .statistics import ABSENT, INDEX, KEEP, LISTED, NO_RESULT, PREDICT, REPORT
 from .statistics import statistics as statistics_kernel
 from .sums import MEAN, NONE, SUM
-from .tile import GRADIENT, LOG_SOFTMAX, LSE, SOFTMAX
 from .visit import visit as visit_kernel
 
 __all__ = [

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Layout", "Tiling", "layout", "power_of_two", "tiling"]
+from .plan import power_of_two
+
+__all__ = ["Layout", "Tiling", "layout", "tiling"]
 
 Strides = tuple[int, int, int]
 
@@ -68,11 +70,6 @@ class Tiling(NamedTuple):
 
     rows: int
     classes: int
-
-
-def power_of_two(n: int) -> int:
-    """The least power of two that is at least n and 1."""
-    return 1 << max(0, n - 1).bit_length()
 
 
 def tiling(found: Layout, listed: int = 1, most: int = 2048) -> Tiling:

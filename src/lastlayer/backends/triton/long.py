@@ -22,10 +22,23 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p_pair, reference, two_sum
-from .rows import SURE, exponentials, loss_from, ties_from
+from .elementary import INF, exp_below, exp_beside, reference
+from .rows import (
+    GRADIENT,
+    LOG_SOFTMAX,
+    LSE,
+    SOFTMAX,
+    SURE,
+    UNALIGNED,
+    at_target,
+    exponentials,
+    inverse,
+    loss_from,
+    lse_from,
+    norm_of,
+    without_peak,
+)
 from .sums import NONE, arrived, factor_of, finish
-from .tile import GRADIENT, LOG_SOFTMAX, LSE, SOFTMAX
 
 __all__ = ["EMPTY", "again", "follow", "lines", "spans"]
 
@@ -34,7 +47,6 @@ NOWHERE = tl.constexpr(-(1 << 30))  # in no tile
 
 
 _SIZES = ["n", "V", "zs", "os", "offset", "ignore", "parts", "tiles", "tiles_of_part", "lag"]
-_AUX = ["y_ptr", "rows_ptr", "peak_ptr", "other_ptr", "total_ptr", "result_ptr", "grad_ptr"]
 
 
 @triton.jit
@@ -68,6 +80,13 @@ def merged(peaks, others, WIDE: tl.constexpr):
     own = i == tl.min(tl.where(peaks == peak, i, peaks.shape[0]), 0)
     other = tl.sum(tl.where(own, others, factor * (units + others)), 0)
     return peak, other
+
+
+@triton.jit
+def opened(mail, there, WIDE: tl.constexpr):
+    """(peak, other) of a row, from the mail of its parts."""
+    peaks, others = unpacked(mail)
+    return merged(tl.where(there, peaks, -INF), tl.where(there, others, -1.0), WIDE)
 
 
 @triton.jit
@@ -128,8 +147,8 @@ def tail_of(z_ptr, row, zs, V, offset, VEC: tl.constexpr, WIDE: tl.constexpr):
     peak = tl.max(z, 0)
     shift, zero, unit, unit_low = reference(tl.where(peak == -INF, 0.0, peak), WIDE)
     e = exponentials(z, shift, zero, WIDE, True)
-    other = tl.sum(tl.where(z == peak, 0.0, e), 0)
-    return part_from(peak, other + (ties_from(tl.sum(e, 0), other, unit) - 1.0) * unit)
+    below = tl.sum(tl.where(z == peak, 0.0, e), 0)
+    return part_from(peak, without_peak(below, tl.sum(e, 0), unit))
 
 
 @triton.jit
@@ -148,8 +167,8 @@ def part_at(
         if not (total >= SURE * unit):  # the difference would lose more than a digit: once more, without it
             again, first = load_tile(z_ptr, row, part, n, zs, V, offset, K, C, VEC, ODD)
             e = exponentials(again, shift, zero, WIDE, True)
-            other = tl.sum(tl.sum(tl.where(again == peak, 0.0, e), 0), 0)
-            other += (ties_from(total, other, unit) - 1.0) * unit
+            below = tl.sum(tl.sum(tl.where(again == peak, 0.0, e), 0), 0)
+            other = without_peak(below, total, unit)
     peak, other = part_from(peak, other)
     if ODD:
         if is_last(row, n, zs, VEC) & (first + K * C > V):
@@ -207,32 +226,28 @@ def add_row(loss, y_ptr, row, n, ignore, result_ptr, parts_ptr, counters_ptr, fa
 @triton.jit
 def norm_from(peak, other, WIDE: tl.constexpr):
     """log1p(rest) as a pair; NaN where probabilities are not defined."""
-    defined = tl.abs(peak) < INF
-    shift, zero, unit, unit_low = reference(tl.where(defined, peak, 0.0), WIDE)
-    rest, rest_low = divide_pairs(other, unit, unit_low)
-    return log1p_pair(tl.where(defined, rest, float("nan")), rest_low)
+    shift, zero, unit, unit_low = reference(tl.where(tl.abs(peak) < INF, peak, 0.0), WIDE)
+    return norm_of(peak, other, unit, unit_low)
 
 
 @triton.jit
-def lse_from(peak, other, WIDE: tl.constexpr):
-    """peak + log1p(rest); infinite where the peak is; NaN if a score is."""
-    high, low = norm_from(peak, other, WIDE)
-    return tl.where(tl.abs(peak) < INF, loss_from(peak, 0.0, high, low), peak + other)
+def target_of(y_ptr, row, V, ignore):
+    """(class or NOWHERE, whether the row is not ignored, whether the class is in range)."""
+    y = tl.load(y_ptr + row)
+    right = (y >= 0) & (y < V)
+    return tl.where(right & (y != ignore), y, NOWHERE).to(tl.int32), y != ignore, right
 
 
 @triton.jit
 def row_loss(z_ptr, y_ptr, row, peak, other, zs, V, offset, ignore, WIDE: tl.constexpr):
     """The loss of an index target; 0 if it is ignored, NaN if it is no class."""
-    y = tl.load(y_ptr + row)
-    kept = y != ignore
-    right = (y >= 0) & (y < V)
-    y = tl.where(right, y, 0).to(tl.int32)
+    y, kept, right = target_of(y_ptr, row, V, ignore)
     z_y = tl.load(z_ptr + (row * zs + offset) + y, kept & right, other=float("nan")).to(tl.float32)
     high, low = norm_from(peak, other, WIDE)
     return tl.where(kept, loss_from(peak, z_y, high, low), 0.0)
 
 
-@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
+@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=UNALIGNED)
 def spans(
     z_ptr, y_ptr, rows_ptr, peak_ptr, other_ptr, mail_ptr, arrived_ptr, result_ptr, parts_ptr, counters_ptr,
     n, V, zs, offset, ignore, factor, parts, tiles, tiles_of_part,
@@ -257,13 +272,13 @@ def spans(
         if S > 1:
             i = tl.arange(0, S)
             mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, cache_modifier=".cg")
-            peaks, others = unpacked(mail)
-            peak, other = merged(tl.where(i < parts, peaks, -INF), tl.where(i < parts, others, -1.0), WIDE)
+            peak, other = opened(mail, i < parts, WIDE)
         if KEEP:
             tl.store(peak_ptr + row, peak)
             tl.store(other_ptr + row, other)
         if MODE == LSE:
-            tl.store(rows_ptr + row, lse_from(peak, other, WIDE))
+            norm, norm_low = norm_from(peak, other, WIDE)
+            tl.store(rows_ptr + row, lse_from(peak, other, norm, norm_low))
         else:
             loss = row_loss(z_ptr, y_ptr, row, peak, other, zs, V, offset, ignore, WIDE)
             if REDUCE == NONE:
@@ -272,7 +287,7 @@ def spans(
                 add_row(loss, y_ptr, row, n, ignore, result_ptr, parts_ptr, counters_ptr, factor, REDUCE)
 
 
-@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
+@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=UNALIGNED)
 def lines(
     z_ptr, y_ptr, rows_ptr, peak_ptr, other_ptr, result_ptr, parts_ptr, counters_ptr,
     n, V, zs, offset, ignore, factor, tiles,
@@ -297,7 +312,8 @@ def lines(
                 tl.store(peak_ptr + row, peak)
                 tl.store(other_ptr + row, other)
             if MODE == LSE:
-                loss = lse_from(peak, other, WIDE)
+                norm, norm_low = norm_from(peak, other, WIDE)
+                loss = lse_from(peak, other, norm, norm_low)
             else:
                 loss = row_loss(z_ptr, y_ptr, row, peak, other, zs, V, offset, ignore, WIDE)
                 rows += 1.0
@@ -314,11 +330,9 @@ def lines(
 @triton.jit
 def factors(peak, other, c, WIDE: tl.constexpr):
     """(shift, zero, high, low): c p = exponential * (high + low)."""
-    defined = tl.abs(peak) < INF
-    shift, zero, unit, unit_low = reference(tl.where(defined, peak, 0.0), WIDE)
-    total, lost = two_sum(other, unit)
-    high, low = divide_pairs(c, total, lost + unit_low)
-    return shift, zero, tl.where(defined & (other == other), high, float("nan")), low
+    shift, zero, unit, unit_low = reference(tl.where(tl.abs(peak) < INF, peak, 0.0), WIDE)
+    high, low = inverse(c, peak, other, 1.0, unit, unit_low)
+    return shift, zero, high, low
 
 
 @triton.jit
@@ -363,14 +377,6 @@ def write_tile(
 
 
 @triton.jit
-def target_of(y_ptr, row, V, ignore):
-    """(class or NOWHERE, whether the row is not ignored, whether the class is in range)."""
-    y = tl.load(y_ptr + row)
-    right = (y >= 0) & (y < V)
-    return tl.where(right & (y != ignore), y, NOWHERE).to(tl.int32), y != ignore, right
-
-
-@triton.jit
 def write_gradient(
     z, first, z_ptr, out_ptr, row, peak, other, c, zs, os, V, offset, y, kept, right,
     K: tl.constexpr, C: tl.constexpr, VEC: tl.constexpr, ODD: tl.constexpr, WIDE: tl.constexpr,
@@ -397,14 +403,13 @@ def write_gradient(
         )  # fmt: skip
     if here:
         shift, zero, high, low = factors(peak, other, c, WIDE)
-        e = exponentials(z_y, shift, zero, WIDE, False)
-        d = tl.where(z_y == peak, -other * high, tl.fma(e, high, e * low) - c)
+        d = at_target(z_y, peak, shift, zero, other, high, low, c, WIDE, False)
         tl.debug_barrier()
         tl.store(out_ptr + (row * os + offset) + y, d.to(out_ptr.dtype.element_ty))
     return z_y
 
 
-@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
+@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=UNALIGNED)
 def follow(
     z_ptr, out_ptr, y_ptr, rows_ptr, mail_ptr, total_ptr, result_ptr, parts_ptr, counters_ptr,
     n, V, zs, os, offset, ignore, factor, parts, lag,
@@ -442,8 +447,7 @@ def follow(
             mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, volatile=True)
             while tl.sum((mail == -1).to(tl.int32), 0) > 0:
                 mail = tl.load(mail_ptr + row * parts + i, i < parts, other=0, volatile=True)
-            peaks, others = unpacked(mail)
-            peak, other = merged(tl.where(i < parts, peaks, -INF), tl.where(i < parts, others, -1.0), WIDE)
+            peak, other = opened(mail, i < parts, WIDE)
             if MODE == GRADIENT:
                 c = factor_of(total_ptr, y_ptr, n, ignore, factor, COUNTED)
                 y, kept, right = target_of(y_ptr, row, V, ignore)
@@ -467,7 +471,7 @@ def follow(
                 )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_AUX)
+@triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=UNALIGNED)
 def again(
     z_ptr, out_ptr, y_ptr, peak_ptr, other_ptr, grad_ptr, total_ptr,
     n, V, zs, os, offset, ignore, factor, parts,

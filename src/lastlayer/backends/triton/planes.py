@@ -20,9 +20,8 @@ import triton.language as tl
 
 from .elementary import INF, exp_below, log1p, reference
 from .online import add, finite
-from .rows import exponentials, inverse, rest_of
+from .rows import GRADIENT, LOG_SOFTMAX, LOSS, LSE, SOFTMAX, UNALIGNED, exponentials, inverse, rest_of
 from .sums import NONE, factor_of, finish
-from .tile import GRADIENT, LOG_SOFTMAX, LOSS, LSE, SOFTMAX
 
 __all__ = ["planes"]
 
@@ -123,10 +122,9 @@ def write(
 
 
 _INTEGERS = ["outer", "inner", "V", "zo", "zs", "oo", "os", "ignore"]
-_AUX = ["y_ptr", "rows_ptr", "total_ptr", "result_ptr"]
 
 
-@triton.jit(do_not_specialize=_INTEGERS, do_not_specialize_on_alignment=_AUX)
+@triton.jit(do_not_specialize=_INTEGERS, do_not_specialize_on_alignment=UNALIGNED)
 def planes(
     z_ptr, out_ptr, y_ptr, rows_ptr, total_ptr, result_ptr, parts_ptr, counters_ptr,
     outer, inner, V, zo, zs, oo, os, ignore, factor,

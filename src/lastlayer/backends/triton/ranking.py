@@ -12,7 +12,7 @@ import triton.language as tl
 
 from .elementary import INF
 from .online import NOTHING, finite, scan, shares
-from .scores import capped, columns, exponential, limited, reference_of
+from .scores import capped, columns, exponential, limited, neighbours, reference_of
 
 __all__ = ["top_k"]
 
@@ -44,14 +44,7 @@ def top_k(
     R: tl.constexpr, C: tl.constexpr, WIDE: tl.constexpr, LONG: tl.constexpr,
 ):  # fmt: skip
     """Strides as in `statistics`; results are (N, k)."""
-    blocks = tl.cdiv(inner, R)
-    o = tl.cast(tl.program_id(0) // blocks, tl.int64)
-    i = (tl.program_id(0) % blocks) * R + tl.arange(0, R)
-    live = i < inner
-    row = o * inner + i
-    i = i[:, None]
-    if LONG:
-        i = i.to(tl.int64)
+    o, i, live, row = neighbours(tl.program_id(0), inner, R, LONG)
     x = x_ptr + o * xo + i * xi
     how = (scale, scale_low, per_scale, per_t, per_t_low, cap, cap_low, per_cap, per_cap_low)
     zero, none = tl.zeros([R], tl.float32), tl.zeros([R], tl.int32)

@@ -4,8 +4,7 @@ A row is (peak, rest): rest is the sum of exp(z - peak) over all classes but one
 
     lse = peak + log1p(rest)     loss = (peak - z_y) + log1p(rest)     p = exp(z - peak) / (1 + rest)
 
-have no terms that cancel. On chip `rest` is kept as (other, ties): the sum over classes below the peak,
-relative to `elementary.reference`, and the number of classes at the peak.
+have no terms that cancel. On chip rest is kept as ``other``, the same sum relative to `elementary.reference`.
 """
 
 from __future__ import annotations
@@ -14,9 +13,34 @@ import triton
 import triton.language as tl
 
 from .elementary import INF, divide_pairs, exp_below, exp_beside, log1p_pair, two_sum
+from .sums import NONE
 
-__all__ = ["SURE", "exponentials", "inverse", "loss_from", "norm_of", "rest_of", "ties_from"]
+__all__ = [
+    "GRADIENT",
+    "LOG_SOFTMAX",
+    "LOSS",
+    "LSE",
+    "SOFTMAX",
+    "SURE",
+    "UNALIGNED",
+    "at_target",
+    "exponentials",
+    "gradient_rows",
+    "inverse",
+    "loss_from",
+    "lse_from",
+    "norm_of",
+    "rest_of",
+    "row_results",
+    "target_rows",
+    "without_peak",
+]
 
+# What a kernel computes: of the size of the scores, a number a row, or both.
+SOFTMAX, LOG_SOFTMAX, LSE, LOSS, GRADIENT = (tl.constexpr(i) for i in range(5))
+
+# The arguments of kernels that may start anywhere: numbers of rows, and single numbers.
+UNALIGNED = ["y_ptr", "rows_ptr", "peak_ptr", "other_ptr", "total_ptr", "result_ptr", "grad_ptr"]
 
 # From so many times the peak's exponential on, a sum of exponentials from which that is taken away is as good
 # as one to which it was not added.
@@ -43,6 +67,12 @@ def ties_from(total, other, unit):
 
 
 @triton.jit
+def without_peak(below, total, unit):
+    """The sum over all classes but one at the peak, from that over the classes below it and that over all."""
+    return below + (ties_from(total, below, unit) - 1.0) * unit
+
+
+@triton.jit
 def rest_of(peak, other, ties, unit):
     """rest, relative to exp(peak); NaN where probabilities are not defined."""
     rest = tl.div_rn(other, unit) + (ties - 1.0)
@@ -66,7 +96,62 @@ def inverse(c, peak, other, ties, unit, unit_low):
 
 
 @triton.jit
+def at_target(z_y, peak, shift, zero, other, high, low, c, WIDE: tl.constexpr, CORRECTED: tl.constexpr):
+    """c (p - 1) of the target's class, whose score is z_y; without cancellation at the peak."""
+    e = exponentials(z_y, shift, zero, WIDE, CORRECTED)
+    return tl.where(z_y == peak, -other * high, tl.fma(e, high, e * low) - c)
+
+
+@triton.jit
 def loss_from(peak, z_y, norm, norm_low):
     """The loss of an index target, (peak - z_y) + log1p(rest); the latter is a pair."""
     high, low = two_sum(peak - z_y, norm)
     return tl.where(tl.abs(high) < INF, high + (low + norm_low), high)
+
+
+@triton.jit
+def lse_from(peak, other, norm, norm_low):
+    """peak + log1p(rest); infinite where the peak is; NaN if a score is."""
+    return tl.where(tl.abs(peak) < INF, loss_from(peak, 0.0, norm, norm_low), peak + other)
+
+
+@triton.jit
+def target_rows(z_ptr, y_ptr, first, r, live, zs, V, ignore):
+    """(class, score, whether it is not ignored, whether the class is in range) of rows first + r."""
+    y = tl.load(y_ptr + first + r, live, other=0)
+    kept = live & (y != ignore)
+    right = (y >= 0) & (y < V)
+    y = tl.where(right, y, 0).to(tl.int32)
+    z_y = tl.load(z_ptr + first * zs + (r * zs + y), kept & right, other=float("nan")).to(tl.float32)
+    return y, z_y, kept, right
+
+
+@triton.jit
+def row_results(
+    rows_ptr, peak_ptr, other_ptr, row, live, peak, other, norm, norm_low, z_y, kept,
+    MODE: tl.constexpr, REDUCE: tl.constexpr, KEEP: tl.constexpr,
+):  # fmt: skip
+    """The loss of rows; stores what is wanted: (peak, other), lse, the loss where it is not added up."""
+    if KEEP:
+        tl.store(peak_ptr + row, peak, live)
+        tl.store(other_ptr + row, other, live)
+    if MODE == LSE:
+        tl.store(rows_ptr + row, lse_from(peak, other, norm, norm_low), live)
+    loss = peak
+    if MODE >= LOSS:
+        loss = tl.where(kept, loss_from(peak, z_y, norm, norm_low), 0.0)
+        if REDUCE == NONE:
+            tl.store(rows_ptr + row, loss, live)
+    return loss
+
+
+@triton.jit
+def gradient_rows(z_y, peak, shift, zero, other, unit, unit_low, c, kept, right, WIDE: tl.constexpr):
+    """(high, low, target): c p is exponential * (high + low), and the target's entry is ``target``.
+
+    A wrong target makes a row NaN, an ignored one makes it 0.
+    """
+    high, low = inverse(c, peak, other, 1.0, unit, unit_low)
+    target = at_target(z_y, peak, shift, zero, other, high, low, c, WIDE, True)
+    good = kept & right
+    return tl.where(good, high, tl.where(kept, float("nan"), 0.0)), tl.where(good, low, 0.0), target

@@ -21,7 +21,17 @@ from lastlayer import problem
 
 from .elementary import INF, NEAREST, exp_beside, power, power_pair, reference, two_sum
 
-__all__ = ["capped", "columns", "exponential", "left_over", "limited", "places", "reference_of", "slope"]
+__all__ = [
+    "capped",
+    "columns",
+    "exponential",
+    "left_over",
+    "limited",
+    "neighbours",
+    "places",
+    "reference_of",
+    "slope",
+]
 
 
 ROUNDED = tl.constexpr(problem.ROUNDED)
@@ -33,6 +43,20 @@ FAR = tl.constexpr(369.0)  # as in `elementary.reference`, 256 log2 e
 SCALE, SCALE_LOW, PER_SCALE, FACTOR, FACTOR_LOW, CAP, CAP_LOW, PER_CAP, PER_CAP_LOW = (
     tl.constexpr(i) for i in range(9)
 )
+
+
+@triton.jit
+def neighbours(tile, inner, R: tl.constexpr, LONG: tl.constexpr):
+    """(o, i, live, row) of a tile: rows o inner + i, of which those that exist are live; i is (R, 1)."""
+    blocks = tl.cdiv(inner, R)
+    o = tl.cast(tile // blocks, tl.int64)
+    i = (tile % blocks) * R + tl.arange(0, R)
+    live = i < inner
+    row = o * inner + i
+    i = i[:, None]
+    if LONG:
+        i = i.to(tl.int64)
+    return o, i, live, row
 
 
 @triton.jit

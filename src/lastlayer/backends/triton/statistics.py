@@ -21,7 +21,7 @@ import triton.language as tl
 
 from .elementary import INF, log1p
 from .online import NOTHING, finite, scan
-from .scores import FACTOR, FACTOR_LOW, capped, columns, left_over, limited, places
+from .scores import FACTOR, FACTOR_LOW, capped, columns, left_over, limited, neighbours, places
 from .sums import MEAN, NONE, finish
 
 __all__ = ["ABSENT", "INDEX", "KEEP", "LISTED", "NO_RESULT", "PREDICT", "REPORT", "statistics"]
@@ -63,15 +63,8 @@ def statistics(
     how = (scale, scale_low, per_scale, per_t, per_t_low, cap, cap_low, per_cap, per_cap_low)
     loss_sum = tl.zeros([R], tl.float64)
     weight_sum = tl.zeros([R], tl.float64)
-    blocks = tl.cdiv(inner, R)
-    for tile in range(tl.program_id(0), (n // inner) * blocks, tl.num_programs(0)):
-        o = tl.cast(tile // blocks, tl.int64)
-        i = (tile % blocks) * R + tl.arange(0, R)
-        live = i < inner
-        row = o * inner + i
-        i = i[:, None]
-        if LONG:
-            i = i.to(tl.int64)
+    for tile in range(tl.program_id(0), (n // inner) * tl.cdiv(inner, R), tl.num_programs(0)):
+        o, i, live, row = neighbours(tile, inner, R, LONG)
         x = x_ptr + o * xo + i * xi
         zero = tl.zeros([R], tl.float32)
         share, s, at_place, x_y, y = zero + off, zero + 1.0, zero, zero, tl.zeros([R], tl.int32)

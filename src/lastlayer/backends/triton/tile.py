@@ -8,7 +8,7 @@ Used up to 16 384 classes, for scores whose classes lie next to each other in me
 as a tile of shape (R, K, C), class k C + c: C classes of a row side by side in the lanes, K such pieces in a
 thread's registers: the sums over K need no exchange between threads, and the loads are as wide as the
 alignment A of the rows allows (Triton knows alignments of 16 only: V and the strides come divided by A).
-There are at most MOST programs; each goes through every P-th tile.
+Of P programs each goes through every P-th tile.
 
 Accuracy: see `tests/declared.py`; in float32 at most 3.6 ULP for softmax and gradients, 4.3 for losses.
 """
@@ -19,19 +19,32 @@ import triton
 import triton.language as tl
 
 from .elementary import INF, reference
-from .rows import SURE, exponentials, inverse, loss_from, norm_of, ties_from
+from .rows import (
+    GRADIENT,
+    LOG_SOFTMAX,
+    LOSS,
+    LSE,
+    SOFTMAX,
+    SURE,
+    UNALIGNED,
+    exponentials,
+    gradient_rows,
+    inverse,
+    norm_of,
+    row_results,
+    target_rows,
+    without_peak,
+)
 from .sums import NONE, factor_of, finish
 
-__all__ = ["GRADIENT", "LOG_SOFTMAX", "LOSS", "LSE", "SOFTMAX", "tile"]
-
-SOFTMAX, LOG_SOFTMAX, LSE, LOSS, GRADIENT = (tl.constexpr(i) for i in range(5))
+__all__ = ["tile"]
 
 
 @triton.jit
 def others(z, e, peak, total, unit):
     """The sum of the exponentials of all classes but one at the peak, which is not added and taken away."""
     below = tl.sum(tl.sum(tl.where(z == peak[:, None, None], 0.0, e), 1), 1)
-    return below + (ties_from(total, below, unit) - 1.0) * unit
+    return without_peak(below, total, unit)
 
 
 @triton.jit
@@ -39,13 +52,10 @@ def others_of(e, total, unit):
     """As `others`, from the exponentials alone: those of the peak are the largest."""
     top = tl.max(tl.max(e, 1), 1)
     below = tl.sum(tl.sum(tl.where(e < top[:, None, None], e, 0.0), 1), 1)
-    return tl.where(total == total, below + (ties_from(total, below, unit) - 1.0) * unit, total)
+    return tl.where(total == total, without_peak(below, total, unit), total)
 
 
-_AUX = ["y_ptr", "rows_ptr", "peak_ptr", "other_ptr", "total_ptr", "result_ptr"]
-
-
-@triton.jit(do_not_specialize=["n", "V", "zs", "os", "ignore"], do_not_specialize_on_alignment=_AUX)
+@triton.jit(do_not_specialize=["n", "V", "zs", "os", "ignore"], do_not_specialize_on_alignment=UNALIGNED)
 def tile(
     z_ptr, out_ptr, y_ptr, rows_ptr, peak_ptr, other_ptr, total_ptr, result_ptr, parts_ptr, counters_ptr,
     n, V, zs, os, ignore, factor,
@@ -76,12 +86,9 @@ def tile(
         live = r < n - first
         read = live
         outside = -INF
+        kept, z_y = live, r  # of losses alone
         if LOSSES:
-            y = tl.load(y_ptr + first + r, live, other=0)
-            kept = live & (y != ignore)
-            right = (y >= 0) & (y < V)
-            y = tl.where(right, y, 0).to(tl.int32)
-            z_y = tl.load(z_ptr + first * zs + r * zs + y, kept & right, other=float("nan")).to(tl.float32)
+            y, z_y, kept, right = target_rows(z_ptr, y_ptr, first, r, live, zs, V, ignore)
             read = kept  # the scores of an ignored row are not read: 0 stands for them
             outside = tl.where(kept, -INF, 0.0)[:, None, None].to(z_ptr.dtype.element_ty)
         mask = live[:, None, None] & (col < V)
@@ -107,48 +114,39 @@ def tile(
                 other = others(again, e, peak, total, unit)
         else:
             other = others(z, e, peak, total, unit)
-        if MODE == SOFTMAX:
-            high, low = inverse(1.0, peak, other, 1.0, unit, unit_low)
-        else:
+        norm, norm_low = peak, peak
+        if MODE != SOFTMAX:
             norm, norm_low = norm_of(peak, other, unit, unit_low)
-        if KEEP:
-            tl.store(peak_ptr + first + r, peak, live)
-            tl.store(other_ptr + first + r, other, live)
-        if MODE == LSE:
-            lse = tl.where(tl.abs(peak) < INF, loss_from(peak, 0.0, norm, norm_low), peak + other)
-            tl.store(rows_ptr + first + r, lse, live)
-        if LOSSES:
-            loss = tl.where(kept, loss_from(peak, z_y, norm, norm_low), 0.0)
-            if REDUCE == NONE:
-                tl.store(rows_ptr + first + r, loss, live)
-            else:
-                loss_sum += loss
-                row_sum += tl.where(kept, 1.0, 0.0)
+        loss = row_results(
+            rows_ptr, peak_ptr, other_ptr, first + r, live, peak, other, norm, norm_low, z_y, kept,
+            MODE, REDUCE, KEEP,
+        )  # fmt: skip
+        if LOSSES and REDUCE != NONE:
+            loss_sum += loss
+            row_sum += tl.where(kept, 1.0, 0.0)
         if MODE == SOFTMAX or MODE == LOG_SOFTMAX or MODE == GRADIENT:
             if MODE == LOG_SOFTMAX:
                 d = ((z - peak[:, None, None]) - norm[:, None, None]) - norm_low[:, None, None]
             else:
                 if MODE == GRADIENT:
-                    high, low = inverse(factor, peak, other, 1.0, unit, unit_low)
-                    good = kept & right  # a wrong target makes the row NaN, an ignored one makes it 0
-                    below = other * high  # 1 - p without cancellation
-                    e_y = exponentials(z_y, shift, zero, WIDE, True)
-                    d_y = tl.where(z_y == peak, -below, tl.fma(e_y, high, e_y * low) - factor)
-                    high = tl.where(good, high, tl.where(kept, float("nan"), 0.0))
-                    low = tl.where(good, low, 0.0)
+                    high, low, d_y = gradient_rows(
+                        z_y, peak, shift, zero, other, unit, unit_low, factor, kept, right, WIDE
+                    )
+                else:
+                    high, low = inverse(1.0, peak, other, 1.0, unit, unit_low)
                 if WIDE:
                     d = tl.fma(e, high[:, None, None], e * low[:, None, None])
                 else:
                     d = e * high[:, None, None]
                 if MODE == GRADIENT and not FIX:
-                    at_target = (col == y[:, None, None]) & good[:, None, None]
-                    d = tl.where(at_target, d_y[:, None, None], d)
+                    here = (col == y[:, None, None]) & (kept & right)[:, None, None]
+                    d = tl.where(here, d_y[:, None, None], d)
                 if MODE == GRADIENT:
                     tl.debug_barrier()  # in place: all have read z_y before anyone writes
             tl.store(out_ptr + first * os + out_tile, d.to(out_ptr.dtype.element_ty), mask)
             if MODE == GRADIENT and FIX:  # the target's entry, after the others: no comparison a score
                 tl.debug_barrier()
-                tl.store(out_ptr + first * os + (r * os + y), d_y.to(out_ptr.dtype.element_ty), good)
+                tl.store(out_ptr + first * os + (r * os + y), d_y.to(out_ptr.dtype.element_ty), kept & right)
     if LOSSES and REDUCE != NONE:
         losses, counts = tl.sum(loss_sum, 0).to(tl.float64), tl.sum(row_sum, 0).to(tl.float64)
         i, parts = tl.program_id(0), tl.num_programs(0)

@@ -21,10 +21,21 @@ import triton.language as tl
 
 from .elementary import INF, log1p
 from .online import DENSE, EACH, NOTHING, finite, scan, shares
-from .scores import FACTOR, capped, columns, exponential, left_over, limited, places, reference_of, slope
+from .rows import GRADIENT, LOG_SOFTMAX, LSE, SOFTMAX
+from .scores import (
+    FACTOR,
+    capped,
+    columns,
+    exponential,
+    left_over,
+    limited,
+    neighbours,
+    places,
+    reference_of,
+    slope,
+)
 from .statistics import ABSENT, INDEX, tempered
 from .sums import MEAN
-from .tile import GRADIENT, LOG_SOFTMAX, LSE, SOFTMAX
 
 __all__ = ["visit"]
 
@@ -46,14 +57,7 @@ def visit(
     tile = tl.program_id(0) // spans
     first = (tl.program_id(0) % spans) * span
     end = tl.minimum(first + span, V)
-    blocks = tl.cdiv(inner, R)
-    o = tl.cast(tile // blocks, tl.int64)
-    i = (tile % blocks) * R + tl.arange(0, R)
-    live = i < inner
-    row = o * inner + i
-    i = i[:, None]
-    if LONG:
-        i = i.to(tl.int64)
+    o, i, live, row = neighbours(tile, inner, R, LONG)
     x = x_ptr + o * xo + i * xi
     out = out_ptr + o * oo + i * oi
     q = q_ptr + o * qo + i * qi
